@@ -1,0 +1,22 @@
+package integration
+import (
+ _ "github.com/isthmus-gateway/isthmus/pkg/codec"
+ _ "github.com/isthmus-gateway/isthmus/proto/iq/v1"
+ _ "github.com/emiago/sipgo"
+ _ "github.com/icholy/digest"
+ _ "github.com/coder/websocket"
+ _ "github.com/pion/webrtc/v4"
+ _ "github.com/pion/rtp"
+ _ "github.com/pion/rtcp"
+ _ "github.com/pion/srtp/v3"
+ _ "github.com/pion/dtls/v3"
+ _ "github.com/pion/ice/v4"
+ _ "github.com/chromedp/chromedp"
+ _ "google.golang.org/grpc"
+ _ "google.golang.org/protobuf/proto"
+ _ "go.uber.org/zap"
+ _ "go.uber.org/goleak"
+ _ "golang.org/x/sys/unix"
+ _ "github.com/google/uuid"
+ _ "gopkg.in/yaml.v3"
+)

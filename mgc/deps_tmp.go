@@ -1,0 +1,22 @@
+package mgc
+import (
+ _ "github.com/isthmus-gateway/isthmus/pkg/codec"
+ _ "github.com/isthmus-gateway/isthmus/proto/iq/v1"
+ _ "github.com/emiago/sipgo/sip"
+ _ "github.com/coder/websocket"
+ _ "github.com/nats-io/nats-server/v2/server"
+ _ "github.com/nats-io/nats.go"
+ _ "github.com/nats-io/nats.go/jetstream"
+ _ "google.golang.org/grpc"
+ _ "google.golang.org/grpc/reflection"
+ _ "google.golang.org/grpc/health"
+ _ "google.golang.org/protobuf/proto"
+ _ "go.uber.org/zap"
+ _ "go.uber.org/zap/exp/zapslog"
+ _ "go.uber.org/goleak"
+ _ "github.com/prometheus/client_golang/prometheus"
+ _ "github.com/prometheus/client_golang/prometheus/promhttp"
+ _ "github.com/miekg/dns"
+ _ "github.com/google/uuid"
+ _ "gopkg.in/yaml.v3"
+)
