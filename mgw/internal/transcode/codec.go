@@ -1,0 +1,154 @@
+// Package transcode holds the audio codecs behind one interface: Opus (libopus, needs cgo), G.711 and G.722 (Go). Floor 1. // hot
+// Owner: the worker of the Direction that made them; encoders and decoders are not safe for concurrent use and allocate only in New.
+// PCM is mono, 16 bit, at the API rate (8000 or 16000 Hz) that the caller chose; the pipeline from RTP to RTP is package audio.
+package transcode
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/isthmus-gateway/isthmus/pkg/codec"
+)
+
+// Sentinel errors of the package.
+var (
+	ErrUnsupported = errors.New("transcode: codec not available in this build")
+	ErrRate        = errors.New("transcode: API rate not possible with this codec")
+	ErrPayload     = errors.New("transcode: payload is not valid for the codec")
+	ErrFrame       = errors.New("transcode: PCM length is no frame of the codec")
+	ErrSpace       = errors.New("transcode: output buffer too short")
+)
+
+// MaxPayload is the longest payload that an Encoder writes, bytes: 60 ms of G.711, more than any Opus frame at the rates used here.
+const MaxPayload = 1276
+
+// MaxFrame is the longest packet duration that a Decoder takes, ms (RFC 6716 §3.2.5 allows an Opus packet that much).
+const MaxFrame = 120
+
+// Encoder turns PCM frames into payloads.
+type Encoder interface {
+	// Encode writes the payload of one frame to out and returns its length, bytes; 0 means "do not send" (DTX).
+	// pcm: exactly one frame of a length the codec knows. It keeps neither slice. Errors: ErrFrame, ErrSpace, ErrPayload.
+	Encode(pcm []int16, out []byte) (int, error)
+	// SetLoss tells the expected packet loss, percent 0..100; codecs without redundancy ignore it.
+	SetLoss(percent int)
+	// Close frees memory outside Go's heap; a second call does nothing.
+	Close()
+}
+
+// Decoder turns payloads into PCM.
+type Decoder interface {
+	// Decode writes the PCM of one payload to pcm and returns the number of samples.
+	// pcm: room for the duration that Ticks reports. Errors: ErrPayload, ErrSpace; the decoder stays usable.
+	Decode(payload []byte, pcm []int16) (int, error)
+	// Conceal fills pcm with a plausible continuation where no packet is available; it fades to silence.
+	Conceal(pcm []int16)
+	// Recover fills pcm with the audio just before the packet next, from the redundancy in it, or conceals when there is none.
+	// It reports whether the codec has such redundancy at all.
+	Recover(next []byte, pcm []int16) bool
+	// Ticks is the duration of a payload in ticks of the RTP clock, 0 when the payload is not valid.
+	Ticks(payload []byte) uint32
+	// Close frees memory outside Go's heap; a second call does nothing.
+	Close()
+}
+
+// EncoderConfig tunes an Encoder; zero fields mean the default.
+type EncoderConfig struct {
+	Rate       int           // PCM rate, Hz: 8000 or 16000
+	Ptime      time.Duration // frame length; 10, 20, 40 or 60 ms, default 20
+	Bitrate    int           // Opus: bit/s, 6000..128000; default 16000 at 8 kHz, 24000 at 16 kHz
+	Complexity int           // Opus: 1..10, default 5
+	Loss       int           // Opus: expected packet loss until the first report, percent; default 0
+	DTX        bool          // Opus: stop sending in silence
+}
+
+// Available lists the codecs of this build, best first, with the parameters that they are offered with and PT 0 where it is dynamic.
+func Available() []codec.Codec {
+	return append(opusAvailable(),
+		codec.Codec{Name: codec.G722, PT: 9, ClockRate: 8000, Channels: 1},
+		codec.Codec{Name: codec.PCMA, PT: 8, ClockRate: 8000, Channels: 1},
+		codec.Codec{Name: codec.PCMU, PT: 0, ClockRate: 8000, Channels: 1},
+	)
+}
+
+// Supported reports whether c can be decoded and encoded in this build. Stereo is accepted for Opus only, which is always
+// signalled so (RFC 7587 §7).
+func Supported(c codec.Codec) bool {
+	for _, a := range Available() {
+		if c.Is(a.Name) && c.ClockRate == a.ClockRate && (c.ChannelCount() == 1 || c.ChannelCount() == a.ChannelCount()) {
+			return true
+		}
+	}
+	return false
+}
+
+// Rates are the API rates a codec works at without resampling, Hz, best first; nil when it is not supported.
+func Rates(c codec.Codec) []int {
+	switch {
+	case !Supported(c):
+		return nil
+	case c.Is(codec.Opus):
+		return []int{16000, 8000}
+	case c.Is(codec.G722):
+		return []int{16000}
+	default:
+		return []int{8000}
+	}
+}
+
+// NewEncoder makes an encoder for c. c.Fmtp holds the peer's wishes (RFC 7587 §6.1). The caller closes it.
+// Errors: ErrUnsupported, ErrRate, ErrFrame, wrapped with the codec's name.
+func NewEncoder(c codec.Codec, cfg EncoderConfig) (Encoder, error) {
+	if cfg.Ptime == 0 {
+		cfg.Ptime = 20 * time.Millisecond
+	}
+	if err := check(c, cfg.Rate); err != nil {
+		return nil, err
+	}
+	switch cfg.Ptime {
+	case 10 * time.Millisecond, 20 * time.Millisecond, 40 * time.Millisecond, 60 * time.Millisecond:
+	default:
+		return nil, fmt.Errorf("%w: %s with ptime %v", ErrFrame, c.Name, cfg.Ptime)
+	}
+	switch {
+	case c.Is(codec.Opus):
+		return newOpusEncoder(c, cfg)
+	case c.Is(codec.G722):
+		return newG722Encoder(), nil
+	case c.Is(codec.PCMA):
+		return g711Encoder{alaw: true}, nil
+	default:
+		return g711Encoder{}, nil
+	}
+}
+
+// NewDecoder makes a decoder for c that delivers PCM at rate, Hz. The caller closes it. Errors: ErrUnsupported, ErrRate.
+func NewDecoder(c codec.Codec, rate int) (Decoder, error) {
+	if err := check(c, rate); err != nil {
+		return nil, err
+	}
+	switch {
+	case c.Is(codec.Opus):
+		return newOpusDecoder(rate)
+	case c.Is(codec.G722):
+		return newG722Decoder(), nil
+	case c.Is(codec.PCMA):
+		return newG711Decoder(&alawToLinear), nil
+	default:
+		return newG711Decoder(&ulawToLinear), nil
+	}
+}
+
+// check refuses codecs and rates that cannot be had.
+func check(c codec.Codec, rate int) error {
+	if !Supported(c) {
+		return fmt.Errorf("%w: %s/%d", ErrUnsupported, c.Name, c.ClockRate)
+	}
+	for _, r := range Rates(c) {
+		if r == rate {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: %s at %d Hz", ErrRate, c.Name, rate)
+}

@@ -1,0 +1,237 @@
+//go:build cgo && !noopus
+
+package transcode
+
+/*
+#cgo pkg-config: opus
+#include <opus.h>
+
+// opus_*_ctl are variadic, which cgo cannot call.
+static int isthmus_opus_set(OpusEncoder *e, int request, int value) { return opus_encoder_ctl(e, request, value); }
+
+// One crossing into C per encoder: all settings of a new encoder, the first error ends.
+static int isthmus_opus_setup(OpusEncoder *e, int bitrate, int complexity, int loss, int fec, int dtx, int vbr, int bandwidth) {
+	int r;
+	if ((r = opus_encoder_ctl(e, OPUS_SET_BITRATE(bitrate)))) return r;
+	if ((r = opus_encoder_ctl(e, OPUS_SET_COMPLEXITY(complexity)))) return r;
+	if ((r = opus_encoder_ctl(e, OPUS_SET_SIGNAL(OPUS_SIGNAL_VOICE)))) return r;
+	if ((r = opus_encoder_ctl(e, OPUS_SET_INBAND_FEC(fec)))) return r;
+	if ((r = opus_encoder_ctl(e, OPUS_SET_PACKET_LOSS_PERC(loss)))) return r;
+	if ((r = opus_encoder_ctl(e, OPUS_SET_DTX(dtx)))) return r;
+	if ((r = opus_encoder_ctl(e, OPUS_SET_VBR(vbr)))) return r;
+	return opus_encoder_ctl(e, OPUS_SET_MAX_BANDWIDTH(bandwidth));
+}
+*/
+import "C"
+
+import (
+	"fmt"
+	"strconv"
+	"unsafe"
+
+	"github.com/isthmus-gateway/isthmus/pkg/codec"
+)
+
+const (
+	minBitrate = 6000
+	maxBitrate = 128000
+)
+
+// opusAvailable is the offer of Opus: always 48000/2 (RFC 7587 §7), in-band FEC wanted.
+func opusAvailable() []codec.Codec {
+	return []codec.Codec{{Name: codec.Opus, ClockRate: opusClock, Channels: 2, Fmtp: "minptime=10;useinbandfec=1"}}
+}
+
+// opusEncoder owns one libopus encoder.
+type opusEncoder struct {
+	enc  *C.OpusEncoder // nil after Close
+	rate int
+	loss int
+}
+
+func newOpusEncoder(c codec.Codec, cfg EncoderConfig) (*opusEncoder, error) {
+	var rc C.int
+	enc := C.opus_encoder_create(C.opus_int32(cfg.Rate), 1, C.OPUS_APPLICATION_VOIP, &rc)
+	if enc == nil || rc != C.OPUS_OK {
+		return nil, opusError("create encoder", rc)
+	}
+	e := &opusEncoder{enc: enc, rate: cfg.Rate, loss: clampPercent(cfg.Loss)}
+	s := opusSettings(c, cfg)
+	if rc = C.isthmus_opus_setup(enc, C.int(s.bitrate), C.int(s.complexity), C.int(e.loss), cBool(s.fec), cBool(s.dtx), cBool(s.vbr), s.bandwidth); rc != C.OPUS_OK {
+		e.Close()
+		return nil, opusError("set up encoder", rc)
+	}
+	return e, nil
+}
+
+// settings of one encoder after the peer's format parameters.
+type opusParams struct {
+	bitrate, complexity int
+	fec, dtx, vbr       bool
+	bandwidth           C.int
+}
+
+// opusSettings joins our defaults with what the receiver asked for (RFC 7587 §6.1): its ceilings bind us, unreadable values do not.
+// Forward error correction is on unless refused; every Opus decoder takes it.
+func opusSettings(c codec.Codec, cfg EncoderConfig) opusParams {
+	s := opusParams{bitrate: cfg.Bitrate, complexity: cfg.Complexity, fec: true, dtx: cfg.DTX, vbr: true, bandwidth: C.OPUS_BANDWIDTH_WIDEBAND}
+	if s.bitrate == 0 {
+		s.bitrate = cfg.Rate + 8000 // 16 kbit/s narrow band, 24 kbit/s wide band
+	}
+	if s.complexity == 0 {
+		s.complexity = 5
+	}
+	s.complexity = min(max(s.complexity, 1), 10)
+	if v, ok := intParam(c, "maxaveragebitrate"); ok {
+		s.bitrate = min(s.bitrate, v)
+	}
+	s.bitrate = min(max(s.bitrate, minBitrate), maxBitrate)
+	if v, ok := intParam(c, "maxplaybackrate"); cfg.Rate == 8000 || ok && v <= 8000 {
+		s.bandwidth = C.OPUS_BANDWIDTH_NARROWBAND
+	} else if ok && v <= 12000 {
+		s.bandwidth = C.OPUS_BANDWIDTH_MEDIUMBAND
+	}
+	if v, ok := intParam(c, "useinbandfec"); ok && v == 0 {
+		s.fec = false
+	}
+	if v, ok := intParam(c, "cbr"); ok && v == 1 {
+		s.vbr = false
+	}
+	return s
+}
+
+// intParam is a whole-number format parameter of c.
+func intParam(c codec.Codec, key string) (int, bool) {
+	v, ok := c.Param(key)
+	if !ok {
+		return 0, false
+	}
+	n, err := strconv.Atoi(v)
+	return n, err == nil
+}
+
+// Encode runs libopus on one frame. A payload of at most two bytes is a DTX frame and is not sent (RFC 7587 §3.1.3).
+func (e *opusEncoder) Encode(pcm []int16, out []byte) (int, error) {
+	if e.enc == nil || len(pcm) == 0 {
+		return 0, ErrFrame
+	}
+	if len(out) == 0 {
+		return 0, ErrSpace
+	}
+	n := C.opus_encode(e.enc, (*C.opus_int16)(unsafe.Pointer(&pcm[0])), C.int(len(pcm)), (*C.uchar)(unsafe.Pointer(&out[0])), C.opus_int32(min(len(out), MaxPayload)))
+	switch {
+	case n == C.OPUS_BAD_ARG:
+		return 0, ErrFrame
+	case n == C.OPUS_BUFFER_TOO_SMALL:
+		return 0, ErrSpace
+	case n < 0:
+		return 0, ErrPayload
+	case n <= 2:
+		return 0, nil
+	}
+	return int(n), nil
+}
+
+// SetLoss steers how much redundancy goes into the stream; libopus adds none at 0.
+func (e *opusEncoder) SetLoss(percent int) {
+	percent = clampPercent(percent)
+	if e.enc == nil || percent == e.loss {
+		return
+	}
+	e.loss = percent
+	C.isthmus_opus_set(e.enc, C.OPUS_SET_PACKET_LOSS_PERC_REQUEST, C.int(percent))
+}
+
+func (e *opusEncoder) Close() {
+	if e.enc != nil {
+		C.opus_encoder_destroy(e.enc)
+		e.enc = nil
+	}
+}
+
+// opusDecoder owns one libopus decoder; stereo is mixed down by it.
+type opusDecoder struct {
+	dec  *C.OpusDecoder // nil after Close
+	rate int
+}
+
+func newOpusDecoder(rate int) (*opusDecoder, error) {
+	var rc C.int
+	dec := C.opus_decoder_create(C.opus_int32(rate), 1, &rc)
+	if dec == nil || rc != C.OPUS_OK {
+		return nil, opusError("create decoder", rc)
+	}
+	return &opusDecoder{dec: dec, rate: rate}, nil
+}
+
+// Decode runs libopus on a payload whose TOC was checked first.
+func (d *opusDecoder) Decode(payload []byte, pcm []int16) (int, error) {
+	need := d.samples(opusTicks(payload))
+	if d.dec == nil || need == 0 {
+		return 0, ErrPayload
+	}
+	if len(pcm) < need {
+		return 0, ErrSpace
+	}
+	n := d.run(payload, pcm[:need], false)
+	if n != need {
+		return 0, ErrPayload
+	}
+	return n, nil
+}
+
+// Conceal lets libopus extrapolate; it wants multiples of 2.5 ms, the rest is silence.
+func (d *opusDecoder) Conceal(pcm []int16) { d.fill(nil, pcm, false) }
+
+// Recover decodes the redundancy about the frame before next; libopus conceals when next holds none.
+func (d *opusDecoder) Recover(next []byte, pcm []int16) bool {
+	if opusTicks(next) == 0 {
+		d.Conceal(pcm)
+		return true
+	}
+	d.fill(next, pcm, true)
+	return true
+}
+
+// fill decodes into all of pcm and silences what libopus did not write.
+func (d *opusDecoder) fill(payload []byte, pcm []int16, fec bool) {
+	n := 0
+	if whole := len(pcm) - len(pcm)%(d.rate/400); whole > 0 && d.dec != nil {
+		n = max(0, d.run(payload, pcm[:whole], fec))
+	}
+	clear(pcm[n:])
+}
+
+// run calls opus_decode; a nil payload means loss.
+func (d *opusDecoder) run(payload []byte, pcm []int16, fec bool) int {
+	var data *C.uchar
+	if len(payload) > 0 {
+		data = (*C.uchar)(unsafe.Pointer(&payload[0]))
+	}
+	return int(C.opus_decode(d.dec, data, C.opus_int32(len(payload)), (*C.opus_int16)(unsafe.Pointer(&pcm[0])), C.int(len(pcm)), cBool(fec)))
+}
+
+func (d *opusDecoder) Ticks(payload []byte) uint32 { return opusTicks(payload) }
+
+// samples converts 48 kHz ticks to samples at the API rate.
+func (d *opusDecoder) samples(ticks uint32) int { return int(ticks) / (opusClock / d.rate) }
+
+func (d *opusDecoder) Close() {
+	if d.dec != nil {
+		C.opus_decoder_destroy(d.dec)
+		d.dec = nil
+	}
+}
+
+func opusError(op string, rc C.int) error {
+	return fmt.Errorf("transcode: opus %s: %s", op, C.GoString(C.opus_strerror(rc)))
+}
+
+func cBool(b bool) C.int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func clampPercent(p int) int { return min(max(p, 0), 100) }
