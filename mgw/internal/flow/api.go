@@ -1,0 +1,282 @@
+package flow
+
+import (
+	"crypto/tls"
+	"errors"
+	"net/netip"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/isthmus-gateway/isthmus/pkg/codec"
+)
+
+// Sentinel errors of the control side; returned wrapped with realm or endpoint id.
+var (
+	ErrUnknownRealm   = errors.New("flow: unknown realm")              // H.248.8 error 449
+	ErrPortsExhausted = errors.New("flow: no port pair free in realm") // H.248.8 error 510
+	ErrClosed         = errors.New("flow: closed")
+	ErrBadRemote      = errors.New("flow: remote description not usable") // H.248.8 error 422 or 449
+	ErrBadSettings    = errors.New("flow: settings not usable")           // H.248.8 error 449
+	ErrUnsupported    = errors.New("flow: cannot transcode between these codecs")
+	ErrConnected      = errors.New("flow: already connected to another termination")
+	ErrOtherWorker    = errors.New("flow: terminations are on different workers")
+)
+
+// Config is everything an Engine needs; New copies it.
+type Config struct {
+	Workers int           // packet threads; 0: one per core
+	Access  []AccessRealm // at least one of Access and Core must be given
+	Core    []CoreRealm
+
+	// Certificate is the DTLS identity of all access terminations. Nil: an ECDSA P-256 one is generated (RFC 8827 §6.5).
+	Certificate *tls.Certificate
+
+	// Events receives every armed event, from several engine goroutines, in order per termination. It must not block. Nil: dropped.
+	Events func(Event)
+
+	Logger *zap.Logger // nil: none; never used per packet
+
+	Timers Timers
+}
+
+// Timers are the engine's time constants; a zero field takes the default named at it.
+type Timers struct {
+	DTLS       time.Duration // from ICE connected to DTLS connected; 10 s
+	ICE        time.Duration // from the first authenticated check to a nominated pair; 40 s (RFC 8863 §4)
+	Quarantine time.Duration // before a released core port pair is used again; 2 s
+	RTCP       time.Duration // mean interval of reports per leg; 5 s (RFC 3550 §6.2)
+	Coalesce   time.Duration // longest deliberate wait for a bigger batch under load; 500 µs; negative: none
+}
+
+// AccessRealm is an IP realm with ICE-lite, DTLS-SRTP terminations: one UDP port per worker.
+type AccessRealm struct {
+	Name      string
+	Listen    netip.Addr // local address; may be unspecified
+	Advertise netip.Addr // address in candidates; zero: Listen
+	Port      uint16     // port of the first worker, +1 per further worker; 0: chosen by the kernel
+}
+
+// CoreRealm is an IP realm with RTP/AVP terminations: one even/odd port pair each (RFC 3550 §11).
+type CoreRealm struct {
+	Name             string
+	Listen           netip.Addr // local address
+	Advertise        netip.Addr // address in descriptions; zero: Listen
+	PortMin, PortMax uint16     // inclusive range of ports, 1024..65535
+}
+
+// Mode is a termination's direction of media as seen from the context (H.248.1 §7.1.7): SendOnly lets media out to the peer only.
+// The zero value is Inactive.
+type Mode uint8
+
+// Modes.
+const (
+	Inactive Mode = iota
+	SendOnly
+	RecvOnly
+	SendRecv
+)
+
+// Role is our DTLS role (RFC 8842 §5.2).
+type Role uint8
+
+// Roles.
+const (
+	RoleServer Role = iota + 1 // waits for the ClientHello: a=setup:passive is ours
+	RoleClient                 // sends it as soon as a pair is selected: a=setup:active is ours
+)
+
+// Fingerprint is a hash of a certificate (RFC 8122 §5).
+type Fingerprint struct {
+	Hash  string // "sha-256", "sha-384" or "sha-512", any case; others never match
+	Value string // hex bytes separated by ":", any case
+}
+
+// Candidate is one ICE candidate (RFC 8839 §5.1).
+type Candidate struct {
+	Foundation string
+	Component  uint32 // 1
+	Transport  string // "udp"
+	Priority   uint32
+	Address    string // IP literal; in remote ones a ".local" name is ignored
+	Port       uint16
+	Type       string // "host", "srflx", "prflx", "relay"
+}
+
+// AccessSpec places a new access termination.
+type AccessSpec struct {
+	ID    string // for logs and events, the caller's termination id
+	Realm string
+	Near  *Core  // nil or the core termination whose worker to share
+	SSRC  uint32 // what we send with; 0: chosen
+	CName string // RTCP CNAME; "": chosen
+}
+
+// AccessLocal is what the peer must be told of an access termination.
+type AccessLocal struct {
+	Ufrag, Pwd   string
+	Candidates   []Candidate
+	Fingerprints []Fingerprint
+	SSRC         uint32
+	CName        string
+}
+
+// AccessRemote is the peer's half of ICE and DTLS.
+type AccessRemote struct {
+	// Ufrag and Pwd are the peer's. Others than those before are an ICE restart (RFC 8445 §9): the old pair stays in use until
+	// a new one is nominated. Both empty: ICE unchanged.
+	Ufrag, Pwd string
+	Candidates []Candidate // hints only; may be empty
+	Role       Role        // ours; 0: unchanged
+	// Fingerprints of the peer's certificate, one match is enough. Equal fingerprints and role keep the DTLS association
+	// (RFC 8842 §4), others start a new one. Empty: unchanged.
+	Fingerprints []Fingerprint
+}
+
+// CoreSpec places a new core termination.
+type CoreSpec struct {
+	ID    string // for logs and events, the caller's termination id
+	Realm string
+	Near  *Access // nil or the access termination whose worker to share
+	SSRC  uint32  // what we send with; 0: chosen
+	CName string  // RTCP CNAME; "": chosen
+}
+
+// CoreLocal is what the peer must be told of a core termination.
+type CoreLocal struct {
+	RTP, RTCP netip.AddrPort
+	SSRC      uint32
+	CName     string
+}
+
+// LatchMode says whether a core termination learns its peer's address (H.248.37).
+type LatchMode uint8
+
+// Latch modes.
+const (
+	LatchOff LatchMode = iota // the remote description's address only
+	LatchOn                   // the source of the first valid packet, then locked; what was learnt stays while the remote RTP address stays
+	Relatch                   // forget what was learnt and latch again
+)
+
+// CoreRemote is the peer's transport address.
+type CoreRemote struct {
+	RTP  netip.AddrPort // zero or port 0: nothing is sent until latched
+	RTCP netip.AddrPort // zero: RTP port + 1
+	// Mux: RTP and RTCP share the RTP port (RFC 5761).
+	Mux   bool
+	Latch LatchMode
+	// Filter holds the allowed sources (H.248.43). Empty: with LatchOff the exact RTP address and port, with LatchOn any until latched.
+	Filter []netip.Prefix
+}
+
+// Policing is a token bucket on received RTP octets (H.248.53).
+type Policing struct {
+	BytesPerSecond uint32
+	BurstBytes     uint32
+}
+
+// Events mask: which kinds a termination reports. ICE and DTLS failures are reported like the others: only when armed.
+type EventMask uint32
+
+// Bit is the mask of one kind.
+func (k EventKind) Bit() EventMask { return 1 << k }
+
+// AllEvents arms everything.
+const AllEvents EventMask = 1<<32 - 1
+
+// Settings is the full state of a termination's stream; Configure replaces the one before.
+type Settings struct {
+	Mode Mode
+	// Recv are the payload types that the peer may send; others are dropped. Telephone-events and several codecs may be among them.
+	Recv []codec.Codec
+	// Send is what the peer gets. Zero: nothing is sent.
+	Send codec.Codec
+	// SendDTMF is the telephone-event format that the peer gets. Zero: events towards it are dropped.
+	SendDTMF codec.Codec
+	// Ptime of transcoded output. 0: 20 ms. Relayed packets keep theirs.
+	Ptime time.Duration
+	// DSCP of what we send, 0..63 (H.248.52).
+	DSCP int
+	// Police limits what the peer may send; nil: no limit.
+	Police *Policing
+	// RTCPOff: no RTCP is sent (b=RS:0, b=RR:0).
+	RTCPOff bool
+	// InactiveAfter is the time without media until MediaInactive; 0: 30 s. It runs while Mode lets the peer send.
+	InactiveAfter time.Duration
+	// ConsentAfter is the time without an authenticated check until sending stops; 0: 30 s (RFC 7675 §5.1). Access only.
+	ConsentAfter time.Duration
+	// Armed events.
+	Armed EventMask
+}
+
+// EventKind tells what happened.
+type EventKind uint8
+
+// Event kinds and the fields that they fill.
+const (
+	ICEConnected  EventKind = iota // Pair: a pair was selected, for the first time or anew
+	ICEFailed                      // Reason
+	ConsentLost                    // sending stopped; a later check of the peer resumes it
+	DTLSConnected                  // Profile
+	DTLSFailed                     // Reason
+	DTLSClosed                     // the peer closed the association
+	MediaStarted                   // first admitted packet from the peer, also after ICE restart
+	MediaInactive                  // none for InactiveAfter
+	MediaActive                    // again after MediaInactive
+	Latched                        // Addr
+	DTMF                           // Digit, Duration
+)
+
+// Pair is a selected candidate pair.
+type Pair struct{ Local, Remote Candidate }
+
+// Endpoint is a termination of this engine: *Access or *Core.
+type Endpoint interface {
+	ID() string // as in its spec
+	Stats() Stats
+	Configure(Settings) error
+	Close() Stats
+}
+
+// Event is one observation on a termination.
+type Event struct {
+	Endpoint Endpoint
+	Kind     EventKind
+	At       time.Time
+	Pair     Pair
+	Profile  string // "SRTP_AEAD_AES_128_GCM" or "SRTP_AES128_CM_HMAC_SHA1_80" (RFC 7714 §14.2, RFC 5764 §4.1.2)
+	Reason   string // one line for people; holds nothing that the peer wrote
+	Addr     netip.AddrPort
+	Digit    byte // '0'..'9', '*', '#', 'A'..'D'
+	Duration time.Duration
+}
+
+// Stats of one termination's stream (H.248.1 §7.1.15, RFC 3550 §6.4).
+type Stats struct {
+	OctetsSent, OctetsReceived   uint64 // payload octets
+	PacketsSent, PacketsReceived uint64 // received: admitted by the gate
+	PacketsLost                  uint64 // from the peer to us, cumulative
+	Jitter                       time.Duration
+	RTT                          time.Duration     // 0: not known
+	Dropped                      map[string]uint64 // by reason, only those that happened: "source", "mode", "policed", "unauthenticated", "malformed", "payload_type", "replay", ...
+	Duration                     time.Duration     // since New...
+	RemoteLossPermille           uint32            // reported by the peer about what we send
+	CodecReceived, CodecSent     string            // "opus/48000/2"; "" before the first packet
+	Transcoding                  bool              // media from the peer is transcoded
+	FramesConcealed              uint64            // of what the peer sent
+	FramesRecovered              uint64            // by in-band FEC
+	PacketsLate                  uint64            // too late for the jitter buffer
+	SelectedPair                 string            // "local remote" of the selected pair or of the latched address; "" before
+}
+
+// Counters are totals of an Engine, for load reports and leak checks.
+type Counters struct {
+	Accesses, Cores  int    // terminations alive
+	PortPairs        int    // core port pairs taken, without those in quarantine
+	PacketsReceived  uint64 // both sides, RTP and RTCP
+	PacketsSent      uint64
+	Buffers          int    // buffers out of the pools
+	Dropped          uint64 // datagrams that belonged to no termination
+	WakeUps, Batches uint64 // poll returns and socket reads, for batch sizes
+}
