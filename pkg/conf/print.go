@@ -1,0 +1,85 @@
+package conf
+
+import (
+	"encoding"
+	"fmt"
+	"reflect"
+	"strings"
+	"time"
+
+	"gopkg.in/yaml.v3"
+)
+
+// printConfig writes the effective configuration as YAML with the docs as comments; it reads back to the same values.
+func (l *loader) printConfig() error {
+	var b strings.Builder
+	printStruct(&b, l.root, "", false)
+	_, err := fmt.Fprint(l.opt.Out, b.String())
+	return err
+}
+
+func printStruct(b *strings.Builder, v reflect.Value, indent string, item bool) {
+	names, fields := fieldsOf(v)
+	for i, name := range names {
+		f, lead := fields[i], indent
+		if item && i == 0 {
+			lead = strings.TrimSuffix(indent, "  ") + "- "
+		} else if f.doc != "" {
+			fmt.Fprintf(b, "%s# %s%s\n", indent, f.doc, allowedText(f.rng))
+		}
+		switch {
+		case isLeaf(f.value.Type()):
+			fmt.Fprintf(b, "%s%s: %s\n", lead, name, leafText(f.value))
+		case f.value.Kind() == reflect.Struct:
+			fmt.Fprintf(b, "%s%s:\n", lead, name)
+			printStruct(b, f.value, indent+"  ", false)
+		case f.value.Len() == 0:
+			fmt.Fprintf(b, "%s%s: []\n", lead, name)
+		default:
+			fmt.Fprintf(b, "%s%s:\n", lead, name)
+			for j := range f.value.Len() {
+				printStruct(b, f.value.Index(j), indent+"    ", true)
+			}
+		}
+	}
+}
+
+func leafText(v reflect.Value) string {
+	if v.Kind() == reflect.Slice && v.Type().Elem().Kind() != reflect.Uint8 {
+		parts := make([]string, v.Len())
+		for i := range parts {
+			parts[i] = leafText(v.Index(i))
+		}
+		return "[" + strings.Join(parts, ", ") + "]"
+	}
+	text := ""
+	switch x := v.Interface().(type) {
+	case time.Duration:
+		text = x.String()
+	case encoding.TextMarshaler:
+		raw, _ := x.MarshalText() // the value came from UnmarshalText
+		text = string(raw)
+	case string:
+		text = x
+	default:
+		return fmt.Sprint(x)
+	}
+	out, _ := yaml.Marshal(text) // a string always marshals
+	return strings.TrimSpace(string(out))
+}
+
+// printHelp writes the flags with defaults, ranges and docs.
+func (l *loader) printHelp() error {
+	l.setDefaults(l.root)
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s - %s\n\nUsage: %s [--config FILE] [--SETTING VALUE ...]\n\n", l.opt.Name, l.opt.About, l.opt.Name)
+	fmt.Fprintf(&b, "  --config FILE      YAML configuration file (also %s_CONFIG)\n", l.opt.EnvPrefix)
+	b.WriteString("  --print-config     print the effective configuration with comments, and exit\n")
+	b.WriteString("  --version          print the version, and exit\n  --help             print this, and exit\n\nSettings (flag, default, meaning; each also as environment variable and in the file):\n\n")
+	walk(l.root, "", func(path string, f field) {
+		fmt.Fprintf(&b, "  --%s=%s\n        %s%s\n", path, leafText(f.value), f.doc, allowedText(f.rng))
+	})
+	fmt.Fprintf(&b, "\nExample of an environment variable: %s\n", envName(l.opt.EnvPrefix, "log.level")+"=debug")
+	_, err := fmt.Fprint(l.opt.Out, b.String())
+	return err
+}
