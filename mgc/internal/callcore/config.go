@@ -1,0 +1,63 @@
+package callcore
+
+import (
+	"time"
+
+	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
+	"github.com/isthmus-gateway/isthmus/mgc/internal/offeranswer"
+)
+
+// Config is what the executor hands in when a call begins; it is part of the State and never changes.
+type Config struct {
+	Key           string   `json:"key"`            // call key; correlation_id of the context
+	Instance      string   `json:"instance"`       // mgc_instance of Iq requests
+	Seed          string   `json:"seed"`           // at least 16 random characters; Call-ID, o= ids and transaction ids are derived from it
+	AccessContact string   `json:"access_contact"` // URI with call token, for Contact towards the browser
+	CoreContact   string   `json:"core_contact"`   // URI with call token, for Contact towards the core
+	AccessTag     string   `json:"access_tag"`     // our tag in the browser's dialog
+	CoreTag       string   `json:"core_tag"`       // our tag in the core's dialog
+	AccessRealm   string   `json:"access_realm"`   // IP realm of the access termination
+	CoreRealm     string   `json:"core_realm"`     // IP realm of the core termination
+	UserAgent     string   `json:"user_agent"`     // value of User-Agent and Server; empty: none
+	Outbound      Outbound `json:"outbound"`
+	Policy        Policy   `json:"policy"`
+}
+
+// Outbound says how the initial INVITE leaves on the other leg.
+type Outbound struct {
+	RequestURI string          `json:"request_uri"` // empty: that of the received INVITE (browser calls), as the digest of the browser covers it
+	Routes     []string        `json:"routes"`      // Route values in order, each one name-addr; towards the core only
+	Fields     []headers.Field `json:"fields"`      // appended, e.g. P-Asserted-Identity, P-Charging-Vector
+	Target     string          `json:"target"`      // opaque to the core: which binding or flow the browser leg goes to (AOR, instance)
+}
+
+// Policy is what an operator may choose. Zero durations mean "off" where that is said, else the default.
+type Policy struct {
+	Media           offeranswer.Policy `json:"media"`
+	NoAnswer        time.Duration      `json:"no_answer"`        // guard from the outgoing INVITE to its final response; default 180 s
+	SetUp           time.Duration      `json:"set_up"`           // from the answer to DTLS connected; default 15 s
+	ConsentGrace    time.Duration      `json:"consent_grace"`    // from consent lost to release, time for an ICE restart; default 15 s
+	FlowGrace       time.Duration      `json:"flow_grace"`       // from the loss of the browser's WebSocket to release of an answered call; default 60 s
+	InactivityGrace time.Duration      `json:"inactivity_grace"` // from media inactivity to release; 0: never released
+	InactivityAfter time.Duration      `json:"inactivity_after"` // detection time that the MGW is told; 0: the MGW's default
+	EarlyMedia      bool               `json:"early_media"`      // let media of an 18x with SDP through to the browser
+	T1              time.Duration      `json:"t1"`               // RFC 3261 §17.1.1.1; default 500 ms
+	T2              time.Duration      `json:"t2"`               // default 4 s
+	RetryAfter      int                `json:"retry_after"`      // seconds, in 503 for exhausted ports; default 5
+	CheckRevision   bool               `json:"check_revision"`   // send expect_revision in Modify
+}
+
+// DefaultPolicy returns the defaults named at the fields, with early media on.
+func DefaultPolicy() Policy {
+	return Policy{
+		Media:        offeranswer.DefaultPolicy(),
+		NoAnswer:     180 * time.Second,
+		SetUp:        15 * time.Second,
+		ConsentGrace: 15 * time.Second,
+		FlowGrace:    60 * time.Second,
+		EarlyMedia:   true,
+		T1:           500 * time.Millisecond,
+		T2:           4 * time.Second,
+		RetryAfter:   5,
+	}
+}

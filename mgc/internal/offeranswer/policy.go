@@ -1,0 +1,30 @@
+// Package offeranswer plans both sides' session descriptions of a call and what the media gateway has to do for them: pure
+// values and functions on RFC 3264 offers and answers. Floor 1 of mgc; no goroutine, no clock.
+package offeranswer
+
+// Preference decides which codec the browser gets when it could use more than one.
+type Preference string
+
+// Preferences.
+const (
+	PreferRelay Preference = "relay" // a codec that both sides share, so that nothing is transcoded
+	PreferOpus  Preference = "opus"  // Opus whenever the browser has it, transcoded
+)
+
+// Policy says which codecs may be used. Names are encoding names in order of preference.
+type Policy struct {
+	Access    []string   `json:"access"`    // codecs for browsers
+	Core      []string   `json:"core"`      // codecs for the core
+	Transcode []string   `json:"transcode"` // codecs that the MGW can transcode between, any pair
+	Prefer    Preference `json:"prefer"`    // empty: relay
+}
+
+// DefaultPolicy is Opus and G.711, G.722 for browsers, G.711 and G.722 for the core, all transcodable, relay preferred.
+func DefaultPolicy() Policy {
+	return Policy{
+		Access:    []string{"opus", "PCMA", "PCMU", "G722"},
+		Core:      []string{"PCMA", "PCMU", "G722"},
+		Transcode: []string{"opus", "PCMA", "PCMU", "G722"},
+		Prefer:    PreferRelay,
+	}
+}
