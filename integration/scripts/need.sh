@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Installs what is missing on Debian or Ubuntu for the named purposes: build, web, gen, test, bench.
+# Prints one line per step and nothing when all is there. Asks for nothing.
+set -euo pipefail
+
+declare -A packages=( # command or file that proves presence -> Debian package
+  [gcc]=gcc [pkg-config]=pkg-config [/usr/include/opus/opus.h]=libopus-dev
+  [protoc]=protobuf-compiler [/usr/include/google/protobuf/empty.proto]=libprotobuf-dev
+  [chromium]=chromium [kamailio]=kamailio [/usr/lib/x86_64-linux-gnu/kamailio/modules/websocket.so]=kamailio-websocket-modules
+  [baresip]=baresip-core [sipp]=sip-tester [rtpengine]=rtpengine-daemon [ip]=iproute2
+)
+build="gcc pkg-config /usr/include/opus/opus.h"
+gen="protoc /usr/include/google/protobuf/empty.proto"
+test="chromium kamailio baresip sipp ip"
+bench="rtpengine"
+web=""
+
+missing=()
+for purpose in "$@"; do
+  for proof in ${!purpose}; do
+    case $proof in
+      /*) [ -e "$proof" ] || missing+=("${packages[$proof]}") ;;
+      *) PATH="$PATH:/usr/sbin:/sbin" command -v "$proof" >/dev/null || missing+=("${packages[$proof]}") ;;
+    esac
+  done
+done
+[ ${#missing[@]} -eq 0 ] && exit 0
+
+sudo=""
+if [ "$(id -u)" -ne 0 ]; then
+  command -v sudo >/dev/null && sudo="sudo -n"
+fi
+if ! command -v apt-get >/dev/null || { [ "$(id -u)" -ne 0 ] && ! $sudo true 2>/dev/null; }; then
+  echo "missing: ${missing[*]}  - install these Debian packages (or their equals) and run the command again" >&2
+  exit 1
+fi
+echo "installing ${missing[*]} ..."
+export DEBIAN_FRONTEND=noninteractive
+log=$(mktemp)
+# Services that the packages would start are not wanted: the tests start their own, on their own ports.
+policy=/usr/sbin/policy-rc.d
+made=""
+if [ ! -e $policy ]; then
+  printf '#!/bin/sh\nexit 101\n' | $sudo tee $policy >/dev/null && $sudo chmod +x $policy && made=1
+fi
+finish() { [ -z "$made" ] || $sudo rm -f $policy; rm -f "$log"; }
+trap finish EXIT
+install() { $sudo apt-get install -y -q --no-install-recommends "${missing[@]}" >"$log" 2>&1; }
+install || { $sudo apt-get update -q >"$log" 2>&1 && install; } || { tail -n 20 "$log" >&2; exit 1; }
