@@ -1,0 +1,81 @@
+//go:build linux
+
+package udpio
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+type mmsghdr struct {
+	hdr unix.Msghdr
+	n   uint32
+	_   [4]byte
+}
+
+// Reader reads datagrams for one worker. Use NewReader; it holds about 8 KiB of headers.
+type Reader struct {
+	hdrs  [MaxBatch]mmsghdr
+	iovs  [MaxBatch]unix.Iovec
+	names [MaxBatch]unix.RawSockaddrInet6
+	one   unix.RawSockaddrInet6
+	oneN  uint32
+}
+
+// NewReader returns a Reader.
+func NewReader() *Reader {
+	r := &Reader{}
+	for i := range r.hdrs {
+		h := &r.hdrs[i].hdr
+		h.Iov = &r.iovs[i]
+		h.SetIovlen(1)
+		h.Name = (*byte)(unsafe.Pointer(&r.names[i]))
+	}
+	return r
+}
+
+// ReadBatch takes up to MaxBatch waiting datagrams, one per buffer of bufs, and describes them in msgs; it returns how many, 0 when
+// none waits. It never blocks. Every buffer must be non-empty; msgs must be as long as bufs. Errors: the kernel's.
+func (r *Reader) ReadBatch(s *Socket, bufs [][]byte, msgs []Message) (int, error) {
+	n := min(len(bufs), MaxBatch)
+	for i, b := range bufs[:n] {
+		r.iovs[i].Base = &b[0]
+		r.iovs[i].SetLen(len(b))
+		r.hdrs[i].hdr.Namelen = unix.SizeofSockaddrInet6
+	}
+	got, _, e := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&r.hdrs[0])), uintptr(n), unix.MSG_DONTWAIT, 0, 0)
+	if e != 0 {
+		return 0, quiet(e)
+	}
+	for i := range int(got) {
+		h := &r.hdrs[i]
+		msgs[i].From = addrPort(&r.names[i])
+		msgs[i].N = int(h.n)
+		msgs[i].Truncated = h.hdr.Flags&unix.MSG_TRUNC != 0
+	}
+	return int(got), nil
+}
+
+// ReadOne takes one waiting datagram; it is cheaper than a batch of one. ok is false when none waits or the kernel reports an error,
+// which a later read will meet again. It never blocks.
+func (r *Reader) ReadOne(s *Socket, buf []byte, m *Message) (ok bool) {
+	r.oneN = unix.SizeofSockaddrInet6
+	n, _, e := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(s.fd), uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf)),
+		unix.MSG_DONTWAIT|unix.MSG_TRUNC, uintptr(unsafe.Pointer(&r.one)), uintptr(unsafe.Pointer(&r.oneN)))
+	if e != 0 {
+		return false
+	}
+	m.From = addrPort(&r.one)
+	m.N, m.Truncated = int(n), int(n) > len(buf)
+	return true
+}
+
+// quiet hides the results that mean "nothing now".
+func quiet(e unix.Errno) error {
+	switch e {
+	case unix.EAGAIN, unix.EINTR, unix.ECONNREFUSED:
+		return nil
+	}
+	return e
+}
