@@ -169,7 +169,7 @@ func (e *g722Encoder) quantLow(x int32) byte {
 	}
 	code := byte(62 - lo) // positive codes count down from 61
 	if diff < 0 {
-		code = byte(33 - lo) // negative ones from 31, the two smallest are 63 and 62
+		code = byte(34 - lo) // negative ones from 31, but the two smallest are 63 and 62
 		if lo <= 2 {
 			code = byte(64 - lo)
 		}

@@ -1,0 +1,77 @@
+package audio
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/isthmus-gateway/isthmus/mgw/internal/transcode"
+	"github.com/isthmus-gateway/isthmus/pkg/codec"
+)
+
+// ErrConfig tells that a Config cannot work; it is wrapped with the reason.
+var ErrConfig = errors.New("audio: bad direction")
+
+// Config describes one direction. Src and Dst are mandatory; zero fields elsewhere mean the default.
+type Config struct {
+	Src codec.Codec // what the source sends
+	Dst codec.Codec // what the peer wants; its Fmtp holds the peer's wishes
+
+	SrcDTMF *codec.Codec // telephone events of the source, nil when not negotiated
+	DstDTMF *codec.Codec // telephone events towards the peer, nil when not negotiated: events are then suppressed
+	SrcCN   *codec.Codec // comfort noise of the source (RFC 3389), nil when not negotiated; it only tells that the source lives
+
+	Ptime time.Duration // length of one output packet: 10, 20, 40 or 60 ms; default 20
+
+	DelayMin   time.Duration // least playout delay; default 10 ms
+	DelayStart time.Duration // playout delay before anything was measured; default 20 ms
+	DelayMax   time.Duration // largest playout delay; default 200 ms
+
+	Bitrate    int  // Opus encoder, bit/s; 0: 16000 or 24000 by rate
+	Complexity int  // Opus encoder, 1..10; default 5
+	Loss       int  // expected loss towards the peer before the first report, percent
+	DTX        bool // Opus encoder: stop in silence
+}
+
+const (
+	rateNarrow = 8000
+	rateWide   = 16000
+)
+
+// check refuses what cannot work and fills the defaults in.
+func (c *Config) check() error {
+	if c.Ptime == 0 {
+		c.Ptime = 20 * time.Millisecond
+	}
+	if c.DelayStart == 0 {
+		c.DelayStart = 20 * time.Millisecond
+	}
+	for _, cc := range []codec.Codec{c.Src, c.Dst} {
+		if !transcode.Supported(cc) {
+			return fmt.Errorf("%w: %s/%d: %w", ErrConfig, cc.Name, cc.ClockRate, transcode.ErrUnsupported)
+		}
+	}
+	for _, ev := range []*codec.Codec{c.SrcDTMF, c.DstDTMF} {
+		if ev != nil && (!ev.Is(codec.TelephoneEvent) || ev.ClockRate < 8000 || ev.ClockRate > 48000) {
+			return fmt.Errorf("%w: %s/%d is no telephone-event", ErrConfig, ev.Name, ev.ClockRate)
+		}
+	}
+	// RFC 4733 §2.1: events share the timestamps, so the clock, of the audio they replace.
+	if c.DstDTMF != nil && c.DstDTMF.ClockRate != c.Dst.ClockRate {
+		return fmt.Errorf("%w: telephone-event/%d beside %s/%d", ErrConfig, c.DstDTMF.ClockRate, c.Dst.Name, c.Dst.ClockRate)
+	}
+	return nil
+}
+
+// rates chooses the PCM rates of decoder and encoder, Hz: the best that both know, else the best of each with rate conversion between.
+func (c *Config) rates() (dec, enc int) {
+	from, to := transcode.Rates(c.Src), transcode.Rates(c.Dst)
+	for _, r := range from {
+		for _, q := range to {
+			if r == q {
+				return r, q
+			}
+		}
+	}
+	return from[0], to[0]
+}

@@ -1,0 +1,306 @@
+// Package audio is the transcoding pipeline from RTP to RTP: jitter buffer, decoder with concealment and in-band FEC, rate change,
+// frame clock, encoder. Between floors 1 and 2: it composes jitter, transcode and dtmf for package flow. // hot
+// Owner: the worker that holds the flow; no goroutine, no clock, no allocation after New; not safe for concurrent use.
+//
+//	stage             where                  paced by
+//	Push              jitter buffer, events  arrival
+//	Tick: pop         decode | FEC | conceal frame clock, Ptime
+//	      shape       rate change, time scale
+//	      encode      one payload            at most one packet per tick
+package audio
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/isthmus-gateway/isthmus/mgw/internal/jitter"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/transcode"
+)
+
+const (
+	// Idle is what NextTick says when there is nothing to do until the next Push.
+	Idle = math.MaxInt64
+
+	hang    = int64(time.Second)            // after so long without a packet the output pauses
+	maxLag  = int64(100 * time.Millisecond) // a frame clock further behind than this is set anew
+	maxLoss = 30                            // percent told to the encoder at most
+)
+
+// Kind tells what Tick produced.
+type Kind uint8
+
+// Kinds of Frame.
+const (
+	None  Kind = iota // nothing to send this time
+	Audio             // payload of Config.Dst
+	Event             // payload of Config.DstDTMF
+)
+
+// Frame is the header of what Tick produced. Its numbers are the Direction's own continuous stream, to be mapped by package stamp.
+type Frame struct {
+	Kind   Kind
+	PT     uint8
+	Marker bool
+	Seq    uint16 // plus one per packet sent
+	TS     uint32 // ticks of Config.Dst.ClockRate; of the start for an event
+}
+
+// Verdict says what Push did with a packet.
+type Verdict uint8
+
+// Verdicts of Push.
+const (
+	Accepted   Verdict = iota
+	Unexpected         // payload type that was not negotiated
+	Malformed          // payload that is not valid for its type
+	Duplicate
+	Late
+	Jump // wild sequence number, unconfirmed
+)
+
+// String is the name for counters.
+func (v Verdict) String() string {
+	switch v {
+	case Accepted:
+		return "accepted"
+	case Unexpected:
+		return "unexpected"
+	case Malformed:
+		return "malformed"
+	case Duplicate:
+		return "duplicate"
+	case Late:
+		return "late"
+	default:
+		return "jump"
+	}
+}
+
+// Stats count since New.
+type Stats struct {
+	Jitter    jitter.Stats
+	Frames    uint64 // packets produced, events included
+	Events    uint64 // of those, telephone events
+	Decoded   uint64 // source packets decoded
+	Recovered uint64 // frames decoded from in-band FEC
+	Concealed uint64 // frames concealed
+	Malformed uint64 // payloads refused, by type or by decoder
+	Shortened uint64 // times a pitch period was cut out
+	Stretched uint64 // times one was put in
+	Resynced  uint64 // times the frame clock was set anew because the worker was late
+}
+
+// Direction carries audio one way between two codecs. Use New; Close it.
+type Direction struct {
+	cfg   Config
+	buf   *jitter.Buffer
+	dec   transcode.Decoder
+	enc   transcode.Encoder
+	pcm   fifo // at the encoder's rate
+	work  []int16
+	frame []int16
+
+	decRate, encRate int
+	ptime            int64 // ns
+	step             uint32
+
+	next   int64 // time of the next frame; Idle when stopped
+	heard  int64 // arrival of the newest packet
+	ts     uint32
+	seq    uint16
+	marker bool
+	silent bool // the source has stopped; nothing to send until audio is back
+	loss   int
+	closed bool
+	stats  Stats
+}
+
+// New makes a Direction. The caller must Close it: codecs hold memory outside Go's heap. Errors: ErrConfig, those of package transcode.
+func New(cfg Config) (*Direction, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	decRate, encRate := cfg.rates()
+	dec, err := transcode.NewDecoder(cfg.Src, decRate)
+	if err != nil {
+		return nil, fmt.Errorf("audio: source: %w", err)
+	}
+	enc, err := transcode.NewEncoder(cfg.Dst, transcode.EncoderConfig{
+		Rate: encRate, Ptime: cfg.Ptime, Bitrate: cfg.Bitrate, Complexity: cfg.Complexity, Loss: cfg.Loss, DTX: cfg.DTX,
+	})
+	if err != nil {
+		dec.Close()
+		return nil, fmt.Errorf("audio: destination: %w", err)
+	}
+	return assemble(cfg, dec, enc, decRate, encRate), nil
+}
+
+// assemble allocates everything that the direction will ever use.
+func assemble(cfg Config, dec transcode.Decoder, enc transcode.Encoder, decRate, encRate int) *Direction {
+	frame := int(rtp.Ticks(int64(cfg.Ptime), uint32(encRate)))
+	return &Direction{
+		cfg: cfg,
+		buf: jitter.New(jitter.Config{
+			ClockRate: cfg.Src.ClockRate, Min: cfg.DelayMin, Start: cfg.DelayStart, Max: cfg.DelayMax, FEC: cfg.Src.Is("opus"),
+		}),
+		dec: dec, enc: enc,
+		pcm:     newFIFO(frame + encRate*transcode.MaxFrame/1000),
+		work:    make([]int16, decRate*transcode.MaxFrame/1000),
+		frame:   make([]int16, frame),
+		decRate: decRate, encRate: encRate,
+		ptime: int64(cfg.Ptime),
+		step:  uint32(rtp.Ticks(int64(cfg.Ptime), cfg.Dst.ClockRate)),
+		next:  Idle, marker: true, silent: true,
+		loss: cfg.Loss,
+	}
+}
+
+// Push takes a plaintext packet of the source that arrived at now (monotonic ns); the payload is copied.
+func (d *Direction) Push(now int64, p rtp.Packet) Verdict {
+	payload := p.Payload()
+	if p.PT() != d.cfg.Src.PT {
+		return Unexpected
+	}
+	v := d.buf.Push(now, jitter.Packet{SSRC: p.SSRC(), Seq: p.Seq(), TS: p.TS(), Dur: d.dec.Ticks(payload), Payload: payload})
+	switch v {
+	case jitter.Kept:
+	case jitter.Duplicate:
+		return Duplicate
+	case jitter.Late:
+		return Late
+	case jitter.Jump:
+		return Jump
+	default:
+		d.stats.Malformed++
+		return Malformed
+	}
+	d.wake(now)
+	return Accepted
+}
+
+// wake starts the frame clock with the first packet.
+func (d *Direction) wake(now int64) {
+	if d.next == Idle {
+		first := now + int64(d.cfg.DelayStart)
+		if d.heard != 0 {
+			d.ts += uint32(rtp.Ticks(max(0, first-d.heard), d.cfg.Dst.ClockRate))
+		}
+		d.next = first
+	}
+	d.heard = now
+}
+
+// NextTick is when Tick wants to be called, monotonic ns; Idle when not before the next Push.
+func (d *Direction) NextTick() int64 { return d.next }
+
+// Tick produces the packet that is due at now, at most one: the payload goes to out, its length is returned. out: room for
+// transcode.MaxPayload bytes. Call again while NextTick is not after now.
+func (d *Direction) Tick(now int64, out []byte) (int, Frame) {
+	if now < d.next || d.closed {
+		return 0, Frame{}
+	}
+	if now-d.next > maxLag {
+		late := (now - d.next) / d.ptime
+		d.next += late * d.ptime
+		d.ts += uint32(late) * d.step
+		d.stats.Resynced++
+	}
+	ts := d.ts
+	d.next += d.ptime
+	d.ts += d.step
+	if now-d.heard > hang {
+		d.next, d.heard = Idle, now
+		d.silent, d.marker = true, true
+		d.pcm.reset()
+		return 0, Frame{}
+	}
+	if !d.fill(now) {
+		return 0, Frame{}
+	}
+	d.pcm.take(d.frame)
+	n, err := d.enc.Encode(d.frame, out)
+	if err != nil || n == 0 {
+		d.marker = true
+		return 0, Frame{}
+	}
+	f := Frame{Kind: Audio, PT: d.cfg.Dst.PT, Marker: d.marker, Seq: d.seq, TS: ts}
+	d.seq++
+	d.marker = false
+	d.stats.Frames++
+	return n, f
+}
+
+// fill decodes until one output frame is there; false when the source has nothing to say.
+func (d *Direction) fill(now int64) bool {
+	for d.pcm.len() < len(d.frame) {
+		r := d.buf.Pop(now)
+		if r.Kind == jitter.Empty && d.silent {
+			return false
+		}
+		d.silent = false
+		d.pcm.put(d.decode(r))
+	}
+	return true
+}
+
+// decode turns what the jitter buffer gave into PCM.
+func (d *Direction) decode(r jitter.Result) []int16 {
+	n := min(int(uint64(r.Dur)*uint64(d.decRate)/uint64(d.cfg.Src.ClockRate)), len(d.work))
+	pcm := d.work[:n]
+	switch r.Kind {
+	case jitter.Frame:
+		got, err := d.dec.Decode(r.Payload, d.work)
+		if err == nil {
+			d.stats.Decoded++
+			return d.work[:got]
+		}
+		d.stats.Malformed++
+		d.dec.Conceal(pcm)
+	case jitter.Lost:
+		if r.FEC != nil && d.dec.Recover(r.FEC, pcm) {
+			d.stats.Recovered++
+			return pcm
+		}
+		if r.FEC == nil {
+			d.dec.Conceal(pcm)
+		}
+		d.stats.Concealed++
+	default:
+		d.dec.Conceal(pcm)
+		d.stats.Concealed++
+	}
+	return pcm
+}
+
+// SetLoss tells the encoder how many percent of our packets the peer loses (RFC 3550 §6.4.1 fraction lost). It rises at once and
+// falls slowly, so that one good report does not strip the protection.
+func (d *Direction) SetLoss(percent int) {
+	percent = min(max(percent, 0), maxLoss)
+	if percent < d.loss {
+		percent = max(percent, d.loss-(d.loss+3)/4)
+	}
+	d.loss = percent
+	if !d.closed {
+		d.enc.SetLoss(percent)
+	}
+}
+
+// Stats are the counters so far.
+func (d *Direction) Stats() Stats {
+	s := d.stats
+	s.Jitter = d.buf.Stats()
+	return s
+}
+
+// Close frees the codecs. A second call does nothing; Tick produces nothing afterwards.
+func (d *Direction) Close() {
+	if d.closed {
+		return
+	}
+	d.closed = true
+	d.next = Idle
+	d.dec.Close()
+	d.enc.Close()
+}

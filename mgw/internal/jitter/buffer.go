@@ -1,0 +1,319 @@
+// Package jitter orders the packets of one audio source and plays them out at the least delay that the network allows. Floor 1. // hot
+// Owner: the worker of the Direction that holds it; not safe for concurrent use, no clock of its own, no allocation after New.
+// It works in two time lines: packets have timestamps (ticks of the RTP clock), Push and Pop have the caller's monotonic time.
+package jitter
+
+import (
+	"time"
+
+	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
+)
+
+const (
+	slots     = 64   // packets kept at most; a power of two
+	arenaSize = 8192 // payload bytes kept at most: 1 s of G.711, 200 ms of Opus at 320 kbit/s
+
+	// MaxPayload is the longest payload taken, bytes.
+	MaxPayload = 1500
+
+	maxDropout = 1000 // forward jump of sequence numbers that still counts as loss, packets (RFC 3550 §A.1)
+	maxOld     = 250  // backward jump that still counts as late, packets
+	maxSkew    = 2    // timestamps this far from their time mean a restarted clock, seconds
+)
+
+// Config bounds the playout delay; zero fields mean the default.
+type Config struct {
+	ClockRate uint32        // RTP clock of the source, Hz
+	Min       time.Duration // least target delay; default 10 ms
+	Start     time.Duration // target before anything was measured; default 20 ms
+	Max       time.Duration // largest delay allowed; default 200 ms
+	FEC       bool          // packets carry redundancy for their predecessor: under loss the target leaves time for the successor
+}
+
+// Packet is one audio packet on its way in. Payload is copied.
+type Packet struct {
+	SSRC    uint32
+	Seq     uint16
+	TS      uint32 // ticks
+	Dur     uint32 // ticks; must not be 0
+	Payload []byte
+}
+
+// Verdict says what Push did with a packet.
+type Verdict uint8
+
+// Verdicts of Push.
+const (
+	Kept      Verdict = iota
+	Duplicate         // already here or already played
+	Late              // its time has passed
+	Jump              // wild sequence number, not yet confirmed by its successor (RFC 3550 §A.1)
+	Invalid           // no duration, too long
+)
+
+// Kind says what Pop found at the playout position.
+type Kind uint8
+
+// Kinds of Result.
+const (
+	Empty Kind = iota // nothing to play: stream not started, ended, or silent by DTX
+	Frame             // Payload is the next packet
+	Lost              // a packet is missing; FEC is its successor if that has arrived
+	Wait              // missing, and it may still come: conceal, the position does not move
+)
+
+// Result is what Pop found. Payload and FEC are valid until the next Push.
+type Result struct {
+	Kind    Kind
+	Dur     uint32 // ticks that the playout position moved; for Wait the usual packet duration
+	TS      uint32 // of the frame or of the gap
+	First   bool   // Frame: the first after a pause or a new source, the decoder's past does not lead to it
+	Payload []byte
+	FEC     []byte
+}
+
+// Stats count since New.
+type Stats struct {
+	Pushed     uint64 // all packets given to Push
+	Played     uint64 // frames handed out
+	Lost       uint64 // packets missing at their time
+	Recovered  uint64 // of those, with the successor at hand
+	Late       uint64
+	Duplicates uint64
+	Reordered  uint64        // arrived after a later one, in time
+	Skipped    uint64        // dropped to keep the delay bounded
+	Restarts   uint64        // new SSRC or confirmed jump
+	Refused    uint64        // Jump and Invalid
+	Delay      time.Duration // playout delay now, beyond the fastest packet
+	Target     time.Duration
+}
+
+// slot is one packet kept.
+type slot struct {
+	used bool
+	seq  uint16
+	n    uint16 // payload length
+	ts   uint32
+	dur  uint32
+	at   uint64 // payload position in the arena, counted from the beginning of time
+}
+
+// Buffer is the jitter buffer of one source. Use New.
+type Buffer struct {
+	clock    uint32
+	fec      bool
+	min, max int64 // delay bounds, ticks
+	slot     [slots]slot
+	count    int
+	arena    []byte
+	head     uint64 // next arena position
+	tail     uint64 // no kept payload starts before it
+	delay    meter
+	src      source
+	play     playout
+	stats    Stats
+	ptime    uint32 // duration of the newest packet, ticks
+	excess   int64  // average distance of the delay from its target, ticks
+}
+
+// source is where the incoming stream stands.
+type source struct {
+	known   bool
+	ssrc    uint32
+	hi      uint16 // highest sequence number
+	wild    bool
+	wildSeq uint16
+}
+
+// playout is where the outgoing stream stands.
+type playout struct {
+	running bool
+	seq     uint16 // of the last frame played or given up
+	ts      uint32 // next tick to play
+	held    int64  // ticks concealed without moving ts
+	gone    int64  // ticks concealed in a row with an empty buffer
+	pause   bool   // between talk spurts: the next frame waits for its time
+	fresh   bool   // the next frame is a First
+}
+
+// New returns an empty buffer. It allocates all that the buffer will ever use, about 10 KiB.
+func New(cfg Config) *Buffer {
+	if cfg.ClockRate == 0 {
+		cfg.ClockRate = 8000
+	}
+	pick := func(d, def time.Duration) int64 {
+		if d <= 0 {
+			d = def
+		}
+		return rtp.Ticks(int64(d), cfg.ClockRate)
+	}
+	b := &Buffer{
+		clock: cfg.ClockRate,
+		fec:   cfg.FEC,
+		min:   pick(cfg.Min, 10*time.Millisecond),
+		max:   pick(cfg.Max, 200*time.Millisecond),
+		arena: make([]byte, arenaSize),
+		ptime: cfg.ClockRate / 50,
+	}
+	b.delay.init(cfg.ClockRate, pick(cfg.Start, 20*time.Millisecond))
+	return b
+}
+
+// Push takes a packet that arrived at now (monotonic ns). It copies the payload.
+func (b *Buffer) Push(now int64, p Packet) Verdict {
+	b.stats.Pushed++
+	if p.Dur == 0 || int64(p.Dur) > int64(b.clock)/5 || len(p.Payload) == 0 || len(p.Payload) > MaxPayload {
+		b.stats.Refused++
+		return Invalid
+	}
+	arrival := rtp.Ticks(now, b.clock)
+	if v := b.admit(arrival, p); v != Kept {
+		return v
+	}
+	b.ptime = p.Dur
+	b.delay.add(arrival, p.TS)
+	if b.play.running && rtp.TSDiff(p.TS+p.Dur, b.play.ts) <= 0 {
+		b.stats.Late++
+		return Late
+	}
+	return b.store(p)
+}
+
+// admit follows the source's numbers and notices restarts (RFC 3550 §A.1).
+func (b *Buffer) admit(arrival int64, p Packet) Verdict {
+	if !b.src.known || p.SSRC != b.src.ssrc {
+		b.restart(p)
+		return Kept
+	}
+	d := rtp.SeqDiff(p.Seq, b.src.hi)
+	if d > maxDropout || d < -maxOld {
+		if b.src.wild && p.Seq == b.src.wildSeq {
+			b.restart(p)
+			return Kept
+		}
+		b.src.wild, b.src.wildSeq = true, p.Seq+1
+		b.stats.Refused++
+		return Jump
+	}
+	if b.clockJumped(arrival, p.TS) {
+		if d <= 0 {
+			b.stats.Refused++
+			return Jump
+		}
+		b.restart(p)
+		return Kept
+	}
+	b.src.wild = false
+	if d > 0 {
+		b.src.hi = p.Seq
+	} else if d < 0 {
+		b.stats.Reordered++
+	}
+	return Kept
+}
+
+// clockJumped reports whether ts is seconds away from where the source's clock should be: it restarted, or stood still during hold.
+func (b *Buffer) clockJumped(arrival int64, ts uint32) bool {
+	late := b.delay.lateness(arrival, ts)
+	limit := int64(b.clock) * maxSkew
+	return late > limit || late < -limit
+}
+
+// restart forgets the old source but keeps what was learned about the network.
+func (b *Buffer) restart(p Packet) {
+	if b.src.known {
+		b.stats.Restarts++
+	}
+	for i := range b.slot {
+		b.slot[i].used = false
+	}
+	b.count = 0
+	b.tail = b.head
+	b.src = source{known: true, ssrc: p.SSRC, hi: p.Seq}
+	b.play = playout{fresh: true}
+	b.delay.rebase()
+}
+
+// store puts p in its slot and makes room where needed.
+func (b *Buffer) store(p Packet) Verdict {
+	s := &b.slot[p.Seq%slots]
+	if s.used {
+		d := rtp.SeqDiff(p.Seq, s.seq)
+		switch {
+		case d == 0:
+			b.stats.Duplicates++
+			return Duplicate
+		case d < 0:
+			b.stats.Late++
+			return Late
+		}
+		b.drop(s)
+		b.stats.Skipped++
+	}
+	if b.play.running && rtp.SeqDiff(p.Seq, b.play.seq) <= 0 {
+		b.stats.Duplicates++
+		return Duplicate
+	}
+	at := b.reserve(len(p.Payload))
+	copy(b.arena[at%arenaSize:], p.Payload)
+	*s = slot{used: true, seq: p.Seq, n: uint16(len(p.Payload)), ts: p.TS, dur: p.Dur, at: at}
+	b.count++
+	return Kept
+}
+
+// reserve finds n bytes in one piece of the arena and drops the packets whose payload stood there.
+func (b *Buffer) reserve(n int) uint64 {
+	if room := arenaSize - int(b.head%arenaSize); room < n {
+		b.head += uint64(room)
+	}
+	at := b.head
+	b.head += uint64(n)
+	if b.head-b.tail > arenaSize {
+		b.tail = b.head
+		for i := range b.slot {
+			s := &b.slot[i]
+			switch {
+			case !s.used:
+			case b.head-s.at > arenaSize:
+				b.drop(s)
+				b.stats.Skipped++
+			case s.at < b.tail:
+				b.tail = s.at
+			}
+		}
+		b.tail = min(b.tail, at)
+	}
+	return at
+}
+
+// drop frees a slot.
+func (b *Buffer) drop(s *slot) {
+	s.used = false
+	b.count--
+}
+
+// payload is what a slot holds.
+func (b *Buffer) payload(s *slot) []byte {
+	at := s.at % arenaSize
+	return b.arena[at : at+uint64(s.n) : at+uint64(s.n)]
+}
+
+// earliest is the first packet in sequence order, nil when there is none.
+func (b *Buffer) earliest() *slot {
+	if b.count == 0 {
+		return nil
+	}
+	if s := &b.slot[(b.play.seq+1)%slots]; b.play.running && s.used && s.seq == b.play.seq+1 {
+		return s
+	}
+	var best *slot
+	for i := range b.slot {
+		if s := &b.slot[i]; s.used && (best == nil || rtp.SeqDiff(s.seq, best.seq) < 0) {
+			best = s
+		}
+	}
+	return best
+}
+
+// Stats are the counters and the delay at the last Pop.
+func (b *Buffer) Stats() Stats { return b.stats }

@@ -1,0 +1,159 @@
+package jitter
+
+import (
+	"time"
+
+	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
+)
+
+const (
+	holdMS  = 100  // with an empty buffer the position waits this long, then the stream counts as paused
+	steady  = 16   // pops over which an excess or lack of delay is averaged
+	slackMS = 10   // excess or lack that Adjust leaves alone
+	fecLoss = 0.01 // loss from which on the target leaves time for the successor
+)
+
+// Target is the delay that playout aims at, beyond the fastest packet, ticks.
+func (b *Buffer) target() int64 {
+	t := b.delay.target
+	if b.fec && b.delay.loss > fecLoss {
+		t = max(t, int64(b.ptime)+b.delay.bucket)
+	}
+	return min(max(t, b.min), b.max)
+}
+
+// Pop hands out what stands at the playout position at now (monotonic ns) and moves on. The caller pops whenever it has less decoded
+// audio than it needs, so several times in a row for short packets and rarely for long ones.
+func (b *Buffer) Pop(now int64) Result {
+	at := rtp.Ticks(now, b.clock)
+	if !b.play.running || b.play.pause {
+		return b.resume(at)
+	}
+	b.note(at)
+	s := b.earliest()
+	if s == nil {
+		return b.underflow()
+	}
+	b.play.gone = 0
+	gap := int64(rtp.TSDiff(s.ts, b.play.ts))
+	missing := rtp.SeqDiff(s.seq, b.play.seq) - 1
+	if gap > 0 && b.play.held > 0 {
+		gap -= b.credit(at, gap)
+	}
+	switch {
+	case gap <= 0:
+		return b.take(s, missing)
+	case missing == 0 || gap > int64(missing)*int64(b.ptime)*2:
+		b.play.pause = true // the source was silent on purpose
+		return b.resume(at)
+	default:
+		return b.lose(s, gap, missing)
+	}
+}
+
+// note records the delay.
+func (b *Buffer) note(at int64) {
+	b.stats.Delay = time.Duration(rtp.Nanos(b.delay.lateness(at, b.play.ts), b.clock))
+	b.stats.Target = time.Duration(rtp.Nanos(b.target(), b.clock))
+}
+
+// resume starts playout when the first packet has waited for the target delay. Packets that are too old by then are dropped.
+func (b *Buffer) resume(at int64) Result {
+	for s := b.earliest(); s != nil; s = b.earliest() {
+		late := b.delay.lateness(at, s.ts)
+		if late > b.max {
+			b.skip(s)
+			continue
+		}
+		if late < b.target() {
+			break
+		}
+		missing := 0
+		if b.play.running {
+			missing = max(0, rtp.SeqDiff(s.seq, b.play.seq)-1)
+		}
+		b.play.running, b.play.pause = true, false
+		b.play.held, b.play.gone = 0, 0
+		b.play.ts = s.ts
+		b.note(at)
+		return b.take(s, missing)
+	}
+	return Result{Kind: Empty, Dur: b.ptime}
+}
+
+// skip drops a packet that would make the delay too long.
+func (b *Buffer) skip(s *slot) {
+	b.play.seq, b.play.ts = s.seq, s.ts+s.dur
+	b.play.running, b.play.pause, b.play.fresh = true, true, true
+	b.drop(s)
+	b.stats.Skipped++
+}
+
+// take hands a packet out. missing: packets given up between the last one and this.
+func (b *Buffer) take(s *slot, missing int) Result {
+	r := Result{Kind: Frame, Dur: s.dur, TS: s.ts, First: b.play.fresh, Payload: b.payload(s)}
+	b.stats.Lost += uint64(max(missing, 0))
+	for range min(max(missing, 0), slots) {
+		b.delay.outcome(true)
+	}
+	b.delay.outcome(false)
+	b.play.ts, b.play.seq, b.play.fresh = s.ts+s.dur, s.seq, false
+	b.play.held = 0
+	b.drop(s)
+	b.stats.Played++
+	return r
+}
+
+// lose reports a missing packet and gives it up.
+func (b *Buffer) lose(s *slot, gap int64, missing int) Result {
+	dur := uint32(min(gap, int64(b.ptime)))
+	r := Result{Kind: Lost, Dur: dur, TS: b.play.ts}
+	if missing == 1 && gap == int64(b.ptime) {
+		r.FEC = b.payload(s)
+		b.stats.Recovered++
+	}
+	b.play.ts += dur
+	b.play.seq++
+	b.delay.outcome(true)
+	b.stats.Lost++
+	return r
+}
+
+// credit moves the position over a gap that was concealed while the buffer was empty, as far as the delay stays at its target.
+// It returns the ticks moved.
+func (b *Buffer) credit(at, gap int64) int64 {
+	n := max(0, min(gap, b.play.held, b.delay.lateness(at, b.play.ts)-b.target()))
+	b.play.held -= n
+	b.play.ts += uint32(n)
+	return n
+}
+
+// underflow conceals while the position waits for a late packet; after a while the stream counts as paused.
+func (b *Buffer) underflow() Result {
+	r := Result{Kind: Wait, Dur: b.ptime, TS: b.play.ts}
+	b.play.held += int64(b.ptime)
+	b.play.gone += int64(b.ptime)
+	if b.play.gone > int64(b.clock)*holdMS/1000 {
+		b.play.pause = true
+		r.Kind = Empty
+	}
+	return r
+}
+
+// Adjust tells how far the delay is from its target, ticks: positive to shorten the audio by that much, negative to stretch it, 0 to
+// leave it. pending: decoded audio not yet played, ticks. Call once per output frame; the answer is an average over several.
+func (b *Buffer) Adjust(now int64, pending uint32) int64 {
+	if !b.play.running || b.play.pause {
+		b.excess = 0
+		return 0
+	}
+	d := b.delay.lateness(rtp.Ticks(now, b.clock), b.play.ts-pending) - b.target()
+	b.excess += (d - b.excess) / steady
+	if slack := int64(b.clock) * slackMS / 1000; b.excess > slack || b.excess < -slack {
+		return b.excess
+	}
+	return 0
+}
+
+// Adjusted tells that the caller did shorten (positive) or stretch by n ticks, so that the average follows at once.
+func (b *Buffer) Adjusted(n int64) { b.excess -= n }
