@@ -1,0 +1,228 @@
+package webua
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/pion/webrtc/v4"
+	"github.com/pion/webrtc/v4/pkg/media"
+
+	"github.com/isthmus-gateway/isthmus/integration/internal/opus"
+	"github.com/isthmus-gateway/isthmus/integration/internal/tone"
+)
+
+// audible is the level above which received audio counts as heard, dBFS.
+const audible = -45.0
+
+// peer is the WebRTC half of a call: sends a source as 20 ms frames, meters what it hears.
+type peer struct {
+	pc     *webrtc.PeerConnection
+	track  *webrtc.TrackLocalStaticSample
+	codec  string
+	source tone.Source
+	stop   chan struct{}
+	wg     sync.WaitGroup
+	start  sync.Once
+
+	mu         sync.Mutex // guards what follows
+	meter      tone.Meter
+	firstAudio time.Time
+	heardCodec string
+	packets    uint64
+	connected  time.Time
+}
+
+var mimes = map[string]webrtc.RTPCodecParameters{
+	"opus": {RTPCodecCapability: webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeOpus, ClockRate: 48000, Channels: 2, SDPFmtpLine: "minptime=10;useinbandfec=1"}, PayloadType: 111},
+	"PCMA": {RTPCodecCapability: webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypePCMA, ClockRate: 8000}, PayloadType: 8},
+	"PCMU": {RTPCodecCapability: webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypePCMU, ClockRate: 8000}, PayloadType: 0},
+}
+
+// newPeer makes a peer with the codecs in order of preference; it sends source with the first one.
+func newPeer(codecs []string, source tone.Source) (*peer, error) {
+	var m webrtc.MediaEngine
+	for _, name := range codecs {
+		c, ok := mimes[name]
+		if !ok {
+			return nil, fmt.Errorf("webua: unknown codec %q", name)
+		}
+		if err := m.RegisterCodec(c, webrtc.RTPCodecTypeAudio); err != nil {
+			return nil, fmt.Errorf("webua: %w", err)
+		}
+	}
+	var se webrtc.SettingEngine
+	se.SetIncludeLoopbackCandidate(true)
+	se.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4})
+	pc, err := webrtc.NewAPI(webrtc.WithMediaEngine(&m), webrtc.WithSettingEngine(se)).NewPeerConnection(webrtc.Configuration{})
+	if err != nil {
+		return nil, fmt.Errorf("webua: %w", err)
+	}
+	p := &peer{pc: pc, source: source, stop: make(chan struct{})}
+	pc.OnTrack(func(t *webrtc.TrackRemote, _ *webrtc.RTPReceiver) {
+		p.wg.Add(1)
+		defer p.wg.Done()
+		p.receive(t)
+	})
+	pc.OnConnectionStateChange(func(s webrtc.PeerConnectionState) {
+		if s == webrtc.PeerConnectionStateConnected {
+			p.mu.Lock()
+			if p.connected.IsZero() {
+				p.connected = time.Now()
+			}
+			p.mu.Unlock()
+		}
+	})
+	return p, p.addTrack(codecs[0])
+}
+
+func (p *peer) addTrack(name string) error {
+	track, err := webrtc.NewTrackLocalStaticSample(mimes[name].RTPCodecCapability, "audio", "webua")
+	if err != nil {
+		return fmt.Errorf("webua: %w", err)
+	}
+	if _, err := p.pc.AddTrack(track); err != nil {
+		return fmt.Errorf("webua: %w", err)
+	}
+	p.track, p.codec = track, name
+	return nil
+}
+
+// offer creates an offer; the gateway is ICE lite, so it goes out without waiting for candidates.
+func (p *peer) offer() (string, error) {
+	o, err := p.pc.CreateOffer(nil)
+	if err != nil {
+		return "", fmt.Errorf("webua: offer: %w", err)
+	}
+	if err := p.pc.SetLocalDescription(o); err != nil {
+		return "", fmt.Errorf("webua: offer: %w", err)
+	}
+	return p.pc.LocalDescription().SDP, nil
+}
+
+// answer answers an offer.
+func (p *peer) answer(offer string) (string, error) {
+	if err := p.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: offer}); err != nil {
+		return "", fmt.Errorf("webua: remote offer: %w", err)
+	}
+	a, err := p.pc.CreateAnswer(nil)
+	if err != nil {
+		return "", fmt.Errorf("webua: answer: %w", err)
+	}
+	if err := p.pc.SetLocalDescription(a); err != nil {
+		return "", fmt.Errorf("webua: answer: %w", err)
+	}
+	p.begin()
+	return p.pc.LocalDescription().SDP, nil
+}
+
+// accept applies the answer.
+func (p *peer) accept(answer string) error {
+	if err := p.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: answer}); err != nil {
+		return fmt.Errorf("webua: remote answer: %w", err)
+	}
+	p.begin()
+	return nil
+}
+
+// begin starts the sender once.
+func (p *peer) begin() {
+	p.start.Do(func() {
+		p.wg.Add(1)
+		go func() {
+			defer p.wg.Done()
+			p.send()
+		}()
+	})
+}
+
+// send paces 20 ms frames until close. The codec is that of the sender's negotiated parameters.
+func (p *peer) send() {
+	enc, err := opus.NewEncoder(tone.Rate)
+	if err != nil {
+		return
+	}
+	defer enc.Close()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	pcm := make([]int16, tone.FrameLen)
+	buf := make([]byte, opus.MaxPacket)
+	for {
+		select {
+		case <-p.stop:
+			return
+		case <-tick.C:
+		}
+		if !p.source.Fill(pcm) {
+			clear(pcm)
+		}
+		var frame []byte
+		switch p.codec {
+		case "PCMA":
+			frame = tone.ALaw.Encode(buf[:0], pcm)
+		case "PCMU":
+			frame = tone.MuLaw.Encode(buf[:0], pcm)
+		default:
+			n, err := enc.Encode(buf, pcm)
+			if err != nil {
+				return
+			}
+			frame = buf[:n]
+		}
+		if err := p.track.WriteSample(media.Sample{Data: frame, Duration: 20 * time.Millisecond}); errors.Is(err, io.ErrClosedPipe) {
+			return
+		}
+	}
+}
+
+// receive meters one remote track until it ends.
+func (p *peer) receive(t *webrtc.TrackRemote) {
+	dec, err := opus.NewDecoder(tone.Rate)
+	if err != nil {
+		return
+	}
+	defer dec.Close()
+	pcm := make([]int16, 6*tone.FrameLen)
+	for {
+		pkt, _, err := t.ReadRTP()
+		if err != nil {
+			return
+		}
+		n := 0
+		switch pkt.PayloadType {
+		case 8:
+			n = len(tone.ALaw.Decode(pcm[:0], pkt.Payload))
+		case 0:
+			n = len(tone.MuLaw.Decode(pcm[:0], pkt.Payload))
+		case 111:
+			n, _ = dec.Decode(pcm, pkt.Payload) // a broken packet is silence to the meter
+		}
+		p.heard(pcm[:n], t.Codec().MimeType)
+	}
+}
+
+func (p *peer) heard(pcm []int16, mime string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.packets++
+	p.heardCodec = strings.TrimPrefix(mime, "audio/")
+	if p.firstAudio.IsZero() && tone.Level(pcm) > audible {
+		p.firstAudio = time.Now()
+	}
+	p.meter.Write(pcm)
+}
+
+// close ends the peer and waits.
+func (p *peer) close() {
+	select {
+	case <-p.stop:
+		return
+	default:
+	}
+	close(p.stop)
+	_ = p.pc.GracefulClose() // nothing can be done about it
+	p.wg.Wait()
+}
