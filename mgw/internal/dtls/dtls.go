@@ -1,0 +1,156 @@
+// Package dtls runs DTLS-SRTP handshakes over pion/dtls for one termination at a time. Floor 1.
+// Owner: the goroutine that calls Handshake and then Association.Wait; a Link takes datagrams from the worker without blocking it.
+// RFC 6347, RFC 5764, RFC 8827 §6.5, RFC 8122.
+package dtls
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/pion/dtls/v3"
+
+	"github.com/isthmus-gateway/isthmus/mgw/internal/srtp"
+)
+
+// Reasons of a failed handshake.
+var (
+	ErrFingerprint = errors.New("dtls: the peer's certificate matches no fingerprint")
+	ErrProfile     = errors.New("dtls: no SRTP profile in common")
+	ErrTimeout     = errors.New("dtls: handshake timed out")
+	ErrHandshake   = errors.New("dtls: handshake failed")
+)
+
+// flight is the first retransmission interval of a handshake flight; it doubles. RFC 6347 §4.2.4.1 recommends 1 s and lets
+// time-sensitive applications choose less.
+const flight = 150 * time.Millisecond
+
+// mtu keeps handshake records below the least MTU that IPv6 paths guarantee, less headers.
+const mtu = 1200
+
+// Config of one handshake.
+type Config struct {
+	Client       bool // we send the ClientHello
+	Certificate  tls.Certificate
+	Fingerprints []Fingerprint // of the peer; none: every certificate is refused
+	Link         *Link
+}
+
+// Association is a finished handshake.
+type Association struct {
+	conn    *dtls.Conn
+	profile srtp.Profile
+	keys    srtp.Keys
+}
+
+// Handshake runs a handshake until it is done, fails, or ctx ends. A server waits for the ClientHello without a limit of its own.
+// On failure nothing is left. Errors: ErrFingerprint, ErrProfile, ErrTimeout (the deadline of ctx), ErrHandshake, context.Canceled;
+// their text holds nothing that the peer wrote.
+func Handshake(ctx context.Context, cfg Config) (*Association, error) {
+	v := &verifier{want: cfg.Fingerprints}
+	conn, err := open(cfg, v)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrHandshake, err)
+	}
+	if err := conn.HandshakeContext(ctx); err != nil {
+		_ = conn.Close()
+		return nil, reason(ctx, v, err)
+	}
+	a, err := finish(conn, cfg.Client)
+	if err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return a, nil
+}
+
+func open(cfg Config, v *verifier) (*dtls.Conn, error) {
+	common := []dtls.Option{
+		dtls.WithCertificates(cfg.Certificate),
+		dtls.WithSRTPProtectionProfiles(dtls.SRTPProtectionProfile(srtp.AES128GCM), dtls.SRTPProtectionProfile(srtp.AES128CMSHA1_80)),
+		dtls.WithExtendedMasterSecret(dtls.RequireExtendedMasterSecret),
+		// Certificates are self-signed; the fingerprint from the signalling is what binds them (RFC 8827 §6.5).
+		dtls.WithInsecureSkipVerify(true),
+		dtls.WithVerifyPeerCertificate(v.verify),
+		dtls.WithFlightInterval(flight),
+		dtls.WithMTU(mtu),
+		dtls.WithReplayProtectionWindow(64),
+		dtls.WithLoggerFactory(silent{}),
+	}
+	if cfg.Client {
+		var opts []dtls.ClientOption
+		for _, o := range common {
+			opts = append(opts, o)
+		}
+		return dtls.ClientWithOptions(cfg.Link, cfg.Link.RemoteAddr(), opts...)
+	}
+	opts := []dtls.ServerOption{
+		dtls.WithClientAuth(dtls.RequireAnyClientCert),
+		// The cookie round trip proves the address; ICE has done that already and saves the 1-RTT (RFC 6347 §4.2.1).
+		dtls.WithInsecureSkipVerifyHello(true),
+	}
+	for _, o := range common {
+		opts = append(opts, o)
+	}
+	return dtls.ServerWithOptions(cfg.Link, cfg.Link.RemoteAddr(), opts...)
+}
+
+// reason maps pion's error to one that may be shown to people.
+func reason(ctx context.Context, v *verifier, err error) error {
+	switch {
+	case v.refused.Load():
+		return ErrFingerprint
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return ErrTimeout
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, context.DeadlineExceeded):
+		return ErrTimeout
+	}
+	return fmt.Errorf("%w: %w", ErrHandshake, err)
+}
+
+func finish(conn *dtls.Conn, client bool) (*Association, error) {
+	p, ok := conn.SelectedSRTPProtectionProfile()
+	profile := srtp.Profile(p)
+	if !ok || !profile.Known() {
+		return nil, ErrProfile
+	}
+	state, ok := conn.ConnectionState()
+	if !ok {
+		return nil, ErrHandshake
+	}
+	keys, err := srtp.ExportKeys(&state, profile, client)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrHandshake, err)
+	}
+	return &Association{conn: conn, profile: profile, keys: keys}, nil
+}
+
+// Profile is the SRTP profile agreed on.
+func (a *Association) Profile() srtp.Profile { return a.profile }
+
+// Keys are the SRTP keys.
+func (a *Association) Keys() srtp.Keys { return a.keys }
+
+// Wait answers retransmitted handshake flights and returns when the association has ended: the peer closed it, or Close was called.
+func (a *Association) Wait() {
+	var buf [256]byte
+	for {
+		// Application data has no meaning here: audio only, no SCTP. A temporary error of one record does not end the association.
+		if _, err := a.conn.Read(buf[:]); err != nil && !temporary(err) {
+			return
+		}
+	}
+}
+
+func temporary(err error) bool {
+	var ne net.Error
+	return errors.As(err, &ne) && ne.Timeout()
+}
+
+// Close sends close_notify (RFC 5246 §7.2.1) and ends Wait.
+func (a *Association) Close() { _ = a.conn.Close() }
