@@ -1,0 +1,357 @@
+package connmodel
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/isthmus-gateway/isthmus/pkg/gwerr"
+	"github.com/isthmus-gateway/isthmus/pkg/gwid"
+	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
+)
+
+// Realm is an IP realm that terminations can be placed in (H.248.41).
+type Realm struct {
+	Kind        Kind
+	InterfaceID string // network interface, e.g. "eth0"; may be empty
+}
+
+// Env is what a command may refer to outside its context. It is read only.
+type Env struct {
+	Realms map[string]Realm
+	// Elsewhere reports whether the termination exists in another context: error 435 instead of 430. Nil: no.
+	Elsewhere func(gwid.TerminationID) bool
+	// InactiveAfter and ConsentAfter are the default detection times; 0: 30 s.
+	InactiveAfter, ConsentAfter time.Duration
+}
+
+const defaultDetection = 30 * time.Second
+
+// Attributes are the properties of a context (H.248.1 §6.1.1).
+type Attributes struct {
+	Priority      uint32
+	Emergency     bool
+	CorrelationID string
+	OwnerHint     string
+	OrphanTTL     time.Duration // 0: the MGW's default
+	Topology      []Triple
+}
+
+// Context is an association of terminations (H.248.1 §6.1). It is a value owned by one goroutine at a time.
+type Context struct {
+	ID       gwid.ContextID
+	Number   uint64 // makes termination ids unique on the MGW
+	Revision uint64 // 0 before the first action succeeded
+	Attr     Attributes
+	// Broken is why an effect that undoes another failed: media and values differ since. Nil: they agree. The owner tells
+	// (it corresponds to reason 915, state loss) and may reset it.
+	Broken *Error
+
+	terms []*Termination // in order of Add; elements are replaced, never mutated
+	added uint64         // terminations ever added
+}
+
+// New makes an empty context; it exists once an action added a termination to it.
+func New(id gwid.ContextID, number uint64) *Context { return &Context{ID: id, Number: number} }
+
+// Empty reports whether the context has no termination: it does not exist, or exists no longer (H.248.1 §6.1).
+func (c *Context) Empty() bool { return len(c.terms) == 0 }
+
+// Terminations are the terminations in order of Add. The slice is the caller's, the elements are shared and immutable.
+func (c *Context) Terminations() []*Termination { return slices.Clone(c.terms) }
+
+// Termination finds one by id; nil when there is none.
+func (c *Context) Termination(id gwid.TerminationID) *Termination { return find(c.terms, id) }
+
+func find(terms []*Termination, id gwid.TerminationID) *Termination {
+	for _, t := range terms {
+		if t.ID == id {
+			return t
+		}
+	}
+	return nil
+}
+
+// state is what rollback puts back.
+type state struct {
+	attr  Attributes
+	terms []*Termination
+}
+
+func (c *Context) save() state { return state{attr: c.Attr, terms: c.terms} }
+
+func (c *Context) restore(s state) { c.Attr, c.terms = s.attr, s.terms }
+
+// run is one action being applied.
+type run struct {
+	*Context
+	env    Env
+	do     Perform
+	now    view                 // what media has been told
+	undo   []Effect             // inverses of what was performed, in order of performing
+	closes []*closing           // kept to the end of the action
+	fresh  []gwid.TerminationID // added by this action
+	choose []Triple             // triples with "$", instantiated by each Add of this action
+	dirty  bool                 // something changed
+}
+
+// closing is a termination that leaves the context with this action.
+type closing struct {
+	term  *Termination
+	reply *iqv1.CommandReply // gets the statistics; nil: nobody asked
+}
+
+// Apply performs one action on the context: expect_revision, attributes, commands in order, first failure stops unless the
+// command is optional, whole rollback when atomic (H.248.1 §8). The context selector is the caller's business. The reply
+// is complete but for statistics of other contexts; Empty tells afterwards whether the context has ended.
+func (c *Context) Apply(env Env, act *iqv1.Action, do Perform) *iqv1.ActionReply {
+	rep := &iqv1.ActionReply{ContextId: string(c.ID), Revision: c.Revision}
+	if want := act.GetExpectRevision(); want != 0 && want != c.Revision {
+		rep.Error = Errorf(gwerr.RevisionMismatch, "context %s has revision %d, not %d", c.ID, c.Revision, want).Descriptor()
+		return rep
+	}
+	if n := len(act.GetCommands()); n > maxCommands {
+		rep.Error = Errorf(gwerr.SyntaxErrorInActionID, "%d commands in an action, at most %d", n, maxCommands).Descriptor()
+		return rep
+	}
+	r := &run{Context: c, env: env, do: do, now: viewOf(env, c.terms, c.Attr.Topology)}
+	before := c.save()
+	failed := r.attributes(act.GetAttributes())
+	if failed == nil {
+		failed = r.commands(act, rep)
+	}
+	if failed != nil {
+		rep.Error = failed.Descriptor()
+		if act.GetAtomic() {
+			r.rollBack(before)
+			voidReplies(rep.Commands)
+		}
+	}
+	r.finish(act, rep)
+	return rep
+}
+
+// commands performs the commands of an action in order and returns the failure that stopped them.
+func (r *run) commands(act *iqv1.Action, rep *iqv1.ActionReply) *Error {
+	for i, cmd := range act.GetCommands() {
+		before, mark, closes, fresh := r.save(), len(r.undo), len(r.closes), len(r.fresh)
+		reply := &iqv1.CommandReply{}
+		rep.Commands = append(rep.Commands, reply)
+		err := r.command(cmd, reply)
+		if err == nil {
+			r.dirty = true
+			continue
+		}
+		r.undoTo(mark)
+		r.putBack(before)
+		r.closes, r.fresh = r.closes[:closes], r.fresh[:fresh]
+		reply.Resolved, reply.InterfaceId, reply.Statistics = nil, "", nil
+		reply.Error = err.Descriptor()
+		if !cmd.GetOptional() {
+			return err.at("command %d", i+1)
+		}
+	}
+	return nil
+}
+
+func (r *run) command(cmd *iqv1.Command, reply *iqv1.CommandReply) *Error {
+	switch x := cmd.GetCmd().(type) {
+	case *iqv1.Command_Add:
+		return r.add(x.Add, reply)
+	case *iqv1.Command_Modify:
+		return r.modify(x.Modify, reply)
+	case *iqv1.Command_Subtract:
+		return r.subtract(x.Subtract, reply)
+	case *iqv1.Command_Move:
+		return Errorf(gwerr.NotImplemented, "Move")
+	}
+	return Errorf(gwerr.UnsupportedCommand, "command not given")
+}
+
+// finish closes what left the context, counts the revision and completes the reply.
+func (r *run) finish(act *iqv1.Action, rep *iqv1.ActionReply) {
+	for _, cl := range r.closes {
+		res := r.do(Close{Term: cl.term.ID})
+		if cl.reply != nil && res.Statistics != nil {
+			res.Statistics.TerminationId = string(cl.term.ID)
+			res.Statistics.StreamId = uint32(cl.term.Stream.ID)
+			cl.reply.Statistics = append(cl.reply.Statistics, res.Statistics)
+		}
+	}
+	if r.dirty {
+		r.Revision++
+	}
+	rep.Revision = r.Revision
+	if r.Revision == 0 {
+		rep.ContextId = "" // creation failed
+	}
+	if act.GetAuditAttributes() && r.Revision != 0 {
+		rep.Attributes = r.AttributesMessage()
+	}
+}
+
+// rollBack puts everything back that the action did.
+func (r *run) rollBack(before state) {
+	r.undoTo(0)
+	r.putBack(before)
+	r.closes, r.fresh, r.dirty = nil, nil, false
+}
+
+// putBack makes the values those from before; media has been put back already.
+func (r *run) putBack(s state) {
+	r.restore(s)
+	r.now = viewOf(r.env, r.terms, r.Attr.Topology)
+}
+
+// undoTo performs the inverses beyond mark in reverse order.
+func (r *run) undoTo(mark int) {
+	for i := len(r.undo) - 1; i >= mark; i-- {
+		if res := r.do(r.undo[i]); res.Err != nil && r.Broken == nil {
+			r.Broken = res.Err
+		}
+	}
+	r.undo = r.undo[:mark]
+}
+
+// voidReplies takes back what was told of commands that were rolled back; the place of the failed one is kept.
+func voidReplies(replies []*iqv1.CommandReply) {
+	for _, rep := range replies {
+		rep.TerminationId, rep.Resolved, rep.InterfaceId, rep.Statistics = "", nil, "", nil
+	}
+}
+
+// add creates a termination (H.248.1 §7.2.1; TS 23.334 §8.2, §8.3).
+func (r *run) add(cmd *iqv1.Add, reply *iqv1.CommandReply) *Error {
+	switch ref := cmd.GetTermination().GetRef().(type) {
+	case *iqv1.TerminationRef_Choose:
+	case nil:
+		return Errorf(gwerr.SyntaxErrorInActionID, "Add: termination reference is unset")
+	default:
+		return Errorf(gwerr.SyntaxErrorInActionID, "Add: termination must be CHOOSE, not %s", refName(ref))
+	}
+	if len(r.terms) >= maxTerminations {
+		return Errorf(gwerr.TooManyTerminations, "Add: context has %d terminations already", len(r.terms))
+	}
+	t, err := newTermination(cmd.GetDescriptor_(), r.env)
+	if err != nil {
+		return err.at("Add")
+	}
+	r.added++ // not taken back on failure: ids are not used twice
+	t.ID = gwid.TerminationID(fmt.Sprintf("ip/%s/%d.%d", t.Realm, r.Number, r.added))
+	next := append(slices.Clone(r.terms), t)
+	r.instantiateTopology(t.ID)
+	if err := r.become(next); err != nil {
+		return err.at("Add")
+	}
+	r.fresh = append(r.fresh, t.ID)
+	done := find(r.terms, t.ID)
+	reply.TerminationId = string(t.ID)
+	reply.InterfaceId = r.env.Realms[t.Realm].InterfaceID
+	reply.Resolved = resolvedOfAdd(cmd.GetDescriptor_(), done)
+	return nil
+}
+
+// modify changes a termination (H.248.1 §7.2.2; TS 23.334 §8.4).
+func (r *run) modify(cmd *iqv1.Modify, reply *iqv1.CommandReply) *Error {
+	t, err := r.one("Modify", cmd.GetTermination())
+	if err != nil {
+		return err
+	}
+	reply.TerminationId = string(t.ID)
+	changed, err := modified(*t, cmd.GetDescriptor_(), r.env)
+	if err != nil {
+		return err.at("Modify %s", t.ID)
+	}
+	next := slices.Clone(r.terms)
+	next[slices.Index(next, t)] = changed
+	if err := r.become(next); err != nil {
+		return err.at("Modify %s", t.ID)
+	}
+	reply.Resolved = resolvedOfModify(t, find(r.terms, t.ID))
+	return nil
+}
+
+// subtract removes terminations (H.248.1 §7.2.3; TS 23.334 §8.5). They are closed at the end of the action.
+func (r *run) subtract(cmd *iqv1.Subtract, reply *iqv1.CommandReply) *Error {
+	var gone []*Termination
+	if _, all := cmd.GetTermination().GetRef().(*iqv1.TerminationRef_All); all {
+		gone = r.terms
+	} else {
+		t, err := r.one("Subtract", cmd.GetTermination())
+		if err != nil {
+			return err
+		}
+		gone = []*Termination{t}
+		reply.TerminationId = string(t.ID)
+	}
+	if len(gone) == 0 {
+		return Errorf(gwerr.NoTerminationMatch, "Subtract: the context has no termination")
+	}
+	next := slices.DeleteFunc(slices.Clone(r.terms), func(t *Termination) bool { return slices.Contains(gone, t) })
+	if err := r.become(next); err != nil {
+		return err.at("Subtract")
+	}
+	r.forgetTopology(gone)
+	for _, t := range gone {
+		cl := &closing{term: t}
+		if !cmd.GetOmitStatistics() {
+			cl.reply = reply
+		}
+		r.closes = append(r.closes, cl)
+	}
+	return nil
+}
+
+// one finds the termination that a reference names.
+func (r *run) one(op string, ref *iqv1.TerminationRef) (*Termination, *Error) {
+	switch x := ref.GetRef().(type) {
+	case nil:
+		return nil, Errorf(gwerr.SyntaxErrorInActionID, "%s: termination reference is unset", op)
+	case *iqv1.TerminationRef_Id:
+		id := gwid.TerminationID(x.Id)
+		if t := find(r.terms, id); t != nil {
+			return t, nil
+		}
+		if r.env.Elsewhere != nil && r.env.Elsewhere(id) {
+			return nil, Errorf(gwerr.TerminationNotInContext, "%s: termination %q is not in context %s", op, Clip(x.Id), r.ID)
+		}
+		return nil, Errorf(gwerr.UnknownTermination, "%s: unknown termination %q", op, Clip(x.Id))
+	default:
+		return nil, Errorf(gwerr.SyntaxErrorInActionID, "%s: termination must be an id, not %s", op, refName(x))
+	}
+}
+
+// refName names a kind of reference in error texts.
+func refName(ref any) string {
+	switch ref.(type) {
+	case *iqv1.TerminationRef_Root:
+		return "root"
+	case *iqv1.TerminationRef_Choose:
+		return "CHOOSE"
+	case *iqv1.TerminationRef_All:
+		return "ALL"
+	case *iqv1.TerminationRef_Id:
+		return "an id"
+	}
+	return "unset"
+}
+
+// attributes sets the context's attributes; a present message replaces them whole.
+func (r *run) attributes(m *iqv1.ContextAttributes) *Error {
+	if m == nil {
+		return nil
+	}
+	attr, err := r.parseAttributes(m)
+	if err != nil {
+		return err.at("attributes")
+	}
+	before, mark := r.save(), len(r.undo)
+	r.Attr = attr
+	if err := r.become(slices.Clone(r.terms)); err != nil {
+		r.undoTo(mark)
+		r.putBack(before)
+		return err.at("attributes")
+	}
+	r.dirty = r.dirty || len(r.terms) > 0
+	return nil
+}

@@ -1,0 +1,76 @@
+package connmodel
+
+import (
+	"github.com/isthmus-gateway/isthmus/pkg/gwid"
+	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
+)
+
+// Effect is something to be done to media. The set is closed.
+type Effect interface{ effect() }
+
+// NewAccess opens an access termination, on the worker of Near when that is set. The result carries Local.
+type NewAccess struct {
+	Term  gwid.TerminationID
+	Realm string
+	Near  gwid.TerminationID // a core termination of the context; empty: any worker
+}
+
+// NewCore opens a core termination, on the same worker as Near when that is set. The result carries Local.
+type NewCore struct {
+	Term  gwid.TerminationID
+	Realm string
+	Near  gwid.TerminationID // an access termination of the context; empty: any worker
+}
+
+// Configure sets the properties of a termination's stream.
+type Configure struct {
+	Term     gwid.TerminationID
+	Settings Settings
+}
+
+// SetAccessRemote tells the peer of an access termination; with new credentials it is an ICE restart (RFC 8445 §9).
+// The first one cannot be taken back: after a rollback media keeps it, idle, until the next replaces it.
+// The result carries Local, which has new credentials after a restart (RFC 8839 §4.4.1).
+type SetAccessRemote struct {
+	Term   gwid.TerminationID
+	Remote AccessRemote
+}
+
+// RestartICE makes new local credentials ahead of an offer of ours (RFC 8445 §9). The result carries Local. It cannot be
+// undone: the peer that never hears of the new credentials goes on with the selected pair.
+type RestartICE struct{ Term gwid.TerminationID }
+
+// SetCoreRemote tells the peer of a core termination; a latched address is forgotten.
+type SetCoreRemote struct {
+	Term   gwid.TerminationID
+	Remote CoreRemote
+}
+
+// Connect lets media pass between the two, both ways, as far as their modes permit.
+type Connect struct{ Access, Core gwid.TerminationID }
+
+// Disconnect undoes Connect.
+type Disconnect struct{ Access, Core gwid.TerminationID }
+
+// Close ends a termination for good. The result carries Statistics. It cannot be undone.
+type Close struct{ Term gwid.TerminationID }
+
+func (NewAccess) effect()       {}
+func (NewCore) effect()         {}
+func (Configure) effect()       {}
+func (SetAccessRemote) effect() {}
+func (RestartICE) effect()      {}
+func (SetCoreRemote) effect()   {}
+func (Connect) effect()         {}
+func (Disconnect) effect()      {}
+func (Close) effect()           {}
+
+// Result is what performing an effect gave.
+type Result struct {
+	Err        *Error           // nil: done
+	Local      Local            // of NewAccess, NewCore, SetAccessRemote and RestartICE
+	Statistics *iqv1.Statistics // of Close
+}
+
+// Perform carries out one effect and returns when it is done. Called from Context.Apply, in order, on its goroutine.
+type Perform func(Effect) Result

@@ -1,0 +1,213 @@
+package connmodel
+
+import (
+	"fmt"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/isthmus-gateway/isthmus/pkg/gwerr"
+	"github.com/isthmus-gateway/isthmus/pkg/gwid"
+	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
+)
+
+// fakeMedia stands for the packet path: it keeps what it was told, chooses addresses by counting and fails on order.
+type fakeMedia struct {
+	t       *testing.T
+	opened  int
+	creds   int
+	terms   map[gwid.TerminationID]*fakeTerm
+	pairs   []pair
+	log     []string
+	failOn  string // name of the effect type that fails
+	failIn  int    // at its n-th next occurrence
+	failErr *Error
+}
+
+type fakeTerm struct {
+	kind     Kind
+	local    Local
+	settings Settings
+	access   *AccessRemote
+	core     CoreRemote
+}
+
+func newFakeMedia(t *testing.T) *fakeMedia {
+	return &fakeMedia{t: t, terms: map[gwid.TerminationID]*fakeTerm{}}
+}
+
+func effectName(e Effect) string { return reflect.TypeOf(e).Name() }
+
+func (m *fakeMedia) perform(e Effect) Result {
+	line := describe(e)
+	if m.failOn == effectName(e) {
+		if m.failIn--; m.failIn == 0 {
+			m.failOn = ""
+			m.log = append(m.log, line+" FAILS")
+			return Result{Err: m.failErr}
+		}
+	}
+	m.log = append(m.log, line)
+	switch x := e.(type) {
+	case NewAccess:
+		return m.open(x.Term, KindAccess)
+	case NewCore:
+		return m.open(x.Term, KindCore)
+	case Configure:
+		m.term(x.Term).settings = x.Settings
+	case SetAccessRemote:
+		return m.setAccess(x)
+	case RestartICE:
+		ft := m.term(x.Term)
+		m.credentials(ft)
+		return Result{Local: ft.local}
+	case SetCoreRemote:
+		m.term(x.Term).core = x.Remote
+	case Connect:
+		m.term(x.Access)
+		m.term(x.Core)
+		p := pair{x.Access, x.Core}
+		for _, o := range m.pairs {
+			if o.access == p.access || o.core == p.core {
+				m.t.Fatalf("%s while %v", line, o)
+			}
+		}
+		m.pairs = append(m.pairs, p)
+	case Disconnect:
+		if i := slices.Index(m.pairs, pair{x.Access, x.Core}); i >= 0 {
+			m.pairs = slices.Delete(m.pairs, i, i+1)
+		}
+	case Close:
+		m.term(x.Term)
+		delete(m.terms, x.Term)
+		for _, p := range m.pairs {
+			if p.access == x.Term || p.core == x.Term {
+				m.t.Fatalf("%s while connected", line)
+			}
+		}
+		return Result{Statistics: &iqv1.Statistics{PacketsReceived: 50}}
+	default:
+		m.t.Fatalf("unknown effect %T", e)
+	}
+	return Result{}
+}
+
+func (m *fakeMedia) term(id gwid.TerminationID) *fakeTerm {
+	ft := m.terms[id]
+	if ft == nil {
+		m.t.Fatalf("effect on %s, which is not open", id)
+	}
+	return ft
+}
+
+func (m *fakeMedia) open(id gwid.TerminationID, k Kind) Result {
+	if m.terms[id] != nil {
+		m.t.Fatalf("%s opened twice", id)
+	}
+	m.opened++
+	ft := &fakeTerm{kind: k, local: Local{SSRC: uint32(1000 + m.opened), CName: fmt.Sprintf("c%d", m.opened)}}
+	if k == KindCore {
+		port := uint16(20000 + 2*m.opened)
+		ft.local.RTP = netip.AddrPortFrom(netip.MustParseAddr("10.0.0.1"), port)
+		ft.local.RTCP = netip.AddrPortFrom(netip.MustParseAddr("10.0.0.1"), port+1)
+	} else {
+		ft.local.Candidates = []Candidate{{Foundation: "1", Component: 1, Transport: "udp", Priority: 1, Addr: netip.MustParseAddrPort("192.0.2.1:7430"), Type: "host"}}
+		ft.local.Fingerprints = []Fingerprint{{Hash: "sha-256", Value: "AA"}}
+		m.credentials(ft)
+	}
+	m.terms[id] = ft
+	return Result{Local: ft.local}
+}
+
+func (m *fakeMedia) credentials(ft *fakeTerm) {
+	m.creds++
+	n := m.creds
+	ft.local.Ufrag, ft.local.Pwd = fmt.Sprintf("ufrag%d", n), fmt.Sprintf("secretsecretsecret%04d", n)
+}
+
+func (m *fakeMedia) setAccess(x SetAccessRemote) Result {
+	ft := m.term(x.Term)
+	if ft.access != nil && ft.access.Ufrag != x.Remote.Ufrag {
+		m.credentials(ft)
+	}
+	r := x.Remote
+	ft.access = &r
+	return Result{Local: ft.local}
+}
+
+// snapshot is what media does now, but for credentials, which do not come back.
+func (m *fakeMedia) snapshot() string {
+	var b strings.Builder
+	ids := make([]string, 0, len(m.terms))
+	for id := range m.terms {
+		ids = append(ids, string(id))
+	}
+	slices.Sort(ids)
+	for _, id := range ids {
+		ft := m.terms[gwid.TerminationID(id)]
+		fmt.Fprintf(&b, "%s %v %+v", id, ft.local.RTP, ft.settings)
+		if ft.access != nil {
+			fmt.Fprintf(&b, " %+v", *ft.access)
+		}
+		fmt.Fprintf(&b, " %+v", ft.core)
+		b.WriteByte('\n')
+	}
+	pairs := slices.Clone(m.pairs)
+	slices.SortFunc(pairs, func(a, b pair) int { return strings.Compare(string(a.access), string(b.access)) })
+	fmt.Fprintf(&b, "%v\n", pairs)
+	return b.String()
+}
+
+// fail orders the n-th next effect of a name to fail.
+func (m *fakeMedia) fail(name string, n int, code gwerr.Code, text string) {
+	m.failOn, m.failIn, m.failErr = name, n, Errorf(code, "%s", text)
+}
+
+// describe writes an effect in one line for goldens.
+func describe(e Effect) string {
+	switch x := e.(type) {
+	case NewAccess:
+		return fmt.Sprintf("NewAccess %s realm=%s near=%s", x.Term, x.Realm, x.Near)
+	case NewCore:
+		return fmt.Sprintf("NewCore %s realm=%s near=%s", x.Term, x.Realm, x.Near)
+	case Configure:
+		return fmt.Sprintf("Configure %s %s", x.Term, describeSettings(x.Settings))
+	case SetAccessRemote:
+		return fmt.Sprintf("SetAccessRemote %s ufrag=%s role=%d candidates=%d fingerprints=%d", x.Term, x.Remote.Ufrag, x.Remote.Role, len(x.Remote.Candidates), len(x.Remote.Fingerprints))
+	case RestartICE:
+		return fmt.Sprintf("RestartICE %s", x.Term)
+	case SetCoreRemote:
+		return fmt.Sprintf("SetCoreRemote %s rtp=%v rtcp=%v latch=%d gen=%d filter=%v", x.Term, x.Remote.RTP, x.Remote.RTCP, x.Remote.Latch, x.Remote.Generation, x.Remote.Filter)
+	case Connect:
+		return fmt.Sprintf("Connect %s %s", x.Access, x.Core)
+	case Disconnect:
+		return fmt.Sprintf("Disconnect %s %s", x.Access, x.Core)
+	case Close:
+		return fmt.Sprintf("Close %s", x.Term)
+	}
+	return fmt.Sprintf("%T", e)
+}
+
+func describeSettings(s Settings) string {
+	var recv []string
+	for _, c := range s.Recv {
+		recv = append(recv, fmt.Sprintf("%d:%s/%d", c.PT, c.Name, c.ClockRate))
+	}
+	line := fmt.Sprintf("mode=%s recv=%s", s.Mode, strings.Join(recv, ","))
+	if !s.Send.IsZero() {
+		line += fmt.Sprintf(" send=%d:%s", s.Send.PT, s.Send.Name)
+	}
+	if !s.SendDTMF.IsZero() {
+		line += fmt.Sprintf(" dtmf=%d/%d", s.SendDTMF.PT, s.SendDTMF.ClockRate)
+	}
+	line += fmt.Sprintf(" ptime=%v dscp=%d", s.Ptime, s.DSCP)
+	if s.Policing != (Policing{}) {
+		line += fmt.Sprintf(" police=%d/%d", s.Policing.BytesPerSecond, s.Policing.BurstBytes)
+	}
+	if s.Armed != 0 {
+		line += fmt.Sprintf(" armed=%#x consent=%v inactive=%v", uint32(s.Armed), s.ConsentAfter, s.InactiveAfter)
+	}
+	return line
+}

@@ -1,0 +1,283 @@
+package connmodel
+
+import (
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/isthmus-gateway/isthmus/pkg/codec"
+	"github.com/isthmus-gateway/isthmus/pkg/gwid"
+)
+
+// view is what media has to know of a context: derived from the values, compared to get the steps.
+type view struct {
+	terms []termView
+	pairs []pair
+	err   *Error // the topology is not supported
+}
+
+// termView is one termination as media sees it.
+type termView struct {
+	t        *Termination
+	settings Settings
+	access   *AccessRemote // nil: peer not known
+	core     CoreRemote    // zero: peer not known
+}
+
+// pair is an access and a core termination that are connected.
+type pair struct{ access, core gwid.TerminationID }
+
+// step is one effect and its inverse; undo nil: nothing to undo.
+type step struct{ do, undo Effect }
+
+// become makes media follow from what it was told to next, and on success makes next the context's terminations. On
+// failure the caller undoes; what was performed is in r.undo.
+func (r *run) become(next []*Termination) *Error {
+	want := viewOf(r.env, next, r.Attr.Topology)
+	if want.err != nil {
+		return want.err
+	}
+	for _, st := range steps(r.now, want) {
+		res := r.do(st.do)
+		if res.Err != nil {
+			return res.Err
+		}
+		if st.undo != nil {
+			r.undo = append(r.undo, st.undo)
+		}
+		next = keepLocal(next, st.do, res.Local)
+	}
+	r.terms = next
+	r.now = viewOf(r.env, next, r.Attr.Topology)
+	return nil
+}
+
+// keepLocal stores what media chose into a copy of the termination that the effect was about.
+func keepLocal(terms []*Termination, e Effect, local Local) []*Termination {
+	var id gwid.TerminationID
+	switch x := e.(type) {
+	case NewAccess:
+		id = x.Term
+	case NewCore:
+		id = x.Term
+	case SetAccessRemote:
+		id = x.Term
+	case RestartICE:
+		id = x.Term
+	default:
+		return terms
+	}
+	out := slices.Clone(terms)
+	for i, t := range out {
+		if t.ID == id {
+			changed := *t
+			changed.Local = local
+			out[i] = &changed
+		}
+	}
+	return out
+}
+
+// viewOf derives the view of terminations under a topology.
+func viewOf(env Env, terms []*Termination, topology []Triple) view {
+	var v view
+	partner := map[gwid.TerminationID]gwid.TerminationID{}
+	mask := map[gwid.TerminationID]Mode{}
+	for i, a := range terms {
+		for _, b := range terms[i+1:] {
+			ab, ba := hears(topology, a.ID, b.ID, a.Stream.ID)
+			if a.Stream.ID != b.Stream.ID || !ab && !ba {
+				continue
+			}
+			if err := pairable(a, b, partner); err != nil {
+				v.err = err
+				return v
+			}
+			partner[a.ID], partner[b.ID] = b.ID, a.ID
+			mask[a.ID], mask[b.ID] = modeMask(ab, ba), modeMask(ba, ab)
+			if a.Kind == KindAccess {
+				v.pairs = append(v.pairs, pair{access: a.ID, core: b.ID})
+			} else {
+				v.pairs = append(v.pairs, pair{access: b.ID, core: a.ID})
+			}
+		}
+	}
+	for _, t := range terms {
+		m, connected := mask[t.ID]
+		if !connected {
+			m = ModeSendRecv
+		}
+		v.terms = append(v.terms, termViewOf(env, t, m))
+	}
+	return v
+}
+
+// modeMask is what a termination may do when its media is heard (out) and when it hears (in).
+func modeMask(out, in bool) Mode {
+	m := ModeInactive
+	if out {
+		m |= modeRecv
+	}
+	if in {
+		m |= modeSend
+	}
+	return m
+}
+
+// pairable tells why two terminations cannot be connected: mixing, and media between two of a kind, are not implemented.
+func pairable(a, b *Termination, partner map[gwid.TerminationID]gwid.TerminationID) *Error {
+	if a.Kind == b.Kind {
+		return Errorf(codeTopology, "media between two %s terminations, %s and %s", a.Kind, a.ID, b.ID)
+	}
+	for _, t := range []*Termination{a, b} {
+		if p, taken := partner[t.ID]; taken {
+			return Errorf(codeTopology, "mixing: %s is connected to %s; isolate one", t.ID, p)
+		}
+	}
+	return nil
+}
+
+func termViewOf(env Env, t *Termination, mask Mode) termView {
+	s := t.Stream
+	v := termView{t: t, settings: Settings{
+		Mode: s.Mode & mask, Recv: s.Local.Codecs, DSCP: s.DSCP, Policing: s.Policing, RTCPOff: s.RTCP.Off,
+		Ptime:         ptime(s.Remote.PtimeMs),
+		InactiveAfter: detection(t.Events, eventMediaInactive, env.InactiveAfter),
+		ConsentAfter:  detection(t.Events, eventConsentLost, env.ConsentAfter),
+	}}
+	for _, spec := range t.Events.Specs {
+		v.settings.Armed |= 1 << spec.Type
+	}
+	if s.HasRemote {
+		v.settings.Send, v.settings.SendDTMF = sendFormats(s.Remote.Codecs)
+	}
+	switch t.Kind {
+	case KindAccess:
+		if t.RemoteUfrag != "" {
+			v.access = &AccessRemote{
+				Ufrag: t.RemoteUfrag, Pwd: t.RemotePwd, Candidates: t.RemoteCandidates,
+				Role: t.Role, Fingerprints: t.RemoteFingerprints,
+			}
+		}
+	case KindCore:
+		if s.HasRemote && s.Remote.Port == 0 && s.Latch == LatchOff {
+			v.settings.Mode = ModeInactive // the stream is disabled
+		}
+		v.core = coreRemote(s)
+	}
+	return v
+}
+
+// sendFormats picks from what the peer accepts: the first that is audio, and the telephone-event of its clock rate.
+func sendFormats(remote []codec.Codec) (audio, dtmf codec.Codec) {
+	for _, c := range remote {
+		if !c.Is(codec.TelephoneEvent) && !c.Is(codec.ComfortNoise) {
+			audio = c
+			break
+		}
+	}
+	for _, c := range remote {
+		if c.Is(codec.TelephoneEvent) && (dtmf.IsZero() || c.ClockRate == audio.ClockRate && dtmf.ClockRate != audio.ClockRate) {
+			dtmf = c
+		}
+	}
+	return audio, dtmf
+}
+
+func ptime(ms uint32) time.Duration {
+	if ms == 0 {
+		return 20 * time.Millisecond
+	}
+	return time.Duration(ms) * time.Millisecond
+}
+
+// detection is the detection time of an event: armed with one, else the default.
+func detection(ev Events, typ int32, def time.Duration) time.Duration {
+	for _, s := range ev.Specs {
+		if s.Type == typ && s.Timer > 0 {
+			return s.Timer
+		}
+	}
+	if def > 0 {
+		return def
+	}
+	return defaultDetection
+}
+
+// steps is the order of effects that leads from one view to another. Closing what has left is not among them.
+func steps(from, to view) []step {
+	var out []step
+	for _, p := range from.pairs {
+		if !slices.Contains(to.pairs, p) {
+			out = append(out, step{do: Disconnect{Access: p.access, Core: p.core}, undo: Connect{Access: p.access, Core: p.core}})
+		}
+	}
+	for _, n := range to.terms {
+		i := slices.IndexFunc(from.terms, func(o termView) bool { return o.t.ID == n.t.ID })
+		if i < 0 {
+			out = append(out, creation(n, to)...)
+			continue
+		}
+		out = append(out, change(from.terms[i], n)...)
+	}
+	for _, p := range to.pairs {
+		if !slices.Contains(from.pairs, p) {
+			out = append(out, step{do: Connect{Access: p.access, Core: p.core}, undo: Disconnect{Access: p.access, Core: p.core}})
+		}
+	}
+	return out
+}
+
+// creation is the steps for a termination that is new. The inverse of them all is closing it.
+func creation(n termView, to view) []step {
+	id := n.t.ID
+	var near gwid.TerminationID
+	for _, p := range to.pairs {
+		switch id {
+		case p.access:
+			near = p.core
+		case p.core:
+			near = p.access
+		}
+	}
+	for _, o := range to.terms {
+		if near == "" && o.t.ID != id && o.t.Kind != n.t.Kind {
+			near = o.t.ID // not connected yet, may be later
+		}
+	}
+	var open Effect = NewAccess{Term: id, Realm: n.t.Realm, Near: near}
+	if n.t.Kind == KindCore {
+		open = NewCore{Term: id, Realm: n.t.Realm, Near: near}
+	}
+	out := []step{{do: open, undo: Close{Term: id}}, {do: Configure{Term: id, Settings: n.settings}}}
+	if n.access != nil {
+		out = append(out, step{do: SetAccessRemote{Term: id, Remote: *n.access}})
+	}
+	if !reflect.DeepEqual(n.core, CoreRemote{}) {
+		out = append(out, step{do: SetCoreRemote{Term: id, Remote: n.core}})
+	}
+	return out
+}
+
+// change is the steps for a termination that stays.
+func change(o, n termView) []step {
+	id := n.t.ID
+	var out []step
+	if !reflect.DeepEqual(o.settings, n.settings) {
+		out = append(out, step{do: Configure{Term: id, Settings: n.settings}, undo: Configure{Term: id, Settings: o.settings}})
+	}
+	if n.t.Restarts != o.t.Restarts {
+		out = append(out, step{do: RestartICE{Term: id}})
+	}
+	if n.access != nil && !reflect.DeepEqual(o.access, n.access) {
+		st := step{do: SetAccessRemote{Term: id, Remote: *n.access}}
+		if o.access != nil {
+			st.undo = SetAccessRemote{Term: id, Remote: *o.access}
+		}
+		out = append(out, st)
+	}
+	if !reflect.DeepEqual(o.core, n.core) {
+		out = append(out, step{do: SetCoreRemote{Term: id, Remote: n.core}, undo: SetCoreRemote{Term: id, Remote: o.core}})
+	}
+	return out
+}

@@ -1,0 +1,22 @@
+package connmodel
+
+import "net/netip"
+
+// coreRemote is the peer of a core stream as media sees it.
+func coreRemote(s Stream) CoreRemote {
+	r := CoreRemote{Latch: s.Latch, Filter: s.Filter, Generation: s.Generation, Mux: s.RTCP.Mux}
+	d := s.Remote
+	if !s.HasRemote || d.Port == 0 || !d.Addr.IsValid() {
+		return r
+	}
+	r.RTP = netip.AddrPortFrom(d.Addr, d.Port)
+	switch {
+	case s.RTCP.Mux:
+		r.RTCP = r.RTP
+	case d.RTCPPort != 0:
+		r.RTCP = netip.AddrPortFrom(d.Addr, d.RTCPPort)
+	case d.Port < 65535:
+		r.RTCP = netip.AddrPortFrom(d.Addr, d.Port+1)
+	}
+	return r
+}

@@ -1,0 +1,211 @@
+package connmodel
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/isthmus-gateway/isthmus/pkg/codec"
+	"github.com/isthmus-gateway/isthmus/pkg/gwid"
+)
+
+// Kind is what a termination connects to; fixed at Add.
+type Kind uint8
+
+// The kinds.
+const (
+	KindAccess Kind = iota + 1 // browser side: ICE, DTLS-SRTP, RTP and RTCP on one port
+	KindCore                   // IMS or SIP side: RTP/AVP, RTCP on a port of its own
+)
+
+// String gives the name used in logs and in the admin service.
+func (k Kind) String() string {
+	switch k {
+	case KindAccess:
+		return "webrtc-access"
+	case KindCore:
+		return "rtp-core"
+	}
+	return "unknown"
+}
+
+// Mode is the direction of media of a stream as seen from the context (H.248.1 §7.1.7).
+type Mode uint8
+
+// The modes. They are bit sets of modeSend and modeRecv.
+const (
+	ModeInactive Mode = 0
+	ModeSendOnly Mode = modeSend // out of the context to the peer only
+	ModeRecvOnly Mode = modeRecv // from the peer into the context only
+	ModeSendRecv Mode = modeSend | modeRecv
+
+	modeSend Mode = 1
+	modeRecv Mode = 2
+)
+
+// Send reports whether media may leave the context to the peer.
+func (m Mode) Send() bool { return m&modeSend != 0 }
+
+// Recv reports whether media may enter the context from the peer.
+func (m Mode) Recv() bool { return m&modeRecv != 0 }
+
+// String gives the SDP-like name.
+func (m Mode) String() string {
+	return [...]string{"inactive", "sendonly", "recvonly", "sendrecv"}[m&ModeSendRecv]
+}
+
+// Latch says how the remote transport address is learnt (H.248.37).
+type Latch uint8
+
+// The ways of learning.
+const (
+	LatchOff Latch = iota // the remote description's address only
+	LatchOn               // the source of the first valid packet, then kept
+)
+
+// Role is our DTLS role (RFC 5763 §5).
+type Role uint8
+
+// The roles.
+const (
+	RoleUnset Role = iota
+	RoleClient
+	RoleServer
+)
+
+// EventMask is a set of event types, bit 1<<iqv1.EventType.
+type EventMask uint32
+
+// Settings is what the media plane needs to know of a stream besides where its peer is. Effective: topology and disabled
+// ports are folded into Mode.
+type Settings struct {
+	Mode     Mode
+	Recv     []codec.Codec // what the peer may send, in order of preference, telephone-event included; not to be mutated
+	Send     codec.Codec   // what we send; zero: not known
+	SendDTMF codec.Codec   // telephone-event that we send; zero: none
+	Ptime    time.Duration // packet duration of what we send
+	DSCP     uint8         // 0..63
+	Policing Policing      // of received packets; zero: none
+	RTCPOff  bool
+	// InactiveAfter and ConsentAfter are detection times; never 0.
+	InactiveAfter, ConsentAfter time.Duration
+	Armed                       EventMask
+}
+
+// Policing is a token bucket on received octets (H.248.53); the zero value admits all.
+type Policing struct {
+	BytesPerSecond, BurstBytes uint32
+}
+
+// Fingerprint is the hash of a certificate (RFC 8122 §5). Hash in lower case, Value upper-case hex bytes with colons.
+type Fingerprint struct{ Hash, Value string }
+
+// Candidate is one ICE candidate of a peer or of ours (RFC 8839 §5.1).
+type Candidate struct {
+	Foundation string
+	Component  uint8
+	Transport  string // "udp"
+	Priority   uint32
+	Addr       netip.AddrPort
+	Type       string // "host", "srflx", "prflx", "relay"
+}
+
+// AccessRemote is the peer of an access termination. Comparable parts by DeepEqual; not to be mutated.
+type AccessRemote struct {
+	Ufrag, Pwd   string // Pwd is never logged
+	Candidates   []Candidate
+	Role         Role // ours
+	Fingerprints []Fingerprint
+}
+
+// CoreRemote is the peer of a core termination.
+type CoreRemote struct {
+	RTP, RTCP netip.AddrPort // zero when only latching tells
+	Mux       bool           // RTP and RTCP share the RTP port (RFC 5761)
+	Latch     Latch
+	Filter    []netip.Prefix // nil: the address of RTP when Latch is off, any when on
+	// Generation grows with each order to latch again; a change is a change of the remote.
+	Generation uint32
+}
+
+// Local is what the media plane chose for a termination.
+type Local struct {
+	Ufrag, Pwd   string // access; Pwd is never logged
+	Candidates   []Candidate
+	Fingerprints []Fingerprint
+	RTP, RTCP    netip.AddrPort // core
+	SSRC         uint32
+	CName        string
+}
+
+// Events is the armed EventsDescriptor of a termination (H.248.1 §7.1.9).
+type Events struct {
+	RequestID uint64
+	Specs     []EventSpec
+}
+
+// EventSpec arms one event. Type is an iqv1.EventType, Stream 0 means all, Timer 0 the default.
+type EventSpec struct {
+	Type   int32
+	Stream gwid.StreamID
+	Timer  time.Duration
+}
+
+// Armed reports whether the event type is armed.
+func (e Events) Armed(t int32) bool {
+	for _, s := range e.Specs {
+		if s.Type == t {
+			return true
+		}
+	}
+	return false
+}
+
+// Termination is one side's media end. Values are replaced, never mutated, once in a Context.
+type Termination struct {
+	ID     gwid.TerminationID
+	Kind   Kind
+	Realm  string
+	Stream Stream
+	// Transport of an access termination.
+	RemoteUfrag, RemotePwd string
+	RemoteCandidates       []Candidate
+	RemoteEnd              bool // no further candidates will come
+	RemoteFingerprints     []Fingerprint
+	RemoteTLSID            string
+	Role                   Role   // ours
+	Restarts               uint32 // grows with each CHOOSE of new local ICE credentials (RFC 8445 §9)
+	Events                 Events
+	Local                  Local // chosen by the media plane; zero before NewAccess or NewCore was performed
+}
+
+// Stream is the audio stream of a termination (H.248.1 §7.1.6). One stream per termination is implemented.
+type Stream struct {
+	ID         gwid.StreamID
+	Mid        string
+	Mode       Mode
+	DSCP       uint8
+	Policing   Policing
+	Filter     []netip.Prefix
+	Latch      Latch
+	Generation uint32 // grows with each LATCH_RELATCH
+	RTCP       RTCPPolicy
+	Local      Description
+	Remote     Description
+	HasRemote  bool
+}
+
+// RTCPPolicy says how RTCP travels (RFC 5761).
+type RTCPPolicy struct{ Mux, ReducedSize, Off bool }
+
+// Description is a Local or Remote descriptor (H.248.1 §7.1.8). Addresses of Local live in Termination.Local.
+type Description struct {
+	Proto    string
+	Addr     netip.Addr // remote, core
+	Port     uint16     // remote, core; 0: the stream is disabled
+	RTCPPort uint16     // remote, core; 0: Port + 1
+	Codecs   []codec.Codec
+	PtimeMs  uint32
+	MaxMs    uint32
+	SSRC     uint32 // remote: announced
+	CName    string // remote: announced
+}
