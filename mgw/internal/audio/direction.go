@@ -14,6 +14,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/isthmus-gateway/isthmus/mgw/internal/dtmf"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/jitter"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/transcode"
@@ -98,9 +99,13 @@ type Direction struct {
 	buf   *jitter.Buffer
 	dec   transcode.Decoder
 	enc   transcode.Encoder
-	pcm   fifo // at the encoder's rate
-	work  []int16
-	frame []int16
+	rate  *transcode.Resampler // nil when both codecs share a rate
+	rx    *dtmf.Receiver       // nil when the source has no events
+	keys  *dtmf.Player         // nil when the peer has none
+	pcm   fifo                 // at the encoder's rate
+	work  []int16              // one packet at the decoder's rate
+	conv  []int16              // the same at the encoder's rate
+	frame []int16              // one output frame
 
 	decRate, encRate int
 	ptime            int64 // ns
@@ -114,7 +119,9 @@ type Direction struct {
 	silent bool // the source has stopped; nothing to send until audio is back
 	loss   int
 	closed bool
-	stats  Stats
+
+	sinceScale int // ticks since the audio was last shortened or stretched
+	stats      Stats
 }
 
 // New makes a Direction. The caller must Close it: codecs hold memory outside Go's heap. Errors: ErrConfig, those of package transcode.
@@ -134,20 +141,28 @@ func New(cfg Config) (*Direction, error) {
 		dec.Close()
 		return nil, fmt.Errorf("audio: destination: %w", err)
 	}
-	return assemble(cfg, dec, enc, decRate, encRate), nil
+	d := assemble(cfg, dec, enc, decRate, encRate)
+	if decRate != encRate {
+		if d.rate, err = transcode.NewResampler(decRate, encRate); err != nil {
+			d.Close()
+			return nil, fmt.Errorf("audio: %w", err)
+		}
+	}
+	return d, nil
 }
 
 // assemble allocates everything that the direction will ever use.
 func assemble(cfg Config, dec transcode.Decoder, enc transcode.Encoder, decRate, encRate int) *Direction {
 	frame := int(rtp.Ticks(int64(cfg.Ptime), uint32(encRate)))
-	return &Direction{
+	d := &Direction{
 		cfg: cfg,
 		buf: jitter.New(jitter.Config{
 			ClockRate: cfg.Src.ClockRate, Min: cfg.DelayMin, Start: cfg.DelayStart, Max: cfg.DelayMax, FEC: cfg.Src.Is("opus"),
 		}),
 		dec: dec, enc: enc,
-		pcm:     newFIFO(frame + encRate*transcode.MaxFrame/1000),
+		pcm:     newFIFO(frame + 2*encRate*transcode.MaxFrame/1000),
 		work:    make([]int16, decRate*transcode.MaxFrame/1000),
+		conv:    make([]int16, encRate*transcode.MaxFrame/1000),
 		frame:   make([]int16, frame),
 		decRate: decRate, encRate: encRate,
 		ptime: int64(cfg.Ptime),
@@ -155,16 +170,35 @@ func assemble(cfg Config, dec transcode.Decoder, enc transcode.Encoder, decRate,
 		next:  Idle, marker: true, silent: true,
 		loss: cfg.Loss,
 	}
+	if cfg.SrcDTMF != nil {
+		d.rx = dtmf.NewReceiver(cfg.SrcDTMF.ClockRate)
+		if cfg.DstDTMF != nil {
+			d.keys = dtmf.NewPlayer(cfg.SrcDTMF.ClockRate, cfg.DstDTMF.ClockRate)
+		}
+	}
+	return d
 }
 
 // Push takes a plaintext packet of the source that arrived at now (monotonic ns); the payload is copied.
 func (d *Direction) Push(now int64, p rtp.Packet) Verdict {
-	payload := p.Payload()
-	if p.PT() != d.cfg.Src.PT {
+	switch pt := p.PT(); {
+	case d.closed:
 		return Unexpected
+	case pt == d.cfg.Src.PT:
+		return d.pushAudio(now, p)
+	case d.rx != nil && pt == d.cfg.SrcDTMF.PT:
+		return d.pushEvent(now, p)
+	case d.cfg.SrcCN != nil && pt == d.cfg.SrcCN.PT:
+		d.heard = now // the source is silent, not gone
+		return Accepted
 	}
-	v := d.buf.Push(now, jitter.Packet{SSRC: p.SSRC(), Seq: p.Seq(), TS: p.TS(), Dur: d.dec.Ticks(payload), Payload: payload})
-	switch v {
+	return Unexpected
+}
+
+// pushAudio gives a packet to the jitter buffer.
+func (d *Direction) pushAudio(now int64, p rtp.Packet) Verdict {
+	payload := p.Payload()
+	switch d.buf.Push(now, jitter.Packet{SSRC: p.SSRC(), Seq: p.Seq(), TS: p.TS(), Dur: d.dec.Ticks(payload), Payload: payload}) {
 	case jitter.Kept:
 	case jitter.Duplicate:
 		return Duplicate
@@ -178,6 +212,31 @@ func (d *Direction) Push(now int64, p rtp.Packet) Verdict {
 	}
 	d.wake(now)
 	return Accepted
+}
+
+// pushEvent follows a key press; its packets are made anew by Tick.
+func (d *Direction) pushEvent(now int64, p rtp.Packet) Verdict {
+	press, v := d.rx.Push(now, dtmf.Packet{SSRC: p.SSRC(), TS: p.TS(), Marker: p.Marker(), Payload: p.Payload()})
+	switch v {
+	case dtmf.Stale:
+		return Late
+	case dtmf.Malformed:
+		d.stats.Malformed++
+		return Malformed
+	}
+	if d.keys != nil {
+		d.keys.Update(press)
+		d.wake(now)
+	}
+	return Accepted
+}
+
+// TakeDTMF returns the oldest key press of the source that is over and was not taken yet; the last eight are kept.
+func (d *Direction) TakeDTMF() (dtmf.Detected, bool) {
+	if d.rx == nil {
+		return dtmf.Detected{}, false
+	}
+	return d.rx.Take()
 }
 
 // wake starts the frame clock with the first packet.
@@ -210,29 +269,59 @@ func (d *Direction) Tick(now int64, out []byte) (int, Frame) {
 	ts := d.ts
 	d.next += d.ptime
 	d.ts += d.step
-	if now-d.heard > hang {
-		d.next, d.heard = Idle, now
-		d.silent, d.marker = true, true
-		d.pcm.reset()
+	if d.rx != nil {
+		if press := d.rx.Poll(now); d.keys != nil {
+			d.keys.Update(press)
+		}
+	}
+	pressed := d.keys != nil && d.keys.Active()
+	if now-d.heard > hang && !pressed {
+		d.pause(now)
 		return 0, Frame{}
 	}
-	if !d.fill(now) {
-		return 0, Frame{}
+	audible := d.fill(now)
+	switch {
+	case pressed:
+		return d.event(ts, out)
+	case audible:
+		return d.audio(ts, out)
 	}
-	d.pcm.take(d.frame)
+	return 0, Frame{}
+}
+
+// pause stops the frame clock until the next Push.
+func (d *Direction) pause(now int64) {
+	d.next, d.heard = Idle, now
+	d.silent, d.marker = true, true
+	d.pcm.reset()
+}
+
+// audio encodes the frame that fill made.
+func (d *Direction) audio(ts uint32, out []byte) (int, Frame) {
 	n, err := d.enc.Encode(d.frame, out)
 	if err != nil || n == 0 {
 		d.marker = true
 		return 0, Frame{}
 	}
 	f := Frame{Kind: Audio, PT: d.cfg.Dst.PT, Marker: d.marker, Seq: d.seq, TS: ts}
-	d.seq++
 	d.marker = false
+	d.seq++
 	d.stats.Frames++
 	return n, f
 }
 
-// fill decodes until one output frame is there; false when the source has nothing to say.
+// event sends a packet of the current key press in place of the audio, which is lost: the peer plays the tone (RFC 4733 §2.5.1.1).
+func (d *Direction) event(ts uint32, out []byte) (int, Frame) {
+	n, s := d.keys.Next(ts, d.step, out)
+	f := Frame{Kind: Event, PT: d.cfg.DstDTMF.PT, Marker: s.Marker, Seq: d.seq, TS: s.TS}
+	d.marker = true
+	d.seq++
+	d.stats.Frames++
+	d.stats.Events++
+	return n, f
+}
+
+// fill decodes until one output frame is in d.frame; false when the source has nothing to say.
 func (d *Direction) fill(now int64) bool {
 	for d.pcm.len() < len(d.frame) {
 		r := d.buf.Pop(now)
@@ -240,9 +329,19 @@ func (d *Direction) fill(now int64) bool {
 			return false
 		}
 		d.silent = false
-		d.pcm.put(d.decode(r))
+		d.pcm.put(d.convert(d.decode(r)))
 	}
+	d.retime(now)
+	d.pcm.take(d.frame)
 	return true
+}
+
+// convert brings decoded audio to the encoder's rate.
+func (d *Direction) convert(pcm []int16) []int16 {
+	if d.rate == nil {
+		return pcm
+	}
+	return d.conv[:d.rate.Process(pcm, d.conv)]
 }
 
 // decode turns what the jitter buffer gave into PCM.

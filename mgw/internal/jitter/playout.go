@@ -140,6 +140,15 @@ func (b *Buffer) underflow() Result {
 	return r
 }
 
+// Ready reports whether the packet at the playout position is there, so that a Pop before its time would give a Frame.
+func (b *Buffer) Ready() bool {
+	if !b.play.running || b.play.pause {
+		return false
+	}
+	s := b.earliest()
+	return s != nil && rtp.TSDiff(s.ts, b.play.ts) <= 0
+}
+
 // Adjust tells how far the delay is from its target, ticks: positive to shorten the audio by that much, negative to stretch it, 0 to
 // leave it. pending: decoded audio not yet played, ticks. Call once per output frame; the answer is an average over several.
 func (b *Buffer) Adjust(now int64, pending uint32) int64 {
