@@ -1,0 +1,118 @@
+package call
+
+import (
+	"errors"
+	"slices"
+
+	"github.com/isthmus-gateway/isthmus/mgc/internal/callcore"
+	"github.com/isthmus-gateway/isthmus/mgc/internal/flowtoken"
+	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
+	"github.com/isthmus-gateway/isthmus/mgc/internal/store"
+)
+
+// begin starts a call with its initial INVITE, or refuses it.
+func (m *Manager) begin(leg callcore.Leg, tx ServerTx, req headers.Msg, flow string) {
+	var b Binding
+	var out callcore.Outbound
+	var no *refusal
+	if leg == callcore.LegAccess {
+		b, no = m.Originator(&req, flow)
+		out = callcore.Outbound{Routes: b.ServiceRoute, Target: b.ID}
+	} else {
+		b, no = m.Terminator(&req)
+		out = callcore.Outbound{RequestURI: b.Contact, Target: b.ID}
+	}
+	if no != nil {
+		m.refuse(tx, &req, no.Status, no.Reason, no.Label)
+		return
+	}
+	req.Del("Route")
+	o := newOwner(m, "", nil, store.Call{}, 0)
+	o.create(b.ID, m.coreConfig(o.key, out))
+	if !o.request(tx, callcore.RequestIn{Leg: leg, Tx: tx.ID(), Msg: req}) || !m.enter(o) {
+		m.refuse(tx, &req, 503, "", "full")
+		return
+	}
+	m.deps.Metrics.started.WithLabelValues(direction(leg)).Inc()
+}
+
+func direction(leg callcore.Leg) string {
+	if leg == callcore.LegAccess {
+		return "originating"
+	}
+	return "terminating"
+}
+
+func (m *Manager) coreConfig(key string, out callcore.Outbound) callcore.Config {
+	at, ct := seal(m.deps.Sealer, key, callcore.LegAccess), seal(m.deps.Sealer, key, callcore.LegCore)
+	return callcore.Config{
+		Key: key, Instance: m.cfg.Instance, Seed: newKey() + newKey(),
+		AccessContact: "sip:" + at + "@" + m.cfg.AccessHost + ";transport=ws",
+		CoreContact:   "sip:" + ct + "@" + m.cfg.CoreHost,
+		AccessTag:     at, CoreTag: ct,
+		AccessRealm: m.cfg.AccessRealm, CoreRealm: m.cfg.CoreRealm,
+		UserAgent: m.cfg.UserAgent, Outbound: out, Policy: m.cfg.Policy,
+	}
+}
+
+// refusal says why a request outside a dialog may not go on.
+type refusal struct {
+	Status int
+	Reason string // reason phrase
+	Label  string // metric label
+}
+
+// Originator checks that a request from a browser comes over a registered connection under an identity registered on it
+// (TS 24.229 §5.2.6.3), and returns the binding to use. Nobody calls as somebody else.
+func (m *Manager) Originator(req *headers.Msg, flow string) (Binding, *refusal) {
+	bindings := m.deps.Bindings.OfFlow(flow)
+	if len(bindings) == 0 {
+		return Binding{}, &refusal{403, "Not Registered", "unregistered"}
+	}
+	from, err := headers.ParseAddress(req.Get("From"))
+	if err != nil {
+		return Binding{}, &refusal{400, "Malformed From", "malformed"}
+	}
+	aor := from.AOR()
+	i := slices.IndexFunc(bindings, func(b Binding) bool { return slices.Contains(b.Identities, aor) })
+	if i < 0 {
+		return Binding{}, &refusal{403, "Identity Not Registered", "foreign_identity"}
+	}
+	for _, name := range []string{"P-Preferred-Identity", "P-Asserted-Identity"} {
+		for _, v := range headers.List(req, name) {
+			a, err := headers.ParseAddress(v)
+			if err != nil || !slices.Contains(bindings[i].Identities, a.AOR()) {
+				return Binding{}, &refusal{403, "Identity Not Registered", "foreign_identity"}
+			}
+		}
+	}
+	return bindings[i], nil
+}
+
+// Terminator finds the browser of a request from the core by the flow token in its top Route, which is our Path
+// (RFC 5626 §5.3), or, when the core routes to the Contact itself, in its Request-URI.
+func (m *Manager) Terminator(req *headers.Msg) (Binding, *refusal) {
+	token := ""
+	if routes := headers.List(req, "Route"); len(routes) > 0 {
+		if a, err := headers.ParseAddress(routes[0]); err == nil {
+			if u, err := headers.ParseURI(a.URI); err == nil {
+				token = u.User
+			}
+		}
+	} else if u, err := headers.ParseURI(req.RequestURI); err == nil && m.isOurs(u.Host, u.Port) {
+		token = u.User
+	}
+	if token == "" {
+		return Binding{}, &refusal{404, "", "no_route"}
+	}
+	b, err := m.deps.Bindings.ByPathToken(token)
+	switch {
+	case errors.Is(err, flowtoken.ErrForged):
+		return Binding{}, &refusal{403, "", "forged_token"}
+	case err != nil:
+		return Binding{}, &refusal{430, "", "flow_gone"}
+	case b.FlowID == "":
+		return Binding{}, &refusal{430, "", "flow_gone"}
+	}
+	return b, nil
+}

@@ -1,0 +1,98 @@
+package call
+
+import (
+	"context"
+
+	"go.uber.org/zap"
+
+	"github.com/isthmus-gateway/isthmus/mgc/internal/callcore"
+	"github.com/isthmus-gateway/isthmus/mgc/internal/flowtoken"
+	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
+	"github.com/isthmus-gateway/isthmus/mgc/internal/store"
+	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
+)
+
+// Config is what the manager is told at its start; it never changes.
+type Config struct {
+	Instance    string                     // this instance's name
+	AccessHost  string                     // host:port in Contacts given to browsers
+	CoreHost    string                     // host:port in Contacts given to the core
+	AccessRealm string                     // IP realm of access terminations
+	CoreRealm   string                     // IP realm of core terminations
+	UserAgent   string                     // Server and User-Agent
+	Policy      callcore.Policy            // timers and media
+	MaxCalls    int                        // 0: no limit
+	Alive       func(instance string) bool // whether an instance of the pool is alive
+}
+
+// Deps are the parts that calls use; all are needed.
+type Deps struct {
+	Store      store.Store
+	Sealer     *flowtoken.Sealer
+	Bindings   Bindings
+	Gateways   Gateways
+	Signalling Signalling
+	Metrics    *Metrics
+	Log        *zap.Logger
+}
+
+// Binding is a browser's registration as a call sees it.
+type Binding struct {
+	ID           string   // names the binding for as long as it lives, also across WebSockets
+	AOR          string   // canonical "sip:user@host"
+	Identities   []string // AORs that it may use: its own and the implicitly registered ones
+	Contact      string   // URI that the browser registered
+	ServiceRoute []string // Route values towards the core
+	FlowID       string   // connection of this instance that reaches the browser; "" when there is none
+}
+
+// Bindings finds registrations. Methods are safe for concurrent use and do not block on the network.
+type Bindings interface {
+	// OfFlow returns the bindings made over the connection.
+	OfFlow(flowID string) []Binding
+	// ByID returns the binding, false when it has ended.
+	ByID(id string) (Binding, bool)
+	// ByPathToken returns the binding that the user part of our Path URI names. Errors: flowtoken.ErrForged, ErrNoBinding.
+	ByPathToken(token string) (Binding, error)
+}
+
+// Node is an MGW and the boot of it that a context lives in.
+type Node struct{ MGW, Boot string }
+
+// Gateways performs Iq transactions.
+type Gateways interface {
+	// Transact executes req on node, or on a node of its choice when node.MGW is "". It returns the node used. Errors are
+	// *gwerr.Error; a refusal of the whole transaction is an error too. Safe for concurrent use; ends with ctx.
+	Transact(ctx context.Context, node Node, need Need, req *iqv1.TransactionRequest) (*iqv1.TransactionReply, Node, error)
+}
+
+// Need is what a node must have to be chosen.
+type Need struct{ AccessRealm, CoreRealm string }
+
+// ServerTx is a server transaction of the transaction layer.
+type ServerTx interface {
+	ID() string
+	// Respond sends a response; after the final one it repeats a 2xx as a retransmission (RFC 3261 §13.3.1.4).
+	Respond(resp headers.Msg) error
+}
+
+// ClientTx is a client transaction of the transaction layer.
+type ClientTx interface {
+	Cancel(extra []headers.Field) error
+}
+
+// Outcome is what a client transaction delivers: a response, or its failure.
+type Outcome struct {
+	Msg            headers.Msg // Status 0: the transaction failed
+	Timeout        bool        // failure by timer B or F
+	Retransmission bool        // repeated 2xx
+}
+
+// Signalling sends requests. On LegAccess flow names the connection; on LegCore it is empty and the request goes to its
+// top Route, else its Request-URI.
+type Signalling interface {
+	// Request starts a transaction; deliver gets provisional responses and exactly one final outcome, in order.
+	Request(leg callcore.Leg, flow string, req headers.Msg, deliver func(Outcome)) (ClientTx, error)
+	// Send sends an ACK for a 2xx.
+	Send(leg callcore.Leg, flow string, req headers.Msg) error
+}

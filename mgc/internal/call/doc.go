@@ -1,0 +1,11 @@
+// Package call runs calls: one owner goroutine per call feeds the pure core and performs its effects on transactions,
+// media gateways, timers and the store. Floor 3 of mgc.
+//
+//	edges ──► Manager.OnRequest/OnCancel/OnAck ──► owner's inbox ─┐
+//	siptx (responses) ────────────────────────────────────────────┤
+//	iqlink (replies, notify) ─────────────────────────────────────┼─► owner.run: State.Step ─► Journal.Save ─► effects
+//	timers, registrar (flow lost/back), pool (MGW lost) ──────────┘                       (Sync before an Iq transaction)
+//
+// The manager's map holds the calls that this instance owns. A message for another call is looked up in the store: when
+// the owner's instance is gone, the call is adopted by compare-and-set and goes on from its stored state.
+package call
