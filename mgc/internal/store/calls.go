@@ -8,15 +8,14 @@ import (
 // Call is the record of one call, under the call key that our tags and Contacts carry. State is the marshalled pure
 // core; the other fields are copied out of it, so that an instance can sweep the table without reviving every call.
 type Call struct {
-	Key     string          `json:"k"`             // call key
-	Owner   string          `json:"o"`             // instance that runs it; its lease is the instance's Presence
-	MGW     string          `json:"g,omitempty"`   // media node; empty: none chosen yet
-	Boot    string          `json:"b,omitempty"`   // its boot_id
-	Context string          `json:"c,omitempty"`   // context id there; empty: none yet
-	Flow    string          `json:"f,omitempty"`   // id of the binding of the browser leg
-	Started time.Time       `json:"t"`             // first INVITE
-	State   json.RawMessage `json:"s"`             // callcore state
-	Seq     uint64          `json:"seq,omitempty"` // last event_seq taken from the MGW, to deduplicate across instances
+	Key     string          `json:"k"`           // call key
+	Owner   string          `json:"o"`           // instance that runs it; its lease is the instance's Presence
+	MGW     string          `json:"g,omitempty"` // media node; empty: none chosen yet
+	Boot    string          `json:"b,omitempty"` // its boot_id
+	Context string          `json:"c,omitempty"` // context id there; empty: none yet
+	Flow    string          `json:"f,omitempty"` // id of the binding of the browser leg
+	Started time.Time       `json:"t"`           // first INVITE
+	State   json.RawMessage `json:"s"`           // callcore state
 }
 
 // Calls returns the table of calls.

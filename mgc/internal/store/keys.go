@@ -11,7 +11,7 @@ import (
 
 // TokenKey is one secret of the pool, for sealing flow and call tokens.
 type TokenKey struct {
-	ID      uint32    `json:"id"`  // grows with each rotation, from 1
+	ID      byte      `json:"id"`  // grows with each rotation, from 1; wraps
 	Secret  []byte    `json:"key"` // 32 random bytes; never logged
 	Created time.Time `json:"at"`
 }
@@ -80,7 +80,7 @@ func RotateKeys(ctx context.Context, s Store) ([]TokenKey, error) {
 
 func keysKey() string { return Key("keys", "token") }
 
-func newTokenKey(id uint32) TokenKey {
+func newTokenKey(id byte) TokenKey {
 	k := TokenKey{ID: id, Secret: make([]byte, 32), Created: time.Now().UTC()}
 	_, _ = rand.Read(k.Secret) // never fails (crypto/rand)
 	return k
