@@ -39,7 +39,9 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 }
 
 // Refused counts one refusal. reason must come from a fixed set.
-func (m *Metrics) Refused(transport, reason string) { m.refused.WithLabelValues(transport, reason).Inc() }
+func (m *Metrics) Refused(transport, reason string) {
+	m.refused.WithLabelValues(transport, reason).Inc()
+}
 
 // Sent counts one message written.
 func (m *Metrics) Sent(transport string) {

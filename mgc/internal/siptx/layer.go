@@ -1,0 +1,426 @@
+package siptx
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
+	"github.com/isthmus-gateway/isthmus/mgc/internal/siptransport"
+)
+
+// Layer owns all transactions of an instance. It is the Sink of the transports. Safe for concurrent use.
+type Layer struct {
+	cfg     Config
+	net     siptransport.Network
+	log     *zap.Logger
+	metrics *Metrics
+	handler atomic.Pointer[Handler]
+	prefix  string // of transaction ids, one per Layer
+	nextID  atomic.Uint64
+	ctx     context.Context // ends with Close: stops resolution
+	cancel  context.CancelFunc
+	running sync.WaitGroup // timer callbacks and resolutions
+
+	mu       sync.Mutex // guards what follows; never held while a transaction's lock is wanted
+	servers  map[string]*ServerTx
+	clients  map[string]*attempt
+	byFlow   map[string]map[*attempt]struct{}
+	draining bool
+	closed   bool
+	idle     chan struct{} // closed when draining and no transaction is left
+}
+
+var _ siptransport.Sink = (*Layer)(nil)
+
+// New returns a layer over the network. Give it its user with SetHandler before the transports serve.
+func New(cfg Config, network siptransport.Network, metrics *Metrics, log *zap.Logger) *Layer {
+	l := &Layer{
+		cfg: cfg.withDefaults(), net: network, log: log, metrics: metrics, prefix: siptransport.NewFlowID()[:8] + "-",
+		servers: make(map[string]*ServerTx), clients: make(map[string]*attempt),
+		byFlow: make(map[string]map[*attempt]struct{}), idle: make(chan struct{}),
+	}
+	l.ctx, l.cancel = context.WithCancel(context.Background())
+	return l
+}
+
+// SetHandler sets the transaction user. Requests that come before it are answered 503.
+func (l *Layer) SetHandler(h Handler) { l.handler.Store(&h) }
+
+func (l *Layer) newID() string { return l.prefix + strconv.FormatUint(l.nextID.Add(1), 36) }
+
+// enter registers a running callback unless the layer is closed; leave with l.running.Done.
+func (l *Layer) enter() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return false
+	}
+	l.running.Add(1)
+	return true
+}
+
+// OnMessage implements siptransport.Sink.
+func (l *Layer) OnMessage(m headers.Msg, from siptransport.Flow) {
+	if !l.enter() {
+		return
+	}
+	defer l.running.Done()
+	via, err := headers.TopVia(&m)
+	if err != nil {
+		l.metrics.unmatched.Inc() // the transports validate; nothing can be answered
+		return
+	}
+	switch {
+	case !m.IsRequest():
+		l.onResponse(m, via, from)
+	case m.Method == "ACK":
+		l.onAck(m, via, from)
+	case m.Method == "CANCEL":
+		l.onCancel(m, via, from)
+	default:
+		l.onRequest(m, via, from)
+	}
+}
+
+// OnClosed implements siptransport.Sink: requests that wait for a response over the connection fail.
+func (l *Layer) OnClosed(flow siptransport.Flow, err error) {
+	if !l.enter() {
+		return
+	}
+	defer l.running.Done()
+	l.mu.Lock()
+	waiting := make([]*attempt, 0, len(l.byFlow[flow.ID]))
+	for a := range l.byFlow[flow.ID] {
+		waiting = append(waiting, a)
+	}
+	l.mu.Unlock()
+	if err == nil {
+		err = siptransport.ErrFlowGone
+	}
+	for _, a := range waiting {
+		a.tx.transportFailed(a, err)
+	}
+}
+
+func (l *Layer) onResponse(m headers.Msg, via headers.Via, from siptransport.Flow) {
+	c, err := headers.ParseCSeq(m.Get("CSeq"))
+	if err != nil {
+		l.metrics.unmatched.Inc()
+		return
+	}
+	l.mu.Lock()
+	a := l.clients[clientKey(via.Branch(), c.Method)]
+	l.mu.Unlock()
+	if a == nil || !sameEdge(a, from) {
+		l.metrics.unmatched.Inc() // RFC 3261 §18.1.2 lets a stray response go
+		return
+	}
+	a.tx.response(a, m, from)
+}
+
+// sameEdge keeps a browser from answering requests that went to the core, and one browser from answering another's.
+func sameEdge(a *attempt, from siptransport.Flow) bool {
+	to := a.link.Flow()
+	return to.Edge == from.Edge && (from.Edge != siptransport.EdgeAccess || to.ID == from.ID)
+}
+
+func (l *Layer) onRequest(m headers.Msg, via headers.Via, from siptransport.Flow) {
+	key := serverKey(&m, via, from, m.Method)
+	l.mu.Lock()
+	if tx := l.servers[key]; tx != nil {
+		l.mu.Unlock()
+		tx.retransmitted()
+		return
+	}
+	if reason := l.refuse(&m); reason != "" {
+		l.mu.Unlock()
+		l.stateless(&m, via, from, reason)
+		return
+	}
+	tx := l.newServer(key, m, via, from)
+	l.mu.Unlock()
+	tx.start()
+	h := l.handler.Load()
+	if h == nil {
+		_ = tx.Respond(headers.NewResponse(&m, 503, "")) // nobody is there to be told
+		return
+	}
+	(*h).OnRequest(tx, m.Clone(), from)
+}
+
+// refuse says why a new request is not taken, "" when it is. In-dialog requests pass a drain: their calls are being moved or ended.
+func (l *Layer) refuse(m *headers.Msg) string {
+	switch {
+	case len(l.servers)+len(l.clients) >= l.cfg.MaxTransactions:
+		return "overload"
+	case l.draining && headers.ToTag(m) == "":
+		return "drain"
+	}
+	return ""
+}
+
+// stateless answers 503 without a transaction.
+func (l *Layer) stateless(m *headers.Msg, via headers.Via, from siptransport.Flow, reason string) {
+	l.metrics.refused.WithLabelValues(reason).Inc()
+	resp := headers.NewResponse(m, 503, "")
+	resp.Add("Retry-After", strconv.Itoa(int(l.cfg.RetryAfter/time.Second)))
+	if headers.ToTag(&resp) == "" {
+		_ = headers.SetTag(&resp, "To", siptransport.NewFlowID()) // To was validated
+	}
+	link, err := l.net.Reply(from, via)
+	if err != nil {
+		return
+	}
+	if raw, err := resp.Bytes(); err == nil {
+		_ = link.Send(raw) // a lost refusal is asked for again by the retransmission
+	}
+}
+
+func (l *Layer) onAck(m headers.Msg, via headers.Via, from siptransport.Flow) {
+	l.mu.Lock()
+	tx := l.servers[serverKey(&m, via, from, "INVITE")]
+	l.mu.Unlock()
+	if tx != nil && tx.absorbAck() {
+		return
+	}
+	if h := l.handler.Load(); h != nil {
+		(*h).OnAck(m, from)
+	}
+}
+
+// onCancel answers the CANCEL by itself and tells the owner of the INVITE (RFC 3261 §9.2).
+func (l *Layer) onCancel(m headers.Msg, via headers.Via, from siptransport.Flow) {
+	l.mu.Lock()
+	key := serverKey(&m, via, from, "CANCEL")
+	if tx := l.servers[key]; tx != nil {
+		l.mu.Unlock()
+		tx.retransmitted()
+		return
+	}
+	if len(l.servers)+len(l.clients) >= l.cfg.MaxTransactions {
+		l.mu.Unlock()
+		l.stateless(&m, via, from, "overload")
+		return
+	}
+	invite := l.servers[serverKey(&m, via, from, "INVITE")]
+	tx := l.newServer(key, m, via, from)
+	l.mu.Unlock()
+	tx.start()
+	status, tag := 481, siptransport.NewFlowID()
+	if invite != nil {
+		status, tag = 200, invite.toTag()
+	}
+	resp := headers.NewResponse(&m, status, "")
+	if headers.ToTag(&resp) == "" {
+		_ = headers.SetTag(&resp, "To", tag) // To was validated
+	}
+	_ = tx.Respond(resp) // on an error the peer repeats the CANCEL
+	if h := l.handler.Load(); h != nil && invite != nil && invite.pending() {
+		(*h).OnCancel(invite, m)
+	}
+}
+
+// serverKey is the key of RFC 3261 §17.2.3: branch and sent-by, or for a branch without the magic cookie the fields of
+// RFC 2543. It is scoped by edge, and on the access side by connection: who learns a branch cannot cancel from elsewhere.
+func serverKey(m *headers.Msg, via headers.Via, from siptransport.Flow, method string) string {
+	scope := from.Edge.String() + "|"
+	if from.Edge == siptransport.EdgeAccess {
+		scope += from.ID + "|"
+	}
+	if b := via.Branch(); strings.HasPrefix(b, headers.BranchCookie) {
+		return scope + b + "|" + via.SentBy() + "|" + method
+	}
+	seq := m.Get("CSeq")
+	if c, err := headers.ParseCSeq(seq); err == nil {
+		seq = strconv.FormatUint(uint64(c.Seq), 10)
+	}
+	return scope + strings.Join([]string{"2543", m.RequestURI, headers.FromTag(m), m.Get("Call-ID"), seq, via.String(), method}, "|")
+}
+
+func clientKey(branch, method string) string { return branch + "|" + method }
+
+// removeServer and removeClient are called with the transaction's lock held; they take only the layer's.
+func (l *Layer) removeServer(tx *ServerTx) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.servers[tx.key] == tx {
+		delete(l.servers, tx.key)
+		l.metrics.live.WithLabelValues("server").Dec()
+	}
+	l.checkIdle()
+}
+
+func (l *Layer) addClient(a *attempt) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return ErrClosed
+	}
+	if len(l.servers)+len(l.clients) >= l.cfg.MaxTransactions {
+		return ErrOverload
+	}
+	l.clients[a.key] = a
+	if id := a.link.Flow().ID; id != "" {
+		if l.byFlow[id] == nil {
+			l.byFlow[id] = make(map[*attempt]struct{})
+		}
+		l.byFlow[id][a] = struct{}{}
+	}
+	l.metrics.live.WithLabelValues("client").Inc()
+	return nil
+}
+
+func (l *Layer) removeClient(a *attempt) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.clients[a.key] == a {
+		delete(l.clients, a.key)
+		l.metrics.live.WithLabelValues("client").Dec()
+	}
+	id := a.link.Flow().ID
+	delete(l.byFlow[id], a)
+	if len(l.byFlow[id]) == 0 {
+		delete(l.byFlow, id)
+	}
+	l.checkIdle()
+}
+
+// checkIdle is called with l.mu held.
+func (l *Layer) checkIdle() {
+	if !l.draining || len(l.servers)+len(l.clients) > 0 {
+		return
+	}
+	select {
+	case <-l.idle:
+	default:
+		close(l.idle)
+	}
+}
+
+// Len returns the number of live server and client transactions.
+func (l *Layer) Len() (servers, clients int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.servers), len(l.clients)
+}
+
+// Drain refuses new dialogs by 503 with Retry-After from now on and waits until no transaction is left or ctx ends.
+func (l *Layer) Drain(ctx context.Context) error {
+	l.mu.Lock()
+	l.draining = true
+	l.checkIdle()
+	l.mu.Unlock()
+	select {
+	case <-l.idle:
+		return nil
+	case <-ctx.Done():
+		s, c := l.Len()
+		return fmt.Errorf("siptx: drain: %d server and %d client transactions left: %w", s, c, ctx.Err())
+	}
+}
+
+// Close ends all transactions, tells the users of unfinished requests TransportError with ErrClosed, and waits for every
+// callback. It must not be called from a callback.
+func (l *Layer) Close() error {
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return nil
+	}
+	l.closed = true
+	servers := make([]*ServerTx, 0, len(l.servers))
+	for _, tx := range l.servers {
+		servers = append(servers, tx)
+	}
+	clients := make([]*attempt, 0, len(l.clients))
+	for _, a := range l.clients {
+		clients = append(clients, a)
+	}
+	l.mu.Unlock()
+	l.cancel()
+	for _, tx := range servers {
+		tx.end()
+	}
+	for _, a := range clients {
+		a.tx.transportFailed(a, ErrClosed)
+	}
+	l.running.Wait()
+	return nil
+}
+
+// Send sends a request without a transaction: the ACK for a 2xx. When the target must be resolved first, failures after the
+// return are counted and logged.
+func (l *Layer) Send(req headers.Msg, to siptransport.Target) error {
+	if hops, ok := l.net.Known(to); ok {
+		return l.sendOnce(req, hops)
+	}
+	if !l.enter() {
+		return ErrClosed
+	}
+	go func() {
+		defer l.running.Done()
+		hops, err := l.net.Resolve(l.ctx, to)
+		if err == nil {
+			err = l.sendOnce(req, hops)
+		}
+		if err != nil && !errors.Is(err, context.Canceled) {
+			l.metrics.failed.WithLabelValues("send").Inc()
+			l.log.Warn("request without transaction not sent", zap.String("method", req.Method),
+				zap.String("call_id", headers.ForLog(req.Get("Call-ID"), 80)), zap.Error(err))
+		}
+	}()
+	return nil
+}
+
+// sendOnce writes to the first hop that takes the message.
+func (l *Layer) sendOnce(req headers.Msg, hops []siptransport.Hop) error {
+	err := error(siptransport.ErrNoTransport)
+	for _, hop := range hops {
+		var link siptransport.Link
+		if link, err = l.net.Link(hop); err != nil {
+			continue
+		}
+		var raw []byte
+		if raw, err = withVia(&req, link, newBranch()); err != nil {
+			return err
+		}
+		if err = link.Send(raw); err == nil {
+			return nil
+		}
+	}
+	return fmt.Errorf("siptx: send %s: %w", req.Method, err)
+}
+
+// newBranch returns a branch with 120 random bits: nobody answers a request that he has not seen.
+func newBranch() string { return headers.BranchCookie + siptransport.NewFlowID() }
+
+// withVia returns the message as it goes over the link, our Via on top. req is not changed.
+func withVia(req *headers.Msg, link siptransport.Link, branch string) ([]byte, error) {
+	return withViaLine(req, viaFor(link, branch))
+}
+
+func withViaLine(req *headers.Msg, via string) ([]byte, error) {
+	m := *req
+	m.Fields = make([]headers.Field, 0, len(req.Fields)+1)
+	m.Fields = append(m.Fields, headers.Field{Name: "Via", Value: via})
+	m.Fields = append(m.Fields, req.Fields...)
+	return m.Bytes()
+}
+
+// viaFor builds our Via; over UDP it asks for the port seen by the peer (RFC 3581 §3).
+func viaFor(link siptransport.Link, branch string) string {
+	t := link.Flow().Transport
+	via := "SIP/2.0/" + t + " " + link.SentBy() + ";branch=" + branch
+	if !siptransport.Reliable(t) {
+		via += ";rport"
+	}
+	return via
+}
