@@ -1,0 +1,177 @@
+package siptransport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// TCPConfig holds the bounds of TCP connections; a zero field takes its default.
+type TCPConfig struct {
+	MaxConns     int           // inbound and outbound together, default 1024
+	Queue        int           // messages waiting to be written per connection, default 256
+	DialTimeout  time.Duration // default 4 s
+	WriteTimeout time.Duration // one message, default 10 s
+	// MessageTimeout is how long a message that has begun may take to arrive, default 10 s.
+	MessageTimeout time.Duration
+	// FirstTimeout is how long a new inbound connection may stay without a message that was admitted, default 10 s.
+	FirstTimeout time.Duration
+	IdleTimeout  time.Duration // without any byte received, default 30 min
+	// MaxBad closes a connection after that many malformed messages, default 20.
+	MaxBad int
+}
+
+func (c TCPConfig) withDefaults() TCPConfig {
+	def := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	def(&c.DialTimeout, 4*time.Second)
+	def(&c.WriteTimeout, 10*time.Second)
+	def(&c.MessageTimeout, 10*time.Second)
+	def(&c.FirstTimeout, 10*time.Second)
+	def(&c.IdleTimeout, 30*time.Minute)
+	if c.MaxConns == 0 {
+		c.MaxConns = 1024
+	}
+	if c.Queue == 0 {
+		c.Queue = 256
+	}
+	if c.MaxBad == 0 {
+		c.MaxBad = 20
+	}
+	return c
+}
+
+// TCP owns one listening socket and every connection accepted on it or dialled for it.
+type TCP struct {
+	cfg    TCPConfig
+	ln     *net.TCPListener
+	local  netip.AddrPort
+	sentBy string
+	edge   Edge
+	flows  *Flows
+	in     *Ingress
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+
+	mu     sync.Mutex // guards what follows
+	conns  map[netip.AddrPort]*tcpConn
+	closed bool
+}
+
+// ListenTCP opens a listener on addr (port 0: chosen by the system). sentBy is host[:port] for Via; "" uses the local address.
+// Connections are entered in flows. Nothing is accepted before Serve.
+func ListenTCP(cfg TCPConfig, addr netip.AddrPort, sentBy string, edge Edge, flows *Flows) (*TCP, error) {
+	ln, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(addr))
+	if err != nil {
+		return nil, fmt.Errorf("siptransport: listen tcp %s: %w", addr, err)
+	}
+	t := &TCP{
+		cfg: cfg.withDefaults(), ln: ln, local: unmap(ln.Addr().(*net.TCPAddr).AddrPort()), sentBy: sentBy, edge: edge,
+		flows: flows, conns: make(map[netip.AddrPort]*tcpConn),
+	}
+	if t.sentBy == "" {
+		t.sentBy = t.local.String()
+	}
+	t.ctx, t.cancel = context.WithCancel(context.Background())
+	return t, nil
+}
+
+// Serve starts accepting. Call it once, before LinkTo.
+func (t *TCP) Serve(in *Ingress) {
+	t.in = in
+	t.done.Add(1)
+	go t.accept()
+}
+
+// Close shuts the listener and all connections and waits for their goroutines.
+func (t *TCP) Close() error {
+	err := t.ln.Close()
+	t.mu.Lock()
+	t.closed = true
+	for _, c := range t.conns {
+		c.close(ErrClosed)
+	}
+	t.mu.Unlock()
+	t.cancel()
+	t.done.Wait()
+	return err
+}
+
+// Local returns the address of the listener.
+func (t *TCP) Local() netip.AddrPort { return t.local }
+
+func (t *TCP) accept() {
+	defer t.done.Done()
+	for {
+		conn, err := t.ln.AcceptTCP()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil { // out of descriptors: wait for some to be freed
+			select {
+			case <-t.ctx.Done():
+				return
+			case <-time.After(50 * time.Millisecond):
+				continue
+			}
+		}
+		remote := unmap(conn.RemoteAddr().(*net.TCPAddr).AddrPort())
+		c := t.newConn(remote, true)
+		if !t.enter(c) {
+			t.in.Metrics.Refused("TCP", reasonLimit)
+			_ = conn.Close()
+			continue
+		}
+		go c.run(conn)
+	}
+}
+
+// enter takes a connection into the tables unless the transport is shut or full; the caller then starts its run.
+func (t *TCP) enter(c *tcpConn) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed || len(t.conns) >= t.cfg.MaxConns {
+		return false
+	}
+	t.conns[c.remote] = c
+	t.flows.Add(c)
+	t.in.Metrics.Opened("TCP")
+	t.done.Add(1)
+	return true
+}
+
+func (t *TCP) leave(c *tcpConn) {
+	t.mu.Lock()
+	if t.conns[c.remote] == c {
+		delete(t.conns, c.remote)
+	}
+	t.mu.Unlock()
+	t.flows.Remove(c.flow.ID)
+	t.in.Metrics.Closed("TCP")
+}
+
+// LinkTo returns the connection to a peer: the open one whichever side opened it, else a new one that is dialled behind
+// the link while messages wait in its queue. A failed dial is told by Sink.OnClosed.
+func (t *TCP) LinkTo(remote netip.AddrPort) (Link, error) {
+	remote = unmap(remote)
+	t.mu.Lock()
+	c := t.conns[remote]
+	t.mu.Unlock()
+	if c != nil && !c.isClosed() {
+		return c, nil
+	}
+	c = t.newConn(remote, false)
+	if !t.enter(c) {
+		return nil, fmt.Errorf("siptransport: tcp to %s: %w", remote, ErrQueueFull)
+	}
+	go c.run(nil)
+	return c, nil
+}

@@ -1,0 +1,265 @@
+package siptransport
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
+)
+
+// flushTimeout bounds the wait for a last response before a connection is closed for cause.
+const flushTimeout = 200 * time.Millisecond
+
+var errFlushed = errors.New("siptransport: closed after the last response")
+
+// tcpConn is one TCP connection, accepted or dialled. run owns it and reads; write is the only writer.
+type tcpConn struct {
+	t       *TCP
+	flow    Flow
+	remote  netip.AddrPort
+	inbound bool
+	queue   chan []byte   // cap TCPConfig.Queue; writers: Send; full: ErrQueueFull
+	stop    chan struct{} // closed by close
+	ready   chan struct{} // closed when conn is set
+
+	mu     sync.Mutex // guards what follows
+	conn   net.Conn
+	reason error // why it was closed
+	closed bool
+}
+
+func (t *TCP) newConn(remote netip.AddrPort, inbound bool) *tcpConn {
+	return &tcpConn{
+		t: t, remote: remote, inbound: inbound, queue: make(chan []byte, t.cfg.Queue), stop: make(chan struct{}), ready: make(chan struct{}),
+		flow: Flow{ID: NewFlowID(), Transport: "TCP", Remote: remote, Local: t.local, Edge: t.edge},
+	}
+}
+
+// Flow implements Link.
+func (c *tcpConn) Flow() Flow { return c.flow }
+
+// SentBy implements Link.
+func (c *tcpConn) SentBy() string { return c.t.sentBy }
+
+// Send implements Link.
+func (c *tcpConn) Send(msg []byte) error {
+	if c.isClosed() {
+		return fmt.Errorf("siptransport: tcp to %s: %w", c.remote, ErrFlowGone)
+	}
+	select {
+	case c.queue <- msg:
+		return nil
+	default:
+		c.t.in.Metrics.Refused("TCP", reasonQueueFull)
+		return fmt.Errorf("siptransport: tcp to %s: %w", c.remote, ErrQueueFull)
+	}
+}
+
+func (c *tcpConn) isClosed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closed
+}
+
+// close ends the connection; the first reason stays.
+func (c *tcpConn) close(reason error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return
+	}
+	c.closed, c.reason = true, reason
+	close(c.stop)
+	if c.conn != nil {
+		_ = c.conn.Close()
+	}
+}
+
+// adopt takes the socket; false when the connection was closed meanwhile.
+func (c *tcpConn) adopt(conn net.Conn) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		_ = conn.Close()
+		return false
+	}
+	c.conn = conn
+	return true
+}
+
+// run dials when there is no socket yet, reads until the end, and cleans up.
+func (c *tcpConn) run(conn net.Conn) {
+	defer c.t.done.Done()
+	var writer sync.WaitGroup
+	err := c.connect(&conn)
+	if err == nil {
+		writer.Add(1)
+		go func() {
+			defer writer.Done()
+			c.write(conn)
+		}()
+		err = c.read(conn)
+	}
+	c.close(err)
+	writer.Wait()
+	c.t.leave(c)
+	c.t.in.Sink.OnClosed(c.flow, c.reason)
+}
+
+func (c *tcpConn) connect(conn *net.Conn) error {
+	if *conn == nil {
+		d := net.Dialer{Timeout: c.t.cfg.DialTimeout}
+		if a := c.t.local.Addr(); !a.IsUnspecified() {
+			d.LocalAddr = &net.TCPAddr{IP: a.AsSlice()} // what the core knows us by
+		}
+		nc, err := d.DialContext(c.t.ctx, "tcp", c.remote.String())
+		if err != nil {
+			return fmt.Errorf("siptransport: dial tcp %s: %w", c.remote, err)
+		}
+		*conn = nc
+	}
+	if !c.adopt(*conn) {
+		return ErrClosed
+	}
+	return nil
+}
+
+// write sends what is queued, each message under its own deadline; on stop what is left is dropped.
+func (c *tcpConn) write(conn net.Conn) {
+	for {
+		select {
+		case msg := <-c.queue:
+			if msg == nil {
+				c.close(errFlushed)
+				return
+			}
+			_ = conn.SetWriteDeadline(time.Now().Add(c.t.cfg.WriteTimeout))
+			if _, err := conn.Write(msg); err != nil {
+				c.close(fmt.Errorf("siptransport: write tcp %s: %w", c.remote, err))
+				return
+			}
+			c.t.in.Metrics.Sent("TCP")
+		case <-c.stop:
+			return
+		}
+	}
+}
+
+// read frames the stream and hands every message on. The buffer starts small and grows to the message limit.
+func (c *tcpConn) read(conn net.Conn) error {
+	buf := make([]byte, 0, 4096)
+	r := reader{c: c, admitted: !c.inbound}
+	for {
+		for {
+			n, more, err := r.consume(buf)
+			if err != nil {
+				return err
+			}
+			buf = append(buf[:0], buf[n:]...)
+			if !more {
+				break
+			}
+		}
+		if len(buf) == cap(buf) {
+			buf = append(buf, 0)[:len(buf)]
+		}
+		_ = conn.SetReadDeadline(r.deadline(len(buf) > 0))
+		n, err := conn.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		if errors.Is(err, io.EOF) && n == 0 {
+			return io.EOF
+		}
+		if err != nil {
+			return fmt.Errorf("siptransport: read tcp %s: %w", c.remote, err)
+		}
+	}
+}
+
+// reader is the state of read between messages.
+type reader struct {
+	c        *tcpConn
+	admitted bool      // something acceptable has come, or we dialled
+	bad      int       // malformed messages so far
+	begun    time.Time // when the message in the buffer began; zero: none
+}
+
+func (r *reader) deadline(partial bool) time.Time {
+	now, cfg := time.Now(), &r.c.t.cfg
+	switch {
+	case !partial:
+		r.begun = time.Time{}
+		if !r.admitted {
+			return now.Add(cfg.FirstTimeout)
+		}
+		return now.Add(cfg.IdleTimeout)
+	case r.begun.IsZero():
+		r.begun = now
+	}
+	return r.begun.Add(cfg.MessageTimeout)
+}
+
+// consume takes one message or keep-alive from the start of buf and returns how many bytes are done with, and whether
+// another look is worth it. An error ends the connection.
+func (r *reader) consume(buf []byte) (n int, more bool, err error) {
+	f, ferr := nextFrame(buf, headers.MaxMessage)
+	c := r.c
+	if f.ping {
+		_ = c.Send([]byte("\r\n")) // a keep-alive that cannot be answered ends with the connection
+	}
+	if ferr != nil {
+		r.refuseUnframed(buf[f.skip:], f, ferr)
+		return 0, false, fmt.Errorf("%w from %s", ferr, c.remote)
+	}
+	if f.size == 0 {
+		return f.skip, false, nil
+	}
+	r.begun = time.Time{}
+	msg := buf[f.skip : f.skip+f.size]
+	switch err := c.t.in.Take(msg, headers.Stream, c.flow, c.replyTo); {
+	case errors.Is(err, ErrStranger) && !r.admitted:
+		c.flush()
+		return 0, false, fmt.Errorf("%w: %s", ErrStranger, c.remote)
+	case errors.Is(err, ErrMalformed):
+		if r.bad++; r.bad >= c.t.cfg.MaxBad {
+			c.flush()
+			return 0, false, fmt.Errorf("%w: %d of them from %s", ErrMalformed, r.bad, c.remote)
+		}
+	case err == nil:
+		r.admitted = true
+	}
+	return f.skip + f.size, true, nil
+}
+
+// refuseUnframed answers a message whose end is unknown, as far as its header section is there.
+func (r *reader) refuseUnframed(buf []byte, f frame, why error) {
+	if errors.Is(why, errTooLarge) {
+		r.c.t.in.Metrics.Refused("TCP", reasonOversize)
+	}
+	if f.head == 0 {
+		return
+	}
+	_ = r.c.t.in.Take(buf[:f.head], headers.Stream, r.c.flow, r.c.replyTo) // refused there: the length does not fit
+	r.c.flush()
+}
+
+func (c *tcpConn) replyTo(headers.Via) (Link, error) { return c, nil }
+
+// flush lets the writer send what is queued and then close the connection, and waits for that, not for long.
+func (c *tcpConn) flush() {
+	select {
+	case c.queue <- nil: // the writer closes when it meets this
+	default:
+		return // a peer that does not read gets no farewell
+	}
+	t := time.NewTimer(flushTimeout)
+	defer t.Stop()
+	select {
+	case <-c.stop:
+	case <-t.C:
+	}
+}
