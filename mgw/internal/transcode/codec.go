@@ -57,7 +57,7 @@ type Decoder interface {
 type EncoderConfig struct {
 	Rate       int           // PCM rate, Hz: 8000 or 16000
 	Ptime      time.Duration // frame length; 10, 20, 40 or 60 ms, default 20
-	Bitrate    int           // Opus: bit/s, 6000..128000; default 16000 at 8 kHz, 24000 at 16 kHz
+	Bitrate    int           // Opus: bit/s, 6000..128000; default 16000 at 8 kHz, 24000 at 16 kHz; under loss 4000 more
 	Complexity int           // Opus: 1..10, default 5
 	Loss       int           // Opus: expected packet loss until the first report, percent; default 0
 	DTX        bool          // Opus: stop sending in silence

@@ -8,6 +8,7 @@ type concealer struct {
 	period  int     // samples of the pitch cycle being repeated
 	phase   int     // position in that cycle
 	lost    int     // samples concealed since the last good one
+	offset  int     // step between the last good sample and the repetition, worn off at its start
 	blanked bool    // nothing was ever decoded
 }
 
@@ -45,6 +46,7 @@ func (c *concealer) conceal(pcm []int16) {
 	}
 	if c.lost == 0 {
 		c.period, c.phase = c.pitch(), 0
+		c.offset = int(c.hist[len(c.hist)-1]) - int(c.hist[len(c.hist)-1-c.period])
 	}
 	for i := range pcm {
 		pcm[i] = c.sample()
@@ -54,6 +56,9 @@ func (c *concealer) conceal(pcm []int16) {
 // sample is the next sample of the repetition at its level.
 func (c *concealer) sample() int16 {
 	v := int(c.cycle(c.phase)) * c.level() >> 15
+	if n := c.rate * seamMS / 1000; c.lost < n {
+		v = min(max(v+c.offset*(n-c.lost)/n, -32768), 32767)
+	}
 	c.phase++
 	if c.phase == c.period {
 		c.phase = 0

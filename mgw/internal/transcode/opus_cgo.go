@@ -35,6 +35,9 @@ import (
 const (
 	minBitrate = 6000
 	maxBitrate = 128000
+	// fecBitrate is what the redundancy costs, bit/s. Below 20 kbit/s narrow band and 28 kbit/s wide band libopus leaves it out,
+	// whatever it was told about loss (measured with 1.3.1).
+	fecBitrate = 4000
 )
 
 // opusAvailable is the offer of Opus: always 48000/2 (RFC 7587 §7), in-band FEC wanted.
@@ -44,9 +47,10 @@ func opusAvailable() []codec.Codec {
 
 // opusEncoder owns one libopus encoder.
 type opusEncoder struct {
-	enc  *C.OpusEncoder // nil after Close
-	rate int
-	loss int
+	enc     *C.OpusEncoder // nil after Close
+	loss    int            // percent
+	plain   int            // bit/s without loss
+	guarded int            // bit/s under loss
 }
 
 func newOpusEncoder(c codec.Codec, cfg EncoderConfig) (*opusEncoder, error) {
@@ -55,20 +59,28 @@ func newOpusEncoder(c codec.Codec, cfg EncoderConfig) (*opusEncoder, error) {
 	if enc == nil || rc != C.OPUS_OK {
 		return nil, opusError("create encoder", rc)
 	}
-	e := &opusEncoder{enc: enc, rate: cfg.Rate, loss: clampPercent(cfg.Loss)}
 	s := opusSettings(c, cfg)
-	if rc = C.isthmus_opus_setup(enc, C.int(s.bitrate), C.int(s.complexity), C.int(e.loss), cBool(s.fec), cBool(s.dtx), cBool(s.vbr), s.bandwidth); rc != C.OPUS_OK {
+	e := &opusEncoder{enc: enc, loss: clampPercent(cfg.Loss), plain: s.bitrate, guarded: s.guarded}
+	if rc = C.isthmus_opus_setup(enc, C.int(e.bitrate()), C.int(s.complexity), C.int(e.loss), cBool(s.fec), cBool(s.dtx), cBool(s.vbr), s.bandwidth); rc != C.OPUS_OK {
 		e.Close()
 		return nil, opusError("set up encoder", rc)
 	}
 	return e, nil
 }
 
-// settings of one encoder after the peer's format parameters.
+// bitrate is the rate for the present loss, bit/s.
+func (e *opusEncoder) bitrate() int {
+	if e.loss > 0 {
+		return e.guarded
+	}
+	return e.plain
+}
+
+// opusParams are the settings of one encoder after the peer's format parameters.
 type opusParams struct {
-	bitrate, complexity int
-	fec, dtx, vbr       bool
-	bandwidth           C.int
+	bitrate, guarded, complexity int
+	fec, dtx, vbr                bool
+	bandwidth                    C.int
 }
 
 // opusSettings joins our defaults with what the receiver asked for (RFC 7587 §6.1): its ceilings bind us, unreadable values do not.
@@ -82,10 +94,12 @@ func opusSettings(c codec.Codec, cfg EncoderConfig) opusParams {
 		s.complexity = 5
 	}
 	s.complexity = min(max(s.complexity, 1), 10)
+	limit := maxBitrate
 	if v, ok := intParam(c, "maxaveragebitrate"); ok {
-		s.bitrate = min(s.bitrate, v)
+		limit = min(max(v, minBitrate), maxBitrate)
 	}
-	s.bitrate = min(max(s.bitrate, minBitrate), maxBitrate)
+	s.bitrate = min(max(s.bitrate, minBitrate), limit)
+	s.guarded = min(s.bitrate+fecBitrate, limit)
 	if v, ok := intParam(c, "maxplaybackrate"); cfg.Rate == 8000 || ok && v <= 8000 {
 		s.bandwidth = C.OPUS_BANDWIDTH_NARROWBAND
 	} else if ok && v <= 12000 {
@@ -138,7 +152,11 @@ func (e *opusEncoder) SetLoss(percent int) {
 	if e.enc == nil || percent == e.loss {
 		return
 	}
+	before := e.bitrate()
 	e.loss = percent
+	if now := e.bitrate(); now != before {
+		C.isthmus_opus_set(e.enc, C.OPUS_SET_BITRATE_REQUEST, C.int(now))
+	}
 	C.isthmus_opus_set(e.enc, C.OPUS_SET_PACKET_LOSS_PERC_REQUEST, C.int(percent))
 }
 
