@@ -64,3 +64,6 @@ func Clip(s string) string {
 func (e *Error) at(format string, args ...any) *Error {
 	return Errorf(e.Code, "%s: %s", fmt.Sprintf(format, args...), e.Text)
 }
+
+// CodeInternal is an internal software failure of the gateway.
+const CodeInternal gwerr.Code = 500

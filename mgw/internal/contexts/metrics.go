@@ -1,0 +1,33 @@
+package contexts
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// Metrics are the counters of a Manager.
+type Metrics struct {
+	notifies      *prometheus.CounterVec
+	eventsDropped prometheus.Counter
+	hanging       prometheus.Counter
+	broken        prometheus.Counter
+}
+
+// NewMetrics makes the counters and registers them; nil: not registered.
+func NewMetrics(reg prometheus.Registerer) *Metrics {
+	m := &Metrics{
+		notifies: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "isthmus_mgw_notify_deliveries_total", Help: "Deliveries of Notify requests by result: ack, unknown_context, retry.",
+		}, []string{"result"}),
+		eventsDropped: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "isthmus_mgw_events_dropped_total", Help: "Events dropped because the queue of their context was full.",
+		}),
+		hanging: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "isthmus_mgw_contexts_hanging_total", Help: "Contexts subtracted by the gateway because the pool did not know them or was away too long.",
+		}),
+		broken: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "isthmus_mgw_rollback_failures_total", Help: "Commands whose rollback failed, so that media may differ from the context's state.",
+		}),
+	}
+	if reg != nil {
+		reg.MustRegister(m.notifies, m.eventsDropped, m.hanging, m.broken)
+	}
+	return m
+}

@@ -1,0 +1,227 @@
+package contexts
+
+import (
+	"errors"
+	"net/netip"
+
+	"github.com/isthmus-gateway/isthmus/mgw/internal/connmodel"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/flow"
+	"github.com/isthmus-gateway/isthmus/pkg/gwerr"
+	"github.com/isthmus-gateway/isthmus/pkg/gwid"
+)
+
+// handle is the media of one termination: access or core is set.
+type handle struct {
+	access Access
+	core   Core
+	latch  uint32 // Generation of the remote last told
+}
+
+func (h *handle) termination() Termination {
+	if h.access != nil {
+		return h.access
+	}
+	return h.core
+}
+
+// perform carries out one effect of the model on media (connmodel.Perform).
+func (c *entry) perform(e connmodel.Effect) connmodel.Result {
+	switch x := e.(type) {
+	case connmodel.NewAccess:
+		return c.newAccess(x)
+	case connmodel.NewCore:
+		return c.newCore(x)
+	case connmodel.Configure:
+		return c.with(x.Term, func(h *handle) error { return h.termination().Configure(settings(x.Settings)) })
+	case connmodel.SetAccessRemote:
+		return c.withLocal(x.Term, func(a Access) error { return a.SetRemote(accessRemote(x.Remote)) })
+	case connmodel.RestartICE:
+		return c.withLocal(x.Term, Access.RestartICE)
+	case connmodel.SetCoreRemote:
+		return c.with(x.Term, func(h *handle) error { return h.setCoreRemote(x.Remote) })
+	case connmodel.Connect:
+		return c.join(x.Access, x.Core, c.mgr.media.Connect)
+	case connmodel.Disconnect:
+		return c.join(x.Access, x.Core, c.mgr.media.Disconnect)
+	case connmodel.Close:
+		return c.closeTermination(x.Term)
+	}
+	return connmodel.Result{Err: connmodel.Errorf(connmodel.CodeInternal, "effect %T", e)}
+}
+
+func (c *entry) newAccess(x connmodel.NewAccess) connmodel.Result {
+	var near Core
+	if h := c.handles[x.Near]; h != nil {
+		near = h.core
+	}
+	c.mgr.index(x.Term, c) // before the first event can come
+	a, err := c.mgr.media.NewAccess(string(x.Term), x.Realm, near)
+	if err != nil {
+		c.mgr.unindex(x.Term)
+		return connmodel.Result{Err: mediaError(err)}
+	}
+	c.handles[x.Term] = &handle{access: a}
+	return connmodel.Result{Local: accessLocal(a.Local())}
+}
+
+func (c *entry) newCore(x connmodel.NewCore) connmodel.Result {
+	var near Access
+	if h := c.handles[x.Near]; h != nil {
+		near = h.access
+	}
+	c.mgr.index(x.Term, c)
+	core, err := c.mgr.media.NewCore(string(x.Term), x.Realm, near)
+	if err != nil {
+		c.mgr.unindex(x.Term)
+		return connmodel.Result{Err: mediaError(err)}
+	}
+	c.handles[x.Term] = &handle{core: core}
+	l := core.Local()
+	return connmodel.Result{Local: connmodel.Local{RTP: l.RTP, RTCP: l.RTCP, SSRC: l.SSRC, CName: l.CName}}
+}
+
+func (c *entry) closeTermination(id gwid.TerminationID) connmodel.Result {
+	h := c.handles[id]
+	if h == nil {
+		return connmodel.Result{Err: noHandle(id)}
+	}
+	stats := h.termination().Close()
+	delete(c.handles, id)
+	c.mgr.unindex(id)
+	return connmodel.Result{Statistics: Statistics(stats)}
+}
+
+// with does something to a termination's media.
+func (c *entry) with(id gwid.TerminationID, do func(*handle) error) connmodel.Result {
+	h := c.handles[id]
+	if h == nil {
+		return connmodel.Result{Err: noHandle(id)}
+	}
+	if err := do(h); err != nil {
+		return connmodel.Result{Err: mediaError(err)}
+	}
+	return connmodel.Result{}
+}
+
+// withLocal does something to an access termination that may change its local credentials.
+func (c *entry) withLocal(id gwid.TerminationID, do func(Access) error) connmodel.Result {
+	h := c.handles[id]
+	if h == nil || h.access == nil {
+		return connmodel.Result{Err: noHandle(id)}
+	}
+	if err := do(h.access); err != nil {
+		return connmodel.Result{Err: mediaError(err)}
+	}
+	return connmodel.Result{Local: accessLocal(h.access.Local())}
+}
+
+func (c *entry) join(a, co gwid.TerminationID, do func(Access, Core) error) connmodel.Result {
+	ha, hc := c.handles[a], c.handles[co]
+	if ha == nil || hc == nil || ha.access == nil || hc.core == nil {
+		return connmodel.Result{Err: noHandle(a + "," + co)}
+	}
+	if err := do(ha.access, hc.core); err != nil {
+		return connmodel.Result{Err: mediaError(err)}
+	}
+	return connmodel.Result{}
+}
+
+func (h *handle) setCoreRemote(r connmodel.CoreRemote) error {
+	if h.core == nil {
+		return errors.New("not a core termination")
+	}
+	remote := flow.CoreRemote{RTP: r.RTP, RTCP: r.RTCP, Mux: r.Mux, Filter: r.Filter}
+	switch {
+	case r.Latch == connmodel.LatchOff:
+		remote.Latch = flow.LatchOff
+	case r.Generation != h.latch:
+		remote.Latch = flow.Relatch
+	default:
+		remote.Latch = flow.LatchOn
+	}
+	if err := h.core.SetRemote(remote); err != nil {
+		return err
+	}
+	h.latch = r.Generation
+	return nil
+}
+
+func noHandle(id gwid.TerminationID) *connmodel.Error {
+	return connmodel.Errorf(connmodel.CodeInternal, "no media for %s", id)
+}
+
+// mediaError gives an error of the packet path its code of H.248.8.
+func mediaError(err error) *connmodel.Error {
+	code := connmodel.CodeInternal
+	for _, m := range []struct {
+		is   error
+		code gwerr.Code
+	}{
+		{flow.ErrPortsExhausted, gwerr.InsufficientResources},
+		{flow.ErrUnknownRealm, gwerr.UnsupportedValue},
+		{flow.ErrBadRemote, gwerr.UnsupportedValue},
+		{flow.ErrBadSettings, gwerr.UnsupportedValue},
+		{flow.ErrUnsupported, gwerr.UnsupportedValue},
+		{flow.ErrClosed, gwerr.ServiceUnavailable},
+	} {
+		if errors.Is(err, m.is) {
+			code = m.code
+			break
+		}
+	}
+	return connmodel.Errorf(code, "%s", err.Error())
+}
+
+// settings is the model's settings in the terms of the packet path.
+func settings(s connmodel.Settings) flow.Settings {
+	out := flow.Settings{
+		Mode: map[connmodel.Mode]flow.Mode{
+			connmodel.ModeInactive: flow.Inactive, connmodel.ModeSendOnly: flow.SendOnly,
+			connmodel.ModeRecvOnly: flow.RecvOnly, connmodel.ModeSendRecv: flow.SendRecv,
+		}[s.Mode],
+		Recv: s.Recv, Send: s.Send, SendDTMF: s.SendDTMF, Ptime: s.Ptime, DSCP: int(s.DSCP), RTCPOff: s.RTCPOff,
+		InactiveAfter: s.InactiveAfter, ConsentAfter: s.ConsentAfter, Armed: armed(s.Armed),
+	}
+	if s.Policing != (connmodel.Policing{}) {
+		out.Police = &flow.Policing{BytesPerSecond: s.Policing.BytesPerSecond, BurstBytes: s.Policing.BurstBytes}
+	}
+	return out
+}
+
+func accessRemote(r connmodel.AccessRemote) flow.AccessRemote {
+	out := flow.AccessRemote{Ufrag: r.Ufrag, Pwd: r.Pwd}
+	switch r.Role {
+	case connmodel.RoleClient:
+		out.Role = flow.RoleClient
+	case connmodel.RoleServer:
+		out.Role = flow.RoleServer
+	}
+	for _, c := range r.Candidates {
+		out.Candidates = append(out.Candidates, flow.Candidate{
+			Foundation: c.Foundation, Component: uint32(c.Component), Transport: c.Transport, Priority: c.Priority,
+			Address: c.Addr.Addr().String(), Port: c.Addr.Port(), Type: c.Type,
+		})
+	}
+	for _, f := range r.Fingerprints {
+		out.Fingerprints = append(out.Fingerprints, flow.Fingerprint{Hash: f.Hash, Value: f.Value})
+	}
+	return out
+}
+
+func accessLocal(l flow.AccessLocal) connmodel.Local {
+	out := connmodel.Local{Ufrag: l.Ufrag, Pwd: l.Pwd, SSRC: l.SSRC, CName: l.CName}
+	for _, c := range l.Candidates {
+		addr, err := netip.ParseAddr(c.Address)
+		if err != nil {
+			continue // a host candidate of ours is always a literal
+		}
+		out.Candidates = append(out.Candidates, connmodel.Candidate{
+			Foundation: c.Foundation, Component: uint8(c.Component), Transport: c.Transport, Priority: c.Priority,
+			Addr: netip.AddrPortFrom(addr, c.Port), Type: c.Type,
+		})
+	}
+	for _, f := range l.Fingerprints {
+		out.Fingerprints = append(out.Fingerprints, connmodel.Fingerprint{Hash: f.Hash, Value: f.Value})
+	}
+	return out
+}
