@@ -32,6 +32,7 @@ const (
 	maxFinished   = 200 // ended calls kept for the status
 	maxErrands    = 64  // replies and call-backs waiting; more are answered 503
 	keepSeconds   = 20  // of each call's received audio
+	keepRecorded  = 20  // ended calls whose received audio is kept
 	callbackPlays = 2 * time.Second
 )
 
@@ -104,7 +105,7 @@ func newApps(c *Core) (*apps, error) {
 	a.agent, err = ua.New(ua.Config{
 		Listen: netip.AddrPortFrom(c.node.Addr().Addr(), 0).String(), Domain: c.cfg.Domain, User: "apps",
 		Proxy: sipnode.Target{Network: sipnode.UDP, Addr: c.node.Addr()}, Name: serverName, Timers: c.cfg.Timers,
-		OnCall: a.incoming, OnMessage: a.message, Trace: c.cfg.Trace,
+		OnCall: a.incoming, OnMessage: a.message, Trace: c.cfg.Trace, OnlyProxy: true,
 		Warn: func(text string) { c.logf("WARNING   built-in users: %s", text) },
 	})
 	if err != nil {
@@ -198,6 +199,9 @@ func (a *apps) done(c *appCall) {
 	c.ended = time.Now()
 	a.running = slices.DeleteFunc(a.running, func(o *appCall) bool { return o == c })
 	a.finished = append(a.finished, c)
+	if old := len(a.finished) - keepRecorded - 1; old >= 0 {
+		a.finished[old].rec.Forget()
+	}
 	if len(a.finished) > maxFinished {
 		a.finished = slices.Delete(a.finished, 0, len(a.finished)-maxFinished)
 	}

@@ -2,6 +2,7 @@ package democore
 
 import (
 	"sync"
+	"time"
 
 	"github.com/emiago/sipgo/sip"
 	"github.com/isthmus-gateway/isthmus/integration/internal/ua/sipnode"
@@ -18,9 +19,12 @@ type fork struct {
 	branches []*sipnode.ClientTx
 	open     int
 	best     *sip.Response
-	sent     bool // a final response went upstream
-	aborted  bool
+	sent     bool        // a final response went upstream
+	timer    *time.Timer // timer C (§16.6 step 11)
 }
+
+// timerC is how long an INVITE may stay without a final response.
+const timerC = 4 * time.Minute
 
 func newFork(c *Core, tx *sipnode.ServerTx, fwd *sip.Request, n int) *fork {
 	return &fork{c: c, tx: tx, fwd: fwd, open: n}
@@ -33,6 +37,9 @@ func (f *fork) start(out []outbound) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.fwd.Method == sip.INVITE {
+		f.timer = time.AfterFunc(timerC, f.cancel)
+	}
 	for i, o := range out {
 		req := f.c.prepare(f.fwd, o, f.tx.Source())
 		f.branches = append(f.branches, f.c.node.Request(req, o.to, func(res *sip.Response) { f.response(i, res) }))
@@ -45,7 +52,6 @@ func (f *fork) start(out []outbound) {
 // cancel gives up all branches (§16.10); their final responses decide what goes upstream.
 func (f *fork) cancel() {
 	f.mu.Lock()
-	f.aborted = true
 	branches := f.branches
 	f.mu.Unlock()
 	for _, b := range branches {
@@ -64,6 +70,9 @@ func (f *fork) response(i int, res *sip.Response) {
 	}
 	f.mu.Lock()
 	forward, cancelOthers := f.judgeLocked(res)
+	if f.sent && f.timer != nil {
+		f.timer.Stop()
+	}
 	branches := f.branches
 	f.mu.Unlock()
 	if cancelOthers {

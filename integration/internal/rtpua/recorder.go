@@ -43,6 +43,13 @@ func (r *Recorder) Samples(n int) []int16 {
 	return append([]int16(nil), all...)
 }
 
+// Forget drops the samples kept, not what was metered.
+func (r *Recorder) Forget() {
+	r.mu.Lock()
+	r.pcm = nil
+	r.mu.Unlock()
+}
+
 // Total counts all samples ever written.
 func (r *Recorder) Total() uint64 {
 	r.mu.Lock()

@@ -1,6 +1,10 @@
 package tone
 
-import "math"
+import (
+	"math"
+	"math/bits"
+	"math/cmplx"
+)
 
 // Detection is what a block of audio contains.
 type Detection struct {
@@ -19,29 +23,63 @@ func (d Detection) IsTone(freq, tol float64) bool {
 
 const silenceDB = -120.0
 
-// Detect finds the strongest sine of pcm between 60 Hz and 3800 Hz: a scan with Goertzel's recurrence
-// over windowed samples, then a parabola through the peak. Precise to about 1 Hz with 800 samples or
-// more; fewer than 160 samples give silence.
+// Detect finds the strongest sine of pcm between 60 Hz and 3800 Hz: the peak of a windowed spectrum,
+// narrowed with Goertzel's recurrence. Precise to about 1 Hz with 800 samples or more; fewer than 160
+// samples give silence.
 func Detect(pcm []int16) Detection {
 	d := Detection{Level: silenceDB, Total: Level(pcm)}
 	if len(pcm) < FrameLen || d.Total <= -70 {
 		return d
 	}
 	win := hann(pcm)
-	step := float64(Rate) / float64(len(pcm))
-	best, bestPower := 0.0, 0.0
-	for f := 60.0; f <= 3800; f += step {
-		if p := goertzel(win, f); p > bestPower {
-			best, bestPower = f, p
-		}
-	}
-	best, bestPower = refine(win, best, step, bestPower)
+	f, step := peak(win)
+	f, power := refine(win, f, step, goertzel(win, f))
 	// A Hann window has a coherent gain of one half: a sine of amplitude a peaks at a*n/4.
-	amp := 4 * math.Sqrt(bestPower) / float64(len(pcm))
-	d.Freq = best
+	amp := 4 * math.Sqrt(power) / float64(len(pcm))
+	d.Freq = f
 	d.Level = db(amp / fullScale)
 	d.Purity = math.Min(1, math.Pow(10, (d.Level-d.Total)/10))
 	return d
+}
+
+// peak gives the frequency of the strongest bin of x's spectrum and the width of a bin, in Hz.
+func peak(x []float64) (freq, step float64) {
+	n := 1 << bits.Len(uint(len(x)-1))
+	buf := make([]complex128, n)
+	for i, v := range x {
+		buf[i] = complex(v, 0)
+	}
+	fft(buf)
+	step = float64(Rate) / float64(n)
+	best, power := 0, -1.0
+	for i := int(math.Ceil(60 / step)); float64(i)*step <= 3800; i++ {
+		if p := real(buf[i])*real(buf[i]) + imag(buf[i])*imag(buf[i]); p > power {
+			best, power = i, p
+		}
+	}
+	return float64(best) * step, step
+}
+
+// fft transforms x in place; its length is a power of two (decimation in time).
+func fft(x []complex128) {
+	n := len(x)
+	shift := bits.UintSize - bits.Len(uint(n-1))
+	for i := range x {
+		if j := int(bits.Reverse(uint(i)) >> shift); j > i {
+			x[i], x[j] = x[j], x[i]
+		}
+	}
+	for size := 2; size <= n; size *= 2 {
+		turn := cmplx.Rect(1, -2*math.Pi/float64(size))
+		for start := 0; start < n; start += size {
+			w := complex(1, 0)
+			for k := start; k < start+size/2; k++ {
+				a, b := x[k], w*x[k+size/2]
+				x[k], x[k+size/2] = a+b, a-b
+				w *= turn
+			}
+		}
+	}
 }
 
 // refine narrows the peak by golden section between its neighbours.

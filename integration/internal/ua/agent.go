@@ -40,6 +40,8 @@ type Config struct {
 	// OnMessage, when set, gets each MESSAGE outside a call and returns the status code to answer
 	// with. It runs on the reader goroutine and must not block. Unset: 405.
 	OnMessage func(Message) int
+	// OnlyProxy refuses requests from anybody but Proxy, over UDP.
+	OnlyProxy bool
 	// Trace and Warn, see sipnode.Config.
 	Trace func(direction string, peer sipnode.Target, msg []byte)
 	Warn  func(text string)

@@ -20,6 +20,10 @@ func (c *Call) giveUp() time.Duration {
 // serve takes each new request. It runs on the reader goroutine.
 func (a *Agent) serve(tx *sipnode.ServerTx) {
 	req := tx.Request()
+	if a.cfg.OnlyProxy && tx.Source() != a.cfg.Proxy {
+		tx.Reply(403, "Forbidden")
+		return
+	}
 	if bad := unsupported(req); bad != "" {
 		tx.Reply(420, "Bad Extension", sip.NewHeader("Unsupported", bad))
 		return
@@ -159,6 +163,29 @@ func (c *Call) respond(tx *sipnode.ServerTx, code int, reason, body string, more
 	return tx.Respond(res)
 }
 
+// AutoAnswer makes an OnCall that rings for the time given, then answers; prepare, when set, runs first,
+// e.g. to set the media's source and sink.
+func AutoAnswer(ring time.Duration, prepare func(*Call)) func(*Call) {
+	return func(c *Call) {
+		if prepare != nil {
+			prepare(c)
+		}
+		c.Ring()
+		t := time.NewTimer(ring)
+		defer t.Stop()
+		select {
+		case <-c.done:
+		case <-t.C:
+			c.Answer()
+		}
+	}
+}
+
+// AutoReject makes an OnCall that refuses with code.
+func AutoReject(code int) func(*Call) {
+	return func(c *Call) { c.Reject(code, reasonOf(code)) }
+}
+
 // Ring sends 180.
 func (c *Call) Ring() error {
 	c.mu.Lock()
@@ -174,7 +201,8 @@ func (c *Call) Ring() error {
 }
 
 // EarlyMedia sends 183 with our description: media flows from now on, before the answer. The
-// description of Answer will be the same.
+// description of Answer will be the same. A caller that knows P-Early-Media is told that this is
+// authorised both ways (RFC 5009 §8).
 func (c *Call) EarlyMedia() error {
 	c.mu.Lock()
 	if c.outgoing || c.state >= Established || c.remote == nil {
@@ -194,7 +222,11 @@ func (c *Call) EarlyMedia() error {
 	c.fireEarlyLocked()
 	tx := c.serverTx
 	c.mu.Unlock()
-	return c.respond(tx, 183, "Session Progress", body)
+	var more []sip.Header
+	if tx.Request().GetHeader("P-Early-Media") != nil {
+		more = append(more, sip.NewHeader("P-Early-Media", "sendrecv"))
+	}
+	return c.respond(tx, 183, "Session Progress", body, more...)
 }
 
 // Answer sends 200 with our description: the answer to the offer, or an offer when the INVITE had

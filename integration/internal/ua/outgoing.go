@@ -13,6 +13,7 @@ type CallOptions struct {
 	User      string       // call as this user of our domain, default the agent's
 	Direction Direction    // offered, default sendrecv
 	Headers   []sip.Header // added to the INVITE
+	LateOffer bool         // send no description: the peer's 200 offers, our ACK answers
 	Setup     func(*Call)  // runs before anything is sent, e.g. to set the media's source and sink
 }
 
@@ -45,7 +46,10 @@ func (a *Agent) Invite(to string, opt CallOptions) (*Call, error) {
 		req.AppendHeader(h)
 	}
 	c.mu.Lock()
-	body, _ := c.describeLocked(nil)
+	body := ""
+	if !opt.LateOffer {
+		body, _ = c.describeLocked(nil)
+	}
 	c.dialog = dialog{localURI: *req.From().Address.Clone(), remoteURI: u, remoteTarget: u, localSeq: 1}
 	setBody(req, "application/sdp", body)
 	err = c.sendInviteLocked(req)
@@ -139,17 +143,8 @@ func (c *Call) accepted(req *sip.Request, res *sip.Response) {
 	}
 	late := c.state == Ended || c.aborting
 	c.establishLocked(res, tag)
-	c.ackLocked(cseq, "")
-	var err error
-	if len(res.Body()) > 0 {
-		_, err = c.acceptLocked(res.Body())
-	}
-	if err == nil && c.remote == nil {
-		err = fmt.Errorf("%w: 200 without a description", ErrSDP)
-	}
-	if err == nil {
-		err = c.applyLocked()
-	}
+	ackBody, err := c.settleLocked(res.Body())
+	c.ackLocked(cseq, ackBody)
 	c.offerOut = false
 	if c.state != Ended {
 		c.state = Established
@@ -162,6 +157,27 @@ func (c *Call) accepted(req *sip.Request, res *sip.Response) {
 	if err != nil || late {
 		c.byeInBackground()
 	}
+}
+
+// settleLocked puts the description of a 200 into force: the answer to our offer, an early one confirmed
+// by silence, or the offer that our ACK answers with what is returned.
+func (c *Call) settleLocked(body []byte) (string, error) {
+	if len(body) > 0 {
+		if _, err := c.acceptLocked(body); err != nil {
+			return "", err
+		}
+	}
+	if c.remote == nil {
+		return "", fmt.Errorf("%w: 200 without a description", ErrSDP)
+	}
+	answer := ""
+	if !c.offerOut {
+		var err error
+		if answer, err = c.describeLocked(c.remote); err != nil {
+			return "", err
+		}
+	}
+	return answer, c.applyLocked()
 }
 
 func (c *Call) establishLocked(res *sip.Response, tag string) {

@@ -253,7 +253,7 @@ func (tx *ClientTx) sendAckLocked(res *sip.Response) {
 func (tx *ClientTx) Cancel() {
 	tx.n.mu.Lock()
 	defer tx.n.mu.Unlock()
-	if !tx.invite() || tx.state > clProceeding {
+	if tx.n.closed || !tx.invite() || tx.state > clProceeding {
 		return
 	}
 	tx.wantAbort = true
