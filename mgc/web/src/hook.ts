@@ -19,6 +19,7 @@ export interface CallView {
   active: boolean;
   /** Why it ended, when that was no ordinary end. */
   failure: { code: string; status: number; title: string; detail: string } | null;
+  endTitle: string;
   endText: string;
   iceState: string;
 }
@@ -123,6 +124,7 @@ export function makeHook(
     failure: c.failure
       ? { code: c.failure.code, status: c.failure.status, title: c.failure.title, detail: c.failure.detail }
       : null,
+    endTitle: c.endTitle,
     endText: c.endText,
     iceState: c.iceState,
   });

@@ -45,7 +45,7 @@ export class Store {
     return {
       identity: str(r.identity, defaults.identity),
       displayName: str(r.displayName, defaults.displayName),
-      password: remember ? str(r.password, '') : defaults.password,
+      password: remember ? str(r.password, '') : '',
       wsUrl: str(r.wsUrl, defaults.wsUrl),
       remember,
       processing: typeof r.processing === 'boolean' ? r.processing : defaults.processing,

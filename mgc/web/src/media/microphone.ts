@@ -24,9 +24,18 @@ export class Microphone {
 
   /** Opens the microphone without using it yet. Rejects as getUserMedia does. */
   async warm(): Promise<void> {
-    const stream = await this.open();
-    void stream;
+    await this.open();
     this.restartIdle();
+  }
+
+  /** Opens it ahead of an answer, but only where that asks the user nothing. */
+  async warmIfAllowed(): Promise<void> {
+    try {
+      const status = await navigator.permissions.query({ name: 'microphone' as PermissionName });
+      if (status.state === 'granted') await this.warm();
+    } catch {
+      // Unknown permission name (older browsers) or no microphone: answering will tell.
+    }
   }
 
   /**

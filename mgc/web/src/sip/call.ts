@@ -10,6 +10,8 @@ export type CallState = 'starting' | 'calling' | 'ringing' | 'incoming' | 'answe
 
 /** Moments of a call, `performance.now()` in ms. Absent: did not happen (yet). */
 export interface CallMetrics {
+  /** The user asked for the call. */
+  dialledAt?: number;
   /** Our INVITE was written to the WebSocket (the first, if a challenge made us repeat it). */
   inviteSentAt?: number;
   /** The far end's INVITE was read from the WebSocket. */
@@ -59,7 +61,9 @@ export class Call extends Emitter<CallEvents> {
   state: CallState;
   muted = false;
   failure: Failure | undefined;
-  /** Words for how an ordinary call ended. */
+  /** A few words for how the call ended. */
+  endTitle = '';
+  /** A sentence for how an ordinary call ended. */
   endText = '';
   iceState: RTCIceConnectionState = 'new';
   media: CallMedia | undefined;
@@ -210,23 +214,22 @@ export class Call extends Emitter<CallEvents> {
   }
 
   private describeEnd(e: EndEvent, wasConnected: boolean): void {
+    const incoming = this.direction === 'in';
+    this.endTitle = 'Call ended';
     if (this.cancelledByUs) {
-      this.endText = wasConnected
-        ? 'You ended the call.'
-        : this.direction === 'in'
-          ? 'You declined the call.'
-          : 'You cancelled the call.';
+      if (!wasConnected) this.endTitle = incoming ? 'Call declined' : 'Call cancelled';
+      this.endText = wasConnected ? 'You ended the call.' : `You ${incoming ? 'declined' : 'cancelled'} it.`;
       return;
     }
-    const refusal = refusalOf(e.message, e.cause, this.peer);
-    const reason = e.message?.getHeader?.('Reason');
-    if (e.cause === 'Terminated' || (this.direction === 'in' && e.cause === 'Canceled')) {
-      this.failure = explainRelease(reason);
-      this.endText = wasConnected ? `${this.peer} ended the call.` : `Missed call from ${this.peer}.`;
-      return;
+    if (e.cause === 'Terminated' || (incoming && e.cause === 'Canceled')) {
+      this.failure = explainRelease(e.message?.getHeader?.('Reason'));
+      if (!wasConnected) this.endTitle = 'Missed call';
+      this.endText = wasConnected ? `${this.peer} ended the call.` : `${this.peer} called.`;
+    } else {
+      this.failure = explainCall(refusalOf(e.message, e.cause, this.peer));
+      this.endText = this.failure.detail;
     }
-    this.failure = explainCall(refusal);
-    this.endText = this.failure.title;
+    this.endTitle = this.failure?.title ?? this.endTitle;
   }
 }
 

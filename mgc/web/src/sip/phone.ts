@@ -139,6 +139,7 @@ export class Phone extends Emitter<PhoneEvents> {
    * @throws PhoneError when the target is no address, there is no microphone or no registration
    */
   async dial(target: string): Promise<Call> {
+    const dialledAt = performance.now();
     const ua = this.ready();
     const uri = this.targetUri(target);
     if (this.live.length >= MAX_CALLS)
@@ -158,6 +159,7 @@ export class Phone extends Emitter<PhoneEvents> {
     }
     const call = this.call(`c${before + 1}`);
     if (!call) throw new Error('JsSIP made no call');
+    call.metrics.dialledAt = dialledAt;
     call.useMicrophone(mic);
     this.setActive(call.id);
     return call;
@@ -331,7 +333,10 @@ export class Phone extends Emitter<PhoneEvents> {
       this.bench,
       (mic) => this.microphone.release(mic),
     );
-    if (incoming) call.metrics.inviteReceivedAt = performance.now();
+    if (incoming) {
+      call.metrics.inviteReceivedAt = performance.now();
+      void this.microphone.warmIfAllowed();
+    }
     call.on('change', () => this.emit('call', call));
     call.on('sample', () => this.emit('sample', call));
     call.on('trouble', (f) => this.emit('trouble', f));
@@ -393,10 +398,15 @@ function isIncoming(e: IncomingMessageEvent | OutgoingMessageEvent): e is Incomi
   return String(e.originator) === 'remote';
 }
 
-/** Whether plain HTTP reaches the WebSocket's host: tells a dead host from a refused upgrade. */
-async function probeHost(wsUrl: string): Promise<boolean> {
+/**
+ * Whether plain HTTP reaches the WebSocket's host: tells a dead host from a
+ * refused upgrade. Undefined for another host than the page's, where the page's
+ * own Content-Security-Policy would answer instead.
+ */
+async function probeHost(wsUrl: string): Promise<boolean | undefined> {
+  const url = new URL(wsUrl.replace(/^ws/i, 'http'));
+  if (url.host !== location.host) return undefined;
   try {
-    const url = new URL(wsUrl.replace(/^ws/i, 'http'));
     await fetch(url.origin, { mode: 'no-cors', cache: 'no-store', signal: AbortSignal.timeout(2500) });
     return true;
   } catch {

@@ -125,6 +125,9 @@ export class App {
   /** Fills the form with what is remembered; signs in if the tab was signed in before a reload. */
   start(): void {
     const account = this.store.account(this.defaults());
+    // Demo passwords are public: they need no remembering.
+    const demo = this.config.demoUsers.find((u) => u.user === account.identity);
+    if (account.password === '' && demo) account.password = demo.password;
     this.form.set(account);
     if (this.store.signedIn() && account.password !== '') this.submit(account);
     else this.form.focus();
@@ -172,6 +175,9 @@ export class App {
     await this.attempt(async () => {
       await this.bench.resume();
       await this.phone.dial(target);
+      // Out of the dial box, so that single-key shortcuts work on the call.
+      this.dial.input.value = '';
+      this.stage.focus();
     });
   }
 
@@ -302,10 +308,10 @@ export class App {
   private callChanged(c: Call): void {
     this.callsChanged();
     if (c.state === 'calling' || c.state === 'answering') this.tabs.show('call');
-    this.announce(
-      c.state === 'ended' ? `${c.peer}: ${c.failure?.title ?? c.endText}` : `${c.peer}: ${callStateText(c)}`,
-    );
+    this.announce(c.state === 'ended' ? `${c.peer}: ${c.endTitle}` : `${c.peer}: ${callStateText(c)}`);
     if (c.state === 'ended') {
+      if (this.phone.live.length > 0)
+        this.toasts.show(`${c.peer}: ${c.endTitle}`, c.failure?.detail ?? c.endText, 'info', c.id);
       const ok = c.metrics.answeredAt !== undefined || c.metrics.answerSentAt !== undefined;
       this.quick.update(
         this.store.addRecent({ target: c.peerUri, direction: c.direction, ok, at: Date.now() }),
@@ -349,9 +355,12 @@ export class App {
             phone.live.find((c) => c.connected && c.hold.local),
             (c) => phone.resume(c),
           ),
-        dialBox: () => this.signedIn && (this.tabs.show('dial'), this.dial.input.focus(), true),
-        messages: () => this.signedIn && (this.tabs.show('texts'), this.texts.focus(), true),
-        help: () => (this.help.open(), true),
+        dialBox: () => this.goTo('dial', () => this.dial.input.focus()),
+        messages: () => this.goTo('texts', () => this.texts.focus()),
+        help: () => {
+          this.help.open();
+          return true;
+        },
         digit: (d) =>
           act(staged()?.connected ? staged() : undefined, (c) => {
             c.dtmf(d);
@@ -360,6 +369,13 @@ export class App {
       },
       () => this.store.shortcuts(),
     );
+  }
+
+  private goTo(tab: string, focus: () => void): boolean {
+    if (!this.signedIn) return false;
+    this.tabs.show(tab);
+    focus();
+    return true;
   }
 
   private announce(text: string): void {

@@ -98,14 +98,14 @@ export function incomingBars(
               { type: 'button', class: 'go', 'aria-keyshortcuts': 'a Alt+a', onclick: () => answer(c) },
               icon('phone'),
               'Answer',
-              h('kbd', { 'aria-hidden': 'true' }, 'A'),
+              h('kbd', { 'aria-hidden': 'true' }, 'Alt A'),
             ),
             h(
               'button',
               { type: 'button', class: 'danger', 'aria-keyshortcuts': 'r Alt+r', onclick: () => reject(c) },
               icon('hangup'),
               'Reject',
-              h('kbd', { 'aria-hidden': 'true' }, 'R'),
+              h('kbd', { 'aria-hidden': 'true' }, 'Alt R'),
             ),
           ),
         ),
@@ -151,26 +151,24 @@ export function quickDial(
       toggle(el, recents.length > 0 || config.demoTargets.length > 0);
       fill(
         recentRows,
-        ...recents
-          .slice(0, 6)
-          .map((r) =>
+        ...recents.slice(0, 6).map((r) =>
+          h(
+            'li',
+            {},
             h(
-              'li',
-              {},
-              h(
-                'button',
-                {
-                  type: 'button',
-                  class: r.ok ? 'recent' : 'recent missed',
-                  onclick: () => call(r.target),
-                  'aria-label': `Call ${name(r.target)}`,
-                },
-                icon(r.direction),
-                h('span', {}, name(r.target)),
-                h('small', {}, new Date(r.at).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' })),
-              ),
+              'button',
+              {
+                type: 'button',
+                class: r.ok ? 'recent' : 'recent missed',
+                onclick: () => call(r.target),
+                'aria-label': `Call ${name(r.target)}`,
+              },
+              icon(r.direction),
+              h('span', {}, name(r.target)),
+              h('small', {}, new Date(r.at).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' })),
             ),
           ),
+        ),
       );
     },
   };

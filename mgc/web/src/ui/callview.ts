@@ -20,7 +20,7 @@ export interface CallActions {
 /** The stage: the active call with its controls, meters, plot and facts. */
 export class CallView {
   readonly el = h('section', { class: 'stage', 'aria-label': 'Call' });
-  private readonly name = h('h2', { class: 'peer' });
+  private readonly name = h('h2', { class: 'peer', tabindex: '-1' });
   private readonly avatar = h('div', { class: 'avatar', 'aria-hidden': 'true' });
   private readonly status = h('p', { class: 'call-status' });
   private readonly timer = h('p', { class: 'timer', role: 'timer' });
@@ -99,6 +99,11 @@ export class CallView {
     if (open) this.pad.el.querySelector('button')?.focus();
   }
 
+  /** Moves the keyboard focus to the call. */
+  focus(): void {
+    this.name.focus();
+  }
+
   /** Shows a tone that was sent by keyboard. */
   echoTone(tone: string): void {
     this.pad.echo(tone);
@@ -134,7 +139,7 @@ export class CallView {
     fill(
       this.over,
       h('div', { class: `verdict verdict-${tone}` }, icon(f && !f.mild ? 'warn' : 'hangup')),
-      h('h2', {}, f ? f.title : 'Call ended'),
+      h('h2', {}, call.endTitle),
       h('p', {}, f ? f.detail : call.endText),
       h(
         'p',
@@ -226,5 +231,5 @@ function drive(el: HTMLElement, db: number): void {
   const level = target > before ? target : Math.max(target, before - 0.03);
   el.dataset.level = String(level);
   el.setAttribute('aria-valuenow', String(Math.round(level * 60 - 60)));
-  (el.firstElementChild as HTMLElement).style.transform = `scaleX(${level.toFixed(3)})`;
+  (el.firstElementChild as HTMLElement).style.clipPath = `inset(0 ${(100 - level * 100).toFixed(1)}% 0 0)`;
 }

@@ -62,7 +62,7 @@ export function dialer(
   const input = h('input', {
     id: 'dial',
     type: 'text',
-    placeholder: 'Name, number or SIP address',
+    placeholder: 'Name or number',
     'aria-label': 'Whom to call',
     autocapitalize: 'off',
     spellcheck: 'false',

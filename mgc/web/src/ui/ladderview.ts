@@ -36,15 +36,16 @@ export function ladderView(ladder: Ladder): {
       h('span', { class: 'rung-time' }, `${((e.t - firstT) / 1000).toFixed(3)}`),
       h(
         'span',
-        { class: 'rung-arrow', 'aria-label': e.direction === 'out' ? 'sent' : 'received' },
-        e.direction === 'out' ? '→' : '←',
-      ),
-      h('span', { class: 'rung-title' }, e.status ? e.title : shorten(e.title)),
-      h(
-        'span',
-        { class: 'rung-tags' },
-        e.status && e.method ? h('span', { class: 'tag' }, e.method) : null,
-        e.sdp && h('span', { class: 'tag tag-sdp' }, 'SDP'),
+        { class: 'rung-lane' },
+        h(
+          'span',
+          { class: 'rung-label' },
+          h('span', { class: 'sr-only' }, e.direction === 'out' ? 'Sent ' : 'Received '),
+          h('span', { class: 'rung-title' }, e.status ? e.title : shorten(e.title)),
+          e.status && e.method ? h('span', { class: 'tag' }, e.method) : null,
+          e.sdp && h('span', { class: 'tag tag-sdp' }, 'SDP'),
+        ),
+        h('span', { class: 'rung-arrow', 'aria-hidden': 'true' }),
       ),
     );
     return h('li', { class: `rung-${e.direction} ${kind(e)}` }, open, body);
@@ -65,9 +66,10 @@ export function ladderView(ladder: Ladder): {
       h(
         'div',
         { class: 'panel-bar' },
+        h('h2', { class: 'card-title' }, 'SIP ladder'),
         h('label', { class: 'check' }, only, 'This call only'),
-        h('span', { class: 'ends' }, 'browser → gateway'),
       ),
+      h('div', { class: 'ends', 'aria-hidden': 'true' }, h('span', {}, 'Phone'), h('span', {}, 'Gateway')),
       empty,
       rows,
     ),

@@ -41,6 +41,7 @@ export function messagesView(
         if (!target || text.value.trim() === '') return;
         if (!send(target, text.value)) return;
         current = open(target);
+        to.value = '';
         text.value = '';
         update();
       },
@@ -111,13 +112,22 @@ export function messagesView(
     log.scrollTop = log.scrollHeight;
   }
 
-  const el = h('section', { class: 'panel messages', 'aria-label': 'Messages' }, list, empty, log, form);
+  const el = h(
+    'section',
+    { class: 'panel messages', 'aria-label': 'Messages' },
+    h('h2', { class: 'card-title' }, 'Messages'),
+    list,
+    empty,
+    log,
+    form,
+  );
   update();
   return {
     el,
     update() {
-      if (!current && messages.conversations.length > 0 && document.activeElement !== to)
-        current = messages.conversations[0];
+      // Never under the hands of someone who is writing to somebody else.
+      const writing = to.value !== '' || text.value !== '' || document.activeElement === to;
+      if (!current && !writing) current = messages.conversations[0];
       update();
     },
     shown: () => update(),

@@ -16,8 +16,8 @@ export interface Keys {
 export const HELP: [string, string][] = [
   ['/', 'Go to the dial box'],
   ['Enter', 'Call what is in the dial box'],
-  ['A', 'Answer (Alt+A also while typing)'],
-  ['R', 'Reject (Alt+R also while typing)'],
+  ['A', 'Answer (Alt+A while typing)'],
+  ['R', 'Reject (Alt+R while typing)'],
   ['E', 'Hang up or cancel'],
   ['M', 'Mute or unmute'],
   ['H', 'Hold or resume'],
@@ -25,6 +25,7 @@ export const HELP: [string, string][] = [
   ['0–9 * #', 'Send tones in a call'],
   ['S', 'Switch between two calls'],
   ['T', 'Write a message'],
+  ['Esc', 'Leave a text field, so that the keys above work'],
   ['?', 'This help'],
 ];
 
@@ -47,6 +48,10 @@ export function shortcuts(keys: Keys, enabled: () => boolean): void {
     const key = e.key.toLowerCase();
     if (e.altKey) {
       if ((key === 'a' && keys.answer()) || (key === 'r' && keys.reject())) e.preventDefault();
+      return;
+    }
+    if (key === 'escape' && typing(e.target)) {
+      (e.target as HTMLElement).blur();
       return;
     }
     if (!enabled() || typing(e.target) || document.querySelector('dialog[open]')) return;

@@ -127,7 +127,7 @@ class Core {
     const robot = ROBOTS[user];
     if (robot) return this.robot(ws, msg, robot);
     const target = this.byContact.get(user) ?? this.byUser.get(user)?.ws;
-    if (!target || target.readyState !== 1) {
+    if (target?.readyState !== 1) {
       if (msg.method !== 'ACK')
         reply(ws, msg, USERS[user] ? 480 : 404, USERS[user] ? 'Temporarily Unavailable' : 'Not Found');
       return undefined;
