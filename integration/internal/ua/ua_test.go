@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/emiago/sipgo/sip"
 	"github.com/isthmus-gateway/isthmus/integration/internal/rtpua"
 	"github.com/isthmus-gateway/isthmus/integration/internal/tone"
 	"github.com/isthmus-gateway/isthmus/integration/internal/ua/sipnode"
@@ -320,3 +321,116 @@ func TestAnswerRejectsOtherMedia(t *testing.T) {
 }
 
 func loop() netip.Addr { return netip.MustParseAddr("127.0.0.1") }
+
+func TestLateOffer(t *testing.T) {
+	in := make(chan *Call, 1)
+	var recB *rtpua.Recorder
+	a, _ := pair(t, sipnode.UDP, Config{OnCall: AutoAnswer(10*time.Millisecond, func(c *Call) { recB = listen(c, 440); in <- c })})
+	var recA *rtpua.Recorder
+	c, err := a.Invite("bob", CallOptions{LateOffer: true, Setup: func(c *Call) { recA = listen(c, 1000) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.WaitAnswered(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	cb := <-in
+	hears(t, recA, 440)
+	hears(t, recB, 1000)
+	if err := cb.Hold(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Bye(within(t)); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestGlareIsResolved(t *testing.T) {
+	in := make(chan *Call, 1)
+	a, _ := pair(t, sipnode.UDP, Config{OnCall: func(c *Call) { c.Answer(); in <- c }})
+	ca, err := a.Invite("bob", CallOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := within(t)
+	cb := <-in
+	if err := errors.Join(ca.WaitAnswered(ctx), cb.WaitAnswered(ctx)); err != nil {
+		t.Fatal(err)
+	}
+	// bob believes that an offer of his own is out: alice must get 491 and try again.
+	cb.mu.Lock()
+	cb.offerOut = true
+	cb.mu.Unlock()
+	if err := ca.reinviteOnce(ctx, SendOnly); err == nil || err.(*StatusError).Code != 491 {
+		t.Fatalf("glare gave %v", err)
+	}
+	cb.mu.Lock()
+	cb.offerOut = false
+	cb.mu.Unlock()
+	if err := ca.Reinvite(ctx, SendOnly); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestRequiredExtensionIsRefused(t *testing.T) {
+	a, _ := pair(t, sipnode.UDP, Config{OnCall: func(c *Call) { c.Answer() }})
+	c, err := a.Invite("bob", CallOptions{Headers: []sip.Header{sip.NewHeader("Require", "100rel")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var se *StatusError
+	if err := c.WaitAnswered(within(t)); !errors.As(err, &se) || se.Code != 420 {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestOnlyProxyRefusesOthers(t *testing.T) {
+	a, _ := pair(t, sipnode.UDP, Config{OnlyProxy: true, OnCall: AutoAnswer(0, nil)})
+	c, err := a.Invite("bob", CallOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var se *StatusError
+	if err := c.WaitAnswered(within(t)); !errors.As(err, &se) || se.Code != 403 {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestViolationsReachTheAgent sends an offer full of WebRTC lines to a telephone, which must refuse it
+// and say why.
+func TestViolationsReachTheAgent(t *testing.T) {
+	a, b := pair(t, sipnode.UDP, Config{OnCall: AutoAnswer(0, nil)})
+	u, _ := a.uri("bob")
+	req := a.newRequest(sip.INVITE, u, "tag1", "leaky@ua", 1)
+	req.AppendHeader(a.contact("alice"))
+	setBody(req, "application/sdp", webrtcOffer)
+	res, err := a.send(within(t), req)
+	if err != nil || res.StatusCode != 488 {
+		t.Errorf("answered %v, %v", res, err)
+	}
+	if v := b.Violations(); len(v) < 10 {
+		t.Errorf("only %q", v)
+	}
+}
+
+func TestCloseEndsCallsOnBothSides(t *testing.T) {
+	in := make(chan *Call, 1)
+	a, b := pair(t, sipnode.UDP, Config{OnCall: func(c *Call) { c.Answer(); in <- c }})
+	ca, err := a.Invite("bob", CallOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ca.WaitAnswered(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	cb := <-in
+	b.Close()
+	<-ca.Done()
+	<-cb.Done()
+	if r := ca.Reason(); !r.ByRemote {
+		t.Errorf("%+v", r)
+	}
+	if _, err := b.Invite("x", CallOptions{}); !errors.Is(err, ErrClosed) {
+		t.Errorf("call after Close: %v", err)
+	}
+}
