@@ -121,6 +121,7 @@ type source struct {
 	known   bool
 	ssrc    uint32
 	hi      uint16 // highest sequence number
+	seen    uint64 // bit i: hi-i has come
 	wild    bool
 	wildSeq uint16
 }
@@ -130,6 +131,7 @@ type playout struct {
 	running bool
 	seq     uint16 // of the last frame played or given up
 	ts      uint32 // next tick to play
+	last    uint32 // timestamp of the last frame played or skipped
 	held    int64  // ticks concealed without moving ts
 	gone    int64  // ticks concealed in a row with an empty buffer
 	pause   bool   // between talk spurts: the next frame waits for its time
@@ -206,9 +208,22 @@ func (b *Buffer) admit(arrival int64, p Packet) Verdict {
 	b.src.wild = false
 	if d > 0 {
 		b.src.hi = p.Seq
-	} else if d < 0 {
-		b.stats.Reordered++
+		b.src.seen = b.src.seen<<d | 1 // a shift of 64 or more empties it
+		return Kept
 	}
+	return b.reordered(-d)
+}
+
+// reordered takes a packet that is back places behind the newest one, once.
+func (b *Buffer) reordered(back int) Verdict {
+	if bit := uint64(1) << min(back, 63); back < 64 {
+		if b.src.seen&bit != 0 {
+			b.stats.Duplicates++
+			return Duplicate
+		}
+		b.src.seen |= bit
+	}
+	b.stats.Reordered++
 	return Kept
 }
 
@@ -229,7 +244,7 @@ func (b *Buffer) restart(p Packet) {
 	}
 	b.count = 0
 	b.tail = b.head
-	b.src = source{known: true, ssrc: p.SSRC, hi: p.Seq}
+	b.src = source{known: true, ssrc: p.SSRC, hi: p.Seq, seen: 1}
 	b.play = playout{fresh: true}
 	b.delay.rebase()
 }
@@ -238,12 +253,7 @@ func (b *Buffer) restart(p Packet) {
 func (b *Buffer) store(p Packet) Verdict {
 	s := &b.slot[p.Seq%slots]
 	if s.used {
-		d := rtp.SeqDiff(p.Seq, s.seq)
-		switch {
-		case d == 0:
-			b.stats.Duplicates++
-			return Duplicate
-		case d < 0:
+		if rtp.SeqDiff(p.Seq, s.seq) <= 0 {
 			b.stats.Late++
 			return Late
 		}
@@ -251,8 +261,8 @@ func (b *Buffer) store(p Packet) Verdict {
 		b.stats.Skipped++
 	}
 	if b.play.running && rtp.SeqDiff(p.Seq, b.play.seq) <= 0 {
-		b.stats.Duplicates++
-		return Duplicate
+		b.stats.Late++
+		return Late
 	}
 	at := b.reserve(len(p.Payload))
 	copy(b.arena[at%arenaSize:], p.Payload)

@@ -1,7 +1,7 @@
 package jitter
 
 const (
-	buckets    = 64  // of the delay histogram
+	buckets    = 48  // of the delay histogram: 240 ms, a little beyond the largest delay
 	bucketRate = 200 // buckets per second: 5 ms each
 	windowSec  = 2   // length of one of the two windows of the minimum, seconds
 	quantile   = 0.985
@@ -66,8 +66,11 @@ func (m *meter) add(arrival int64, ts uint32) {
 	m.count(t - m.base())
 }
 
-// count puts a lateness into the histogram and derives the target.
+// count puts a lateness into the histogram and derives the target. What comes later than any delay could save does not count.
 func (m *meter) count(late int64) {
+	if late >= buckets*m.bucket {
+		return
+	}
 	m.weight = min(m.weight+1, int(1/forgetMin))
 	f := float32(1) / float32(m.weight)
 	i := min(max(late/m.bucket, 0), buckets-1)

@@ -30,7 +30,7 @@ func (b *Buffer) Pop(now int64) Result {
 		return b.resume(at)
 	}
 	b.note(at)
-	s := b.earliest()
+	s := b.current()
 	if s == nil {
 		return b.underflow()
 	}
@@ -59,9 +59,9 @@ func (b *Buffer) note(at int64) {
 
 // resume starts playout when the first packet has waited for the target delay. Packets that are too old by then are dropped.
 func (b *Buffer) resume(at int64) Result {
-	for s := b.earliest(); s != nil; s = b.earliest() {
+	for s := b.current(); s != nil; s = b.current() {
 		late := b.delay.lateness(at, s.ts)
-		if late > b.max {
+		if late > b.max+int64(b.ptime) { // one packet of slack: the frame clock is no finer
 			b.skip(s)
 			continue
 		}
@@ -81,9 +81,22 @@ func (b *Buffer) resume(at int64) Result {
 	return Result{Kind: Empty, Dur: b.ptime}
 }
 
+// current is the next packet in order; packets whose numbers go up while their timestamps go back are dropped.
+func (b *Buffer) current() *slot {
+	for {
+		s := b.earliest()
+		if s == nil || !b.play.running || rtp.TSDiff(s.ts, b.play.last) > 0 && rtp.TSDiff(s.ts+s.dur, b.play.ts) > 0 {
+			return s
+		}
+		b.play.seq = s.seq
+		b.drop(s)
+		b.stats.Late++
+	}
+}
+
 // skip drops a packet that would make the delay too long.
 func (b *Buffer) skip(s *slot) {
-	b.play.seq, b.play.ts = s.seq, s.ts+s.dur
+	b.play.seq, b.play.ts, b.play.last = s.seq, s.ts+s.dur, s.ts
 	b.play.running, b.play.pause, b.play.fresh = true, true, true
 	b.drop(s)
 	b.stats.Skipped++
@@ -97,7 +110,7 @@ func (b *Buffer) take(s *slot, missing int) Result {
 		b.delay.outcome(true)
 	}
 	b.delay.outcome(false)
-	b.play.ts, b.play.seq, b.play.fresh = s.ts+s.dur, s.seq, false
+	b.play.ts, b.play.last, b.play.seq, b.play.fresh = s.ts+s.dur, s.ts, s.seq, false
 	b.play.held = 0
 	b.drop(s)
 	b.stats.Played++
@@ -145,7 +158,7 @@ func (b *Buffer) Ready() bool {
 	if !b.play.running || b.play.pause {
 		return false
 	}
-	s := b.earliest()
+	s := b.current()
 	return s != nil && rtp.TSDiff(s.ts, b.play.ts) <= 0
 }
 
