@@ -175,3 +175,6 @@ func (t *TCP) LinkTo(remote netip.AddrPort) (Link, error) {
 	go c.run(nil)
 	return c, nil
 }
+
+// SentBy returns host[:port] that the listener advertises.
+func (t *TCP) SentBy() string { return t.sentBy }

@@ -106,6 +106,8 @@ type Network interface {
 	Resolve(ctx context.Context, to Target) ([]Hop, error)
 	// Expand returns the hops to try for a message of size bytes: a UDP hop becomes TCP and then UDP when it is too big.
 	Expand(hop Hop, size int) []Hop
+	// Failed tells that a hop could not be reached or was silent, so that others are preferred for a while.
+	Failed(hop Hop)
 	// Link returns the link of a hop. It never blocks: a connection that must be dialled is dialled behind it.
 	Link(hop Hop) (Link, error)
 	// Reply returns the link for responses to a request that came from the flow with this top Via (RFC 3261 §18.2.2).

@@ -113,3 +113,6 @@ func (l *udpLink) Send(msg []byte) error {
 	}
 	return nil
 }
+
+// SentBy returns host[:port] that the socket advertises.
+func (u *UDP) SentBy() string { return u.sentBy }

@@ -11,6 +11,7 @@ import (
 // the results of tx.cur reach the user; an attempt that failed over, and a CANCEL, run to their end silently.
 type attempt struct {
 	tx       *ClientTx
+	hop      siptransport.Hop
 	link     siptransport.Link
 	branch   string
 	key      string
@@ -136,6 +137,7 @@ func (a *attempt) completed(m headers.Msg, from siptransport.Flow) {
 	}
 	if m.Status == 503 && a.tx.cur == a && a.tx.mayFailOver(false) {
 		l.metrics.failed.WithLabelValues("failover_503").Inc()
+		l.net.Failed(a.hop)
 		a.tx.next()
 		return
 	}
@@ -164,6 +166,9 @@ func (a *attempt) failed(kind ResultKind, err error) {
 	a.terminate()
 	if a.tx.cur != a || !waiting {
 		return
+	}
+	if silent {
+		a.tx.l.net.Failed(a.hop)
 	}
 	if silent && a.tx.mayFailOver(kind == TransportError) {
 		a.tx.lastErr = err

@@ -108,13 +108,16 @@ func (tx *ClientTx) next() {
 		link, err := tx.l.net.Link(hop)
 		if err != nil {
 			tx.lastErr = err
+			tx.l.net.Failed(hop)
 			continue
 		}
 		a := newAttempt(tx, link, &tx.req, newBranch())
 		if err = a.start(); err != nil {
 			tx.lastErr = err
+			tx.l.net.Failed(hop)
 			continue
 		}
+		a.hop = hop
 		tx.cur = a
 		return
 	}
