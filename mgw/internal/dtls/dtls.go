@@ -47,7 +47,8 @@ type Association struct {
 }
 
 // Handshake runs a handshake until it is done, fails, or ctx ends. A server waits for the ClientHello without a limit of its own.
-// On failure nothing is left. Errors: ErrFingerprint, ErrProfile, ErrTimeout (the deadline of ctx), ErrHandshake, context.Canceled;
+// On failure nothing is left. Errors: ErrFingerprint, ErrProfile, ErrTimeout (the deadline of ctx), ErrHandshake, the
+// cause of ctx's end;
 // their text holds nothing that the peer wrote.
 func Handshake(ctx context.Context, cfg Config) (*Association, error) {
 	v := &verifier{want: cfg.Fingerprints}
@@ -106,7 +107,7 @@ func reason(ctx context.Context, v *verifier, err error) error {
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return ErrTimeout
 	case ctx.Err() != nil:
-		return ctx.Err()
+		return context.Cause(ctx)
 	case errors.Is(err, context.DeadlineExceeded):
 		return ErrTimeout
 	}

@@ -16,9 +16,9 @@ var (
 	ErrUnknownRealm   = errors.New("flow: unknown realm")              // H.248.8 error 449
 	ErrPortsExhausted = errors.New("flow: no port pair free in realm") // H.248.8 error 510
 	ErrClosed         = errors.New("flow: closed")
-	ErrBadRemote      = errors.New("flow: remote description not usable") // H.248.8 error 422 or 449
-	ErrBadSettings    = errors.New("flow: settings not usable")           // H.248.8 error 449
-	ErrUnsupported    = errors.New("flow: cannot transcode between these codecs")
+	ErrBadRemote      = errors.New("flow: remote description not usable")         // H.248.8 error 422 or 449
+	ErrBadSettings    = errors.New("flow: settings not usable")                   // H.248.8 error 449
+	ErrUnsupported    = errors.New("flow: cannot transcode between these codecs") // by Passable
 	ErrConnected      = errors.New("flow: already connected to another termination")
 	ErrOtherWorker    = errors.New("flow: terminations are on different workers")
 )
@@ -278,5 +278,6 @@ type Counters struct {
 	PacketsSent      uint64
 	Buffers          int    // buffers out of the pools
 	Dropped          uint64 // datagrams that belonged to no termination
+	Unsent           uint64 // datagrams that the kernel did not take
 	WakeUps, Batches uint64 // poll returns and socket reads, for batch sizes
 }

@@ -1,82 +1,451 @@
 package flow
 
 import (
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/base64"
+	"encoding/binary"
 	"errors"
+	"fmt"
+	"net/netip"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/pion/transport/v5"
+	"github.com/pion/transport/v5/stdnet"
+	"go.uber.org/zap"
+
+	"github.com/isthmus-gateway/isthmus/mgw/internal/bufpool"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/dtls"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/ice"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/stamp"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/udpio"
 )
 
-// Engine owns the workers, sockets and terminations. Its methods are safe from any goroutine.
-type Engine struct{}
+const (
+	// accessBuffer is asked of the kernel for the sockets that all browsers of a worker share: 100 ms of 20,000 packets per second.
+	accessBuffer = 4 << 20
+	// coreBuffer is for one peer.
+	coreBuffer = 64 << 10
+	// certLife is the lifetime of a generated certificate; rotation well before is up to the caller (RFC 8827 §6.5).
+	certLife = 30 * 24 * time.Hour
+)
+
+// Engine owns the workers, sockets and terminations. Its methods are safe from any goroutine but that of Config.Events.
+type Engine struct {
+	cfg     Config
+	net     transport.Net
+	pool    bufpool.Pool
+	base    time.Time
+	workers []*worker
+	cores   map[string]*coreRealm // by name; immutable
+
+	mu       sync.Mutex // guards all below
+	cert     tls.Certificate
+	print    Fingerprint
+	accesses map[*Access]struct{}
+	coreSet  map[*Core]struct{}
+	placed   map[*worker]int // terminations per worker
+	closed   bool
+	down     chan struct{} // closed when Close is done
+}
 
 // New opens the access sockets and starts the workers. Errors: a bad Config, or a socket that cannot be opened; then nothing is left.
-func New(cfg Config) (*Engine, error) { return nil, errors.ErrUnsupported }
+func New(cfg Config) (*Engine, error) {
+	cfg.defaults()
+	n, err := stdnet.NewNet()
+	if err != nil {
+		return nil, fmt.Errorf("flow: %w", err)
+	}
+	e := &Engine{
+		cfg: cfg, net: n, base: time.Now(), cores: make(map[string]*coreRealm),
+		accesses: make(map[*Access]struct{}), coreSet: make(map[*Core]struct{}), placed: make(map[*worker]int), down: make(chan struct{}),
+	}
+	if err := e.open(); err != nil {
+		e.release()
+		return nil, err
+	}
+	for _, w := range e.workers {
+		go w.run()
+	}
+	return e, nil
+}
+
+func (c *Config) defaults() {
+	if c.Workers <= 0 {
+		c.Workers = runtime.NumCPU()
+	}
+	if c.Logger == nil {
+		c.Logger = zap.NewNop()
+	}
+	t := &c.Timers
+	for _, d := range []struct {
+		field *time.Duration
+		value time.Duration
+	}{
+		{&t.DTLS, 10 * time.Second}, {&t.ICE, 40 * time.Second}, {&t.Quarantine, 2 * time.Second},
+		{&t.RTCP, 5 * time.Second}, {&t.Coalesce, 500 * time.Microsecond},
+	} {
+		if *d.field == 0 {
+			*d.field = d.value
+		}
+	}
+	t.Coalesce = min(max(t.Coalesce, 0), time.Millisecond)
+}
+
+// open makes certificate, realms, workers and access sockets.
+func (e *Engine) open() error {
+	if len(e.cfg.Access)+len(e.cfg.Core) == 0 {
+		return errors.New("flow: no realms")
+	}
+	if err := e.setCertificate(e.cfg.Certificate); err != nil {
+		return err
+	}
+	for _, r := range e.cfg.Core {
+		realm, err := newCoreRealm(r, e.cfg.Timers.Quarantine)
+		if err != nil {
+			return err
+		}
+		if e.cores[r.Name] != nil {
+			return fmt.Errorf("flow: realm %q twice", r.Name)
+		}
+		e.cores[r.Name] = realm
+	}
+	for i := range e.cfg.Workers {
+		w, err := newWorker(&e.cfg, e.base, e.cfg.Logger)
+		if err != nil {
+			return err
+		}
+		e.workers = append(e.workers, w)
+		for _, r := range e.cfg.Access {
+			if err := e.openAccess(w, r, i); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// openAccess opens the port of worker w, the i-th, in realm r.
+func (e *Engine) openAccess(w *worker, r AccessRealm, i int) error {
+	for _, as := range w.access {
+		if as.realm == r.Name {
+			return fmt.Errorf("flow: realm %q twice", r.Name)
+		}
+	}
+	port := 0
+	if r.Port != 0 {
+		port = int(r.Port) + i
+	}
+	if port > 65535 || !r.Listen.IsValid() {
+		return fmt.Errorf("flow: realm %q: no port for worker %d", r.Name, i)
+	}
+	s, err := udpio.Open(netip.AddrPortFrom(r.Listen, uint16(port)), udpio.Options{ReceiveBuffer: accessBuffer, SendBuffer: accessBuffer})
+	if err != nil {
+		return fmt.Errorf("flow: realm %q: %w", r.Name, err)
+	}
+	advertise := r.Advertise
+	if !advertise.IsValid() {
+		advertise = r.Listen
+	}
+	as := &accessSock{realm: r.Name, sock: s, paths: make(map[netip.AddrPort]*path)}
+	as.mux = ice.NewMux(netip.AddrPortFrom(advertise.Unmap(), s.Local().Port()), s.SendTo, &e.pool)
+	w.access = append(w.access, as)
+	_, err = w.watch(s, sockRef{access: as})
+	return err
+}
+
+// release closes what open has made; the workers do not run.
+func (e *Engine) release() {
+	for _, w := range e.workers {
+		for _, as := range w.access {
+			_ = as.sock.Close()
+		}
+		_ = w.poll.Close()
+	}
+}
 
 // Close ends every termination and worker and waits until no goroutine, socket or buffer is left. Idempotent.
-func (e *Engine) Close() error { return nil }
+func (e *Engine) Close() error {
+	e.mu.Lock()
+	if e.closed {
+		e.mu.Unlock()
+		<-e.down
+		return nil
+	}
+	e.closed = true
+	var ends []func() Stats
+	for a := range e.accesses {
+		ends = append(ends, a.Close)
+	}
+	for c := range e.coreSet {
+		ends = append(ends, c.Close)
+	}
+	e.mu.Unlock()
+	for _, end := range ends {
+		end()
+	}
+	for _, w := range e.workers {
+		w.close()
+	}
+	e.release()
+	close(e.down)
+	return nil
+}
+
+// setCertificate takes cert, or makes one when it is nil.
+func (e *Engine) setCertificate(cert *tls.Certificate) error {
+	if cert == nil {
+		c, err := dtls.NewCertificate(time.Now(), certLife)
+		if err != nil {
+			return err
+		}
+		cert = &c
+	}
+	f, err := dtls.FingerprintOf(*cert)
+	if err != nil {
+		return err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.cert, e.print = *cert, Fingerprint(f)
+	return nil
+}
 
 // Fingerprint is that of the certificate that new access terminations use.
-func (e *Engine) Fingerprint() Fingerprint { return Fingerprint{} }
+func (e *Engine) Fingerprint() Fingerprint {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.print
+}
 
 // RotateCertificate makes new access terminations use a new generated certificate; associations alive keep theirs (RFC 8827 §6.5).
-func (e *Engine) RotateCertificate() error { return errors.ErrUnsupported }
+func (e *Engine) RotateCertificate() error { return e.setCertificate(nil) }
 
 // Counters reads the totals; it does not stop the packet path.
-func (e *Engine) Counters() Counters { return Counters{} }
+func (e *Engine) Counters() Counters {
+	e.mu.Lock()
+	c := Counters{Accesses: len(e.accesses), Cores: len(e.coreSet)}
+	e.mu.Unlock()
+	for _, r := range e.cores {
+		c.PortPairs += r.ports.InUse()
+	}
+	c.Buffers = e.pool.Out()
+	for _, w := range e.workers {
+		c.PacketsReceived += w.count.received.Load()
+		c.PacketsSent += w.count.sent.Load()
+		c.Dropped += w.count.stray.Load()
+		c.Unsent += w.count.lost.Load()
+		c.WakeUps += w.count.wakeups.Load()
+		c.Batches += w.count.batches.Load()
+	}
+	return c
+}
 
 // NewAccess makes an access termination, Inactive and with nothing armed. Errors: ErrUnknownRealm, ErrClosed.
-func (e *Engine) NewAccess(spec AccessSpec) (*Access, error) { return nil, errors.ErrUnsupported }
+func (e *Engine) NewAccess(spec AccessSpec) (*Access, error) {
+	var near *worker
+	if spec.Near != nil {
+		near = spec.Near.w
+	}
+	w, err := e.place(near)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", spec.ID, err)
+	}
+	a, err := e.newAccess(w, spec)
+	if err != nil {
+		e.unplace(w)
+		return nil, fmt.Errorf("%s: %w", spec.ID, err)
+	}
+	e.mu.Lock()
+	closed := e.closed
+	e.accesses[a] = struct{}{}
+	e.mu.Unlock()
+	if closed {
+		a.Close()
+		return nil, fmt.Errorf("%s: %w", spec.ID, ErrClosed)
+	}
+	return a, nil
+}
+
+func (e *Engine) newAccess(w *worker, spec AccessSpec) (*Access, error) {
+	var sock *accessSock
+	for _, as := range w.access {
+		if as.realm == spec.Realm {
+			sock = as
+		}
+	}
+	if sock == nil {
+		return nil, fmt.Errorf("%w %q", ErrUnknownRealm, spec.Realm)
+	}
+	a := &Access{e: e, w: w, sock: sock, id: spec.ID, ssrc: spec.SSRC, cname: spec.CName, ended: make(chan struct{})}
+	e.mu.Lock()
+	a.cert, a.print = e.cert, e.print
+	e.mu.Unlock()
+	identity(&a.ssrc, &a.cname)
+	ip, port := addrOf(sock.mux)
+	a.local = Candidate{Foundation: "1", Component: 1, Transport: "udp", Priority: ice.Priority, Address: ip, Port: port, Type: "host"}
+	t := &term{owner: a, w: w}
+	a.s = &accessState{t: t, a: a, sock: sock}
+	t.access = a.s
+	t.out = outbound{secure: true, consent: true, sock: sock.sock, stamp: newStamper(a.ssrc)}
+	if err := a.newGeneration(); err != nil {
+		return nil, err
+	}
+	w.do(func() { t.begin() })
+	return a, nil
+}
+
+func addrOf(m *ice.Mux) (string, uint16) {
+	a := m.Advertise()
+	return a.Addr().String(), a.Port()
+}
 
 // NewCore makes a core termination, Inactive and with nothing armed. Errors: ErrUnknownRealm, ErrPortsExhausted, ErrClosed.
-func (e *Engine) NewCore(spec CoreSpec) (*Core, error) { return nil, errors.ErrUnsupported }
+func (e *Engine) NewCore(spec CoreSpec) (*Core, error) {
+	realm := e.cores[spec.Realm]
+	if realm == nil {
+		return nil, fmt.Errorf("%s: %w %q", spec.ID, ErrUnknownRealm, spec.Realm)
+	}
+	var near *worker
+	if spec.Near != nil {
+		near = spec.Near.w
+	}
+	w, err := e.place(near)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", spec.ID, err)
+	}
+	c, err := e.newCore(w, realm, spec)
+	if err != nil {
+		e.unplace(w)
+		return nil, fmt.Errorf("%s: %w", spec.ID, err)
+	}
+	e.mu.Lock()
+	closed := e.closed
+	e.coreSet[c] = struct{}{}
+	e.mu.Unlock()
+	if closed {
+		c.Close()
+		return nil, fmt.Errorf("%s: %w", spec.ID, ErrClosed)
+	}
+	return c, nil
+}
+
+func (e *Engine) newCore(w *worker, realm *coreRealm, spec CoreSpec) (*Core, error) {
+	media, control, even, err := realm.open()
+	if err != nil {
+		return nil, err
+	}
+	c := &Core{e: e, w: w, realm: realm, id: spec.ID, cname: spec.CName, even: even, ended: make(chan struct{})}
+	ssrc := spec.SSRC
+	identity(&ssrc, &c.cname)
+	c.local = CoreLocal{RTP: netip.AddrPortFrom(realm.advertise, even), RTCP: netip.AddrPortFrom(realm.advertise, even+1), SSRC: ssrc, CName: c.cname}
+	t := &term{owner: c, w: w}
+	c.s = &coreState{t: t, c: c, rtp: media, rtcp: control}
+	t.core = c.s
+	t.out = outbound{consent: true, sock: media, stamp: newStamper(ssrc)}
+	w.do(func() {
+		if c.s.keys[0], err = w.watch(media, sockRef{core: c.s}); err != nil {
+			return
+		}
+		if c.s.keys[1], err = w.watch(control, sockRef{core: c.s, rtcp: true}); err != nil {
+			w.unwatch(media, c.s.keys[0])
+			return
+		}
+		t.begin()
+	})
+	if err != nil {
+		realm.release(media, control, even)
+		return nil, err
+	}
+	return c, nil
+}
+
+// begin starts t on its worker.
+func (t *term) begin() {
+	t.since = t.w.now
+	t.in.heard = t.w.now
+	t.w.join(t)
+}
+
+// place picks near, or the worker with the fewest terminations.
+func (e *Engine) place(near *worker) (*worker, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return nil, ErrClosed
+	}
+	w := near
+	if w == nil {
+		for _, x := range e.workers {
+			if w == nil || e.placed[x] < e.placed[w] {
+				w = x
+			}
+		}
+	}
+	e.placed[w]++
+	return w, nil
+}
+
+func (e *Engine) unplace(w *worker) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.placed[w]--
+}
+
+// gone forgets a closed termination.
+func (e *Engine) gone(w *worker, a *Access, c *Core) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.accesses, a)
+	delete(e.coreSet, c)
+	e.placed[w]--
+}
 
 // Connect makes the two flows between a and c; what passes is up to their settings. A termination has one partner at a time.
 // Errors: ErrConnected, ErrOtherWorker, ErrClosed. Connecting what is already connected to each other does nothing.
-func (e *Engine) Connect(a *Access, c *Core) error { return errors.ErrUnsupported }
+func (e *Engine) Connect(a *Access, c *Core) error {
+	if a.w != c.w {
+		return fmt.Errorf("%s, %s: %w", a.id, c.id, ErrOtherWorker)
+	}
+	err := ErrClosed
+	a.w.do(func() { err = connect(a.s.t, c.s.t) })
+	if err != nil {
+		return fmt.Errorf("%s, %s: %w", a.id, c.id, err)
+	}
+	return nil
+}
 
-// Disconnect ends the flows between a and c, if there are any.
-func (e *Engine) Disconnect(a *Access, c *Core) error { return errors.ErrUnsupported }
+// Disconnect ends the flows between a and c, if there are any. It never fails for terminations that are closed.
+func (e *Engine) Disconnect(a *Access, c *Core) error {
+	a.w.do(func() {
+		if a.s.t.partner == c.s.t {
+			a.s.t.disconnect()
+		}
+	})
+	return nil
+}
 
-// Access is a termination towards a browser: ICE-lite, DTLS-SRTP, rtcp-mux.
-type Access struct{}
+// identity fills in what the spec left to us: a random SSRC (RFC 3550 §8.1) and a short-term CNAME (RFC 7022 §4.2).
+func identity(ssrc *uint32, cname *string) {
+	for *ssrc == 0 {
+		*ssrc = random32()
+	}
+	if *cname == "" {
+		var b [12]byte
+		_, _ = rand.Read(b[:]) // never fails since Go 1.24
+		*cname = base64.StdEncoding.EncodeToString(b[:])
+	}
+}
 
-// ID is that of the spec.
-func (a *Access) ID() string { return "" }
+func random32() uint32 {
+	var b [4]byte
+	_, _ = rand.Read(b[:])
+	return binary.BigEndian.Uint32(b[:])
+}
 
-// Local is what the peer must be told; after an ICE restart the new credentials.
-func (a *Access) Local() AccessLocal { return AccessLocal{} }
-
-// SetRemote takes the peer's half; it may be called again. Errors: ErrBadRemote, ErrClosed.
-func (a *Access) SetRemote(r AccessRemote) error { return errors.ErrUnsupported }
-
-// RestartICE makes new local credentials ahead of an offer of ours; the old pair stays in use until the peer nominates with the new ones.
-// SetRemote with the peer's new credentials completes it. Errors: ErrClosed.
-func (a *Access) RestartICE() error { return errors.ErrUnsupported }
-
-// Configure replaces the settings. Errors: ErrBadSettings, ErrUnsupported, ErrClosed; then the settings before stay.
-func (a *Access) Configure(s Settings) error { return errors.ErrUnsupported }
-
-// Stats reads the counters.
-func (a *Access) Stats() Stats { return Stats{} }
-
-// Close ends the termination, waits until its goroutines are gone and returns the final counters. Idempotent; later calls return the same.
-func (a *Access) Close() Stats { return Stats{} }
-
-// Core is a termination towards the core network: plain RTP/AVP on a port pair.
-type Core struct{}
-
-// ID is that of the spec.
-func (c *Core) ID() string { return "" }
-
-// Local is what the peer must be told.
-func (c *Core) Local() CoreLocal { return CoreLocal{} }
-
-// SetRemote takes the peer's address; it may be called again. Errors: ErrBadRemote, ErrClosed.
-func (c *Core) SetRemote(r CoreRemote) error { return errors.ErrUnsupported }
-
-// Configure replaces the settings. Errors: ErrBadSettings, ErrUnsupported, ErrClosed; then the settings before stay.
-func (c *Core) Configure(s Settings) error { return errors.ErrUnsupported }
-
-// Stats reads the counters.
-func (c *Core) Stats() Stats { return Stats{} }
-
-// Close ends the termination, releases its ports and returns the final counters. Idempotent; later calls return the same.
-func (c *Core) Close() Stats { return Stats{} }
+// newStamper starts a stream at random numbers (RFC 3550 §5.1); the sequence in its lower half (RFC 3711 §3.3.1).
+func newStamper(ssrc uint32) *stamp.Stamper {
+	return stamp.New(stamp.Config{SSRC: ssrc, Seq: uint16(random32()) & 0x7fff, TS: random32()})
+}

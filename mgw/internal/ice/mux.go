@@ -78,6 +78,9 @@ func (m *Mux) Deliver(b []byte, src netip.AddrPort) Verdict {
 	return Delivered
 }
 
+// Advertise is the address of the candidate.
+func (m *Mux) Advertise() netip.AddrPort { return m.local.AddrPort() }
+
 // Agents is the number of username fragments in use.
 func (m *Mux) Agents() int {
 	m.mu.RLock()

@@ -1,0 +1,295 @@
+package flow
+
+import (
+	"crypto/tls"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/isthmus-gateway/isthmus/mgw/internal/dtls"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/ice"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/udpio"
+)
+
+// Access is a termination towards a browser: ICE-lite, DTLS-SRTP, rtcp-mux. Its methods are safe from any goroutine but that of
+// Config.Events.
+type Access struct {
+	e     *Engine
+	w     *worker
+	sock  *accessSock
+	s     *accessState // owned by the worker
+	id    string
+	ssrc  uint32
+	cname string
+	local Candidate
+	cert  tls.Certificate
+	print Fingerprint
+
+	newest atomic.Uint64                                // generation of the newest credentials
+	hints  atomic.Pointer[map[netip.AddrPort]Candidate] // candidates of the peer, to name pairs by
+
+	wg sync.WaitGroup // handshakes and retirements
+
+	mu     sync.Mutex // guards all below; never taken by the worker
+	gens   []generation
+	role   Role
+	prints []Fingerprint
+	run    *handshake
+	closed bool
+	ended  chan struct{} // closed when final holds
+	final  Stats
+}
+
+// generation is one set of local ICE credentials and the peer's that they are used with.
+type generation struct {
+	n          uint64
+	agent      *ice.Agent
+	ufrag, pwd string // the peer's; empty before Start
+}
+
+// ID is that of the spec.
+func (a *Access) ID() string { return a.id }
+
+// Local is what the peer must be told; after an ICE restart the new credentials.
+func (a *Access) Local() AccessLocal {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	g := a.gens[len(a.gens)-1]
+	return AccessLocal{
+		Ufrag: g.agent.Ufrag(), Pwd: g.agent.Pwd(), Candidates: []Candidate{a.local},
+		Fingerprints: []Fingerprint{a.print}, SSRC: a.ssrc, CName: a.cname,
+	}
+}
+
+// SetRemote takes the peer's half; it may be called again. Errors: ErrBadRemote, ErrClosed.
+func (a *Access) SetRemote(r AccessRemote) error {
+	if err := r.check(); err != nil {
+		return fmt.Errorf("%s: %w", a.id, err)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closed {
+		return fmt.Errorf("%s: %w", a.id, ErrClosed)
+	}
+	a.remember(r.Candidates)
+	if r.Ufrag != "" {
+		if err := a.setCredentials(r.Ufrag, r.Pwd); err != nil {
+			return fmt.Errorf("%s: %w", a.id, err)
+		}
+	}
+	a.setPeer(r.Role, r.Fingerprints)
+	return nil
+}
+
+// check refuses what cannot work before anything changes.
+func (r *AccessRemote) check() error {
+	switch {
+	case (r.Ufrag == "") != (r.Pwd == ""):
+		return fmt.Errorf("%w: ufrag without pwd or the reverse", ErrBadRemote)
+	case r.Ufrag != "" && (!iceText(r.Ufrag, 4) || !iceText(r.Pwd, 22)):
+		return fmt.Errorf("%w: ICE credentials", ErrBadRemote) // RFC 8839 §5.4
+	case r.Role > RoleClient:
+		return fmt.Errorf("%w: DTLS role", ErrBadRemote)
+	}
+	if len(r.Fingerprints) > 0 && !slices.ContainsFunc(r.Fingerprints, func(f Fingerprint) bool { return dtls.Fingerprint(f).Valid() }) {
+		return fmt.Errorf("%w: no fingerprint with an accepted hash", ErrBadRemote)
+	}
+	return nil
+}
+
+func iceText(s string, least int) bool {
+	if len(s) < least || len(s) > 256 {
+		return false
+	}
+	for _, c := range []byte(s) {
+		switch {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '+', c == '/':
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// remember keeps the peer's candidates, at most 64, to tell their type and foundation in events.
+func (a *Access) remember(cs []Candidate) {
+	if len(cs) == 0 {
+		return
+	}
+	m := make(map[netip.AddrPort]Candidate)
+	for _, c := range cs[:min(len(cs), 64)] {
+		if ip, err := netip.ParseAddr(c.Address); err == nil && strings.EqualFold(c.Transport, "udp") {
+			m[netip.AddrPortFrom(ip.Unmap(), c.Port)] = c
+		}
+	}
+	a.hints.Store(&m)
+}
+
+// setCredentials starts the newest generation with the peer's credentials, or a new one if they are an ICE restart. Caller holds mu.
+func (a *Access) setCredentials(ufrag, pwd string) error {
+	g := &a.gens[len(a.gens)-1]
+	if g.agent.Started() {
+		if g.ufrag == ufrag && g.pwd == pwd {
+			return nil
+		}
+		if err := a.newGeneration(); err != nil {
+			return err
+		}
+		g = &a.gens[len(a.gens)-1]
+	}
+	g.ufrag, g.pwd = ufrag, pwd
+	return g.agent.Start(ufrag, pwd)
+}
+
+// newGeneration makes fresh local credentials beside the present ones. Caller holds mu.
+func (a *Access) newGeneration() error {
+	n := a.newest.Load() + 1
+	agent, err := ice.NewAgent(ice.Config{Mux: a.sock.mux, Net: a.e.net, Checked: func(c ice.Check) {
+		a.w.post(func() { a.s.check(a.w.now, n, c) })
+	}})
+	if err != nil {
+		return err
+	}
+	// Restarts in a row: only the one in use and the newest matter.
+	for len(a.gens) > 1 {
+		a.gens[1].agent.Close()
+		a.gens = slices.Delete(a.gens, 1, 2)
+	}
+	a.gens = append(a.gens, generation{n: n, agent: agent})
+	a.newest.Store(n)
+	a.w.post(a.s.restarted)
+	return nil
+}
+
+// RestartICE makes new local credentials ahead of an offer of ours; the old pair stays in use until the peer nominates with the new ones.
+// SetRemote with the peer's new credentials completes it. It does nothing while credentials wait for the peer's. Errors: ErrClosed.
+func (a *Access) RestartICE() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closed {
+		return fmt.Errorf("%s: %w", a.id, ErrClosed)
+	}
+	if !a.gens[len(a.gens)-1].agent.Started() {
+		return nil
+	}
+	if err := a.newGeneration(); err != nil {
+		return fmt.Errorf("%s: %w", a.id, err)
+	}
+	return nil
+}
+
+// retire ends the generations before n, which has a nominated pair. Called by the worker; the work is done elsewhere.
+func (a *Access) retire(n uint64) {
+	a.wg.Go(func() {
+		a.mu.Lock()
+		var old []*ice.Agent
+		a.gens = slices.DeleteFunc(a.gens, func(g generation) bool {
+			if g.n < n {
+				old = append(old, g.agent)
+			}
+			return g.n < n
+		})
+		a.mu.Unlock()
+		for _, g := range old {
+			g.Close()
+		}
+	})
+}
+
+// setPeer starts a DTLS association unless the present one is for the same role and certificate (RFC 8842 §4). Caller holds mu.
+func (a *Access) setPeer(role Role, prints []Fingerprint) {
+	changed := false
+	if role != 0 && role != a.role {
+		a.role, changed = role, true
+	}
+	if len(prints) > 0 && !slices.EqualFunc(prints, a.prints, equalPrint) {
+		a.prints, changed = slices.Clone(prints), true
+	}
+	if !changed || a.role == 0 || len(a.prints) == 0 {
+		return
+	}
+	want := make([]dtls.Fingerprint, len(a.prints))
+	for i, p := range a.prints {
+		want[i] = dtls.Fingerprint(p)
+	}
+	link := dtls.NewLink(&a.e.pool, a.sendDTLS)
+	h := newHandshake(a.role == RoleClient, want, link)
+	old := a.run
+	a.run = h
+	a.w.do(func() { a.s.associate(a.w.now, h) })
+	if old != nil {
+		old.stop()
+	}
+	a.wg.Go(func() { a.runHandshake(h) })
+}
+
+func equalPrint(a, b Fingerprint) bool {
+	return strings.EqualFold(a.Hash, b.Hash) && strings.EqualFold(a.Value, b.Value)
+}
+
+// sendDTLS sends to the peer's present address; from pion's goroutines.
+func (a *Access) sendDTLS(b []byte) error {
+	to := a.s.peer.Load()
+	if to == nil {
+		return udpio.ErrClosed
+	}
+	return a.sock.sock.SendTo(b, *to)
+}
+
+// pair describes the selected pair; called by the worker.
+func (a *Access) pair(remote netip.AddrPort, priority uint32) Pair {
+	if m := a.hints.Load(); m != nil {
+		if c, ok := (*m)[remote]; ok {
+			return Pair{Local: a.local, Remote: c}
+		}
+	}
+	return Pair{Local: a.local, Remote: Candidate{
+		Foundation: "prflx", Component: 1, Transport: "udp", Priority: priority, Address: remote.Addr().String(), Port: remote.Port(), Type: "prflx",
+	}}
+}
+
+// Configure replaces the settings. Errors: ErrBadSettings, ErrClosed; then the settings before stay.
+func (a *Access) Configure(s Settings) error { return configure(a.w, a.s.t, s) }
+
+// Stats reads the counters.
+func (a *Access) Stats() Stats {
+	var s Stats
+	if a.w.alive(a.s.t, func() { s = a.s.t.stats() }) {
+		return s
+	}
+	<-a.ended
+	return a.final
+}
+
+// Close ends the termination, waits until its goroutines are gone and returns the final counters. Idempotent; later calls return the same.
+func (a *Access) Close() Stats {
+	a.mu.Lock()
+	if a.closed {
+		a.mu.Unlock()
+		<-a.ended
+		return a.final
+	}
+	a.closed = true
+	run, gens := a.run, a.gens
+	a.mu.Unlock()
+
+	var final Stats
+	a.w.do(func() {
+		final = a.s.t.stats()
+		a.s.t.close()
+	})
+	if run != nil {
+		run.stop() // close_notify still finds the peer's address
+	}
+	for _, g := range gens {
+		g.agent.Close()
+	}
+	a.wg.Wait()
+	a.e.gone(a.w, a, nil)
+	a.final = final
+	close(a.ended)
+	return final
+}

@@ -1,0 +1,278 @@
+package flow
+
+import (
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/isthmus-gateway/isthmus/mgw/internal/dtls"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/gate"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/ice"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/srtp"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/udpio"
+)
+
+const (
+	// maxPaths bounds the authenticated source addresses of one termination.
+	maxPaths = 8
+	// pathLife is how long an address stays authenticated after its last check, and safe from being claimed by another termination.
+	pathLife = int64(30 * time.Second)
+)
+
+// path is an authenticated source address (RFC 8445 §7.3).
+type path struct {
+	owner *accessState
+	seen  int64 // last check
+}
+
+// accessState is the access half of a termination. Owned by the worker, but for the fields marked otherwise.
+type accessState struct {
+	t    *term
+	a    *Access
+	sock *accessSock
+
+	paths    []netip.AddrPort // at most maxPaths, all in sock.paths
+	selected netip.AddrPort   // remote end of the selected pair
+	gen      uint64           // generation of credentials that nominated it
+	checked  int64            // last check on the selected pair
+	lost     bool             // consent is lost
+
+	iceFrom int64 // first authenticated check of the newest generation; 0: none
+	iceDone bool  // a pair of the newest generation is selected, or failure was reported
+
+	link     *dtls.Link // takes the peer's DTLS datagrams; nil: no association wanted
+	run      *handshake
+	dtlsFrom int64 // when the handshake's time began; 0: not running
+
+	// peer is where DTLS datagrams go; read by pion's goroutines.
+	peer atomic.Pointer[netip.AddrPort]
+}
+
+// check takes an authenticated check of the credentials' generation gen. newest: the highest generation there is.
+func (s *accessState) check(now int64, gen uint64, c ice.Check) {
+	newest := s.a.newest.Load()
+	if gen < s.gen && c.Nominated {
+		c.Nominated = false // a latecomer of the old credentials
+	}
+	if gen == newest && s.iceFrom == 0 {
+		s.iceFrom = now
+	}
+	if !s.learn(now, c.From) {
+		return
+	}
+	if c.Nominated {
+		s.nominate(now, gen, c)
+	}
+	if c.From == s.selected {
+		s.checked, s.lost = now, false
+		s.t.out.consent = true
+	}
+}
+
+// learn notes an authenticated address; false when it belongs to another termination that is alive: a browser could write any source
+// address into its checks, and must not capture another's.
+func (s *accessState) learn(now int64, from netip.AddrPort) bool {
+	p := s.sock.paths[from]
+	switch {
+	case p == nil:
+		if len(s.paths) == maxPaths {
+			s.forgetOldest()
+		}
+		p = &path{owner: s}
+		s.sock.paths[from] = p
+		s.paths = append(s.paths, from)
+	case p.owner != s:
+		if now-p.seen < pathLife {
+			return false
+		}
+		p.owner.forget(from)
+		return s.learn(now, from)
+	}
+	p.seen = now
+	return true
+}
+
+// forgetOldest makes room for a path; the selected one stays.
+func (s *accessState) forgetOldest() {
+	oldest, at := netip.AddrPort{}, int64(0)
+	for _, a := range s.paths {
+		if p := s.sock.paths[a]; a != s.selected && (!oldest.IsValid() || p.seen < at) {
+			oldest, at = a, p.seen
+		}
+	}
+	s.forget(oldest)
+}
+
+func (s *accessState) forget(a netip.AddrPort) {
+	for i, b := range s.paths {
+		if a == b {
+			last := len(s.paths) - 1
+			s.paths[i] = s.paths[last]
+			s.paths = s.paths[:last]
+			delete(s.sock.paths, a)
+			return
+		}
+	}
+}
+
+// nominate selects the pair with remote address c.From (RFC 8445 §7.3.1.5, §8.1.1).
+func (s *accessState) nominate(now int64, gen uint64, c ice.Check) {
+	if c.From == s.selected && gen == s.gen {
+		return
+	}
+	first := !s.selected.IsValid()
+	restarted := gen != s.gen
+	s.selected, s.gen = c.From, gen
+	addr := s.sock.sock.Addr(c.From)
+	s.t.out.addr = addr
+	s.t.out.rtcp.sock, s.t.out.rtcp.addr = s.sock.sock, addr
+	from := c.From
+	s.peer.Store(&from)
+	if gen == s.a.newest.Load() {
+		s.iceDone = true
+	}
+	if restarted && !first {
+		s.t.in.started = false
+		s.a.retire(gen)
+	}
+	if first && s.run != nil {
+		s.startClock(now)
+	}
+	s.t.emit(Event{Kind: ICEConnected, Pair: s.a.pair(c.From, c.Priority)})
+}
+
+// startClock begins the time of a handshake that waited for a pair.
+func (s *accessState) startClock(now int64) {
+	s.dtlsFrom = now
+	s.run.connected()
+}
+
+// associate makes run the handshake in progress; its predecessor's keys serve until it is done.
+func (s *accessState) associate(now int64, run *handshake) {
+	s.run, s.link = run, run.link
+	s.dtlsFrom = 0
+	if s.selected.IsValid() {
+		s.startClock(now)
+	}
+}
+
+// secured takes the keys of run, unless another has taken its place.
+func (s *accessState) secured(run *handshake, profile srtp.Profile, tx *srtp.Sender, rx *srtp.Receiver) {
+	if s.run != run {
+		return
+	}
+	s.dtlsFrom = 0
+	s.t.out.tx, s.t.in.rx = tx, rx
+	s.t.emit(Event{Kind: DTLSConnected, Profile: profile.String()})
+}
+
+// unsecured notes the end of run: kind DTLSFailed or DTLSClosed. Without keys nothing passes.
+func (s *accessState) unsecured(run *handshake, kind EventKind, reason string) {
+	if s.run != run {
+		return
+	}
+	s.run, s.link, s.dtlsFrom = nil, nil, 0
+	s.t.out.tx, s.t.in.rx = nil, nil
+	s.t.emit(Event{Kind: kind, Reason: reason})
+}
+
+// dtls takes a DTLS datagram from an authenticated address.
+func (s *accessState) dtls(b []byte, src netip.AddrPort) {
+	if s.link == nil {
+		s.t.in.drops.Count(gate.Unauthenticated)
+		return
+	}
+	if !s.selected.IsValid() {
+		// The peer may begin on a valid pair before it nominates one (RFC 8445 §12.1); the answer goes back the same way.
+		s.peer.Store(&src)
+	}
+	s.link.Deliver(b)
+}
+
+// rtp takes an SRTP datagram from an authenticated address and returns what leaves.
+func (s *accessState) rtp(now int64, src netip.AddrPort, b []byte) []byte {
+	t := s.t
+	if src != s.selected {
+		return t.drop(gate.Source)
+	}
+	if t.in.rx == nil {
+		return t.drop(gate.Unauthenticated)
+	}
+	if _, err := rtp.ParseHeader(b); err != nil {
+		return t.drop(gate.Malformed)
+	}
+	plain, err := t.in.rx.OpenRTP(b)
+	if err != nil {
+		return t.drop(refused(err))
+	}
+	return t.media(now, plain)
+}
+
+// rtcp takes an SRTCP datagram from an authenticated address.
+func (s *accessState) rtcp(now int64, src netip.AddrPort, b []byte) {
+	t := s.t
+	if src != s.selected {
+		t.in.drops.Count(gate.Source)
+		return
+	}
+	if t.in.rx == nil {
+		t.in.drops.Count(gate.Unauthenticated)
+		return
+	}
+	plain, err := t.in.rx.OpenRTCP(b)
+	if err != nil {
+		t.in.drops.Count(refused(err))
+		return
+	}
+	t.control(now, plain)
+}
+
+func refused(err error) gate.Reason {
+	switch err {
+	case srtp.ErrAuth:
+		return gate.Unauthenticated
+	case srtp.ErrReplay:
+		return gate.Replay
+	}
+	return gate.Malformed
+}
+
+// sweep watches consent, ICE and DTLS times, and forgets paths that nobody uses any more.
+func (s *accessState) sweep(now int64) {
+	consent := s.t.set.ConsentAfter
+	if consent == 0 {
+		consent = defaultConsent
+	}
+	if s.selected.IsValid() && !s.lost && now-s.checked > int64(consent) {
+		s.lost = true
+		s.t.out.consent = false
+		s.t.emit(Event{Kind: ConsentLost})
+	}
+	timers := &s.t.w.cfg.Timers
+	if !s.iceDone && s.iceFrom != 0 && now-s.iceFrom > int64(timers.ICE) {
+		s.iceDone = true
+		s.t.emit(Event{Kind: ICEFailed, Reason: "checks succeed but no pair was nominated"})
+	}
+	if s.dtlsFrom != 0 && now-s.dtlsFrom > int64(timers.DTLS) {
+		s.dtlsFrom = 0
+		s.run.expire()
+	}
+	for i := len(s.paths) - 1; i >= 0; i-- {
+		if a := s.paths[i]; a != s.selected && now-s.sock.paths[a].seen > pathLife {
+			s.forget(a)
+		}
+	}
+}
+
+// restarted notes new credentials: the checks of RFC 8445 §9 begin anew while the old pair serves.
+func (s *accessState) restarted() { s.iceFrom, s.iceDone = 0, false }
+
+// clear forgets all paths; the termination ends.
+func (s *accessState) clear() {
+	for len(s.paths) > 0 {
+		s.forget(s.paths[0])
+	}
+	s.run, s.link = nil, nil
+	s.t.out.addr, s.t.out.rtcp.addr = udpio.Addr{}, udpio.Addr{}
+}

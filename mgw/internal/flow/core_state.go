@@ -1,0 +1,102 @@
+package flow
+
+import (
+	"net/netip"
+
+	"github.com/isthmus-gateway/isthmus/mgw/internal/gate"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/udpio"
+)
+
+// coreState is the core half of a termination. Owned by the worker.
+type coreState struct {
+	t     *term
+	c     *Core
+	rtp   *udpio.Socket
+	rtcp  *udpio.Socket
+	keys  [2]uint32 // poll keys of rtp and rtcp
+	round uint64    // round of the last read, to see bursts
+
+	remote  CoreRemote // as signalled
+	mux     bool
+	sources gate.Sources
+	latched netip.AddrPort // zero: nothing learnt
+}
+
+// setRemote takes a remote description that check has passed.
+func (c *coreState) setRemote(r CoreRemote) {
+	keep := c.latched.IsValid() && r.Latch == LatchOn && r.RTP == c.remote.RTP && c.remote.Latch != LatchOff
+	c.remote, c.mux = r, r.Mux
+	if keep {
+		return
+	}
+	c.latched = netip.AddrPort{}
+	if r.Latch == LatchOff {
+		c.sources.Strict(r.RTP, r.Filter)
+	} else {
+		c.sources.Latch(r.Filter)
+	}
+	c.aim(r.RTP, r.RTCP)
+}
+
+// aim directs what we send. rtcp zero: the next port (RFC 3550 §11).
+func (c *coreState) aim(media, control netip.AddrPort) {
+	o := &c.t.out
+	o.addr, o.rtcp.addr = udpio.Addr{}, udpio.Addr{}
+	if !media.IsValid() || media.Port() == 0 {
+		return
+	}
+	o.addr = c.rtp.Addr(media)
+	o.rtcp.sock = c.rtcp
+	switch {
+	case c.mux:
+		o.rtcp.sock, o.rtcp.addr = c.rtp, o.addr
+	case control.IsValid() && control.Port() != 0:
+		o.rtcp.addr = c.rtcp.Addr(control)
+	case media.Port() != 65535:
+		o.rtcp.addr = c.rtcp.Addr(netip.AddrPortFrom(media.Addr(), media.Port()+1))
+	}
+}
+
+// media takes an RTP datagram and returns what leaves.
+func (c *coreState) media(now int64, src netip.AddrPort, b []byte) []byte {
+	t := c.t
+	if !c.sources.Admit(src) {
+		return t.drop(gate.Source)
+	}
+	if c.sources.Latching() && !c.latch(src, b) {
+		return nil
+	}
+	return t.media(now, b)
+}
+
+// latch locks on src if b is valid media of the peer (H.248.37): garbage that hits the port first must not capture it.
+func (c *coreState) latch(src netip.AddrPort, b []byte) bool {
+	p, err := rtp.Parse(b)
+	if err != nil {
+		c.t.drop(gate.Malformed)
+		return false
+	}
+	if c.t.in.types[p.PT()] == 0 {
+		c.t.drop(gate.PayloadType)
+		return false
+	}
+	c.sources.Learn(src)
+	c.latched = src
+	control := netip.AddrPort{}
+	if src == c.remote.RTP {
+		control = c.remote.RTCP
+	}
+	c.aim(src, control)
+	c.t.emit(Event{Kind: Latched, Addr: src})
+	return true
+}
+
+// control takes an RTCP datagram.
+func (c *coreState) control(now int64, src netip.AddrPort, b []byte) {
+	if !c.sources.AdmitRTCP(src) {
+		c.t.in.drops.Count(gate.Source)
+		return
+	}
+	c.t.control(now, b)
+}

@@ -1,0 +1,222 @@
+package flow
+
+import (
+	"time"
+
+	"github.com/isthmus-gateway/isthmus/mgw/internal/audio"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/dtmf"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/gate"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/stamp"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/transcode"
+	"github.com/isthmus-gateway/isthmus/pkg/codec"
+)
+
+// Flow is the one-way packet path from one termination to its partner. Owned by their worker.
+type Flow struct {
+	src, dst *term
+	routes   []route // by index of src.in.formats
+	active   *transcoder
+	relayed  bool  // the newest audio was relayed
+	switched int64 // when the source last changed between routes
+	loss     int   // percent the partner's peer loses, for the encoder
+	made     uint32
+	gone     transcoded // figures of transcoders that have ended
+}
+
+// transcoded are figures of transcoders.
+type transcoded struct{ concealed, recovered, late uint64 }
+
+// route says what happens to one payload type of the source.
+type route struct {
+	kind  routeKind
+	pt    uint8       // towards the partner
+	stamp stamp.Kind  // routeEvent
+	relay *dtmf.Relay // routeEvent: one per format
+	via   audio.Config
+}
+
+type routeKind uint8
+
+const (
+	routeNone routeKind = iota
+	routeRelay
+	routeTranscode
+	routeEvent // telephone event, packet by packet
+	routeNoise
+)
+
+// dwell is the least time between two changes of route by the source: a codec change is rare, and each makes new codecs.
+const dwell = int64(200 * time.Millisecond)
+
+// rebuild computes the routes anew after a change of settings on either side. A transcoder whose configuration stays lives on.
+func (f *Flow) rebuild() {
+	old := f.routes
+	f.routes = make([]route, len(f.src.in.formats))
+	for i := range f.src.in.formats {
+		f.routes[i] = f.route(f.src.in.formats[i].codec, f.src.in.formats[i].class)
+		for _, o := range old {
+			if o.kind == routeEvent && f.routes[i].kind == routeEvent && o.pt == f.routes[i].pt && o.stamp == f.routes[i].stamp {
+				f.routes[i].relay = o.relay
+			}
+		}
+	}
+	if f.active != nil && !f.wanted(f.active) {
+		f.endTranscoder()
+	}
+	f.switched = 0
+}
+
+// wanted reports whether a route still asks for what t does.
+func (f *Flow) wanted(t *transcoder) bool {
+	for i := range f.routes {
+		if f.routes[i].kind == routeTranscode && sameConfig(&f.routes[i].via, &t.cfg) {
+			return true
+		}
+	}
+	return false
+}
+
+func sameConfig(a, b *audio.Config) bool {
+	return a.Src == b.Src && a.Dst == b.Dst && a.Ptime == b.Ptime && same(a.SrcDTMF, b.SrcDTMF) && same(a.DstDTMF, b.DstDTMF) && same(a.SrcCN, b.SrcCN)
+}
+
+func same(a, b *codec.Codec) bool { return a == b || a != nil && b != nil && *a == *b }
+
+func (f *Flow) route(c codec.Codec, k class) route {
+	send, events := f.dst.set.Send, f.dst.set.SendDTMF
+	if send.IsZero() {
+		return route{}
+	}
+	switch k {
+	case classEvent:
+		if events.IsZero() {
+			return route{}
+		}
+		kind := stamp.ForeignEvent
+		if c.ClockRate == send.ClockRate {
+			kind = stamp.Event
+		}
+		return route{kind: routeEvent, pt: events.PT, stamp: kind, relay: dtmf.NewRelay(c.ClockRate, events.ClockRate)}
+	case classNoise:
+		return route{kind: routeNoise}
+	}
+	if c.SameFormat(send) {
+		return route{kind: routeRelay, pt: send.PT}
+	}
+	if transcode.Supported(c) && transcode.Supported(send) {
+		return route{kind: routeTranscode, via: f.config(c)}
+	}
+	return route{}
+}
+
+// config is that of the transcoder for source codec c.
+func (f *Flow) config(c codec.Codec) audio.Config {
+	cfg := audio.Config{Src: c, Dst: f.dst.set.Send, Ptime: f.dst.set.Ptime}
+	for i := range f.src.in.formats {
+		g := &f.src.in.formats[i]
+		switch g.class {
+		case classEvent:
+			// Several rates may be negotiated; the one of the audio clock is the one that belongs to it (RFC 4733 §2.1).
+			if cfg.SrcDTMF == nil || g.codec.ClockRate == c.ClockRate {
+				cc := g.codec
+				cfg.SrcDTMF = &cc
+			}
+		case classNoise:
+			cc := g.codec
+			cfg.SrcCN = &cc
+		}
+	}
+	if ev := f.dst.set.SendDTMF; !ev.IsZero() && ev.ClockRate == cfg.Dst.ClockRate {
+		cfg.DstDTMF = &ev
+	}
+	return cfg
+}
+
+// pass forwards an admitted packet of the source's i-th format and returns what leaves now; transcoded audio leaves by Tick instead.
+func (f *Flow) pass(now int64, p rtp.Packet, i uint8) []byte {
+	if r := f.dst.refusal(); r != gate.Pass {
+		return f.src.drop(r)
+	}
+	r := &f.routes[i]
+	switch r.kind {
+	case routeRelay:
+		if !f.relayed && !f.turn(now) {
+			return f.src.drop(gate.PayloadType)
+		}
+		p.SetPT(r.pt)
+		return f.stamped(now, p, stamp.Audio)
+	case routeTranscode:
+		return f.transcode(now, p, r)
+	case routeEvent:
+		return f.event(now, p, r)
+	case routeNoise:
+		if f.active != nil {
+			f.push(now, p)
+		}
+		return nil
+	}
+	return f.src.drop(gate.PayloadType)
+}
+
+func (f *Flow) stamped(now int64, p rtp.Packet, k stamp.Kind) []byte {
+	if f.dst.out.stamp.Apply(now, p, k) != stamp.Pass {
+		return f.src.drop(gate.Duplicate)
+	}
+	return f.dst.seal(p)
+}
+
+// turn lets the source change from transcoding to relaying, not too often.
+func (f *Flow) turn(now int64) bool {
+	if f.active != nil {
+		if f.switched != 0 && now-f.switched < dwell {
+			return false
+		}
+		f.endTranscoder()
+	}
+	f.relayed, f.switched = true, now
+	return true
+}
+
+// event forwards a telephone event: by the transcoder when that speaks for the source and knows events on both sides, else packet by packet.
+func (f *Flow) event(now int64, p rtp.Packet, r *route) []byte {
+	if a := f.active; a != nil && a.cfg.DstDTMF != nil && a.cfg.SrcDTMF != nil && a.cfg.SrcDTMF.PT == p.PT() {
+		f.push(now, p)
+		return nil
+	}
+	out, v := r.relay.Push(now, dtmf.Packet{SSRC: p.SSRC(), TS: p.TS(), Marker: p.Marker(), Payload: p.Payload()})
+	if v != dtmf.Accepted {
+		return f.src.drop(gate.Malformed)
+	}
+	p.SetTS(out.TS)
+	p.SetMarker(out.Marker)
+	p.SetPT(r.pt)
+	return f.stamped(now, p, r.stamp)
+}
+
+// figures of the flow's transcoders, past and present.
+func (f *Flow) figures() transcoded {
+	g := f.gone
+	if f.active != nil {
+		g.add(f.active.dir.Stats())
+	}
+	return g
+}
+
+func (g *transcoded) add(s audio.Stats) {
+	g.merge(transcoded{concealed: s.Concealed, recovered: s.Recovered, late: s.Jitter.Late})
+}
+
+func (g *transcoded) merge(o transcoded) {
+	g.concealed += o.concealed
+	g.recovered += o.recovered
+	g.late += o.late
+}
+
+// end releases the flow's transcoder and returns the flow's figures; the flow is not used any more.
+func (f *Flow) end() transcoded {
+	if f.active != nil {
+		f.endTranscoder()
+	}
+	return f.gone
+}

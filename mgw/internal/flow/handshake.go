@@ -1,0 +1,115 @@
+package flow
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+
+	"github.com/isthmus-gateway/isthmus/mgw/internal/dtls"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/srtp"
+)
+
+// errReplaced ends a handshake that another has taken the place of, or whose termination closes.
+var errReplaced = errors.New("flow: handshake given up")
+
+// handshake is one DTLS association from its wish to its end. Its goroutine belongs to the Access.
+type handshake struct {
+	client bool
+	want   []dtls.Fingerprint
+	link   *dtls.Link
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	up     chan struct{} // closed when a pair is selected
+	upOnce sync.Once
+
+	mu      sync.Mutex // guards assoc, stopped
+	assoc   *dtls.Association
+	stopped bool
+}
+
+func newHandshake(client bool, want []dtls.Fingerprint, link *dtls.Link) *handshake {
+	h := &handshake{client: client, want: want, link: link, up: make(chan struct{})}
+	h.ctx, h.cancel = context.WithCancelCause(context.Background())
+	return h
+}
+
+// connected says that a pair is selected: a client may begin.
+func (h *handshake) connected() { h.upOnce.Do(func() { close(h.up) }) }
+
+// expire ends a handshake that takes too long; one that is done goes on.
+func (h *handshake) expire() { h.cancel(dtls.ErrTimeout) }
+
+// stop ends the handshake or the association; its goroutine ends soon.
+func (h *handshake) stop() {
+	h.mu.Lock()
+	h.stopped = true
+	assoc := h.assoc
+	h.mu.Unlock()
+	h.cancel(errReplaced)
+	if assoc != nil {
+		assoc.Close()
+	}
+}
+
+// adopt keeps the association for stop; false when stop has come first.
+func (h *handshake) adopt(a *dtls.Association) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.stopped {
+		return false
+	}
+	h.assoc = a
+	return true
+}
+
+func (h *handshake) isStopped() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.stopped
+}
+
+// runHandshake is the goroutine of h.
+func (a *Access) runHandshake(h *handshake) {
+	defer func() { _ = h.link.Close() }()
+	if h.client {
+		select {
+		case <-h.up:
+		case <-h.ctx.Done():
+			return
+		}
+	}
+	assoc, err := dtls.Handshake(h.ctx, dtls.Config{Client: h.client, Certificate: a.cert, Fingerprints: h.want, Link: h.link})
+	if err != nil {
+		if !h.isStopped() {
+			a.w.post(func() { a.s.unsecured(h, DTLSFailed, printable(err.Error())) })
+		}
+		return
+	}
+	tx, rx, err := srtp.NewPair(assoc.Profile(), assoc.Keys())
+	if err != nil || !h.adopt(assoc) {
+		assoc.Close()
+		if err != nil {
+			a.w.post(func() { a.s.unsecured(h, DTLSFailed, printable(err.Error())) })
+		}
+		return
+	}
+	a.w.post(func() { a.s.secured(h, assoc.Profile(), tx, rx) })
+	assoc.Wait()
+	if !h.isStopped() {
+		a.w.post(func() { a.s.unsecured(h, DTLSClosed, "closed by the peer") })
+	}
+	assoc.Close()
+}
+
+// printable makes text safe for logs and one line long.
+func printable(text string) string {
+	const longest = 200
+	text = strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, text)
+	return text[:min(len(text), longest)]
+}

@@ -1,0 +1,82 @@
+package flow
+
+import (
+	"bytes"
+	"testing"
+
+	piondtls "github.com/pion/dtls/v3"
+
+	"github.com/isthmus-gateway/isthmus/mgw/internal/bufpool"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/srtp"
+)
+
+func newTestPool() *bufpool.Pool { return &bufpool.Pool{} }
+
+// exchange sends n packets each way and checks content, SSRC and continuity.
+func (x *call) exchange(n int, seq uint16) {
+	x.t.Helper()
+	var last uint16
+	for i := range n {
+		body := bytes.Repeat([]byte{byte(i + 1)}, 160)
+		x.b.send(packet(8, 0xbb, seq+uint16(i), uint32(seq)*160+uint32(i)*160, body))
+		p := x.s.read()
+		if !bytes.Equal(p.Payload(), body) || p.PT() != 8 || p.SSRC() != x.c.Local().SSRC {
+			x.t.Fatalf("to core: pt %d ssrc %x, %d bytes", p.PT(), p.SSRC(), len(p.Payload()))
+		}
+		if i > 0 && p.Seq() != last+1 {
+			x.t.Fatalf("to core: sequence %d after %d", p.Seq(), last)
+		}
+		last = p.Seq()
+	}
+	for i := range n {
+		body := bytes.Repeat([]byte{byte(i + 101)}, 160)
+		x.s.send(x.c.Local().RTP, packet(8, 0xcc, seq+uint16(i), uint32(seq)*160+uint32(i)*160, body))
+		p := x.b.read()
+		if !bytes.Equal(p.Payload(), body) || p.PT() != 8 || p.SSRC() != x.a.Local().SSRC {
+			x.t.Fatalf("to browser: pt %d ssrc %x, %d bytes", p.PT(), p.SSRC(), len(p.Payload()))
+		}
+		if i > 0 && p.Seq() != last+1 {
+			x.t.Fatalf("to browser: sequence %d after %d", p.Seq(), last)
+		}
+		last = p.Seq()
+	}
+}
+
+func TestRelayBothRolesAndProfiles(t *testing.T) {
+	gcm := []piondtls.SRTPProtectionProfile{piondtls.SRTP_AES128_CM_HMAC_SHA1_80, piondtls.SRTP_AEAD_AES_128_GCM}
+	cm := []piondtls.SRTPProtectionProfile{piondtls.SRTP_AES128_CM_HMAC_SHA1_80}
+	for name, c := range map[string]struct {
+		role     Role
+		profiles []piondtls.SRTPProtectionProfile
+		want     srtp.Profile
+	}{
+		"server, both offered": {RoleServer, gcm, srtp.AES128GCM},
+		"client, both offered": {RoleClient, nil, srtp.AES128GCM},
+		"server, only CM":      {RoleServer, cm, srtp.AES128CMSHA1_80},
+		"client, only CM":      {RoleClient, cm, srtp.AES128CMSHA1_80},
+	} {
+		t.Run(name, func(t *testing.T) {
+			spec := relaySpec()
+			spec.role, spec.profiles = c.role, c.profiles
+			x := newCall(t, spec)
+			if e := x.ev.wait(t, x.a, DTLSConnected, 1); e.Profile != c.want.String() {
+				t.Errorf("profile %s, want %s", e.Profile, c.want)
+			}
+			x.exchange(20, 65530)
+			for _, ep := range []Endpoint{x.a, x.c} {
+				x.ev.wait(t, ep, MediaStarted, 1)
+				if s := ep.Stats(); s.PacketsReceived != 20 || s.PacketsSent != 20 || s.OctetsSent != 3200 || s.PacketsLost != 0 ||
+					s.Dropped != nil || s.Transcoding || s.CodecReceived != "PCMA/8000" || s.CodecSent != "PCMA/8000" {
+					t.Errorf("%s: %+v", ep.ID(), s)
+				}
+			}
+			final := x.a.Close()
+			if again := x.a.Close(); again.PacketsSent != final.PacketsSent || final.PacketsSent != 20 {
+				t.Errorf("close: %+v, again %+v", final, again)
+			}
+			if e, ok := x.ev.find(x.a, ICEConnected, 1); !ok || e.Pair.Remote.Type != "prflx" || e.Pair.Remote.Address != "127.0.0.1" {
+				t.Errorf("pair %+v", e.Pair)
+			}
+		})
+	}
+}

@@ -1,0 +1,101 @@
+package flow
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/isthmus-gateway/isthmus/mgw/internal/transcode"
+	"github.com/isthmus-gateway/isthmus/pkg/codec"
+)
+
+// Passable reports how audio of format from can leave as format to: relayed, transcoded, or not at all (ErrUnsupported).
+func Passable(from, to codec.Codec) (transcoded bool, err error) {
+	switch {
+	case from.SameFormat(to):
+		return false, nil
+	case transcode.Supported(from) && transcode.Supported(to):
+		return true, nil
+	}
+	return false, fmt.Errorf("%w: %s/%d to %s/%d", ErrUnsupported, from.Name, from.ClockRate, to.Name, to.ClockRate)
+}
+
+// check refuses settings that cannot work on any termination.
+func (s *Settings) check() error {
+	var seen [128]bool
+	for _, c := range s.Recv {
+		if err := checkCodec(c); err != nil {
+			return err
+		}
+		if seen[c.PT] {
+			return fmt.Errorf("%w: payload type %d twice", ErrBadSettings, c.PT)
+		}
+		seen[c.PT] = true
+	}
+	if !s.Send.IsZero() {
+		if err := checkCodec(s.Send); err != nil {
+			return err
+		}
+		if classOf(s.Send) != classAudio {
+			return fmt.Errorf("%w: %s is no audio to send", ErrBadSettings, s.Send.Name)
+		}
+	}
+	if !s.SendDTMF.IsZero() {
+		if err := checkCodec(s.SendDTMF); err != nil {
+			return err
+		}
+		if classOf(s.SendDTMF) != classEvent {
+			return fmt.Errorf("%w: %s is no telephone-event", ErrBadSettings, s.SendDTMF.Name)
+		}
+	}
+	switch {
+	case s.Mode > SendRecv:
+		return fmt.Errorf("%w: mode %d", ErrBadSettings, s.Mode)
+	case s.DSCP < 0 || s.DSCP > 63:
+		return fmt.Errorf("%w: DSCP %d", ErrBadSettings, s.DSCP)
+	case s.Ptime != 0 && !slices.Contains(ptimes, s.Ptime):
+		return fmt.Errorf("%w: ptime %v", ErrBadSettings, s.Ptime)
+	case s.Police != nil && s.Police.BytesPerSecond == 0:
+		return fmt.Errorf("%w: policing without a rate", ErrBadSettings)
+	case s.InactiveAfter < 0 || s.ConsentAfter < 0:
+		return fmt.Errorf("%w: negative time", ErrBadSettings)
+	}
+	return nil
+}
+
+var ptimes = []time.Duration{10 * time.Millisecond, 20 * time.Millisecond, 40 * time.Millisecond, 60 * time.Millisecond}
+
+func checkCodec(c codec.Codec) error {
+	if c.Name == "" || c.PT > 127 || c.ClockRate < 8000 || c.ClockRate > 192000 {
+		return fmt.Errorf("%w: payload type %d at %d Hz", ErrBadSettings, c.PT, c.ClockRate)
+	}
+	return nil
+}
+
+// configure checks and applies settings on the worker.
+func configure(w *worker, t *term, s Settings) error {
+	if err := s.check(); err != nil {
+		return fmt.Errorf("%s: %w", t.owner.ID(), err)
+	}
+	s.Recv = slices.Clone(s.Recv)
+	if s.Police != nil {
+		p := *s.Police
+		s.Police = &p
+	}
+	var err error
+	if !w.alive(t, func() { err = t.configure(w.now, s) }) {
+		return fmt.Errorf("%s: %w", t.owner.ID(), ErrClosed)
+	}
+	return err
+}
+
+// alive runs f on the worker and waits, unless t is closed; then it returns false.
+func (w *worker) alive(t *term, f func()) bool {
+	ok := false
+	w.do(func() {
+		if ok = !t.closed; ok {
+			f()
+		}
+	})
+	return ok
+}

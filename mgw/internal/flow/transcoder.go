@@ -1,0 +1,115 @@
+package flow
+
+import (
+	"github.com/isthmus-gateway/isthmus/mgw/internal/audio"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/gate"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/stamp"
+)
+
+// transcoder is a flow's audio pipeline with its place in the worker's frame clock.
+type transcoder struct {
+	flow *Flow
+	cfg  audio.Config
+	dir  *audio.Direction
+	ssrc uint32 // of its own stream towards the stamper
+	due  int64
+	heap int // 1 + index in worker.clock; 0: not scheduled
+}
+
+// transcode gives a packet to the pipeline for its route and makes that first where needed.
+func (f *Flow) transcode(now int64, p rtp.Packet, r *route) []byte {
+	if f.active == nil || !sameConfig(&f.active.cfg, &r.via) {
+		if f.switched != 0 && now-f.switched < dwell {
+			return f.src.drop(gate.PayloadType)
+		}
+		if !f.newTranscoder(r) {
+			return f.src.drop(gate.PayloadType)
+		}
+		f.relayed, f.switched = false, now
+	}
+	f.push(now, p)
+	return nil
+}
+
+func (f *Flow) newTranscoder(r *route) bool {
+	if f.active != nil {
+		f.endTranscoder()
+	}
+	cfg := r.via
+	cfg.Loss = f.loss
+	dir, err := audio.New(cfg)
+	if err != nil {
+		return false
+	}
+	f.made++
+	// The SSRC only tells the stamper one pipeline from another; it never leaves.
+	f.active = &transcoder{flow: f, cfg: r.via, dir: dir, ssrc: f.made}
+	f.dst.out.stamp.Switch()
+	return true
+}
+
+func (f *Flow) endTranscoder() {
+	t := f.active
+	f.active = nil
+	f.gone.add(t.dir.Stats())
+	f.src.w.clock.remove(t)
+	t.dir.Close()
+	f.dst.out.stamp.Switch()
+}
+
+func (f *Flow) push(now int64, p rtp.Packet) {
+	t := f.active
+	switch t.dir.Push(now, p) {
+	case audio.Accepted:
+	case audio.Unexpected:
+		f.src.drop(gate.PayloadType)
+	case audio.Malformed:
+		f.src.drop(gate.Malformed)
+	default:
+		f.src.drop(gate.Duplicate)
+	}
+	t.schedule()
+}
+
+// schedule keeps the frame clock in step with what the pipeline wants.
+func (t *transcoder) schedule() {
+	due := t.dir.NextTick()
+	switch {
+	case due == audio.Idle:
+		t.flow.src.w.clock.remove(t)
+	case t.heap == 0:
+		t.due = due
+		t.flow.src.w.clock.add(t)
+	case due != t.due:
+		t.due = due
+		t.flow.src.w.clock.fix(t)
+	}
+}
+
+// tick produces the frame that is due and sends it.
+func (t *transcoder) tick(now int64) {
+	f, w := t.flow, t.flow.src.w
+	buf := w.buffer()
+	n, frame := t.dir.Tick(now, buf[rtp.HeaderLen:len(buf)-overhead])
+	t.schedule()
+	if frame.Kind == audio.None || f.dst.refusal() != gate.Pass {
+		return
+	}
+	kind := stamp.Audio
+	if frame.Kind == audio.Event {
+		kind = stamp.Event
+	}
+	rtp.PutHeader(buf, rtp.Header{PT: frame.PT, Marker: frame.Marker, Seq: frame.Seq, TS: frame.TS, SSRC: t.ssrc})
+	if b := f.stamped(now, rtp.Packet(buf[:rtp.HeaderLen+n]), kind); b != nil {
+		w.queue(f.dst.out.sock, &f.dst.out.addr, b, f.dst.out.tos)
+	}
+}
+
+// setLoss tells how many percent of what the flow delivers its receiver has lost lately.
+func (f *Flow) setLoss(percent int) {
+	f.loss = percent
+	if f.active != nil {
+		f.active.dir.SetLoss(percent)
+	}
+}
