@@ -27,7 +27,7 @@ export interface CallView {
 /** Something that happened, in order. `t`: `performance.now()` ms. */
 export interface HookEvent {
   t: number;
-  kind: 'registration' | 'call' | 'sip' | 'message' | 'trouble' | 'sound-blocked';
+  kind: 'registration' | 'call' | 'sip' | 'message' | 'tone' | 'trouble' | 'sound-blocked';
   detail: Record<string, unknown>;
 }
 
@@ -106,6 +106,7 @@ export function makeHook(
       at: e.t,
     }),
   );
+  phone.on('tone', ({ call, tone }) => note('tone', { id: call.id, tone }));
   phone.on('trouble', (f) => note('trouble', { code: f.code, title: f.title }));
   phone.on('blocked', () => note('sound-blocked', {}));
   phone.messages.on('received', (m) => note('message', { ...m }));

@@ -8,6 +8,11 @@ const PATTERNS: Record<Exclude<Ring, 'none'>, [number[], number, number, number]
   waiting: [[425], 0.2, 4.8, 0.08],
 };
 
+/** Row and column frequencies of the keypad, Hz (ITU-T Q.23). */
+const ROWS = [697, 770, 852, 941];
+const COLUMNS = [1209, 1336, 1477, 1633];
+const KEYS = ['123A', '456B', '789C', '*0#D'];
+
 /** Plays ring, ringback and call-waiting tones; they are synthesised, no files. */
 export class Ringer {
   private playing: Ring = 'none';
@@ -21,6 +26,25 @@ export class Ringer {
     this.stopCurrent = undefined;
     this.playing = ring;
     if (ring !== 'none') this.stopCurrent = this.start(...PATTERNS[ring]);
+  }
+
+  /** The sound of one key, for the ear of who pressed it only. */
+  beep(key: string): void {
+    const row = KEYS.findIndex((keys) => keys.includes(key));
+    const pair = [ROWS[row], COLUMNS[KEYS[row]?.indexOf(key) ?? -1]];
+    const ctx = this.ctx();
+    const out = ctx.createGain();
+    out.gain.value = 0.04;
+    out.connect(ctx.destination);
+    for (const hz of pair) {
+      if (hz === undefined) continue;
+      const osc = ctx.createOscillator();
+      osc.frequency.value = hz;
+      osc.connect(out);
+      osc.start();
+      osc.stop(ctx.currentTime + 0.12);
+      osc.onended = () => osc.disconnect();
+    }
   }
 
   private start(hz: number[], on: number, off: number, gain: number): () => void {

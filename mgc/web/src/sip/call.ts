@@ -36,6 +36,8 @@ export interface CallEvents {
   ended: undefined;
   blocked: undefined;
   trouble: Failure;
+  /** An RFC 4733 tone began to be sent. */
+  tone: string;
 }
 
 export interface CallSetup {
@@ -69,7 +71,9 @@ export class Call extends Emitter<CallEvents> {
   media: CallMedia | undefined;
   readonly hold: Hold;
   private mic: MediaStream | undefined;
-  private cancelledByUs = false;
+  /** We hung up, cancelled or declined. */
+  endedByUs = false;
+  private toneSender: RTCDTMFSender | undefined;
 
   constructor(
     private readonly session: RTCSession,
@@ -119,7 +123,7 @@ export class Call extends Emitter<CallEvents> {
   /** Ends the call in whatever state: CANCEL, reject with 486/603, or BYE. */
   hangup(status?: 486 | 480 | 603): void {
     if (!this.live) return;
-    this.cancelledByUs = true;
+    this.endedByUs = true;
     const rejecting = this.state === 'incoming' || this.state === 'answering';
     this.session.terminate(rejecting ? { status_code: status ?? 603 } : {});
   }
@@ -150,8 +154,16 @@ export class Call extends Emitter<CallEvents> {
   private telephoneEvent(): boolean {
     const sender = this.session.connection?.getSenders().find((s) => s.track?.kind === 'audio');
     if (!sender?.dtmf?.canInsertDTMF) return false;
+    this.watchTones(sender.dtmf);
     const { codecs } = sender.getParameters();
     return codecs.some((c) => /telephone-event/i.test(c.mimeType));
+  }
+
+  private watchTones(dtmf: RTCDTMFSender): void {
+    if (this.toneSender === dtmf) return;
+    this.toneSender = dtmf;
+    // An empty tone marks the end of the queue.
+    dtmf.addEventListener('tonechange', (e) => e.tone && this.emit('tone', e.tone));
   }
 
   private attach(pc: RTCPeerConnection): void {
@@ -216,7 +228,7 @@ export class Call extends Emitter<CallEvents> {
   private describeEnd(e: EndEvent, wasConnected: boolean): void {
     const incoming = this.direction === 'in';
     this.endTitle = 'Call ended';
-    if (this.cancelledByUs) {
+    if (this.endedByUs) {
       if (!wasConnected) this.endTitle = incoming ? 'Call declined' : 'Call cancelled';
       this.endText = wasConnected ? 'You ended the call.' : `You ${incoming ? 'declined' : 'cancelled'} it.`;
       return;

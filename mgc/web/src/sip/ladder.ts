@@ -83,6 +83,9 @@ export function redact(message: string): string {
   );
 }
 
+/** Of a message longer than this, only the beginning is kept (characters). */
+const MAX_TEXT = 16_384;
+
 /** The last messages of the page, oldest first. Older ones fall out beyond `capacity`. */
 export class Ladder {
   private entries: LadderEntry[] = [];
@@ -93,7 +96,13 @@ export class Ladder {
   add(direction: 'out' | 'in', message: string, t: number): LadderEntry {
     const { uri: _uri, ...summary } = parseSip(message);
     this.count += 1;
-    const entry: LadderEntry = { n: this.count, t, direction, ...summary, text: redact(message) };
+    const entry: LadderEntry = {
+      n: this.count,
+      t,
+      direction,
+      ...summary,
+      text: redact(message.slice(0, MAX_TEXT)),
+    };
     this.entries.push(entry);
     if (this.entries.length > this.capacity) this.entries = this.entries.slice(-this.capacity);
     return entry;

@@ -29,6 +29,8 @@ export interface PhoneEvents {
   /** One call changed. */
   call: Call;
   sample: Call;
+  /** An RFC 4733 tone began to be sent. */
+  tone: { call: Call; tone: string };
   /** Something the user should read now. */
   trouble: Failure;
   /** The browser keeps sound back until the page is touched. */
@@ -340,6 +342,7 @@ export class Phone extends Emitter<PhoneEvents> {
     call.on('change', () => this.emit('call', call));
     call.on('sample', () => this.emit('sample', call));
     call.on('trouble', (f) => this.emit('trouble', f));
+    call.on('tone', (tone) => this.emit('tone', { call, tone }));
     call.on('blocked', () => this.emit('blocked', undefined));
     call.on('ended', () => this.callEnded(call));
     // An ended call stays until something new takes its place.

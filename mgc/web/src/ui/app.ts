@@ -112,7 +112,10 @@ export class App {
         },
         { id: 'sip', label: 'SIP', icon: 'ladder', el: h('div', { class: 'col col-sip' }, this.ladder.el) },
       ],
-      () => this.texts.shown(),
+      (id) => {
+        this.texts.shown();
+        if (id === 'texts') this.toasts.clear('message');
+      },
     );
     this.header = this.makeHeader();
     this.body = h('main', { class: 'phone' }, ...this.tabs.panels);
@@ -213,12 +216,25 @@ export class App {
     this.toasts.show(f.title, f.detail, 'bad', f.code);
   }
 
+  private sendTone(c: Call, tone: string): boolean {
+    return this.attemptNow(() => {
+      c.dtmf(tone);
+      this.ringer.beep(tone);
+    });
+  }
+
   private conversation(to: string) {
     try {
       return this.phone.messages.open(this.phone.targetUri(to), this.phone.domain);
     } catch {
       return undefined;
     }
+  }
+
+  /** Any touch of the page lets it sound. */
+  private async touched(): Promise<void> {
+    await this.bench.resume();
+    if (!this.soundButton.hidden) await this.unblockSound();
   }
 
   private async unblockSound(): Promise<void> {
@@ -234,7 +250,7 @@ export class App {
       hangup: (c: Call) => c.hangup(),
       mute: (c: Call) => c.setMuted(!c.muted),
       hold: (c: Call) => (c.hold.local ? this.phone.resume(c) : c.hold.set(true)),
-      dtmf: (c: Call, tone: string) => void this.attemptNow(() => c.dtmf(tone)),
+      dtmf: (c: Call, tone: string) => void this.sendTone(c, tone),
       redial: (c: Call) => void this.callTo(c.peerUri),
       dismiss: (c: Call) => this.phone.dismiss(c),
     };
@@ -258,7 +274,7 @@ export class App {
       if (!this.tabs.visible('texts')) this.toasts.show(m.peer, m.text, 'info', 'message');
     });
     for (const gesture of ['pointerdown', 'keydown']) {
-      document.addEventListener(gesture, () => void this.bench.resume(), { passive: true });
+      document.addEventListener(gesture, () => void this.touched(), { passive: true });
     }
   }
 
@@ -310,7 +326,7 @@ export class App {
     if (c.state === 'calling' || c.state === 'answering') this.tabs.show('call');
     this.announce(c.state === 'ended' ? `${c.peer}: ${c.endTitle}` : `${c.peer}: ${callStateText(c)}`);
     if (c.state === 'ended') {
-      if (this.phone.live.length > 0)
+      if (this.phone.live.length > 0 && !c.endedByUs)
         this.toasts.show(`${c.peer}: ${c.endTitle}`, c.failure?.detail ?? c.endText, 'info', c.id);
       const ok = c.metrics.answeredAt !== undefined || c.metrics.answerSentAt !== undefined;
       this.quick.update(
@@ -363,8 +379,7 @@ export class App {
         },
         digit: (d) =>
           act(staged()?.connected ? staged() : undefined, (c) => {
-            c.dtmf(d);
-            this.stage.echoTone(d);
+            if (this.sendTone(c, d)) this.stage.echoTone(d);
           }),
       },
       () => this.store.shortcuts(),

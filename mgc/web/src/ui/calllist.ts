@@ -68,7 +68,7 @@ export function incomingBars(
   answer: (c: Call) => void,
   reject: (c: Call) => void,
 ): { el: HTMLElement; update(calls: Call[]): void } {
-  const el = h('div', { class: 'incoming', role: 'region', 'aria-label': 'Incoming calls' });
+  const el = h('div', { class: 'incoming', role: 'region', 'aria-label': 'Incoming calls', hidden: true });
   let shown = '';
   return {
     el,

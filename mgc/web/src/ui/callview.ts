@@ -75,6 +75,7 @@ export class CallView {
       this.plot.update([]);
       fill(this.facts);
     }
+    const changed = call !== this.call;
     this.call = call;
     toggle(this.idle, !call);
     toggle(this.live, call?.live === true);
@@ -82,6 +83,7 @@ export class CallView {
     if (!call) return;
     if (call.live) this.renderLive(call);
     else this.renderOver(call);
+    if (changed) this.sampled(call);
   }
 
   /** Called once a second with fresh statistics. */
@@ -111,6 +113,7 @@ export class CallView {
 
   private renderLive(call: Call): void {
     setText(this.name, call.peer);
+    this.name.title = call.peerUri;
     setText(this.avatar, call.peer.slice(0, 1).toUpperCase());
     setText(this.status, callStateText(call));
     this.live.dataset.state = call.hold.local || call.hold.remote ? 'held' : call.state;
@@ -231,5 +234,6 @@ function drive(el: HTMLElement, db: number): void {
   const level = target > before ? target : Math.max(target, before - 0.03);
   el.dataset.level = String(level);
   el.setAttribute('aria-valuenow', String(Math.round(level * 60 - 60)));
-  (el.firstElementChild as HTMLElement).style.clipPath = `inset(0 ${(100 - level * 100).toFixed(1)}% 0 0)`;
+  (el.firstElementChild as HTMLElement).style.clipPath =
+    `inset(0 ${(100 - level * 100).toFixed(1)}% 0 0 round 999px)`;
 }

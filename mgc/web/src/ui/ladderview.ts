@@ -17,6 +17,16 @@ export function ladderView(ladder: Ladder): {
   const rows = h('ol', { class: 'rungs', tabindex: '0', 'aria-label': 'SIP messages' });
   const empty = h('p', { class: 'muted empty' }, 'SIP messages appear here as they are sent and received.');
 
+  // Stays at the newest message unless the reader scrolled away from it.
+  let stick = true;
+  const toEnd = () => {
+    if (stick) rows.scrollTop = rows.scrollHeight;
+  };
+  rows.addEventListener('scroll', () => {
+    stick = rows.scrollHeight - rows.scrollTop - rows.clientHeight < 40;
+  });
+  new ResizeObserver(toEnd).observe(rows);
+
   const matches = (e: LadderEntry) => !only.checked || callId === undefined || e.callId === callId;
 
   function row(e: LadderEntry): HTMLElement {
@@ -56,7 +66,8 @@ export function ladderView(ladder: Ladder): {
     firstT = list[0]?.t ?? 0;
     fill(rows, ...list.map(row));
     toggle(empty, list.length === 0);
-    rows.scrollTop = rows.scrollHeight;
+    stick = true;
+    toEnd();
   }
 
   return {
@@ -75,12 +86,11 @@ export function ladderView(ladder: Ladder): {
     ),
     add(e) {
       if (!matches(e)) return;
-      const atEnd = rows.scrollHeight - rows.scrollTop - rows.clientHeight < 40;
       if (rows.childElementCount === 0) firstT = e.t;
       toggle(empty, false);
       rows.append(row(e));
       while (rows.childElementCount > MAX_ROWS) rows.firstElementChild?.remove();
-      if (atEnd) rows.scrollTop = rows.scrollHeight;
+      toEnd();
     },
     follow(id) {
       if (id === callId) return;
@@ -92,7 +102,8 @@ export function ladderView(ladder: Ladder): {
 
 function kind(e: LadderEntry): string {
   if (e.status === 0) return 'is-request';
-  if (e.status < 200) return 'is-provisional';
+  // A challenge is a step of the exchange, no failure.
+  if (e.status < 200 || e.status === 401 || e.status === 407) return 'is-provisional';
   return e.status < 300 ? 'is-success' : 'is-failure';
 }
 

@@ -99,10 +99,14 @@ export function signIn(config: PhoneConfig, submit: (a: Account) => void, cancel
       'details',
       {},
       h('summary', {}, 'Connection and audio'),
-      field('WebSocket address', wsUrl),
-      field('Preferred codec', codec),
-      h('label', { class: 'check' }, processing, 'Echo cancellation and noise suppression'),
-      h('label', { class: 'check' }, sessionTimers, 'Session timers (RFC 4028)'),
+      h(
+        'div',
+        { class: 'more' },
+        field('WebSocket address', wsUrl),
+        field('Preferred codec', codec),
+        h('label', { class: 'check' }, processing, 'Echo cancellation and noise suppression'),
+        h('label', { class: 'check' }, sessionTimers, 'Session timers (RFC 4028)'),
+      ),
     ),
     problem,
     button,
@@ -132,6 +136,7 @@ export function signIn(config: PhoneConfig, submit: (a: Account) => void, cancel
           ),
         );
         problem.dataset.code = failure.code;
+        problem.scrollIntoView({ block: 'nearest' });
       }
     },
   };

@@ -7,6 +7,11 @@ const SHOWN_MS = 8000;
 export class Toasts {
   readonly el = h('div', { class: 'toasts' });
 
+  /** Takes away what is no longer news. */
+  clear(code: string): void {
+    for (const t of this.el.querySelectorAll(`[data-code="${CSS.escape(code)}"]`)) t.remove();
+  }
+
   show(title: string, detail: string, kind: 'bad' | 'info', code: string): void {
     const toast = h(
       'div',
@@ -19,9 +24,7 @@ export class Toasts {
       ),
     );
     // The same words twice tell nothing new.
-    for (const old of this.el.querySelectorAll<HTMLElement>(`[data-code="${CSS.escape(code)}"]`)) {
-      if (code !== 'message') old.remove();
-    }
+    if (code !== 'message') this.clear(code);
     this.el.append(toast);
     while (this.el.childElementCount > 3) this.el.firstElementChild?.remove();
     setTimeout(() => toast.remove(), SHOWN_MS);
