@@ -264,6 +264,10 @@ func TestR3327_PathIsUsedAsRoute(t *testing.T) {
 			if inv.MaxForwards().Val() != 69 || inv.GetHeader("P-Asserted-Identity") == nil || inv.RecordRoute() == nil {
 				t.Errorf("forwarded as\n%s", inv)
 			}
+			rr := inv.GetHeaders("Record-Route")
+			if network == sipnode.UDP && len(rr) != 1 || network == sipnode.TCP && (len(rr) != 2 || !strings.Contains(rr[0].Value(), "transport=tcp")) {
+				t.Errorf("Record-Route %v", rr) // RFC 5658: one per side
+			}
 			if len(inv.GetHeaders("Via")) != 2 {
 				t.Errorf("%d Via", len(inv.GetHeaders("Via")))
 			}

@@ -110,6 +110,9 @@ func TestDTMFAllDigits(t *testing.T) {
 	if DetectDTMF(take(NewSine(1000, -10), 320)) != 0 || DetectDTMF(take(NewSine(697, -10), 320)) != 0 {
 		t.Error("a single tone passes for a digit")
 	}
+	if DetectDTMF(take(&Mix{A: DTMF('5', -30), B: NewSine(1000, -10)}, 320)) != 0 {
+		t.Error("a digit drowned by something else is heard")
+	}
 	if DTMF('x', -10) != nil {
 		t.Error("x is no digit")
 	}
