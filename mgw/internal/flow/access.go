@@ -148,7 +148,7 @@ func (a *Access) setCredentials(ufrag, pwd string) error {
 func (a *Access) newGeneration() error {
 	n := a.newest.Load() + 1
 	agent, err := ice.NewAgent(ice.Config{Mux: a.sock.mux, Net: a.e.net, Checked: func(c ice.Check) {
-		a.w.post(func() { a.s.check(a.w.now, n, c) })
+		a.post(func() { a.s.check(a.w.now, n, c) })
 	}})
 	if err != nil {
 		return err
@@ -160,7 +160,7 @@ func (a *Access) newGeneration() error {
 	}
 	a.gens = append(a.gens, generation{n: n, agent: agent})
 	a.newest.Store(n)
-	a.w.post(a.s.restarted)
+	a.post(a.s.restarted)
 	return nil
 }
 
@@ -219,7 +219,7 @@ func (a *Access) setPeer(role Role, prints []Fingerprint) {
 	h := newHandshake(a.role == RoleClient, want, link)
 	old := a.run
 	a.run = h
-	a.w.do(func() { a.s.associate(a.w.now, h) })
+	a.w.alive(a.s.t, func() { a.s.associate(a.w.now, h) })
 	if old != nil {
 		old.stop()
 	}
@@ -237,6 +237,15 @@ func (a *Access) sendDTLS(b []byte) error {
 		return udpio.ErrClosed
 	}
 	return a.sock.sock.SendTo(b, *to)
+}
+
+// post queues f for the worker; it is dropped when the termination has ended by then.
+func (a *Access) post(f func()) {
+	a.w.post(func() {
+		if !a.s.t.closed {
+			f()
+		}
+	})
 }
 
 // pair describes the selected pair; called by the worker.

@@ -82,7 +82,7 @@ func (a *Access) runHandshake(h *handshake) {
 	assoc, err := dtls.Handshake(h.ctx, dtls.Config{Client: h.client, Certificate: a.cert, Fingerprints: h.want, Link: h.link})
 	if err != nil {
 		if !h.isStopped() {
-			a.w.post(func() { a.s.unsecured(h, DTLSFailed, printable(err.Error())) })
+			a.post(func() { a.s.unsecured(h, DTLSFailed, printable(err.Error())) })
 		}
 		return
 	}
@@ -90,14 +90,14 @@ func (a *Access) runHandshake(h *handshake) {
 	if err != nil || !h.adopt(assoc) {
 		assoc.Close()
 		if err != nil {
-			a.w.post(func() { a.s.unsecured(h, DTLSFailed, printable(err.Error())) })
+			a.post(func() { a.s.unsecured(h, DTLSFailed, printable(err.Error())) })
 		}
 		return
 	}
-	a.w.post(func() { a.s.secured(h, assoc.Profile(), tx, rx) })
+	a.post(func() { a.s.secured(h, assoc.Profile(), tx, rx) })
 	assoc.Wait()
 	if !h.isStopped() {
-		a.w.post(func() { a.s.unsecured(h, DTLSClosed, "closed by the peer") })
+		a.post(func() { a.s.unsecured(h, DTLSClosed, "closed by the peer") })
 	}
 	assoc.Close()
 }

@@ -1,0 +1,348 @@
+package flow
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/isthmus-gateway/isthmus/mgw/internal/gate"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/ice"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/srtp"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/udpio"
+	"github.com/isthmus-gateway/isthmus/pkg/codec"
+)
+
+// rig is a connected pair of terminations on a worker that does not run: the packet path as plain functions, without a kernel.
+type rig struct {
+	t      testing.TB
+	w      *worker
+	a, c   *term
+	peerTx *srtp.Sender
+	peerRx *srtp.Receiver
+	seq    uint16
+}
+
+type fixedKeys struct{}
+
+func (fixedKeys) ExportKeyingMaterial(_ string, _ []byte, n int) ([]byte, error) {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(i * 7)
+	}
+	return b, nil
+}
+
+var (
+	browserAddr = netip.MustParseAddrPort("127.0.0.1:40000")
+	sipAddr     = netip.MustParseAddrPort("127.0.0.1:40002")
+)
+
+func newRig(t testing.TB, profile srtp.Profile, access, core Settings) *rig {
+	t.Helper()
+	cfg := &Config{}
+	cfg.defaults()
+	w, err := newWorker(cfg, time.Now(), zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = w.poll.Close() })
+	sock, err := udpio.Open(netip.AddrPortFrom(loopback, 0), udpio.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = sock.Close() })
+	r := &rig{t: t, w: w}
+	r.keys(profile)
+
+	as := &accessSock{sock: sock, paths: make(map[netip.AddrPort]*path)}
+	acc := &Access{w: w, id: "a", cname: "a"}
+	acc.newest.Store(1)
+	r.a.owner = acc
+	r.a.access = &accessState{t: r.a, a: acc, sock: as}
+	acc.s = r.a.access
+	r.a.out.sock = sock
+	r.a.access.check(1, 1, ice.Check{From: browserAddr, Nominated: true})
+
+	co := &Core{w: w, id: "c", cname: "c"}
+	r.c.owner = co
+	r.c.core = &coreState{t: r.c, c: co, rtp: sock, rtcp: sock}
+	co.s = r.c.core
+	r.c.out.sock = sock
+	r.c.core.setRemote(CoreRemote{RTP: sipAddr})
+
+	for _, s := range []struct {
+		t *term
+		s Settings
+	}{{r.a, access}, {r.c, core}} {
+		if err := s.t.configure(1, s.s); err != nil {
+			t.Fatal(err)
+		}
+		w.join(s.t)
+	}
+	if err := connect(r.a, r.c); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		r.a.to.end()
+		r.c.to.end()
+	})
+	return r
+}
+
+func (r *rig) keys(p srtp.Profile) {
+	r.t.Helper()
+	ours, err := srtp.ExportKeys(fixedKeys{}, p, false)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	theirs, err := srtp.ExportKeys(fixedKeys{}, p, true)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	tx, rx, err := srtp.NewPair(p, ours)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if r.peerTx, r.peerRx, err = srtp.NewPair(p, theirs); err != nil {
+		r.t.Fatal(err)
+	}
+	r.a = &term{w: r.w}
+	r.a.out = outbound{secure: true, consent: true, stamp: newStamper(1), tx: tx}
+	r.a.in.rx = rx
+	r.c = &term{w: r.w}
+	r.c.out = outbound{consent: true, stamp: newStamper(2)}
+}
+
+// fill writes the next packet of a PCMA talker into buf.
+func (r *rig) fill(buf []byte, pt uint8) []byte {
+	r.seq++
+	rtp.PutHeader(buf, rtp.Header{PT: pt, Seq: r.seq, TS: uint32(r.seq) * 160, SSRC: 77})
+	return buf[:rtp.HeaderLen+160]
+}
+
+func relaySettings() (access, core Settings) {
+	s := relaySpec()
+	return s.access, s.core
+}
+
+func eachProfile(t *testing.T, f func(t *testing.T, p srtp.Profile)) {
+	for _, p := range []srtp.Profile{srtp.AES128GCM, srtp.AES128CMSHA1_80} {
+		t.Run(p.String(), func(t *testing.T) { f(t, p) })
+	}
+}
+
+func TestRelayedPacketDoesNotAllocate(t *testing.T) {
+	eachProfile(t, func(t *testing.T, p srtp.Profile) {
+		access, core := relaySettings()
+		access.Police = &Policing{BytesPerSecond: 1 << 30, BurstBytes: 1 << 30}
+		r := newRig(t, p, access, core)
+		buf := make([]byte, bufferSize)
+		now := int64(1)
+		in := func() {
+			now += int64(20 * time.Millisecond)
+			prot, err := r.peerTx.ProtectRTP(r.fill(buf, 8))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if out := r.a.access.rtp(now, browserAddr, prot); len(out) != rtp.HeaderLen+160 {
+				t.Fatalf("%d bytes, drops %v", len(out), r.a.in.drops.Map())
+			}
+		}
+		if n := testing.AllocsPerRun(500, in); n != 0 {
+			t.Errorf("browser to core: %v allocations per packet", n)
+		}
+		back := func() {
+			now += int64(20 * time.Millisecond)
+			if out := r.c.core.media(now, sipAddr, r.fill(buf, 8)); len(out) <= rtp.HeaderLen+160 {
+				t.Fatalf("%d bytes, drops %v", len(out), r.c.in.drops.Map())
+			}
+		}
+		if n := testing.AllocsPerRun(500, back); n != 0 {
+			t.Errorf("core to browser: %v allocations per packet", n)
+		}
+		refused := func() {
+			if r.c.core.media(now, browserAddr, r.fill(buf, 8)) != nil {
+				t.Fatal("stranger passed")
+			}
+		}
+		if n := testing.AllocsPerRun(100, refused); n != 0 {
+			t.Errorf("refused packet: %v allocations", n)
+		}
+	})
+}
+
+func TestTranscodedPacketDoesNotAllocate(t *testing.T) {
+	access := both(SendRecv, []codec.Codec{opus, ev48}, opus, ev48)
+	core := both(SendRecv, []codec.Codec{pcma, ev8}, pcma, ev8)
+	r := newRig(t, srtp.AES128GCM, access, core)
+	buf := make([]byte, bufferSize)
+	now := int64(time.Second)
+	step := func() {
+		now += int64(20 * time.Millisecond)
+		if r.c.core.media(now, sipAddr, r.fill(buf, 8)) != nil {
+			t.Fatal("transcoded packet left at once")
+		}
+		for {
+			due, ok := r.w.clock.next()
+			if !ok || due > now {
+				break
+			}
+			r.w.clock.heap[0].tick(now)
+		}
+		r.w.flush()
+	}
+	for range 20 {
+		step() // the pipeline is made with the first packet
+	}
+	sent := r.a.out.packets
+	if n := testing.AllocsPerRun(200, step); n != 0 {
+		t.Errorf("%v allocations per packet", n)
+	}
+	if r.a.out.packets < sent+190 {
+		t.Errorf("%d packets coded", r.a.out.packets-sent)
+	}
+}
+
+func TestSRTPOnlyFromSelectedPair(t *testing.T) {
+	access, core := relaySettings()
+	r := newRig(t, srtp.AES128GCM, access, core)
+	other := netip.MustParseAddrPort("127.0.0.1:40010")
+	r.a.access.check(1, 1, ice.Check{From: other}) // valid, but not nominated
+	prot, _ := r.peerTx.ProtectRTP(r.fill(make([]byte, bufferSize), 8))
+	if r.a.access.rtp(2, other, prot) != nil {
+		t.Error("passed from a pair that is not selected")
+	}
+	if r.a.in.drops[gate.Source] != 1 {
+		t.Errorf("drops %v", r.a.in.drops.Map())
+	}
+}
+
+func TestPathOfALiveTerminationCannotBeClaimed(t *testing.T) {
+	access, core := relaySettings()
+	r := newRig(t, srtp.AES128GCM, access, core)
+	thief := &accessState{t: &term{w: r.w, owner: r.a.owner}, a: r.a.access.a, sock: r.a.access.sock}
+	thief.t.access = thief
+	thief.check(2, 1, ice.Check{From: browserAddr, Nominated: true})
+	if thief.selected.IsValid() || r.a.access.sock.paths[browserAddr].owner != r.a.access {
+		t.Error("the address of a live browser was taken over")
+	}
+	thief.check(pathLife+2, 1, ice.Check{From: browserAddr, Nominated: true})
+	if thief.selected != browserAddr || r.a.access.sock.paths[browserAddr].owner != thief {
+		t.Error("an address out of use stays blocked")
+	}
+}
+
+func TestPathsAreBounded(t *testing.T) {
+	access, core := relaySettings()
+	r := newRig(t, srtp.AES128GCM, access, core)
+	for i := range 3 * maxPaths {
+		r.a.access.check(int64(i+2), 1, ice.Check{From: netip.AddrPortFrom(loopback, uint16(50000+i))})
+	}
+	if n := len(r.a.access.paths); n != maxPaths || len(r.a.access.sock.paths) != maxPaths {
+		t.Errorf("%d paths", n)
+	}
+	if r.a.access.sock.paths[browserAddr] == nil {
+		t.Error("the selected path was forgotten")
+	}
+	r.a.access.sweep(2 * pathLife)
+	if n := len(r.a.access.paths); n != 1 {
+		t.Errorf("%d paths after their life", n)
+	}
+}
+
+func TestHeaderExtensionsAndCSRCStayOnTheirLeg(t *testing.T) {
+	access, core := relaySettings()
+	r := newRig(t, srtp.AES128GCM, access, core)
+	plain := []byte{0x91, 8, 0, 1, 0, 0, 0, 160, 0, 0, 0, 77, 1, 2, 3, 4, 0xbe, 0xde, 0, 1, 0x10, 0xff, 0, 0, 'h', 'i'}
+	prot, _ := r.peerTx.ProtectRTP(append(make([]byte, 0, bufferSize), plain...))
+	out := r.a.access.rtp(2, browserAddr, prot)
+	if len(out) != rtp.HeaderLen+2 || out[0] != 0x80 || string(out[12:]) != "hi" {
+		t.Errorf("out % x, drops %v", out, r.a.in.drops.Map())
+	}
+}
+
+func FuzzAccessPacket(f *testing.F) {
+	f.Add([]byte{0x80, 8, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 1, 2, 3})
+	f.Add([]byte{0x80, 200, 0, 1, 0, 0, 0, 1})
+	f.Add([]byte{22, 254, 253, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0})
+	f.Add([]byte{0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0})
+	access, core := relaySettings()
+	r := newRig(f, srtp.AES128GCM, access, core)
+	as := r.a.access.sock
+	as.mux = ice.NewMux(browserAddr, func([]byte, netip.AddrPort) error { return nil }, testPool)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if len(b) > readSize {
+			return
+		}
+		sent := r.c.out.packets
+		for _, src := range []netip.AddrPort{browserAddr, sipAddr} {
+			r.w.accessPacket(as, append(make([]byte, 0, bufferSize), b...), src)
+		}
+		if r.c.out.packets != sent {
+			t.Fatal("unauthenticated media passed")
+		}
+		r.w.flush()
+	})
+}
+
+func FuzzCorePacket(f *testing.F) {
+	f.Add([]byte{0x80, 8, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 1, 2, 3}, false)
+	f.Add([]byte{0x80, 200, 0, 6, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, true)
+	f.Add([]byte{0x90, 101, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0xbe, 0xde, 0, 1, 0, 0, 0, 0, 5, 0x80, 1, 0}, false)
+	access, core := relaySettings()
+	r := newRig(f, srtp.AES128GCM, access, core)
+	now := int64(0)
+	f.Fuzz(func(t *testing.T, b []byte, control bool) {
+		if len(b) > readSize {
+			return
+		}
+		now += int64(time.Millisecond)
+		r.w.now = now
+		r.w.corePacket(r.c.core, append(make([]byte, 0, bufferSize), b...), sipAddr, control)
+		r.c.sweep(now)
+		r.w.flush()
+	})
+}
+
+func BenchmarkRelay(b *testing.B) {
+	for _, p := range []srtp.Profile{srtp.AES128GCM, srtp.AES128CMSHA1_80} {
+		access, core := relaySettings()
+		b.Run("to_browser/"+p.String(), func(b *testing.B) {
+			r := newRig(b, p, access, core)
+			buf := make([]byte, bufferSize)
+			now := int64(1)
+			for b.Loop() {
+				now += int64(20 * time.Millisecond)
+				if r.c.core.media(now, sipAddr, r.fill(buf, 8)) == nil {
+					b.Fatal(r.c.in.drops.Map())
+				}
+			}
+		})
+		b.Run("to_core/"+p.String(), func(b *testing.B) {
+			r := newRig(b, p, access, core)
+			const lot = 512
+			bufs, lens := slab(lot), make([]int, lot)
+			now := int64(1)
+			i := lot
+			for b.Loop() {
+				if i == lot {
+					b.StopTimer()
+					for j := range bufs {
+						prot, _ := r.peerTx.ProtectRTP(r.fill(bufs[j], 8))
+						lens[j] = len(prot)
+					}
+					i = 0
+					b.StartTimer()
+				}
+				now += int64(20 * time.Millisecond)
+				if r.a.access.rtp(now, browserAddr, bufs[i][:lens[i]]) == nil {
+					b.Fatal(r.a.in.drops.Map())
+				}
+				i++
+			}
+		})
+	}
+}
