@@ -10,14 +10,14 @@ const (
 	holdMS  = 100  // with an empty buffer the position waits this long, then the stream counts as paused
 	steady  = 16   // pops over which an excess or lack of delay is averaged
 	slackMS = 10   // excess or lack that Adjust leaves alone
-	fecLoss = 0.01 // loss from which on the target leaves time for the successor
+	fecLoss = 0.01 // loss from which on the target leaves time for the successor too
 )
 
 // Target is the delay that playout aims at, beyond the fastest packet, ticks.
 func (b *Buffer) target() int64 {
 	t := b.delay.target
 	if b.fec && b.delay.loss > fecLoss {
-		t = max(t, int64(b.ptime)+b.delay.bucket)
+		t += int64(b.ptime)
 	}
 	return min(max(t, b.min), b.max)
 }
