@@ -24,6 +24,18 @@ func within(t *testing.T) context.Context {
 	return ctx
 }
 
+// await receives from ch within 8 s.
+func await[T any](t *testing.T, ch <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-ch:
+		return v
+	case <-time.After(8 * time.Second):
+		t.Fatal("nothing within 8 s")
+		panic("unreachable")
+	}
+}
+
 // eventually polls cond for at most 8 s.
 func eventually(t *testing.T, what string, cond func() bool) {
 	t.Helper()
@@ -166,7 +178,7 @@ func TestCallBetweenUsers(t *testing.T) {
 			register(t, b)
 			ctx := within(t)
 			ca, recA := dial(t, a, "bob", 1000)
-			cb := <-in
+			cb := await(t, in)
 			if err := cb.WaitAnswered(ctx); err != nil {
 				t.Fatal(err)
 			}
@@ -189,7 +201,7 @@ func TestCallBetweenUsers(t *testing.T) {
 			if err := cb.Bye(ctx); err != nil {
 				t.Fatal(err)
 			}
-			<-ca.Done()
+			await(t, ca.Done())
 			eventually(t, "call record closed", func() bool {
 				s := status(t, core)
 				return len(s.Calls) == 1 && s.Calls[0].State == "ended" && s.Calls[0].Code == 200
@@ -228,15 +240,15 @@ func TestCancelReachesTheCallee(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	<-c.Ringing()
+	await(t, c.Ringing())
 	if err := c.Cancel(within(t)); err != nil {
 		t.Fatal(err)
 	}
 	if r := c.Reason(); r.Code != 487 {
 		t.Errorf("caller: %v", r)
 	}
-	cb := <-in
-	<-cb.Done()
+	cb := await(t, in)
+	await(t, cb.Done())
 	if r := cb.Reason(); r.Code != 487 || !r.ByRemote {
 		t.Errorf("callee: %+v", r)
 	}
@@ -255,7 +267,7 @@ func TestRefusals(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	<-c.Ringing()
+	await(t, c.Ringing())
 	if err := c.Cancel(within(t)); err != nil {
 		t.Error(err)
 	}
@@ -299,7 +311,7 @@ func TestToneAndAnnouncementAndEarly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	<-c.Early()
+	await(t, c.Early())
 	hears(t, "alice before the answer", rec, 425)
 	if c.State() == ua.Established {
 		t.Error("answered too soon")
@@ -325,17 +337,17 @@ func TestCallbackCallsBack(t *testing.T) {
 	if err := a.SendMessage(within(t), "callback", "please"); err != nil {
 		t.Fatal(err)
 	}
-	c := <-in
+	c := await(t, in)
 	if c.Peer() != "callback@isthmus.example" {
 		t.Errorf("call back of %s", c.Peer())
 	}
-	rec := <-recs
+	rec := await(t, recs)
 	eventually(t, "announcement", func() bool { return tone.Level(rec.Samples(4000)) > -30 })
 	c.Bye(within(t))
 
 	out, _ := dial(t, a, "callback", 500)
 	out.Bye(within(t))
-	again := <-in
+	again := await(t, in)
 	again.Bye(within(t))
 }
 
@@ -351,13 +363,13 @@ func TestMessages(t *testing.T) {
 	if err := a.SendMessage(ctx, "bob", "hello"); err != nil {
 		t.Fatal(err)
 	}
-	if m := <-inbox; m.From != "alice@isthmus.example" || m.Body != "hello" {
+	if m := await(t, inbox); m.From != "alice@isthmus.example" || m.Body != "hello" {
 		t.Errorf("bob got %+v", m)
 	}
 	if err := b.SendMessage(ctx, "echo", "anybody?"); err != nil {
 		t.Fatal(err)
 	}
-	if m := <-inbox; m.From != "echo@isthmus.example" || m.To != "bob@isthmus.example" || m.Body != "anybody?" {
+	if m := await(t, inbox); m.From != "echo@isthmus.example" || m.To != "bob@isthmus.example" || m.Body != "anybody?" {
 		t.Errorf("echo sent %+v", m)
 	}
 	var se *ua.StatusError
@@ -374,7 +386,7 @@ func TestCloseHangsUp(t *testing.T) {
 	if err := core.Close(); err != nil {
 		t.Fatal(err)
 	}
-	<-c.Done()
+	await(t, c.Done())
 	if r := c.Reason(); !r.ByRemote {
 		t.Errorf("call ended with %+v", r)
 	}

@@ -88,19 +88,19 @@ func TestRFC3261_16_7_ForkToAllBindings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	first, second := <-ringing, <-ringing
+	first, second := await(t, ringing), await(t, ringing)
 	second.Answer()
 	if err := call.WaitAnswered(within(t)); err != nil {
 		t.Fatal(err)
 	}
-	<-first.Done()
+	await(t, first.Done())
 	if r := first.Reason(); r.Code != 487 || !r.ByRemote {
 		t.Errorf("the phone not answered: %+v", r)
 	}
 	if err := call.Bye(within(t)); err != nil {
 		t.Error(err)
 	}
-	<-second.Done()
+	await(t, second.Done())
 }
 
 func TestRFC3261_16_7_6_BestResponse(t *testing.T) {
@@ -160,7 +160,7 @@ func TestCalleeGoneDuringCall(t *testing.T) {
 	if err := core.apps.agent.Close(); err != nil {
 		t.Fatal(err)
 	}
-	<-c.Done() // the agent says BYE when it closes
+	await(t, c.Done()) // the agent says BYE when it closes
 	if err := c.Bye(within(t)); err != ua.ErrWrongCall {
 		t.Errorf("BYE of an ended call: %v", err)
 	}

@@ -311,7 +311,7 @@ func answerAndHangUp(t *testing.T, g *gateway, tx *sipnode.ServerTx, call *ua.Ca
 	if res := g.do(bye, tx.Source().Network); res.StatusCode != 200 {
 		t.Errorf("BYE: %d", res.StatusCode)
 	}
-	<-call.Done()
+	await(t, call.Done())
 }
 
 func TestR5626_ReloadedPageReplacesItsBinding(t *testing.T) {

@@ -25,6 +25,18 @@ func within(t *testing.T) context.Context {
 	return ctx
 }
 
+// await receives from ch within 8 s.
+func await[T any](t *testing.T, ch <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-ch:
+		return v
+	case <-time.After(8 * time.Second):
+		t.Fatal("nothing within 8 s")
+		panic("unreachable")
+	}
+}
+
 // eventually polls cond for at most 5 s.
 func eventually(t *testing.T, what string, cond func() bool) {
 	t.Helper()
@@ -97,7 +109,7 @@ func TestCallWithHoldBothWaysAndInfo(t *testing.T) {
 			if err := ca.WaitAnswered(ctx); err != nil {
 				t.Fatal(err)
 			}
-			cb := <-in
+			cb := await(t, in)
 			if err := cb.WaitAnswered(ctx); err != nil {
 				t.Fatal(err)
 			}
@@ -143,7 +155,7 @@ func TestCallWithHoldBothWaysAndInfo(t *testing.T) {
 			if err := cb.Bye(ctx); err != nil {
 				t.Fatal(err)
 			}
-			<-ca.Done()
+			await(t, ca.Done())
 			if r := ca.Reason(); !r.ByRemote {
 				t.Errorf("caller's reason: %+v", r)
 			}
@@ -180,16 +192,16 @@ func TestRejectCancelAndNoSharedCodec(t *testing.T) {
 		t.Errorf("busy: %v", err)
 	}
 	c, _ = a.Invite("rings", CallOptions{})
-	<-c.Ringing()
+	await(t, c.Ringing())
 	if err := c.Cancel(ctx); err != nil {
 		t.Fatal(err)
 	}
 	if r := c.Reason(); r.Code != 487 {
 		t.Errorf("cancelled call ended with %v", r)
 	}
-	<-calls
-	callee := <-calls
-	<-callee.Done()
+	await(t, calls)
+	callee := await(t, calls)
+	await(t, callee.Done())
 	if r := callee.Reason(); r.Code != 487 || !r.ByRemote {
 		t.Errorf("callee of a cancelled call: %+v", r)
 	}
@@ -215,7 +227,7 @@ func TestEarlyMediaThenAnswer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	<-c.Early()
+	await(t, c.Early())
 	hears(t, rec, 425)
 	if c.State() != Proceeding {
 		t.Error("early media must not answer the call")
@@ -236,7 +248,7 @@ func TestMessageAndOptions(t *testing.T) {
 	if err := a.SendMessage(ctx, "bob", "grüße"); err != nil {
 		t.Fatal(err)
 	}
-	if m := <-got; m.Body != "grüße" || m.From != "alice@test.example" || m.To != "bob@test.example" || !strings.HasPrefix(m.ContentType, "text/plain") {
+	if m := await(t, got); m.Body != "grüße" || m.From != "alice@test.example" || m.To != "bob@test.example" || !strings.HasPrefix(m.ContentType, "text/plain") {
 		t.Errorf("message %+v", m)
 	}
 	res, err := a.Options(ctx, "bob")
@@ -334,7 +346,7 @@ func TestLateOffer(t *testing.T) {
 	if err := c.WaitAnswered(within(t)); err != nil {
 		t.Fatal(err)
 	}
-	cb := <-in
+	cb := await(t, in)
 	hears(t, recA, 440)
 	hears(t, recB, 1000)
 	if err := cb.Hold(within(t)); err != nil {
@@ -353,7 +365,7 @@ func TestGlareIsResolved(t *testing.T) {
 		t.Fatal(err)
 	}
 	ctx := within(t)
-	cb := <-in
+	cb := await(t, in)
 	if err := errors.Join(ca.WaitAnswered(ctx), cb.WaitAnswered(ctx)); err != nil {
 		t.Fatal(err)
 	}
@@ -423,10 +435,10 @@ func TestCloseEndsCallsOnBothSides(t *testing.T) {
 	if err := ca.WaitAnswered(within(t)); err != nil {
 		t.Fatal(err)
 	}
-	cb := <-in
+	cb := await(t, in)
 	b.Close()
-	<-ca.Done()
-	<-cb.Done()
+	await(t, ca.Done())
+	await(t, cb.Done())
 	if r := ca.Reason(); !r.ByRemote {
 		t.Errorf("%+v", r)
 	}
