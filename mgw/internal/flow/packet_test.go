@@ -346,3 +346,5 @@ func BenchmarkRelay(b *testing.B) {
 		})
 	}
 }
+
+func checkFrom(a netip.AddrPort) ice.Check { return ice.Check{From: a} }
