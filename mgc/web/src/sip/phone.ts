@@ -78,6 +78,11 @@ export class Phone extends Emitter<PhoneEvents> {
     return this.calls.find((c) => c.id === this.activeId);
   }
 
+  /** Whether the phone goes on trying to register; false after a refusal or sign-out. */
+  get trying(): boolean {
+    return this.ua !== undefined;
+  }
+
   call(id: string): Call | undefined {
     return this.calls.find((c) => c.id === id);
   }

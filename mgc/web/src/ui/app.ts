@@ -287,7 +287,7 @@ export class App {
       this.dial.input.focus();
     }
     // A refused account ends the stay; a lost connection does not.
-    const refused = phone.state === 'failed' && phone.failure?.code === 'auth';
+    const refused = phone.state === 'failed' && !phone.trying;
     if (refused && this.signedIn) {
       this.signedIn = false;
       this.render();

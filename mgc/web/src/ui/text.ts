@@ -81,10 +81,15 @@ function rates(a: number | undefined, b: number | undefined): string | undefined
   return `${a.toFixed(0)} in, ${b.toFixed(0)} out kbit/s`;
 }
 
+/** How fast sound came; the ringing time of a person is told apart. */
 function setup(c: Call): string | undefined {
-  const { inviteSentAt, answerSentAt, firstAudioAt } = c.metrics;
+  const { inviteSentAt, answeredAt, answerSentAt, firstAudioAt } = c.metrics;
   if (firstAudioAt === undefined) return undefined;
-  const from = c.direction === 'out' ? inviteSentAt : answerSentAt;
-  if (from === undefined) return undefined;
-  return `${Math.round(firstAudioAt - from)} ms from ${c.direction === 'out' ? 'INVITE' : 'answer'} to audio`;
+  const since = (t: number | undefined, what: string) =>
+    t === undefined || t > firstAudioAt ? [] : [`${Math.round(firstAudioAt - t)} ms from ${what}`];
+  const parts =
+    c.direction === 'out'
+      ? [...since(inviteSentAt, 'INVITE'), ...since(answeredAt, 'answer')]
+      : since(answerSentAt, 'answer');
+  return parts.length > 0 ? `audio ${parts.join(', ')}` : undefined;
 }

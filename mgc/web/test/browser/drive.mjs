@@ -159,7 +159,7 @@ await step('the picture of a call', async () => {
   await alice.waitForTimeout(process.env.DOCS ? 40_000 : 8000);
   await shot(alice, 'call');
   if (process.env.DOCS) {
-    await alice.setViewportSize({ width: 1180, height: 700 });
+    await alice.setViewportSize({ width: 1240, height: 720 });
     await shot(alice, '../../../docs/call');
     await alice.setViewportSize({ width: 1360, height: 860 });
   }
