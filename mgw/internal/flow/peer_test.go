@@ -512,3 +512,7 @@ func packet(pt uint8, ssrc uint32, seq uint16, ts uint32, payload []byte) []byte
 	copy(b[rtp.HeaderLen:], payload)
 	return b
 }
+
+func openUDP(a netip.AddrPort) (*net.UDPConn, error) {
+	return net.ListenUDP("udp4", net.UDPAddrFromAddrPort(a))
+}
