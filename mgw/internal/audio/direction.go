@@ -104,7 +104,7 @@ type Direction struct {
 	keys  *dtmf.Player         // nil when the peer has none
 	pcm   fifo                 // at the encoder's rate
 	work  []int16              // one packet at the decoder's rate
-	conv  []int16              // the same at the encoder's rate
+	conv  []int16              // the same at the encoder's rate, nil without rate
 	frame []int16              // one output frame
 
 	decRate, encRate int
@@ -147,6 +147,7 @@ func New(cfg Config) (*Direction, error) {
 			d.Close()
 			return nil, fmt.Errorf("audio: %w", err)
 		}
+		d.conv = make([]int16, encRate*transcode.MaxFrame/1000)
 	}
 	return d, nil
 }
@@ -162,7 +163,6 @@ func assemble(cfg Config, dec transcode.Decoder, enc transcode.Encoder, decRate,
 		dec: dec, enc: enc,
 		pcm:     newFIFO(frame + 2*encRate*transcode.MaxFrame/1000),
 		work:    make([]int16, decRate*transcode.MaxFrame/1000),
-		conv:    make([]int16, encRate*transcode.MaxFrame/1000),
 		frame:   make([]int16, frame),
 		decRate: decRate, encRate: encRate,
 		ptime: int64(cfg.Ptime),
@@ -350,6 +350,9 @@ func (d *Direction) decode(r jitter.Result) []int16 {
 	pcm := d.work[:n]
 	switch r.Kind {
 	case jitter.Frame:
+		if r.First {
+			d.dec.Reset()
+		}
 		got, err := d.dec.Decode(r.Payload, d.work)
 		if err == nil {
 			d.stats.Decoded++

@@ -67,7 +67,7 @@ type Result struct {
 	Kind    Kind
 	Dur     uint32 // ticks that the playout position moved; for Wait the usual packet duration
 	TS      uint32 // of the frame or of the gap
-	First   bool   // Frame: the first after a pause or a new source, the decoder's past does not lead to it
+	First   bool   // Frame: the first of a new or restarted source, the decoder's past does not lead to it
 	Payload []byte
 	FEC     []byte
 }

@@ -97,7 +97,7 @@ func (b *Buffer) current() *slot {
 // skip drops a packet that would make the delay too long.
 func (b *Buffer) skip(s *slot) {
 	b.play.seq, b.play.ts, b.play.last = s.seq, s.ts+s.dur, s.ts
-	b.play.running, b.play.pause, b.play.fresh = true, true, true
+	b.play.running, b.play.pause = true, true
 	b.drop(s)
 	b.stats.Skipped++
 }

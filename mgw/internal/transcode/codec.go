@@ -47,6 +47,8 @@ type Decoder interface {
 	// Recover fills pcm with the audio just before the packet next, from the redundancy in it, or conceals when there is none.
 	// It reports whether the codec has such redundancy at all.
 	Recover(next []byte, pcm []int16) bool
+	// Reset forgets the stream decoded so far: the next payload begins another one.
+	Reset()
 	// Ticks is the duration of a payload in ticks of the RTP clock, 0 when the payload is not valid.
 	Ticks(payload []byte) uint32
 	// Close frees memory outside Go's heap; a second call does nothing.

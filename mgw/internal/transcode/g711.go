@@ -143,4 +143,7 @@ func (d *g711Decoder) Ticks(payload []byte) uint32 {
 	return uint32(len(payload))
 }
 
+// Reset has nothing to forget: every sample stands alone, and the concealer smooths the seam.
+func (d *g711Decoder) Reset() {}
+
 func (d *g711Decoder) Close() {}

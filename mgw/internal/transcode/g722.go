@@ -279,4 +279,10 @@ func (d *g722Decoder) Ticks(payload []byte) uint32 {
 	return uint32(len(payload))
 }
 
+// Reset puts predictors, scale factors and filter bank back to their start, as the new stream's encoder has them.
+func (d *g722Decoder) Reset() {
+	d.low, d.high = newBands()
+	d.x = [24]int32{}
+}
+
 func (*g722Decoder) Close() {}

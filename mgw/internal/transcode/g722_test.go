@@ -69,3 +69,28 @@ func TestG722_ForeignTranscript(t *testing.T) {
 		}
 	}
 }
+
+// After Reset the transcript decodes again to the same samples: nothing of the first run is left.
+func TestG722_ResetStartsAnew(t *testing.T) {
+	code, err := os.ReadFile("testdata/g722_spandsp.bin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := newG722Decoder()
+	first, again := make([]int16, 320), make([]int16, 320)
+	if _, err := d.Decode(code[:160], first); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Decode(code[160:320], again); err != nil {
+		t.Fatal(err)
+	}
+	d.Reset()
+	if _, err := d.Decode(code[:160], again); err != nil {
+		t.Fatal(err)
+	}
+	for i := range first {
+		if first[i] != again[i] {
+			t.Fatalf("sample %d: %d, before %d", i, again[i], first[i])
+		}
+	}
+}

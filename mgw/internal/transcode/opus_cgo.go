@@ -9,6 +9,8 @@ package transcode
 // opus_*_ctl are variadic, which cgo cannot call.
 static int isthmus_opus_set(OpusEncoder *e, int request, int value) { return opus_encoder_ctl(e, request, value); }
 
+static int isthmus_opus_reset(OpusDecoder *d) { return opus_decoder_ctl(d, OPUS_RESET_STATE); }
+
 // One crossing into C per encoder: all settings of a new encoder, the first error ends.
 static int isthmus_opus_setup(OpusEncoder *e, int bitrate, int complexity, int loss, int fec, int dtx, int vbr, int bandwidth) {
 	int r;
@@ -227,6 +229,13 @@ func (d *opusDecoder) run(payload []byte, pcm []int16, fec bool) int {
 		data = (*C.uchar)(unsafe.Pointer(&payload[0]))
 	}
 	return int(C.opus_decode(d.dec, data, C.opus_int32(len(payload)), (*C.opus_int16)(unsafe.Pointer(&pcm[0])), C.int(len(pcm)), cBool(fec)))
+}
+
+// Reset puts the decoder back to its start.
+func (d *opusDecoder) Reset() {
+	if d.dec != nil {
+		C.isthmus_opus_reset(d.dec)
+	}
 }
 
 func (d *opusDecoder) Ticks(payload []byte) uint32 { return opusTicks(payload) }

@@ -160,6 +160,17 @@ func TestOpusFrameLengths(t *testing.T) {
 	}
 }
 
+func TestOpusResetForgets(t *testing.T) {
+	enc, dec := pair(t, opus, EncoderConfig{Rate: 8000})
+	through(t, enc, dec, speech(8000, 8000), 160)
+	dec.Reset()
+	pcm := make([]int16, 160)
+	dec.Conceal(pcm)
+	if rms(pcm) > 1 {
+		t.Errorf("after a reset the past is still continued at %.0f", rms(pcm))
+	}
+}
+
 func TestClosedOpusIsInert(t *testing.T) {
 	enc, dec := pair(t, opus, EncoderConfig{Rate: 8000})
 	enc.Close()

@@ -1,0 +1,45 @@
+package audio
+
+import (
+	"testing"
+
+	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/transcode"
+	"github.com/isthmus-gateway/isthmus/pkg/codec"
+)
+
+// BenchmarkDirection is one 20 ms frame through everything: push, decode, encode.
+func BenchmarkDirection(b *testing.B) {
+	for _, c := range [][2]codec.Codec{{opus, pcma}, {pcma, opus}, {opus, g722}, {g722, opus}, {pcma, pcmu}, {g722, pcma}} {
+		if !transcode.Supported(c[0]) || !transcode.Supported(c[1]) {
+			continue
+		}
+		b.Run(c[0].Name+"_"+c[1].Name, func(b *testing.B) {
+			rate := rateOf(c[0], c[1])
+			in := source(b, c[0], rate, speech(rate, 4*rate), 0)
+			d := direction(b, Config{Src: c[0], Dst: c[1]})
+			out := make([]byte, transcode.MaxPayload)
+			i, frames := 0, 0
+			b.ReportAllocs()
+			for b.Loop() {
+				p, err := rtp.Parse(in[i%len(in)].pkt)
+				if err != nil {
+					b.Fatal(err)
+				}
+				now := int64(i) * 20 * ms
+				p.SetSeq(uint16(i))
+				p.SetTS(uint32(i) * c[0].ClockRate / 50)
+				d.Push(now, p)
+				for d.NextTick() <= now {
+					if _, f := d.Tick(now, out); f.Kind != None {
+						frames++
+					}
+				}
+				i++
+			}
+			if frames < i-3 {
+				b.Fatalf("%d frames of %d: %+v", frames, i, d.Stats())
+			}
+		})
+	}
+}
