@@ -1,0 +1,33 @@
+package app
+
+import (
+	"net/netip"
+
+	"github.com/isthmus-gateway/isthmus/mgw/internal/transcode"
+	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
+)
+
+// capabilities is what the gateway can do (H.248.1 §7.2.6).
+func capabilities(cfg Config, version string) *iqv1.Capabilities {
+	c := &iqv1.Capabilities{
+		Software: "isthmus-mgw/" + version, ProfileVersion: 1, IceModes: []string{"lite"},
+		SrtpProfiles: []string{"SRTP_AEAD_AES_128_GCM", "SRTP_AES128_CM_HMAC_SHA1_80"}, MaxContexts: uint32(cfg.Contexts.Max),
+	}
+	for _, x := range transcode.Available() {
+		c.Codecs = append(c.Codecs, &iqv1.Codec{PayloadType: uint32(x.PT), Name: x.Name, ClockRate: x.ClockRate, Channels: uint32(x.ChannelCount())})
+	}
+	for _, r := range cfg.Realms.Access {
+		c.Realms = append(c.Realms, realm(r.Name, iqv1.TerminationDescriptor_KIND_WEBRTC_ACCESS, r.Listen, r.Advertise))
+	}
+	for _, r := range cfg.Realms.Core {
+		c.Realms = append(c.Realms, realm(r.Name, iqv1.TerminationDescriptor_KIND_RTP_CORE, r.Listen, r.Advertise))
+	}
+	return c
+}
+
+func realm(name string, kind iqv1.TerminationDescriptor_Kind, listen, advertise netip.Addr) *iqv1.Realm {
+	if !advertise.IsValid() {
+		advertise = listen
+	}
+	return &iqv1.Realm{Name: name, Kind: kind, Addresses: []string{advertise.String()}, InterfaceId: interfaceOf(listen)}
+}
