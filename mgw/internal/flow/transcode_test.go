@@ -1,0 +1,297 @@
+package flow
+
+import (
+	"math"
+	"testing"
+	"time"
+
+	"github.com/isthmus-gateway/isthmus/mgw/internal/dtmf"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/transcode"
+	"github.com/isthmus-gateway/isthmus/pkg/codec"
+)
+
+// tone is a talker that sends a sine in a codec, a packet each 20 ms.
+type tone struct {
+	t     *testing.T
+	enc   transcode.Encoder
+	codec codec.Codec
+	hz    float64
+	n     int // samples so far
+	seq   uint16
+	ssrc  uint32
+	pcm   [160]int16
+	out   [transcode.MaxPayload]byte
+}
+
+func newTone(t *testing.T, c codec.Codec, hz float64, ssrc uint32) *tone {
+	t.Helper()
+	enc, err := transcode.NewEncoder(c, transcode.EncoderConfig{Rate: 8000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(enc.Close)
+	return &tone{t: t, enc: enc, codec: c, hz: hz, ssrc: ssrc}
+}
+
+func (s *tone) next() []byte {
+	s.t.Helper()
+	for i := range s.pcm {
+		s.pcm[i] = int16(8000 * math.Sin(2*math.Pi*s.hz*float64(s.n)/8000))
+		s.n++
+	}
+	n, err := s.enc.Encode(s.pcm[:], s.out[:])
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.seq++
+	return packet(s.codec.PT, s.ssrc, s.seq, uint32(s.seq)*s.codec.ClockRate/50, s.out[:n])
+}
+
+// ear decodes what arrives.
+type ear struct {
+	t   *testing.T
+	dec transcode.Decoder
+	pcm []int16
+}
+
+func newEar(t *testing.T, c codec.Codec) *ear {
+	t.Helper()
+	dec, err := transcode.NewDecoder(c, 8000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(dec.Close)
+	return &ear{t: t, dec: dec}
+}
+
+func (e *ear) hear(p rtp.Packet) {
+	e.t.Helper()
+	var pcm [960]int16
+	n, err := e.dec.Decode(p.Payload(), pcm[:])
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	e.pcm = append(e.pcm, pcm[:n]...)
+}
+
+// share is how much of the energy of the last samples lies at hz, 0..1 (Goertzel).
+func (e *ear) share(hz float64, samples int) float64 {
+	x := e.pcm[len(e.pcm)-samples:]
+	w := 2 * math.Pi * hz / 8000
+	var s1, s2, energy float64
+	for _, v := range x {
+		s0 := float64(v) + 2*math.Cos(w)*s1 - s2
+		s2, s1 = s1, s0
+		energy += float64(v) * float64(v)
+	}
+	power := s1*s1 + s2*s2 - 2*math.Cos(w)*s1*s2
+	return 2 * power / (energy*float64(samples) + 1)
+}
+
+func transcodeSpec() callSpec {
+	return callSpec{
+		role:   RoleServer,
+		access: both(SendRecv, []codec.Codec{opus, ev48}, opus, ev48),
+		core:   both(SendRecv, []codec.Codec{pcma, ev8}, pcma, ev8),
+	}
+}
+
+func TestTranscodedToneIsHeardBothWays(t *testing.T) {
+	x := newCall(t, transcodeSpec())
+	up, down := newTone(t, opus, 1000, 0xbb), newTone(t, pcma, 600, 0xcc)
+	core, brow := newEar(t, pcma), newEar(t, opus)
+	const packets = 60
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	var lastUp, lastDown rtp.Packet
+	take := func(e *ear, p rtp.Packet, last *rtp.Packet, pt uint8, ssrc, step uint32) {
+		if p.PT() != pt || p.SSRC() != ssrc {
+			t.Fatalf("pt %d ssrc %x", p.PT(), p.SSRC())
+		}
+		if *last != nil && (p.Seq() != last.Seq()+1 || p.TS() != last.TS()+step) {
+			t.Errorf("seq %d after %d, ts %d after %d", p.Seq(), last.Seq(), p.TS(), last.TS())
+		}
+		*last = p
+		e.hear(p)
+	}
+	for range packets {
+		<-tick.C
+		x.b.send(up.next())
+		x.s.send(x.c.Local().RTP, down.next())
+		if p, ok := x.s.tryRead(time.Millisecond); ok {
+			take(core, p, &lastUp, 8, x.c.Local().SSRC, 160)
+		}
+		if p, ok := x.b.tryRead(time.Millisecond); ok {
+			take(brow, p, &lastDown, 111, x.a.Local().SSRC, 960)
+		}
+	}
+	for len(core.pcm) < 8000 {
+		take(core, x.s.read(), &lastUp, 8, x.c.Local().SSRC, 160)
+	}
+	for len(brow.pcm) < 8000 {
+		take(brow, x.b.read(), &lastDown, 111, x.a.Local().SSRC, 960)
+	}
+	if s := core.share(1000, 4000); s < 0.8 {
+		t.Errorf("core hears %.2f of its energy at 1000 Hz (600 Hz: %.2f)", s, core.share(600, 4000))
+	}
+	if s := brow.share(600, 4000); s < 0.8 {
+		t.Errorf("browser hears %.2f of its energy at 600 Hz (1000 Hz: %.2f)", s, brow.share(1000, 4000))
+	}
+	for _, ep := range []Endpoint{x.a, x.c} {
+		if s := ep.Stats(); !s.Transcoding || s.Dropped != nil {
+			t.Errorf("%s: %+v", ep.ID(), s)
+		}
+	}
+	if s := x.a.Stats(); s.CodecReceived != "opus/48000/2" || s.CodecSent != "opus/48000/2" {
+		t.Errorf("%+v", s)
+	}
+}
+
+// press sends one key press as telephone events of 50 ms updates and three ends.
+func press(send func([]byte), ev codec.Codec, ssrc uint32, seq *uint16, ts uint32, code uint8) {
+	for i := 1; i <= 6; i++ {
+		var b [dtmf.PayloadLen]byte
+		dtmf.Put(b[:], dtmf.Block{Code: code, End: i > 3, Volume: 10, Duration: uint16(min(i, 4)) * uint16(ev.ClockRate/20)})
+		*seq++
+		p := packet(ev.PT, ssrc, *seq, ts, b[:])
+		rtp.Packet(p).SetMarker(i == 1)
+		send(p)
+	}
+}
+
+func TestRFC4733_DTMFAcrossClocks(t *testing.T) {
+	for name, c := range map[string]struct {
+		spec    callSpec
+		brow    codec.Codec // what the browser sends events in
+		audio   codec.Codec
+		toCore  uint16 // ticks of a 200 ms press
+		viaTick bool
+	}{
+		"relay":     {relaySpec(), evBrow, pcma, 1600, false},
+		"transcode": {transcodeSpec(), ev48, opus, 1600, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			x := newCall(t, c.spec)
+			talk := newTone(t, c.audio, 500, 0xbb)
+			for range 5 {
+				x.b.send(talk.next())
+			}
+			x.s.read()
+			seq := talk.seq
+			press(x.b.send, c.brow, 0xbb, &seq, uint32(seq)*c.audio.ClockRate/50, 5)
+			var events []rtp.Packet
+			for ends := 0; ends < 3; {
+				p := x.s.read()
+				if p.PT() != ev8.PT {
+					continue
+				}
+				b, err := dtmf.Read(p.Payload())
+				if err != nil || b.Code != 5 {
+					t.Fatalf("event %+v, %v", b, err)
+				}
+				events = append(events, p)
+				if b.End {
+					ends++
+					if d := int(b.Duration) - int(c.toCore); d < -160 || d > 160 {
+						t.Errorf("duration %d ticks, want about %d", b.Duration, c.toCore)
+					}
+				}
+			}
+			for i, p := range events {
+				if p.TS() != events[0].TS() || p.Marker() != (i == 0) || p.SSRC() != x.c.Local().SSRC {
+					t.Errorf("event packet %d: ts %d, marker %v", i, p.TS(), p.Marker())
+				}
+			}
+			e := x.ev.wait(t, x.a, DTMF, 1)
+			if e.Digit != '5' || e.Duration < 190*time.Millisecond || e.Duration > 210*time.Millisecond {
+				t.Errorf("detected %q for %v", e.Digit, e.Duration)
+			}
+			if _, twice := x.ev.find(x.a, DTMF, 2); twice {
+				t.Error("one press reported twice")
+			}
+			// The other way.
+			seq = 100
+			press(func(p []byte) { x.s.send(x.c.Local().RTP, p) }, ev8, 0xcc, &seq, 16000, 11)
+			for {
+				p := x.b.read()
+				if p.PT() != c.brow.PT {
+					continue
+				}
+				if b, err := dtmf.Read(p.Payload()); err != nil || b.Code != 11 {
+					t.Fatalf("event %+v, %v", b, err)
+				} else if b.End {
+					break
+				}
+			}
+			if e := x.ev.wait(t, x.c, DTMF, 1); e.Digit != '#' {
+				t.Errorf("detected %q", e.Digit)
+			}
+		})
+	}
+}
+
+func TestSourceMayChangeBetweenRelayAndTranscoding(t *testing.T) {
+	spec := transcodeSpec()
+	spec.access.Recv = []codec.Codec{opus, pcma, ev48}
+	x := newCall(t, spec)
+	op, al := newTone(t, opus, 1000, 0xbb), newTone(t, pcma, 1000, 0xbb)
+	var last rtp.Packet
+	check := func(p rtp.Packet) {
+		t.Helper()
+		if p.PT() != 8 || last != nil && (p.Seq() != last.Seq()+1 || int32(p.TS()-last.TS()) <= 0) {
+			t.Errorf("pt %d, seq %d, ts %d", p.PT(), p.Seq(), p.TS())
+		}
+		last = p
+	}
+	for range 5 {
+		x.b.send(op.next())
+	}
+	check(x.s.read())
+	if !x.a.Stats().Transcoding {
+		t.Error("not transcoding")
+	}
+	al.seq = op.seq
+	// A change of route right after the last is refused for a while: nobody shall make us build codecs per packet.
+	eventually(t, "relay", func() bool {
+		x.b.send(al.next())
+		if p, ok := x.s.tryRead(10 * time.Millisecond); ok {
+			check(p)
+		}
+		return !x.a.Stats().Transcoding
+	})
+	x.b.send(al.next())
+	check(x.s.read())
+}
+
+func TestCodecChangeBySettings(t *testing.T) {
+	x := newCall(t, transcodeSpec())
+	op := newTone(t, opus, 1000, 0xbb)
+	for range 5 {
+		x.b.send(op.next())
+	}
+	first := x.s.read()
+	spec := transcodeSpec()
+	spec.core.Recv, spec.core.Send = []codec.Codec{pcmu, ev8}, pcmu
+	x.configure(x.c, spec.core)
+	for range 5 {
+		x.b.send(op.next())
+	}
+	eventually(t, "PCMU", func() bool {
+		p := x.s.read()
+		return p.PT() == 0 && p.SSRC() == first.SSRC()
+	})
+}
+
+func TestPassable(t *testing.T) {
+	g729 := codec.Codec{Name: "G729", PT: 18, ClockRate: 8000}
+	for _, c := range []struct {
+		from, to codec.Codec
+		trans    bool
+		ok       bool
+	}{{opus, pcma, true, true}, {pcma, pcma, false, true}, {g729, g729, false, true}, {g729, pcma, false, false}} {
+		if trans, err := Passable(c.from, c.to); trans != c.trans || (err == nil) != c.ok {
+			t.Errorf("%s to %s: %v, %v", c.from.Name, c.to.Name, trans, err)
+		}
+	}
+}
