@@ -102,6 +102,9 @@ func validateVia(m *Msg) error {
 			if err != nil {
 				return bad("Malformed Via", err)
 			}
+			if v.version != "" {
+				return bad("Malformed Via", syntax("Via version", v.version))
+			}
 			if v.Branch() == BranchCookie {
 				return bad("Empty Via Branch", nil) // RFC 4475 §3.2.1
 			}

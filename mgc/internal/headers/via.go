@@ -15,15 +15,19 @@ type Via struct {
 	Host      string // sent-by host; IPv6 without brackets
 	Port      uint16 // sent-by port; 0: absent
 	Params    Params
+	version   string // "" for 2.0; anything else passes only into the answer to a message of another version
 }
 
 // ParseVia parses one Via element; split lists first (List). White space around "/" and ":" is allowed (RFC 4475 §3.1.1.1).
 func ParseVia(s string) (Via, error) {
-	proto, rest, err := viaProtocol(s)
+	version, proto, rest, err := viaProtocol(s)
 	if err != nil {
 		return Via{}, err
 	}
 	v := Via{Transport: strings.ToUpper(proto)}
+	if version != "2.0" {
+		v.version = version
+	}
 	sentBy, params := rest, ""
 	if i := strings.IndexByte(rest, ';'); i >= 0 {
 		sentBy, params = trim(rest[:i]), rest[i:]
@@ -45,22 +49,22 @@ func ParseVia(s string) (Via, error) {
 	return v, v.checkParams()
 }
 
-// viaProtocol reads "SIP / 2.0 / transport LWS" and returns the transport and what follows.
-func viaProtocol(s string) (transport, rest string, err error) {
+// viaProtocol reads "SIP / 2.0 / transport LWS" and returns version, transport and what follows.
+func viaProtocol(s string) (version, transport, rest string, err error) {
 	name, after, ok := strings.Cut(s, "/")
 	if !ok || !strings.EqualFold(trim(name), "SIP") {
-		return "", "", syntax("Via protocol", s)
+		return "", "", "", syntax("Via protocol", s)
 	}
-	version, after, ok := strings.Cut(after, "/")
-	if !ok || trim(version) != "2.0" {
-		return "", "", syntax("Via version", s)
+	version, after, ok = strings.Cut(after, "/")
+	if version = trim(version); !ok || !isVersion(version) {
+		return "", "", "", syntax("Via version", s)
 	}
 	after = trim(after)
 	i := strings.IndexAny(after, " \t")
 	if i < 0 || !isToken(after[:i]) {
-		return "", "", syntax("Via transport", after)
+		return "", "", "", syntax("Via transport", after)
 	}
-	return after[:i], trim(after[i:]), nil
+	return version, after[:i], trim(after[i:]), nil
 }
 
 // checkParams refuses what would be acted upon: received must be an address, rport a port, ttl an octet.
@@ -85,7 +89,11 @@ func (v *Via) checkParams() error {
 
 // String returns the element as on the wire.
 func (v Via) String() string {
-	return "SIP/2.0/" + v.Transport + " " + HostPort(v.Host, v.Port) + v.Params.String()
+	version := "2.0"
+	if v.version != "" {
+		version = v.version
+	}
+	return "SIP/" + version + "/" + v.Transport + " " + HostPort(v.Host, v.Port) + v.Params.String()
 }
 
 // Branch returns the branch parameter, or "".
