@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"testing"
 	"time"
@@ -143,6 +144,46 @@ func status(t *testing.T, c *Core) Status {
 		t.Fatal(err)
 	}
 	return s
+}
+
+// fetch gets a path of the status server.
+func fetch(t *testing.T, c *Core, path string) (int, []byte) {
+	t.Helper()
+	res, err := http.Get("http://" + c.StatusAddr().String() + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer http.DefaultClient.CloseIdleConnections()
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res.StatusCode, body
+}
+
+func TestRecordingHoldsTheCallersTone(t *testing.T) {
+	core := startCore(t, nil)
+	a := phone(t, core, sipnode.UDP, "alice", nil)
+	register(t, a)
+	c, _ := dial(t, a, "tone", 650)
+	eventually(t, "half a second recorded", func() bool { return status(t, core).Media[0].Samples > tone.Rate/2 })
+	if err := c.Bye(within(t)); err != nil {
+		t.Error(err)
+	}
+	code, body := fetch(t, core, "/recording/1.wav")
+	pcm, err := tone.ReadWAV(body)
+	if code != 200 || err != nil {
+		t.Fatalf("recording: %d, %v", code, err)
+	}
+	if d := tone.Detect(pcm[len(pcm)-tone.Rate/4:]); !d.IsTone(650, 2) {
+		t.Errorf("recorded %+v", d)
+	}
+	for path, want := range map[string]int{"/healthz": 200, "/recording/2.wav": 404, "/recording/x.wav": 404, "/recording/01.wav": 404, "/recording/.wav": 404, "/": 404} {
+		if code, _ := fetch(t, core, path); code != want {
+			t.Errorf("%s: %d, want %d", path, code, want)
+		}
+	}
 }
 
 func refused(t *testing.T, a *ua.Agent, to string, want int) {

@@ -69,7 +69,7 @@ func (c *Core) serveRegister(tx *sipnode.ServerTx) {
 		return
 	}
 	lines := c.applyLocked(user, changes, now)
-	res := c.registeredLocked(user, req, now)
+	res := c.registeredLocked(user, tx, now)
 	c.mu.Unlock()
 	for _, l := range lines {
 		c.logf("%s", l)
@@ -234,8 +234,9 @@ func join(uris []sip.Uri) string {
 }
 
 // registeredLocked builds the 200: all current Contacts, Path echoed (RFC 3327 §5.3), Service-Route
-// (RFC 3608 §6.3) and P-Associated-URI (RFC 7315 §4.1).
-func (c *Core) registeredLocked(user string, req *sip.Request, now time.Time) *sip.Response {
+// (RFC 3608 §6.3, over the network in use) and P-Associated-URI (RFC 7315 §4.1).
+func (c *Core) registeredLocked(user string, tx *sipnode.ServerTx, now time.Time) *sip.Response {
+	req := tx.Request()
 	res := sipnode.NewResponse(req, 200, "OK")
 	outbound := false
 	for _, b := range c.bindingsLocked(user, now) {
@@ -255,7 +256,7 @@ func (c *Core) registeredLocked(user string, req *sip.Request, now time.Time) *s
 	if outbound {
 		res.AppendHeader(sip.NewHeader("Require", "outbound")) // RFC 5626 §6
 	}
-	sr := c.ownURI(sipnode.UDP)
+	sr := c.ownURI(tx.Source().Network)
 	sr.User = originating
 	res.AppendHeader(sip.NewHeader("Service-Route", "<"+sr.String()+">"))
 	res.AppendHeader(sip.NewHeader("P-Associated-URI", "<sip:"+user+"@"+c.cfg.Domain+">"))

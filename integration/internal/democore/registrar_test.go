@@ -46,6 +46,13 @@ func TestRegisterGrantsAndReturnsRoutes(t *testing.T) {
 			if len(s.Registrations) != 1 || s.Registrations[0].User != "alice" || s.Registrations[0].Expires > 3600 || s.Registrations[0].Expires < 3590 {
 				t.Errorf("status %+v", s.Registrations)
 			}
+			tcp := phone(t, core, sipnode.TCP, "bob", nil)
+			if r := register(t, tcp); r.ServiceRoute[0] != fmt.Sprintf("sip:orig@%s;transport=tcp;lr", core.Addr()) {
+				t.Errorf("Service-Route over TCP %q", r.ServiceRoute[0])
+			}
+			if _, err := tcp.Register(within(t), 0); err != nil {
+				t.Error(err)
+			}
 			register(t, a) // a refresh keeps one binding
 			if r, err := a.Register(within(t), 0); err != nil || r.Expires != 0 {
 				t.Errorf("de-registration: %+v, %v", r, err)
