@@ -2,6 +2,7 @@ package flow
 
 import (
 	"math"
+	"slices"
 	"testing"
 	"time"
 
@@ -75,9 +76,20 @@ func (e *ear) hear(p rtp.Packet) {
 	e.pcm = append(e.pcm, pcm[:n]...)
 }
 
-// share is how much of the energy of the last samples lies at hz, 0..1 (Goertzel).
+// share is how much of the energy lies at hz, 0..1: the median over windows of 50 ms among the last samples, so that a concealed
+// packet, which shifts the phase, does not count as another frequency.
 func (e *ear) share(hz float64, samples int) float64 {
+	const window = 400
 	x := e.pcm[len(e.pcm)-samples:]
+	var shares []float64
+	for ; len(x) >= window; x = x[window:] {
+		shares = append(shares, goertzel(x[:window], hz))
+	}
+	slices.Sort(shares)
+	return shares[len(shares)/2]
+}
+
+func goertzel(x []int16, hz float64) float64 {
 	w := 2 * math.Pi * hz / 8000
 	var s1, s2, energy float64
 	for _, v := range x {
@@ -86,7 +98,7 @@ func (e *ear) share(hz float64, samples int) float64 {
 		energy += float64(v) * float64(v)
 	}
 	power := s1*s1 + s2*s2 - 2*math.Cos(w)*s1*s2
-	return 2 * power / (energy*float64(samples) + 1)
+	return 2 * power / (energy*float64(len(x)) + 1)
 }
 
 func transcodeSpec() callSpec {

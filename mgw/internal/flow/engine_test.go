@@ -1,0 +1,260 @@
+package flow
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/isthmus-gateway/isthmus/mgw/internal/dtls"
+	"github.com/isthmus-gateway/isthmus/pkg/codec"
+)
+
+// descriptors is the number of open file descriptors of the process.
+func descriptors(t *testing.T) int {
+	t.Helper()
+	d, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(d)
+}
+
+func TestTwoHundredTerminationsLeaveNothing(t *testing.T) {
+	b := newBed(t, func(c *Config) { c.Workers = 2 })
+	goroutines, fds := runtime.NumGoroutine(), descriptors(t)
+	var wg sync.WaitGroup
+	for g := range 8 {
+		wg.Go(func() {
+			for i := range 25 {
+				id := fmt.Sprintf("%d-%d", g, i)
+				a, err := b.e.NewAccess(AccessSpec{ID: id + "a", Realm: "access"})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				c, err := b.e.NewCore(CoreSpec{ID: id + "c", Realm: "core", Near: a})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				remote := AccessRemote{Ufrag: "abcd", Pwd: "0123456789012345678901", Role: Role(1 + i%2), Fingerprints: []Fingerprint{b.e.Fingerprint()}}
+				if err := a.SetRemote(remote); err != nil {
+					t.Error(err)
+				}
+				if err := c.SetRemote(CoreRemote{RTP: sipAddr}); err != nil {
+					t.Error(err)
+				}
+				for _, ep := range []Endpoint{a, c} {
+					if err := ep.Configure(Settings{Mode: SendRecv, Recv: []codec.Codec{pcma}, Send: pcma}); err != nil {
+						t.Error(err)
+					}
+				}
+				if err := b.e.Connect(a, c); err != nil {
+					t.Error(err)
+				}
+				if i%3 == 0 {
+					if err := a.RestartICE(); err != nil {
+						t.Error(err)
+					}
+				}
+				if i%2 == 0 {
+					a.Close()
+					c.Close()
+				} else {
+					c.Close()
+					a.Close()
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if c := b.e.Counters(); c.Accesses != 0 || c.Cores != 0 || c.PortPairs != 0 || c.Buffers != 0 {
+		t.Errorf("left: %+v", c)
+	}
+	if n := descriptors(t); n != fds {
+		t.Errorf("%d descriptors, before %d", n, fds)
+	}
+	eventually(t, "goroutines gone", func() bool { return runtime.NumGoroutine() <= goroutines })
+	var placed int
+	for _, n := range b.e.placed {
+		placed += n
+	}
+	if placed != 0 {
+		t.Errorf("%d placements left", placed)
+	}
+}
+
+func TestPlacement(t *testing.T) {
+	b := newBed(t, func(c *Config) { c.Workers = 2 })
+	a1, a2 := b.access("a1"), b.access("a2")
+	if a1.w == a2.w {
+		t.Error("both on one worker while the other is idle")
+	}
+	if a1.Local().Candidates[0].Port == a2.Local().Candidates[0].Port {
+		t.Error("workers share a port")
+	}
+	c2, err := b.e.NewCore(CoreSpec{ID: "c2", Realm: "core", Near: a2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c2.w != a2.w {
+		t.Error("not near")
+	}
+	a3, err := b.e.NewAccess(AccessSpec{ID: "a3", Realm: "access", Near: c2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a3.w != c2.w {
+		t.Error("not near")
+	}
+	if err := b.e.Connect(a1, c2); err == nil {
+		t.Error("connected across workers")
+	}
+}
+
+func TestEngineCloseEndsCallsInFull(t *testing.T) {
+	x := newCall(t, relaySpec())
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for seq := uint16(0); ; seq++ {
+			select {
+			case <-stop:
+				return
+			case <-time.After(time.Millisecond):
+				_, _ = x.s.rtp.WriteToUDPAddrPort(packet(8, 1, seq, uint32(seq)*160, make([]byte, 160)), x.c.Local().RTP)
+			}
+		}
+	})
+	x.b.read()
+	if err := x.e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	close(stop)
+	wg.Wait()
+	if s := x.a.Stats(); s.PacketsSent == 0 {
+		t.Errorf("final statistics lost: %+v", s)
+	}
+}
+
+func TestBadConfig(t *testing.T) {
+	access := AccessRealm{Name: "a", Listen: loopback}
+	core := CoreRealm{Name: "c", Listen: loopback, PortMin: 23000, PortMax: 23010}
+	before := descriptors(t)
+	for name, c := range map[string]Config{
+		"no realms":       {},
+		"access twice":    {Access: []AccessRealm{access, access}},
+		"core twice":      {Core: []CoreRealm{core, core}},
+		"no address":      {Access: []AccessRealm{{Name: "a"}}},
+		"core no address": {Core: []CoreRealm{{Name: "c", PortMin: 23000, PortMax: 23010}}},
+		"empty range":     {Core: []CoreRealm{{Name: "c", Listen: loopback, PortMin: 23001, PortMax: 23002}}},
+		"foreign address": {Access: []AccessRealm{{Name: "a", Listen: netip.MustParseAddr("192.0.2.77")}}},
+		"ports run out":   {Workers: 2, Access: []AccessRealm{{Name: "a", Listen: loopback, Port: 65535}}},
+	} {
+		if e, err := New(c); err == nil {
+			t.Errorf("%s: accepted", name)
+			_ = e.Close()
+		}
+	}
+	if n := descriptors(t); n != before {
+		t.Errorf("%d descriptors left", n-before)
+	}
+}
+
+func TestCertificates(t *testing.T) {
+	own, err := dtls.NewCertificate(time.Now(), time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, _ := dtls.FingerprintOf(own)
+	b := newBed(t, func(c *Config) { c.Certificate = &own })
+	if b.e.Fingerprint() != Fingerprint(f) {
+		t.Error("own certificate not used")
+	}
+	a := b.access("a1")
+	if err := b.e.RotateCertificate(); err != nil {
+		t.Fatal(err)
+	}
+	if b.e.Fingerprint() == Fingerprint(f) || a.Local().Fingerprints[0] != Fingerprint(f) {
+		t.Error("rotation must concern new terminations, and only those")
+	}
+	if b.access("a2").Local().Fingerprints[0] != b.e.Fingerprint() {
+		t.Error("new termination has the old certificate")
+	}
+}
+
+func TestAdvertisedAddresses(t *testing.T) {
+	public := netip.MustParseAddr("198.51.100.10")
+	b := newBed(t, func(c *Config) { c.Access[0].Advertise, c.Core[0].Advertise = public, public })
+	if l := b.access("a").Local(); l.Candidates[0].Address != "198.51.100.10" || l.Candidates[0].Port == 0 || l.Candidates[0].Type != "host" {
+		t.Errorf("%+v", l.Candidates)
+	}
+	if l := b.core("c", nil).Local(); l.RTP.Addr() != public || l.RTCP.Addr() != public {
+		t.Errorf("%+v", l)
+	}
+}
+
+func TestCommandsRunInOrderAndNoneIsLostAtClose(t *testing.T) {
+	b := newBed(t, nil)
+	w := b.e.workers[0]
+	var got []int
+	for i := range 1000 {
+		w.post(func() { got = append(got, i) })
+	}
+	w.do(func() {})
+	for i, v := range got {
+		if i != v {
+			t.Fatalf("command %d ran as number %d", v, i)
+		}
+	}
+	if len(got) != 1000 {
+		t.Fatalf("%d commands ran", len(got))
+	}
+	if err := b.e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if w.post(func() {}) || w.do(func() {}) {
+		t.Error("command taken after close")
+	}
+}
+
+func TestFrameClockIsAHeap(t *testing.T) {
+	var c frameClock
+	var all []*transcoder
+	x := uint32(1)
+	next := func() int64 { x = x*1664525 + 1013904223; return int64(x >> 8) }
+	for range 200 {
+		tr := &transcoder{due: next()}
+		all = append(all, tr)
+		c.add(tr)
+	}
+	for i, tr := range all {
+		switch i % 3 {
+		case 0:
+			tr.due = next()
+			c.fix(tr)
+		case 1:
+			c.remove(tr)
+			c.remove(tr)
+		}
+	}
+	last := int64(-1)
+	for n := 0; ; n++ {
+		due, ok := c.next()
+		if !ok {
+			if n != 133 {
+				t.Errorf("%d left, want 133", n)
+			}
+			return
+		}
+		if due < last {
+			t.Fatalf("%d after %d", due, last)
+		}
+		last = due
+		c.remove(c.heap[0])
+	}
+}
