@@ -102,6 +102,24 @@ func TestLostOffersItsSuccessorOnly(t *testing.T) {
 	}
 }
 
+// Waiting for a packet that never comes must not add to the delay: the time already concealed counts against the gap.
+func TestLossDoesNotGrowTheDelay(t *testing.T) {
+	b := New(Config{ClockRate: 8000, Min: 5 * time.Millisecond, Start: 5 * time.Millisecond})
+	waits := 0
+	for i := range 500 {
+		now := int64(i+1) * 20 * ms
+		if i%10 != 7 {
+			b.Push(now, Packet{SSRC: 1, Seq: uint16(i), TS: uint32(i * 160), Dur: 160, Payload: []byte{1}})
+		}
+		if r := b.Pop(now + 6*ms); r.Kind == Wait {
+			waits++
+		}
+	}
+	if s := b.Stats(); waits < 30 || s.Delay > 30*time.Millisecond || s.Played < 440 {
+		t.Errorf("%d waits, delay %v, %+v", waits, s.Delay, s)
+	}
+}
+
 // Large payloads run through the small arena without ever being mixed up.
 func TestArenaKeepsPayloadsApart(t *testing.T) {
 	b := New(Config{ClockRate: 48000, Min: 120 * time.Millisecond, Start: 120 * time.Millisecond})

@@ -282,6 +282,9 @@ func TestRFC3550_A2_ParseRefuses(t *testing.T) {
 	if err := Parse(padded, 42, false, &i); err != nil {
 		t.Errorf("padding on the last packet: %v", err)
 	}
+	if err := Parse(append(append([]byte(nil), padded...), padded...), 42, false, &i); !errors.Is(err, ErrPadding) {
+		t.Errorf("padding before the last packet: %v", err)
+	}
 	padded[len(padded)-1] = 16
 	if err := Parse(padded, 42, false, &i); !errors.Is(err, ErrPadding) {
 		t.Errorf("padding longer than the packet: %v", err)
