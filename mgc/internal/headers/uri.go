@@ -290,7 +290,10 @@ func (u *URI) AOR() string {
 	switch {
 	case u.Scheme == "tel":
 		num, _, _ := strings.Cut(u.Opaque, ";")
-		return "tel:" + strings.NewReplacer("-", "", ".", "", "(", "", ")", "").Replace(num)
+		if num = strings.NewReplacer("-", "", ".", "", "(", "", ")", "").Replace(num); num == "" {
+			return ""
+		}
+		return "tel:" + num
 	case !u.IsSIP():
 		return u.Scheme + ":" + u.Opaque
 	}

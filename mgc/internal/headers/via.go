@@ -123,11 +123,11 @@ func DefaultPort(transport string) uint16 {
 
 // TopVia returns the first Via element of m.
 func TopVia(m *Msg) (Via, error) {
-	line := m.Get("Via")
-	if line == "" {
-		return Via{}, syntax("Via", "")
+	elements := SplitList(m.Get("Via"))
+	if len(elements) == 0 {
+		return Via{}, syntax("Via", m.Get("Via"))
 	}
-	return ParseVia(SplitList(line)[0])
+	return ParseVia(elements[0])
 }
 
 // SetTopVia replaces the first Via element of m, which must have one; other elements of the same line stay behind it.
