@@ -43,3 +43,38 @@ func BenchmarkDirection(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkCodecOnly is the limit of BenchmarkDirection: decoder and encoder of the same pair on the same packets, nothing else.
+func BenchmarkCodecOnly(b *testing.B) {
+	for _, c := range [][2]codec.Codec{{opus, pcma}, {pcma, opus}} {
+		if !transcode.Supported(c[0]) || !transcode.Supported(c[1]) {
+			continue
+		}
+		b.Run(c[0].Name+"_"+c[1].Name, func(b *testing.B) {
+			in := source(b, c[0], 8000, speech(8000, 4*8000), 0)
+			dec, err := transcode.NewDecoder(c[0], 8000)
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer dec.Close()
+			enc, err := transcode.NewEncoder(c[1], transcode.EncoderConfig{Rate: 8000})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer enc.Close()
+			pcm, out := make([]int16, 1920), make([]byte, transcode.MaxPayload)
+			i := 0
+			b.ReportAllocs()
+			for b.Loop() {
+				n, err := dec.Decode(rtp.Packet(in[i%len(in)].pkt).Payload(), pcm)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if _, err := enc.Encode(pcm[:n], out); err != nil {
+					b.Fatal(err)
+				}
+				i++
+			}
+		})
+	}
+}

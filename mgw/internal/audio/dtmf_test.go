@@ -7,6 +7,7 @@ import (
 
 	"github.com/isthmus-gateway/isthmus/mgw/internal/dtmf"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/stamp"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/transcode"
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
 )
@@ -78,6 +79,8 @@ func checkKeys(t *testing.T, d *Direction, in []sent, rate int) string {
 	taps, ends := "", 0
 	out := make([]byte, transcode.MaxPayload)
 	var last Frame
+	var lastOut stamp.Out
+	peer := stamp.New(stamp.Config{SSRC: 5, Seq: 65000, TS: 0xfffff000, ClockRate: d.cfg.Dst.ClockRate})
 	step := d.cfg.Dst.ClockRate / 50
 	clock, next, started := uint32(0), 0, false
 	for now := int64(0); now < 8*int64(time.Second); now += 5 * ms {
@@ -99,6 +102,15 @@ func checkKeys(t *testing.T, d *Direction, in []sent, rate int) string {
 			if started && f.Seq != last.Seq+1 {
 				t.Fatalf("number %d after %d", f.Seq, last.Seq)
 			}
+			kind := stamp.Audio
+			if f.Kind == Event {
+				kind = stamp.Event
+			}
+			o, v := peer.Map(now, stamp.In{SSRC: 1, Seq: f.Seq, TS: f.TS, Marker: f.Marker, Kind: kind})
+			if v != stamp.Pass || started && (o.Seq != lastOut.Seq+1 || o.TS-lastOut.TS != f.TS-last.TS || o.Marker != f.Marker) {
+				t.Fatalf("stamped %+v after %+v (%v), the direction said %+v after %+v", o, lastOut, v, f, last)
+			}
+			lastOut = o
 			if !started {
 				clock = f.TS
 			}
