@@ -77,6 +77,10 @@ export function messagesView(
     update();
   }
 
+  new ResizeObserver(() => {
+    log.scrollTop = log.scrollHeight;
+  }).observe(log);
+
   function update(): void {
     if (current && el.offsetParent !== null && current.unread > 0) messages.markRead(current);
     fill(

@@ -462,6 +462,8 @@ await step('sound that the browser holds back is offered by a button', async () 
   await button.click();
   await button.waitFor({ state: 'hidden' });
   assert.equal(await page.evaluate(() => document.querySelector('audio').paused), false);
+  // This page has no stand-in tone: what bob hears is the beep of Chromium's fake microphone.
+  await until(async () => (await tone(bob, id)).rmsDb > -50, 'the microphone');
   await hook(bob, (i) => window.isthmus.hangup(i), id);
   await page.close();
 });

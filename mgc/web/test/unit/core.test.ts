@@ -123,4 +123,13 @@ test('an emitter stops telling who left, even during a round', () => {
   e.fire(1);
   e.fire(2);
   expect(seen).toEqual(['a1', 'b1', 'b2']);
+  const late: number[] = [];
+  const offC = e.on('x', () => {
+    offC();
+    e.on('x', (n) => late.push(n));
+  });
+  e.fire(3);
+  expect(late).toEqual([]);
+  e.fire(4);
+  expect(late).toEqual([4]);
 });

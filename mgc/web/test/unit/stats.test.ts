@@ -90,6 +90,14 @@ describe('reduceStats', () => {
   test('without transport stats the nominated pair counts; without a pair the RTCP round trip', () => {
     const noTransport = report().filter((s) => s.type !== 'transport');
     expect(reduceStats(noTransport, undefined, 0).sample.rttMs).toBeCloseTo(21);
+    const other = {
+      id: 'p0',
+      type: 'candidate-pair',
+      nominated: true,
+      state: 'succeeded',
+      currentRoundTripTime: 7,
+    };
+    expect(reduceStats([other, ...report()], undefined, 0).sample.rttMs).toBeCloseTo(21);
     const noPair = noTransport.filter((s) => s.type !== 'candidate-pair');
     expect(reduceStats(noPair, undefined, 0).sample.rttMs).toBeCloseTo(80);
   });

@@ -74,6 +74,15 @@ describe('recents', () => {
     expect(targets[0]).toBe('sip:1@x');
     expect(new Set(targets).size).toBe(8);
   });
+  test('a peer called again moves to the front', () => {
+    for (const [at, target] of ['sip:a@x', 'sip:b@x', 'sip:a@x'].entries()) {
+      store.addRecent({ target, direction: 'out', ok: true, at });
+    }
+    expect(store.recents().map((r) => [r.target, r.at])).toEqual([
+      ['sip:a@x', 2],
+      ['sip:b@x', 1],
+    ]);
+  });
   test('foreign entries are dropped', () => {
     device.setItem(
       'isthmus.recents',
