@@ -46,7 +46,7 @@ type Timers struct {
 	ICE        time.Duration // from the first authenticated check to a nominated pair; 40 s (RFC 8863 §4)
 	Quarantine time.Duration // before a released core port pair is used again; 2 s
 	RTCP       time.Duration // mean interval of reports per leg; 5 s (RFC 3550 §6.2)
-	Coalesce   time.Duration // longest deliberate wait for a bigger batch under load; 500 µs; negative: none
+	Coalesce   time.Duration // longest deliberate wait for a bigger batch under load, 1 ms at most; 900 µs; negative: none
 }
 
 // AccessRealm is an IP realm with ICE-lite, DTLS-SRTP terminations: one UDP port per worker.

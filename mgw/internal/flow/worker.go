@@ -469,13 +469,12 @@ func (l *loadMeter) add(now int64, n int) {
 	}
 }
 
-// nap is the wait that fits the load: none below 2 datagrams per ms, where it would not make batches.
+// nap is the wait that fits the load: as long as a good batch takes to gather, at most longest; none below 2 datagrams per ms, where it
+// would not make batches.
 func (l *loadMeter) nap(longest time.Duration) time.Duration {
-	switch {
-	case l.rate < 2:
+	const goodBatch = 16
+	if l.rate < 2 {
 		return 0
-	case l.rate < 6:
-		return longest / 2
 	}
-	return longest
+	return min(longest, goodBatch*time.Millisecond/time.Duration(l.rate))
 }
