@@ -17,7 +17,7 @@ import (
 // failed atomic action leaves values and media as they were; media is what the values say; nothing is open that is no
 // termination of the context.
 func TestRollbackProperty(t *testing.T) {
-	runs := 3000
+	runs := 800
 	if testing.Short() {
 		runs = 300
 	}
