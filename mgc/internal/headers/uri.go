@@ -83,7 +83,11 @@ func (u *URI) parseUserinfo(s string) error {
 	return nil
 }
 
-// parseURIParams parses uri-parameters: no white space and no quoting, unlike header parameters.
+// maxURIParams bounds the parameters of one URI, and with them the cost of the search for repeated names.
+const maxURIParams = 64
+
+// parseURIParams parses uri-parameters: no white space and no quoting, unlike header parameters, and each name once
+// (RFC 3261 §19.1.1).
 func parseURIParams(s string) (Params, error) {
 	var out Params
 	for s != "" {
@@ -94,7 +98,7 @@ func parseURIParams(s string) (Params, error) {
 			s = ""
 		}
 		name, value, _ := strings.Cut(one, "=")
-		if name == "" || !validEscapes(one) {
+		if name == "" || !validEscapes(one) || out.Has(name) || len(out) == maxURIParams {
 			return nil, syntax("URI parameter", one)
 		}
 		out = append(out, Param{name, value})
