@@ -95,33 +95,46 @@ type Stats struct {
 
 // Direction carries audio one way between two codecs. Use New; Close it.
 type Direction struct {
-	cfg   Config
-	buf   *jitter.Buffer
-	dec   transcode.Decoder
-	enc   transcode.Encoder
-	rate  *transcode.Resampler // nil when both codecs share a rate
-	rx    *dtmf.Receiver       // nil when the source has no events
-	keys  *dtmf.Player         // nil when the peer has none
-	pcm   fifo                 // at the encoder's rate
-	work  []int16              // one packet at the decoder's rate
-	conv  []int16              // the same at the encoder's rate, nil without rate
-	frame []int16              // one output frame
+	cfg  Config
+	buf  *jitter.Buffer
+	rx   *dtmf.Receiver // nil when the source has no events
+	keys *dtmf.Player   // nil when the peer has none
+	codecs
+	samples
+	timeline
 
-	decRate, encRate int
-	ptime            int64 // ns
-	step             uint32
-
-	next   int64 // time of the next frame; Idle when stopped
-	heard  int64 // arrival of the newest packet
-	ts     uint32
-	seq    uint16
-	marker bool
-	silent bool // the source has stopped; nothing to send until audio is back
-	loss   int
-	closed bool
-
-	sinceScale int // ticks since the audio was last shortened or stretched
+	loss       int // percent, as told to the encoder
+	sinceScale int // ticks since the length of the audio was last looked at
+	closed     bool
 	stats      Stats
+}
+
+// codecs is the way of the audio.
+type codecs struct {
+	dec              transcode.Decoder
+	enc              transcode.Encoder
+	rate             *transcode.Resampler // nil when both codecs share a rate
+	decRate, encRate int                  // Hz
+}
+
+// samples are the buffers between the stages.
+type samples struct {
+	pcm   fifo    // at the encoder's rate
+	work  []int16 // one packet at the decoder's rate
+	conv  []int16 // the same at the encoder's rate, nil without rate
+	frame []int16 // one output frame
+}
+
+// timeline is the frame clock and where the output stream stands.
+type timeline struct {
+	ptime  int64  // length of a frame, ns
+	step   uint32 // and in ticks
+	next   int64  // time of the next frame; Idle when stopped
+	heard  int64  // arrival of the newest packet; when stopped, the time of the last tick
+	ts     uint32 // of the next frame, ticks
+	seq    uint16 // of the next packet
+	marker bool   // the next audio packet begins a talk spurt
+	silent bool   // the source has stopped; nothing to send until audio is back
 }
 
 // New makes a Direction. The caller must Close it: codecs hold memory outside Go's heap. Errors: ErrConfig, those of package transcode.
@@ -160,14 +173,16 @@ func assemble(cfg Config, dec transcode.Decoder, enc transcode.Encoder, decRate,
 		buf: jitter.New(jitter.Config{
 			ClockRate: cfg.Src.ClockRate, Min: cfg.DelayMin, Start: cfg.DelayStart, Max: cfg.DelayMax, FEC: cfg.Src.Is("opus"),
 		}),
-		dec: dec, enc: enc,
-		pcm:     newFIFO(frame + 2*encRate*transcode.MaxFrame/1000),
-		work:    make([]int16, decRate*transcode.MaxFrame/1000),
-		frame:   make([]int16, frame),
-		decRate: decRate, encRate: encRate,
-		ptime: int64(cfg.Ptime),
-		step:  uint32(rtp.Ticks(int64(cfg.Ptime), cfg.Dst.ClockRate)),
-		next:  Idle, marker: true, silent: true,
+		codecs: codecs{dec: dec, enc: enc, decRate: decRate, encRate: encRate},
+		samples: samples{
+			pcm:   newFIFO(frame + 2*encRate*transcode.MaxFrame/1000),
+			work:  make([]int16, decRate*transcode.MaxFrame/1000),
+			frame: make([]int16, frame),
+		},
+		timeline: timeline{
+			ptime: int64(cfg.Ptime), step: uint32(rtp.Ticks(int64(cfg.Ptime), cfg.Dst.ClockRate)),
+			next: Idle, marker: true, silent: true,
+		},
 		loss: cfg.Loss,
 	}
 	if cfg.SrcDTMF != nil {

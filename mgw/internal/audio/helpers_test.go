@@ -168,10 +168,17 @@ func rms(pcm []int16) float64 {
 
 func dB(a, b float64) float64 { return 20 * math.Log10(a/b) }
 
-// peak is the frequency between 200 and 3700 Hz with most energy, Hz, to 2 Hz.
+// peak is the frequency between 200 and 3700 Hz with most energy, Hz, to 2 Hz: a coarse search, then a fine one around its best.
 func peak(pcm []int16, rate int) float64 {
+	pcm = pcm[:rate/8] // 8 Hz of resolution for the coarse search
 	best, at := 0.0, 0.0
-	for f := 200.0; f < 3700; f += 2 {
+	for f := 200.0; f < 3700; f += 6 {
+		if l := level(pcm, f, rate); l > best {
+			best, at = l, f
+		}
+	}
+	best = 0
+	for f, to := at-6, at+6; f <= to; f++ {
 		if l := level(pcm, f, rate); l > best {
 			best, at = l, f
 		}
