@@ -586,8 +586,8 @@ func TestWSS(t *testing.T) {
 	}
 }
 
-// TestIdleConnectionMemory pins what an idle registered connection costs: heap and stacks of this process for server and
-// client side together, halved generously by counting only what the server side must not exceed.
+// TestIdleConnectionMemory pins what an idle connection that has sent a message costs over plain WS: heap and stacks of this
+// process, in which the client's socket is counted, too. TLS comes on top.
 func TestIdleConnectionMemory(t *testing.T) {
 	r := newRig(t, Config{MaxConnsPerIP: 10000}, nil)
 	const n = 300

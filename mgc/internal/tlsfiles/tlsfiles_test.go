@@ -1,0 +1,146 @@
+package tlsfiles
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// pair returns certificate and key in PEM.
+func pair(t *testing.T, name string) (cert, key []byte) {
+	t.Helper()
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tmpl := &x509.Certificate{
+		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &k.PublicKey, k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kd, err := x509.MarshalECPrivateKey(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: kd})
+}
+
+func put(t *testing.T, path string, b []byte) {
+	t.Helper()
+	if err := os.WriteFile(path+".new", b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// served returns the name in the certificate that a handshake shows.
+func served(t *testing.T, addr string) string {
+	t.Helper()
+	c, err := tls.Dial("tcp", addr, &tls.Config{InsecureSkipVerify: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	return c.ConnectionState().PeerCertificates[0].Subject.CommonName
+}
+
+func eventually(t *testing.T, what string, cond func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(5 * time.Second)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !cond() {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s did not happen in 5 s", what)
+		}
+		<-tick.C
+	}
+}
+
+func TestReload(t *testing.T) {
+	dir := t.TempDir()
+	certFile, keyFile := filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")
+	cert, key := pair(t, "first")
+	put(t, certFile, cert)
+	put(t, keyFile, key)
+	c, err := Load(certFile, keyFile, 10*time.Millisecond, zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	ln, err := tls.Listen("tcp", "127.0.0.1:0", c.Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			_ = conn.(*tls.Conn).Handshake()
+			_ = conn.Close()
+		}
+	}()
+	defer func() { _ = ln.Close(); <-done }()
+	addr := ln.Addr().(*net.TCPAddr).String()
+	if got := served(t, addr); got != "first" {
+		t.Fatalf("served %q", got)
+	}
+
+	cert2, key2 := pair(t, "second")
+	put(t, certFile, cert2) // key still the old one: they do not fit
+	eventually(t, "the failure", func() bool { _, f := c.Counts(); return f > 0 })
+	if got := served(t, addr); got != "first" {
+		t.Errorf("half a pair was taken: %q", got)
+	}
+	put(t, keyFile, key2)
+	eventually(t, "the reload", func() bool { return served(t, addr) == "second" })
+
+	put(t, certFile, []byte("garbage"))
+	_, before := c.Counts()
+	eventually(t, "another failure", func() bool { _, f := c.Counts(); return f > before })
+	if got := served(t, addr); got != "second" {
+		t.Errorf("garbage was taken: %q", got)
+	}
+	if r, _ := c.Counts(); r != 1 {
+		t.Errorf("%d reloads", r)
+	}
+}
+
+func TestLoadFailsAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	certFile, keyFile := filepath.Join(dir, "a"), filepath.Join(dir, "b")
+	if _, err := Load(certFile, keyFile, 0, zap.NewNop()); err == nil {
+		t.Error("absent files were accepted")
+	}
+	cert, _ := pair(t, "x")
+	_, key := pair(t, "y")
+	put(t, certFile, cert)
+	put(t, keyFile, key)
+	if _, err := Load(certFile, keyFile, 0, zap.NewNop()); err == nil {
+		t.Error("a key of another certificate was accepted")
+	}
+}
