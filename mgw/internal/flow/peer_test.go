@@ -449,62 +449,6 @@ func (b *browser) tryRead(d time.Duration) (rtp.Packet, bool) {
 	}
 }
 
-// call is a connected pair of terminations with both peers, media allowed both ways.
-type call struct {
-	*bed
-	a *Access
-	c *Core
-	b *browser
-	s *sip
-}
-
-type callSpec struct {
-	role     Role // ours
-	access   Settings
-	core     Settings
-	profiles []piondtls.SRTPProtectionProfile
-	config   func(*Config)
-}
-
-func both(mode Mode, recv []codec.Codec, send, dtmf codec.Codec) Settings {
-	return Settings{Mode: mode, Recv: recv, Send: send, SendDTMF: dtmf}
-}
-
-func relaySpec() callSpec {
-	s := both(SendRecv, []codec.Codec{pcma, evBrow}, pcma, evBrow)
-	c := both(SendRecv, []codec.Codec{pcma, ev8}, pcma, ev8)
-	return callSpec{role: RoleServer, access: s, core: c}
-}
-
-func newCall(t *testing.T, spec callSpec) *call {
-	t.Helper()
-	x := &call{bed: newBed(t, spec.config)}
-	x.a = x.bed.access("a1")
-	x.c = x.bed.core("c1", x.a)
-	x.configure(x.a, spec.access)
-	x.configure(x.c, spec.core)
-	if err := x.e.Connect(x.a, x.c); err != nil {
-		t.Fatal(err)
-	}
-	x.s = newSIP(t)
-	if err := x.c.SetRemote(CoreRemote{RTP: x.s.addr(), RTCP: addrPortOf(x.s.rtcp)}); err != nil {
-		t.Fatal(err)
-	}
-	x.b = newBrowser(t)
-	if spec.profiles != nil {
-		x.b.profiles = spec.profiles
-	}
-	if err := x.a.SetRemote(x.b.remote(spec.role)); err != nil {
-		t.Fatal(err)
-	}
-	x.b.connect(x.a.Local())
-	if err := x.b.secure(x.a.Local(), spec.role == RoleServer); err != nil {
-		t.Fatal("browser DTLS: ", err)
-	}
-	x.ev.wait(t, x.a, DTLSConnected, 1)
-	return x
-}
-
 // packet builds an RTP packet with a recognisable payload.
 func packet(pt uint8, ssrc uint32, seq uint16, ts uint32, payload []byte) []byte {
 	b := make([]byte, rtp.HeaderLen+len(payload), rtp.HeaderLen+len(payload)+64)

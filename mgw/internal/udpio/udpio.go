@@ -2,7 +2,7 @@
 // Owner: the worker goroutine that polls; only Socket.SendTo and Poller.Wake may be called from others.
 //
 // Linux uses epoll, recvmmsg and sendmmsg by raw system calls; elsewhere a goroutine per socket stands in (udpio_other.go), with the
-// same signatures and no claim to speed.
+// same signatures and no claim to speed. The build tag "portable" selects it on Linux too, for tests.
 package udpio
 
 import (
