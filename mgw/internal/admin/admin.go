@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"runtime"
 	"runtime/metrics"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -91,8 +92,8 @@ func localAddress(t *connmodel.Termination) string {
 
 // remoteAddress is where media comes from: the selected pair or latched address, else what the description says.
 func remoteAddress(t *connmodel.Termination, selected string) string {
-	if selected != "" {
-		return selected
+	if pair := strings.Fields(selected); len(pair) > 0 {
+		return pair[len(pair)-1] // "local remote", or the latched address alone
 	}
 	if d := t.Stream.Remote; t.Kind == connmodel.KindCore && d.Addr.IsValid() && d.Port != 0 {
 		return netip.AddrPortFrom(d.Addr, d.Port).String()

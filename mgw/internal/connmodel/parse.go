@@ -9,9 +9,10 @@ import (
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
 
-// protos are the transports of m= lines that each kind can carry, the default first.
+// protos are the transports of m= lines that each kind can carry, the default first. A browser's line means DTLS-SRTP over
+// ICE whichever of these it names (RFC 8829 §5.1.2).
 var protos = map[Kind][]string{
-	KindAccess: {"UDP/TLS/RTP/SAVPF", "UDP/TLS/RTP/SAVP"},
+	KindAccess: {"UDP/TLS/RTP/SAVPF", "UDP/TLS/RTP/SAVP", "TCP/DTLS/RTP/SAVPF", "TCP/DTLS/RTP/SAVP", "RTP/SAVPF", "RTP/SAVP"},
 	KindCore:   {"RTP/AVP", "RTP/AVPF"},
 }
 
