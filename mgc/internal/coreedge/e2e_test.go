@@ -111,7 +111,8 @@ type stack struct {
 	ws     *websocket.Conn
 }
 
-func newStack(t *testing.T) *stack {
+// newStack starts all of it; handlers says what the core does, before it serves.
+func newStack(t *testing.T, handlers func(*sipgo.Server)) *stack {
 	t.Helper()
 	s := &stack{t: t}
 	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
@@ -122,6 +123,7 @@ func newStack(t *testing.T) *stack {
 	if s.uas, err = sipgo.NewServer(s.ua, sipgo.WithServerLogger(quiet)); err != nil {
 		t.Fatal(err)
 	}
+	handlers(s.uas)
 	pc, ln := samePort(t)
 	s.uasUDP = pc.LocalAddr().String()
 	var served sync.WaitGroup
@@ -251,17 +253,18 @@ func receive[T any](t *testing.T, c <-chan T) T {
 }
 
 func TestRegisterFromBrowserOverUDPToSipgo(t *testing.T) {
-	s := newStack(t)
 	seen := make(chan string, 10)
-	s.uas.OnRegister(func(req *sip.Request, tx sip.ServerTransaction) {
-		seen <- req.Transport() + " " + req.Via().Host + " " + req.GetHeader("Max-Forwards").Value() + " " + req.GetHeader("From").Value()
-		if req.GetHeader("Authorization") == nil {
-			res := sip.NewResponseFromRequest(req, 401, "Unauthorized", nil)
-			res.AppendHeader(sip.NewHeader("WWW-Authenticate", `Digest realm="ims,x", nonce="1"`))
-			_ = tx.Respond(res)
-			return
-		}
-		_ = tx.Respond(sip.NewResponseFromRequest(req, 200, "OK", nil))
+	s := newStack(t, func(uas *sipgo.Server) {
+		uas.OnRegister(func(req *sip.Request, tx sip.ServerTransaction) {
+			seen <- req.Transport() + " " + req.Via().Host + " " + req.GetHeader("Max-Forwards").Value() + " " + req.GetHeader("From").Value()
+			if req.GetHeader("Authorization") == nil {
+				res := sip.NewResponseFromRequest(req, 401, "Unauthorized", nil)
+				res.AppendHeader(sip.NewHeader("WWW-Authenticate", `Digest realm="ims,x", nonce="1"`))
+				_ = tx.Respond(res)
+				return
+			}
+			_ = tx.Respond(sip.NewResponseFromRequest(req, 200, "OK", nil))
+		})
 	})
 	reg := browserRequest("REGISTER", "r1", "1 REGISTER")
 	s.send(reg)
@@ -285,21 +288,22 @@ func TestRegisterFromBrowserOverUDPToSipgo(t *testing.T) {
 }
 
 func TestBigInviteGoesOverTCPToSipgo(t *testing.T) {
-	s := newStack(t)
 	type seen struct {
 		transport string
 		body      int
 	}
 	invites, acks := make(chan seen, 10), make(chan string, 10)
-	s.uas.OnInvite(func(req *sip.Request, tx sip.ServerTransaction) {
-		invites <- seen{req.Transport(), len(req.Body())}
-		_ = tx.Respond(sip.NewResponseFromRequest(req, 180, "Ringing", nil))
-		res := sip.NewResponseFromRequest(req, 200, "OK", nil)
-		res.AppendHeader(&sip.ContactHeader{Address: sip.Uri{Scheme: "sip", User: "bob", Host: "127.0.0.1"}})
-		_ = tx.Respond(res)
-		<-tx.Done()
+	s := newStack(t, func(uas *sipgo.Server) {
+		uas.OnInvite(func(req *sip.Request, tx sip.ServerTransaction) {
+			invites <- seen{req.Transport(), len(req.Body())}
+			_ = tx.Respond(sip.NewResponseFromRequest(req, 180, "Ringing", nil))
+			res := sip.NewResponseFromRequest(req, 200, "OK", nil)
+			res.AppendHeader(&sip.ContactHeader{Address: sip.Uri{Scheme: "sip", User: "bob", Host: "127.0.0.1"}})
+			_ = tx.Respond(res)
+			<-tx.Done()
+		})
+		uas.OnAck(func(req *sip.Request, _ sip.ServerTransaction) { acks <- req.Transport() })
 	})
-	s.uas.OnAck(func(req *sip.Request, _ sip.ServerTransaction) { acks <- req.Transport() })
 	inv := browserRequest("INVITE", "i1", "1 INVITE")
 	inv.Add("Content-Type", "application/sdp")
 	inv.Body = []byte(strings.Repeat("a=candidate:1 1 UDP 1 192.0.2.1 1 typ host\r\n", 80))
@@ -321,12 +325,13 @@ func TestBigInviteGoesOverTCPToSipgo(t *testing.T) {
 }
 
 func TestCancelFromBrowser(t *testing.T) {
-	s := newStack(t)
 	canceled := make(chan struct{}, 1)
-	s.uas.OnInvite(func(req *sip.Request, tx sip.ServerTransaction) {
-		tx.OnCancel(func(*sip.Request) { canceled <- struct{}{} })
-		_ = tx.Respond(sip.NewResponseFromRequest(req, 180, "Ringing", nil))
-		<-tx.Done()
+	s := newStack(t, func(uas *sipgo.Server) {
+		uas.OnInvite(func(req *sip.Request, tx sip.ServerTransaction) {
+			tx.OnCancel(func(*sip.Request) { canceled <- struct{}{} })
+			_ = tx.Respond(sip.NewResponseFromRequest(req, 180, "Ringing", nil))
+			<-tx.Done()
+		})
 	})
 	s.send(browserRequest("INVITE", "c1", "1 INVITE"))
 	if m := s.read(); m.Status != 180 {
@@ -347,9 +352,10 @@ func TestCancelFromBrowser(t *testing.T) {
 }
 
 func TestRequestFromSipgoToBrowser(t *testing.T) {
-	s := newStack(t)
-	s.uas.OnRegister(func(req *sip.Request, tx sip.ServerTransaction) {
-		_ = tx.Respond(sip.NewResponseFromRequest(req, 200, "OK", nil))
+	s := newStack(t, func(uas *sipgo.Server) {
+		uas.OnRegister(func(req *sip.Request, tx sip.ServerTransaction) {
+			_ = tx.Respond(sip.NewResponseFromRequest(req, 200, "OK", nil))
+		})
 	})
 	s.send(browserRequest("REGISTER", "r1", "1 REGISTER"))
 	s.read()

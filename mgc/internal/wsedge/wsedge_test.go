@@ -52,7 +52,7 @@ type rig struct {
 	tls   bool
 }
 
-func newRig(t *testing.T, cfg Config, tlsConfig *tls.Config) *rig {
+func newRig(t *testing.T, cfg Config, tlsConfig *tls.Config, change ...func(*http.Server)) *rig {
 	t.Helper()
 	r := &rig{t: t, tls: tlsConfig != nil, flows: siptransport.NewFlows(), sink: &sink{make(chan got, 1000), make(chan siptransport.Flow, 1000)}}
 	var err error
@@ -62,6 +62,9 @@ func newRig(t *testing.T, cfg Config, tlsConfig *tls.Config) *rig {
 	mux := http.NewServeMux()
 	mux.Handle("/sip", r.s)
 	r.http = NewHTTPServer(mux, tlsConfig, log.New(io.Discard, "", 0))
+	for _, f := range change {
+		f(r.http)
+	}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -415,8 +418,7 @@ func TestRequireOriginAndPatterns(t *testing.T) {
 }
 
 func TestHalfOpenHandshakesDelayNobody(t *testing.T) {
-	r := newRig(t, Config{}, nil)
-	r.http.ReadHeaderTimeout = 500 * time.Millisecond
+	r := newRig(t, Config{}, nil, func(s *http.Server) { s.ReadHeaderTimeout = 500 * time.Millisecond })
 	var held []net.Conn
 	for i := range 50 {
 		c, err := net.Dial("tcp", r.addr)
