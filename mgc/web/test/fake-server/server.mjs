@@ -30,8 +30,9 @@ const TYPES = {
   '.css': 'text/css',
   '.svg': 'image/svg+xml',
 };
+/** The strictest policy under which the phone works; the gateway's may allow more, not less. */
 const CSP =
-  "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self'; media-src 'self' blob: mediastream:; style-src 'self'; script-src 'self'; base-uri 'none'; frame-ancestors 'none'";
+  "default-src 'self'; connect-src 'self' ws: wss:; media-src 'self' blob: mediastream:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /** Starts on a free port of the loopback. `control` changes its behaviour while it runs. */
 export async function startFake({ port = 0, demo = true } = {}) {
@@ -89,6 +90,9 @@ async function serve(req, res, demo) {
     res.writeHead(200, {
       'content-type': TYPES[extname(file)] ?? 'application/octet-stream',
       'content-security-policy': CSP,
+      'permissions-policy': 'microphone=(self), camera=()',
+      'x-content-type-options': 'nosniff',
+      'referrer-policy': 'no-referrer',
     });
     res.end(body);
   } catch {
