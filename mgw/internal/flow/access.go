@@ -282,7 +282,7 @@ func (a *Access) Close() Stats {
 		return a.final
 	}
 	a.closed = true
-	run, gens := a.run, a.gens
+	run, gens := a.run, slices.Clone(a.gens) // a retirement may still change the original
 	a.mu.Unlock()
 
 	var final Stats

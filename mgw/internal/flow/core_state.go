@@ -28,6 +28,7 @@ func (c *coreState) setRemote(r CoreRemote) {
 	keep := c.latched.IsValid() && r.Latch == LatchOn && r.RTP == c.remote.RTP && c.remote.Latch != LatchOff
 	c.remote, c.mux = r, r.Mux
 	if keep {
+		c.aim(c.latched, c.latchedRTCP())
 		return
 	}
 	c.latched = netip.AddrPort{}
@@ -83,13 +84,17 @@ func (c *coreState) latch(src netip.AddrPort, b []byte) bool {
 	}
 	c.sources.Learn(src)
 	c.latched = src
-	control := netip.AddrPort{}
-	if src == c.remote.RTP {
-		control = c.remote.RTCP
-	}
-	c.aim(src, control)
+	c.aim(src, c.latchedRTCP())
 	c.t.emit(Event{Kind: Latched, Addr: src})
 	return true
+}
+
+// latchedRTCP is where reports go beside the latched address: as signalled when that was right, else unknown.
+func (c *coreState) latchedRTCP() netip.AddrPort {
+	if c.latched == c.remote.RTP {
+		return c.remote.RTCP
+	}
+	return netip.AddrPort{}
 }
 
 // control takes an RTCP datagram.

@@ -307,6 +307,40 @@ func FuzzCorePacket(f *testing.F) {
 	})
 }
 
+func FuzzTranscodedPayload(f *testing.F) {
+	f.Add([]byte{0x08, 1, 2, 3}, uint8(111), uint16(1), uint32(960))
+	f.Add([]byte{0xfc, 0xff, 0xfe}, uint8(111), uint16(2), uint32(1920))
+	f.Add([]byte{5, 0x80, 1, 0}, uint8(110), uint16(3), uint32(1920))
+	f.Add([]byte{}, uint8(111), uint16(65535), uint32(1<<31))
+	access := both(SendRecv, []codec.Codec{opus, pcma, ev48}, opus, ev48)
+	core := both(SendRecv, []codec.Codec{pcma, ev8}, pcma, ev8)
+	r := newRig(f, srtp.AES128GCM, access, core)
+	now := int64(time.Second)
+	buf := make([]byte, bufferSize)
+	f.Fuzz(func(t *testing.T, payload []byte, pt uint8, seq uint16, ts uint32) {
+		if len(payload) > 1400 {
+			return
+		}
+		now += int64(7 * time.Millisecond)
+		rtp.PutHeader(buf, rtp.Header{PT: pt, Seq: seq, TS: ts, SSRC: 5})
+		n := rtp.HeaderLen + copy(buf[rtp.HeaderLen:], payload)
+		if out := r.a.media(now, buf[:n]); out != nil {
+			if _, err := rtp.Parse(out); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 10 {
+			due, ok := r.w.clock.next()
+			if !ok || due > now {
+				break
+			}
+			r.w.clock.heap[0].tick(now)
+		}
+		r.a.sweep(now)
+		r.w.flush()
+	})
+}
+
 func BenchmarkRelay(b *testing.B) {
 	for _, p := range []srtp.Profile{srtp.AES128GCM, srtp.AES128CMSHA1_80} {
 		access, core := relaySettings()

@@ -400,7 +400,9 @@ func (b *browser) close() {
 	if b.toDTLS != nil {
 		_ = b.toDTLS.Close()
 	}
-	_ = b.agent.GracefulClose()
+	if b.agent != nil {
+		_ = b.agent.GracefulClose()
+	}
 	b.wg.Wait()
 }
 

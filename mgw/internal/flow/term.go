@@ -43,7 +43,7 @@ type inbound struct {
 	drops   gate.Drops
 
 	packets, octets uint64 // admitted
-	last            *format
+	last            *format // of the newest admitted packet, perhaps of settings before
 	heard           int64 // when the newest packet was admitted, or when the mode opened
 	started         bool
 	silent          bool // MediaInactive has been reported
@@ -94,7 +94,6 @@ func (t *term) configure(now int64, s Settings) error {
 	}
 	wasOpen := t.in.open
 	t.set, t.in.formats, t.in.types = s, formats, types
-	t.in.last = nil
 	t.in.open = s.Mode == RecvOnly || s.Mode == SendRecv
 	t.out.open = s.Mode == SendOnly || s.Mode == SendRecv
 	t.in.police = gate.Bucket{}
