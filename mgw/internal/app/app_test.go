@@ -29,7 +29,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // gateway is a running App with the real packet path and clients of its services.
 type gateway struct {
-	t      *testing.T
+	t      testing.TB
 	app    *App
 	iq     iqv1.MediaGatewayClient
 	admin  *grpc.ClientConn
@@ -39,7 +39,7 @@ type gateway struct {
 }
 
 // startGateway runs a gateway on free ports beside the controller.
-func startGateway(t *testing.T, c *controller, args ...string) *gateway {
+func startGateway(t testing.TB, c *controller, args ...string) *gateway {
 	t.Helper()
 	cfg := Defaults()
 	base := []string{
@@ -72,7 +72,7 @@ func startGateway(t *testing.T, c *controller, args ...string) *gateway {
 	return g
 }
 
-func dial(t *testing.T, address string) *grpc.ClientConn {
+func dial(t testing.TB, address string) *grpc.ClientConn {
 	t.Helper()
 	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {

@@ -29,7 +29,7 @@ type controller struct {
 	beats   int
 }
 
-func startController(t *testing.T) *controller {
+func startController(t testing.TB) *controller {
 	t.Helper()
 	c := &controller{address: "127.0.0.1:0"}
 	c.start(t)
@@ -37,7 +37,7 @@ func startController(t *testing.T) *controller {
 	return c
 }
 
-func (c *controller) start(t *testing.T) {
+func (c *controller) start(t testing.TB) {
 	t.Helper()
 	lis, err := net.Listen("tcp", c.address)
 	if err != nil {
@@ -89,7 +89,7 @@ func (c *controller) events() []*iqv1.NotifyRequest {
 }
 
 // eventually polls a condition for up to 15 s.
-func eventually(t *testing.T, what string, ok func() bool) {
+func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	deadline := time.After(15 * time.Second)
 	tick := time.NewTicker(5 * time.Millisecond)

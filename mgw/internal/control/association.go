@@ -109,7 +109,8 @@ func dial(address string, credentials func(string) (grpc.DialOption, error)) (*p
 	conn, err := grpc.NewClient(address, creds,
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 15 * time.Second, Timeout: 5 * time.Second, PermitWithoutStream: true}),
 		grpc.WithConnectParams(grpc.ConnectParams{
-			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second},
+			// ResetConnectBackoff of grpc 1.85.0 iterates over a map without its lock, so the backoff itself is kept short.
+			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
 			MinConnectTimeout: 2 * time.Second,
 		}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(1<<20)), grpc.WithDisableServiceConfig())
@@ -197,7 +198,6 @@ func (a *Association) attempt(ctx context.Context, p *poolPeer, method iqv1.Serv
 	}
 	a.setInProgress(true)
 	defer a.setInProgress(false)
-	p.conn.ResetConnectBackoff()
 	ctx, cancel := context.WithTimeout(ctx, a.cfg.CallTimeout)
 	defer cancel()
 	reply, err := p.client.ServiceChange(ctx, req, grpc.WaitForReady(len(a.peers) == 1))
