@@ -107,6 +107,7 @@ func TestRFC3261_18_2_1_UDPStampsAndReplies(t *testing.T) {
 		{"host.invalid:5099", "", ";received=127.0.0.1", "127.0.0.1:5099"},
 		{"127.0.0.1:5099", "", "", "127.0.0.1:5099"},
 		{"127.0.0.1", "", "", "127.0.0.1:5060"},
+		{"127.0.0.1:5099", ";received=203.0.113.9", "", "127.0.0.1:5099"}, // a lie about an address that needs none
 		{"10.1.1.1:5099", ";rport", fmt.Sprintf(";rport=%d;received=127.0.0.1", port), fmt.Sprintf("127.0.0.1:%d", port)},
 		{"10.1.1.1:5099", ";received=203.0.113.9", ";received=127.0.0.1", "127.0.0.1:5099"},                                 // a lie
 		{"10.1.1.1:5099", ";rport=9", fmt.Sprintf(";rport=%d;received=127.0.0.1", port), fmt.Sprintf("127.0.0.1:%d", port)}, // another

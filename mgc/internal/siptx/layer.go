@@ -33,6 +33,7 @@ type Layer struct {
 	servers  map[string]*ServerTx
 	clients  map[string]*attempt
 	byFlow   map[string]map[*attempt]struct{}
+	perFlow  map[string]int // server transactions by access connection
 	draining bool
 	closed   bool
 	idle     chan struct{} // closed when draining and no transaction is left
@@ -45,7 +46,7 @@ func New(cfg Config, network siptransport.Network, metrics *Metrics, log *zap.Lo
 	l := &Layer{
 		cfg: cfg.withDefaults(), net: network, log: log, metrics: metrics, prefix: siptransport.NewFlowID()[:8] + "-",
 		servers: make(map[string]*ServerTx), clients: make(map[string]*attempt),
-		byFlow: make(map[string]map[*attempt]struct{}), idle: make(chan struct{}),
+		byFlow: make(map[string]map[*attempt]struct{}), perFlow: make(map[string]int), idle: make(chan struct{}),
 	}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	return l
@@ -140,7 +141,7 @@ func (l *Layer) onRequest(m headers.Msg, via headers.Via, from siptransport.Flow
 		tx.retransmitted()
 		return
 	}
-	if reason := l.refuse(&m); reason != "" {
+	if reason := l.refuse(&m, from); reason != "" {
 		l.mu.Unlock()
 		l.stateless(&m, via, from, reason)
 		return
@@ -157,14 +158,20 @@ func (l *Layer) onRequest(m headers.Msg, via headers.Via, from siptransport.Flow
 }
 
 // refuse says why a new request is not taken, "" when it is. In-dialog requests pass a drain: their calls are being moved or ended.
-func (l *Layer) refuse(m *headers.Msg) string {
+func (l *Layer) refuse(m *headers.Msg, from siptransport.Flow) string {
 	switch {
-	case len(l.servers)+len(l.clients) >= l.cfg.MaxTransactions:
+	case l.full(from):
 		return "overload"
 	case l.draining && headers.ToTag(m) == "":
 		return "drain"
 	}
 	return ""
+}
+
+// full is called with l.mu held.
+func (l *Layer) full(from siptransport.Flow) bool {
+	return len(l.servers)+len(l.clients) >= l.cfg.MaxTransactions ||
+		from.Edge == siptransport.EdgeAccess && l.perFlow[from.ID] >= l.cfg.MaxPerFlow
 }
 
 // stateless answers 503 without a transaction.
@@ -205,7 +212,7 @@ func (l *Layer) onCancel(m headers.Msg, via headers.Via, from siptransport.Flow)
 		tx.retransmitted()
 		return
 	}
-	if len(l.servers)+len(l.clients) >= l.cfg.MaxTransactions {
+	if l.full(from) {
 		l.mu.Unlock()
 		l.stateless(&m, via, from, "overload")
 		return
@@ -254,6 +261,11 @@ func (l *Layer) removeServer(tx *ServerTx) {
 	if l.servers[tx.key] == tx {
 		delete(l.servers, tx.key)
 		l.metrics.live.WithLabelValues("server").Dec()
+		if id := tx.from.ID; tx.from.Edge == siptransport.EdgeAccess {
+			if l.perFlow[id]--; l.perFlow[id] <= 0 {
+				delete(l.perFlow, id)
+			}
+		}
 	}
 	l.checkIdle()
 }

@@ -48,6 +48,9 @@ func (l *Layer) newServer(key string, m headers.Msg, via headers.Via, from siptr
 		tx.st = stProceeding
 	}
 	l.servers[key] = tx
+	if from.Edge == siptransport.EdgeAccess {
+		l.perFlow[from.ID]++
+	}
 	l.metrics.live.WithLabelValues("server").Inc()
 	return tx
 }

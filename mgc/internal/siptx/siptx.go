@@ -51,6 +51,8 @@ type Config struct {
 	TimerC time.Duration
 	// MaxTransactions bounds live transactions of both kinds, default 200000. Beyond it new requests get 503.
 	MaxTransactions int
+	// MaxPerFlow bounds the server transactions of one access connection, default 1000: one browser cannot use up the rest.
+	MaxPerFlow int
 	// RetryAfter is written into the 503 of overload and drain, default 5 s.
 	RetryAfter time.Duration
 }
@@ -70,6 +72,9 @@ func (c Config) withDefaults() Config {
 	def(&c.RetryAfter, 5*time.Second)
 	if c.MaxTransactions == 0 {
 		c.MaxTransactions = 200_000
+	}
+	if c.MaxPerFlow == 0 {
+		c.MaxPerFlow = 1000
 	}
 	return c
 }

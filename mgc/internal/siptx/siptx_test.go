@@ -430,8 +430,9 @@ func TestCancelRetransmitsAndGivesUp(t *testing.T) {
 		}
 		after(4 * time.Second)
 		r.want("CANCEL is reliable", r.wire(), "CANCEL CANCEL CANCEL CANCEL")
-		after(28 * time.Second) // RFC 3261 §9.1: 64*T1 after the CANCEL
-		r.want("results", r.takeResults(), "1xx 180, timeout")
+		r.answer(sent, 180, "b1") // ringing on does not buy time
+		after(28 * time.Second)   // RFC 3261 §9.1: 64*T1 after the CANCEL
+		r.want("results", r.takeResults(), "1xx 180, 1xx 180, timeout")
 		if _, c := r.l.Len(); c != 0 {
 			t.Errorf("%d client transactions left", c)
 		}
@@ -533,6 +534,45 @@ func TestRFC3261_18_1_1_BackToUDP(t *testing.T) {
 		}
 		r.answer(sent[0], 200, "b1")
 		r.want("results", r.takeResults(), "final 200")
+	})
+}
+
+func TestSilenceOverTCPIsNotAskedAgainOverUDP(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.net.SwitchToTCP()
+		big := request("INVITE", "")
+		big.Add("Subject", strings.Repeat("x", 1300))
+		if _, err := r.l.Request(big, core, r.result); err != nil {
+			t.Fatal(err)
+		}
+		r.want("wire", r.wire(), "INVITE")
+		after(32 * time.Second) // the peer took it: the other transport of the same place is no other hop
+		r.want("wire", r.wire(), "")
+		r.want("results", r.takeResults(), "timeout")
+	})
+}
+
+func TestOneBrowserCannotUseUpTheLayer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.l.cfg.MaxPerFlow = 3
+		greedy, other := siptxtest.AccessFlow("greedy"), siptxtest.AccessFlow("other")
+		r.net.AddFlow(greedy)
+		r.net.AddFlow(other)
+		for i := range 5 {
+			r.l.OnMessage(request("OPTIONS", fmt.Sprintf("z9hG4bK%d", i)), greedy)
+		}
+		r.want("wire", r.wire(), "503 503")
+		r.l.OnMessage(request("OPTIONS", "z9hG4bK1"), other)
+		r.want("the other one", r.wire(), "")
+		for i := range 4 {
+			respond(t, r.tx(i), 200)
+		}
+		after(0)
+		if len(r.l.perFlow) != 0 {
+			t.Errorf("still counted: %v", r.l.perFlow)
+		}
 	})
 }
 
