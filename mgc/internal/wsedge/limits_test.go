@@ -1,0 +1,210 @@
+package wsedge
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/isthmus-gateway/isthmus/mgc/internal/siptransport"
+)
+
+func TestSlowMessageEndsItsConnection(t *testing.T) {
+	r := newRig(t, Config{MessageTimeout: 200 * time.Millisecond}, nil)
+	c, br, _ := r.upgrade(t, "Sec-WebSocket-Protocol: sip")
+	if _, err := io.WriteString(c, "\x81\xfe\x10\x00\x00\x00\x00\x00REGISTER"); err != nil { // 8 of 4096 bytes
+		t.Fatal(err)
+	}
+	if _, err := io.ReadAll(br); err != nil && !strings.Contains(err.Error(), "reset") {
+		t.Errorf("not closed: %v", err)
+	}
+	receive(t, r.sink.closed)
+}
+
+func TestDeadPeerIsFoundByPing(t *testing.T) {
+	r := newRig(t, Config{PingInterval: 100 * time.Millisecond, PongTimeout: 200 * time.Millisecond}, nil)
+	alive := r.mustDial()
+	reading := alive.CloseRead(context.Background())      // answers pings
+	_, _, _ = r.upgrade(t, "Sec-WebSocket-Protocol: sip") // never does
+	receive(t, r.sink.closed)
+	if r.s.Len() != 1 || reading.Err() != nil {
+		t.Errorf("%d connections, live one: %v", r.s.Len(), reading.Err())
+	}
+}
+
+func TestConnectionCaps(t *testing.T) {
+	r := newRig(t, Config{MaxConnsPerIP: 2}, nil)
+	first := r.mustDial()
+	r.mustDial()
+	_, resp, err := r.dial(nil)
+	if err == nil || resp == nil || resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
+		t.Fatalf("third connection: %v", err)
+	}
+	_ = first.Close(websocket.StatusNormalClosure, "")
+	receive(t, r.sink.closed)
+	r.mustDial() // the place is free again
+	r.s.Drain()
+	if _, resp, err := r.dial(nil); err == nil || resp.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("connection while draining: %v", err)
+	}
+	if ipKey(netip.MustParseAddr("2001:db8::1")) != ipKey(netip.MustParseAddr("2001:db8::ffff")) {
+		t.Error("addresses of one /64 count apart")
+	}
+}
+
+func TestFlowClosedHookAndDeadFlow(t *testing.T) {
+	hook := make(chan siptransport.Flow, 1)
+	r := newRig(t, Config{OnFlowClosed: func(f siptransport.Flow) { hook <- f }}, nil)
+	c := r.mustDial()
+	send(t, c, websocket.MessageText, register("h"))
+	f := receive(t, r.sink.got).from
+	link, err := r.flows.Get(f.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = c.CloseNow()
+	if h := receive(t, hook); h.ID != f.ID {
+		t.Errorf("hook got %+v", h)
+	}
+	if err := link.Send([]byte("x")); !errors.Is(err, siptransport.ErrFlowGone) {
+		t.Errorf("send on a dead flow: %v", err)
+	}
+	if _, err := r.flows.Get(f.ID); !errors.Is(err, siptransport.ErrFlowGone) {
+		t.Errorf("dead flow in the table: %v", err)
+	}
+}
+
+func TestPeerThatDoesNotReadIsCut(t *testing.T) {
+	r := newRig(t, Config{Queue: 8, WriteTimeout: 300 * time.Millisecond}, nil)
+	c := r.mustDial()
+	send(t, c, websocket.MessageText, register("slow"))
+	link, err := r.flows.Get(receive(t, r.sink.got).from.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	big := bytes.Repeat([]byte("y"), 1<<20)
+	var sendErr error
+	for range 200 {
+		if sendErr = link.Send(big); sendErr != nil {
+			break
+		}
+	}
+	if !errors.Is(sendErr, siptransport.ErrQueueFull) && !errors.Is(sendErr, siptransport.ErrFlowGone) {
+		t.Errorf("queue took everything: %v", sendErr)
+	}
+	receive(t, r.sink.closed)
+}
+
+func TestTrustedProxyTellsTheClient(t *testing.T) {
+	r := newRig(t, Config{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}, nil)
+	c, _, err := r.dial(http.Header{"X-Forwarded-For": {"6.6.6.6, 203.0.113.5, 127.0.0.9"}, "X-Forwarded-Proto": {"https"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	send(t, c, websocket.MessageText, register("p"))
+	g := receive(t, r.sink.got)
+	if g.from.Remote.Addr().String() != "203.0.113.5" || g.from.Transport != "WSS" {
+		t.Errorf("flow %+v", g.from)
+	}
+	if !strings.HasSuffix(g.m.Get("Via"), ";received=203.0.113.5") {
+		t.Errorf("Via %s", g.m.Get("Via"))
+	}
+	plain := newRig(t, Config{}, nil)
+	c, _, err = plain.dial(http.Header{"X-Forwarded-For": {"203.0.113.5"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	send(t, c, websocket.MessageText, register("q"))
+	if g := receive(t, plain.sink.got); g.from.Remote.Addr().String() != "127.0.0.1" {
+		t.Errorf("a stranger's X-Forwarded-For was believed: %+v", g.from)
+	}
+}
+
+func TestCloseSaysGoingAway(t *testing.T) {
+	r := newRig(t, Config{}, nil)
+	c := r.mustDial()
+	send(t, c, websocket.MessageText, register("g"))
+	receive(t, r.sink.got)
+	closed := make(chan error, 1)
+	go func() {
+		_, _, err := c.Read(context.Background())
+		closed <- err
+	}()
+	if err := r.s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := receive(t, closed); websocket.CloseStatus(err) != websocket.StatusGoingAway {
+		t.Errorf("client saw %v", err)
+	}
+}
+
+func TestWSS(t *testing.T) {
+	cert := httptest.NewUnstartedServer(nil)
+	cert.StartTLS()
+	tlsConfig := &tls.Config{Certificates: cert.TLS.Certificates}
+	cert.Close()
+	r := newRig(t, Config{}, tlsConfig)
+	c := r.mustDial()
+	send(t, c, websocket.MessageText, register("s"))
+	if g := receive(t, r.sink.got); g.from.Transport != "WSS" {
+		t.Errorf("flow %+v", g.from)
+	}
+}
+
+// TestIdleConnectionMemory pins what an idle connection that has sent a message costs over plain WS: heap and stacks of this
+// process, in which the client's socket is counted, too. TLS comes on top.
+func TestIdleConnectionMemory(t *testing.T) {
+	r := newRig(t, Config{MaxConnsPerIP: 10000}, nil)
+	const n = 300
+	raw := make([]net.Conn, 0, n)
+	measure := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc + m.StackInuse
+	}
+	before := measure()
+	for range n {
+		c, err := net.Dial("tcp", r.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw = append(raw, c)
+		if _, err := io.WriteString(c, "GET /sip HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: sip\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		buf := make([]byte, 512)
+		if _, err := c.Read(buf); err != nil {
+			t.Fatal(err)
+		}
+		msg := register("mem")
+		frame := append([]byte{0x81, 0xfe, byte(len(msg) >> 8), byte(len(msg)), 0, 0, 0, 0}, msg...)
+		if _, err := c.Write(frame); err != nil {
+			t.Fatal(err)
+		}
+		receive(t, r.sink.got)
+	}
+	per := (measure() - before) / n
+	t.Logf("%d bytes of heap and stack per idle connection", per)
+	if per > 35_000 {
+		t.Errorf("%d bytes per idle connection, want at most 35000", per)
+	}
+	for _, c := range raw {
+		_ = c.Close()
+	}
+	for range n {
+		receive(t, r.sink.closed)
+	}
+}
