@@ -42,9 +42,9 @@ type inbound struct {
 	police  gate.Bucket
 	drops   gate.Drops
 
-	packets, octets uint64 // admitted
+	packets, octets uint64  // admitted
 	last            *format // of the newest admitted packet, perhaps of settings before
-	heard           int64 // when the newest packet was admitted, or when the mode opened
+	heard           int64   // when the newest packet was admitted, or when the mode opened
 	started         bool
 	silent          bool // MediaInactive has been reported
 }
