@@ -2,6 +2,7 @@ package connmodel
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/isthmus-gateway/isthmus/pkg/gwerr"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
@@ -47,15 +48,15 @@ func (e *Error) Descriptor() *iqv1.ErrorDescriptor {
 func Errorf(code gwerr.Code, format string, args ...any) *Error {
 	text := fmt.Sprintf(format, args...)
 	if len(text) > maxErrorText {
-		text = text[:maxErrorText-len(errTextTruncated)] + errTextTruncated
+		text = strings.ToValidUTF8(text[:maxErrorText-len(errTextTruncated)], "") + errTextTruncated
 	}
 	return &Error{Code: code, Text: text}
 }
 
-// Clip shortens a value from outside for an error text, to 64 bytes.
+// Clip shortens a value from outside for an error text, to 64 bytes; it stays valid UTF-8, as messages of Iq must be.
 func Clip(s string) string {
 	if len(s) > maxEchoedValue {
-		return s[:maxEchoedValue-len(errTextTruncated)] + errTextTruncated
+		return strings.ToValidUTF8(s[:maxEchoedValue-len(errTextTruncated)], "") + errTextTruncated
 	}
 	return s
 }
