@@ -351,7 +351,7 @@ func TestCancelFromBrowser(t *testing.T) {
 	s.send(ack)
 }
 
-func TestRequestFromSipgoToBrowser(t *testing.T) {
+func TestRequestFromCoreToBrowser(t *testing.T) {
 	s := newStack(t, func(uas *sipgo.Server) {
 		uas.OnRegister(func(req *sip.Request, tx sip.ServerTransaction) {
 			_ = tx.Respond(sip.NewResponseFromRequest(req, 200, "OK", nil))
@@ -359,37 +359,54 @@ func TestRequestFromSipgoToBrowser(t *testing.T) {
 	})
 	s.send(browserRequest("REGISTER", "r1", "1 REGISTER"))
 	s.read()
-	client, err := sipgo.NewClient(s.ua, sipgo.WithClientHostname("127.0.0.1"))
+	core, err := net.Dial("udp", s.edge.Local("UDP").String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	call := func() *sip.Response {
-		req := sip.NewRequest(sip.MESSAGE, sip.Uri{Scheme: "sip", User: "alice", Host: "127.0.0.1", Port: int(s.edge.Local("UDP").Port())})
-		req.SetBody([]byte("hello"))
-		req.AppendHeader(sip.NewHeader("Content-Type", "text/plain"))
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		defer cancel()
-		res, err := client.Do(ctx, req)
+	defer core.Close()
+	message := func(id string) {
+		m := headers.Msg{Method: "MESSAGE", RequestURI: "sip:alice@" + s.edge.SentBy("UDP"), Body: []byte("hello")}
+		m.Add("Via", "SIP/2.0/UDP core.ims.example:5060;rport;branch=z9hG4bK"+id)
+		m.Add("Max-Forwards", "10")
+		m.Add("From", "<sip:bob@ims.example>;tag=b1")
+		m.Add("To", "<sip:alice@ims.example>")
+		m.Add("Call-ID", id)
+		m.Add("CSeq", "1 MESSAGE")
+		m.Add("Content-Type", "text/plain")
+		raw, err := m.Bytes()
 		if err != nil {
-			t.Error(err)
-			return nil
+			t.Fatal(err)
 		}
-		return res
+		if _, err := core.Write(raw); err != nil {
+			t.Fatal(err)
+		}
 	}
-	answered := make(chan *sip.Response, 1)
-	go func() { answered <- call() }()
+	answer := func() headers.Msg {
+		buf := make([]byte, 65536)
+		_ = core.SetReadDeadline(time.Now().Add(5 * time.Second))
+		n, err := core.Read(buf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := headers.Read(buf[:n], headers.Datagram)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	message("m1")
 	m := s.read()
-	if m.Method != "MESSAGE" || string(m.Body) != "hello" || !strings.HasPrefix(m.Get("Via"), "SIP/2.0/WS 127.0.0.1:") {
+	if m.Method != "MESSAGE" || string(m.Body) != "hello" || !strings.HasPrefix(m.Get("Via"), "SIP/2.0/WS 127.0.0.1:") || m.Get("Max-Forwards") != "9" {
 		t.Fatalf("the browser got %+v", m)
 	}
 	s.send(headers.NewResponse(&m, 202, ""))
-	if res := receive(t, answered); res == nil || res.StatusCode != 202 {
-		t.Errorf("the core got %v", res)
+	if m := answer(); m.Status != 202 || m.Get("Call-ID") != "m1" || len(m.Values("Via")) != 1 {
+		t.Errorf("the core got %+v", m)
 	}
 	// The browser goes away: the next request fails with 430, nothing is dialled (RFC 5626 §5.3.1).
 	_ = s.ws.Close(websocket.StatusNormalClosure, "")
-	go func() { answered <- call() }()
-	if res := receive(t, answered); res == nil || res.StatusCode != 430 {
-		t.Errorf("after the flow's end: %v", res)
+	message("m2")
+	if m := answer(); m.Status != 430 || m.Reason != "Flow Failed" {
+		t.Errorf("after the flow's end: %d %s", m.Status, m.Reason)
 	}
 }

@@ -80,7 +80,7 @@ type Server struct {
 	in      *siptransport.Ingress
 	log     *zap.Logger
 	buffers readBuffers
-	running sync.WaitGroup // readers, writers, pings
+	running sync.WaitGroup // handshakes, readers, writers, pings
 
 	mu       sync.Mutex // guards what follows
 	conns    map[*conn]struct{}
@@ -163,7 +163,8 @@ func ipKey(a netip.Addr) netip.Addr {
 	return a
 }
 
-// reserve takes a place for a connection from the address, or says why not.
+// reserve takes a place for a connection from the address, or says why not. A handshake with a place counts as running: the
+// caller ends that by s.running.Done.
 func (s *Server) reserve(a netip.Addr) (refusal string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -177,6 +178,7 @@ func (s *Server) reserve(a netip.Addr) (refusal string) {
 	}
 	s.perIP[ipKey(a)]++
 	s.total++
+	s.running.Add(1) // not draining, so Close does not wait yet
 	return ""
 }
 
