@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
@@ -172,5 +173,17 @@ func TestAdmission(t *testing.T) {
 	}
 	if n := testutil.ToFloat64(in.Metrics.refused.WithLabelValues("UDP", reasonStranger)); n != 2 {
 		t.Errorf("%v strangers counted", n)
+	}
+}
+
+func TestMetricNames(t *testing.T) {
+	reg := prometheus.NewPedanticRegistry()
+	m := NewMetrics(reg)
+	m.Refused("UDP", reasonOversize)
+	m.Sent("UDP")
+	m.Opened("TCP")
+	problems, err := testutil.GatherAndLint(reg)
+	if err != nil || len(problems) != 0 {
+		t.Errorf("%v %v", problems, err)
 	}
 }

@@ -10,6 +10,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/siptransport"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/siptx/siptxtest"
@@ -271,4 +274,17 @@ func TestOverloadIsAnsweredWithoutState(t *testing.T) {
 			t.Errorf("Request: %v", err)
 		}
 	})
+}
+
+func TestMetricNames(t *testing.T) {
+	reg := prometheus.NewPedanticRegistry()
+	m := NewMetrics(reg)
+	m.live.WithLabelValues("server").Inc()
+	m.repeats.WithLabelValues("in").Inc()
+	m.failed.WithLabelValues("timeout").Inc()
+	m.refused.WithLabelValues("drain").Inc()
+	problems, err := testutil.GatherAndLint(reg)
+	if err != nil || len(problems) != 0 {
+		t.Errorf("%v %v", problems, err)
+	}
 }

@@ -55,8 +55,8 @@ func (l *Layer) newServer(key string, m headers.Msg, via headers.Via, from siptr
 	return tx
 }
 
-// start sets the first timer: 100 Trying for an INVITE; for others the end of the client's patience, after which no answer
-// is of use and a handler that forgot the request must not keep it for ever.
+// start sets the first timers: 100 Trying for an INVITE, and a guard, so that a handler that forgot the request does not keep
+// it for ever. For requests other than INVITE it is the end of the client's patience, after which no answer is of use.
 func (tx *ServerTx) start() {
 	tx.mu.Lock()
 	defer tx.mu.Unlock()
@@ -65,9 +65,15 @@ func (tx *ServerTx) start() {
 	}
 	if tx.invite {
 		tx.repeat.set(tx.l, &tx.mu, tx.l.cfg.Trying, tx.trying, nil)
+		tx.guard(2 * tx.l.cfg.TimerC)
 		return
 	}
-	tx.life.set(tx.l, &tx.mu, 2*64*tx.l.cfg.T1, func() {
+	tx.guard(2 * 64 * tx.l.cfg.T1)
+}
+
+// guard ends a transaction that has no final response after d.
+func (tx *ServerTx) guard(d time.Duration) {
+	tx.life.set(tx.l, &tx.mu, d, func() {
 		tx.l.metrics.failed.WithLabelValues("unanswered").Inc()
 		tx.terminate()
 	}, nil)
@@ -135,6 +141,7 @@ func (tx *ServerTx) advance(status int) {
 		tx.st = stProceeding
 		if tx.invite {
 			tx.repeat.stop() // no 100 of our own any more
+			tx.guard(2 * l.cfg.TimerC)
 		}
 		return
 	}

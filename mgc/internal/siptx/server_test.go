@@ -166,6 +166,23 @@ func TestForgottenRequestIsDropped(t *testing.T) {
 	})
 }
 
+func TestForgottenInviteIsDropped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.l.OnMessage(request("INVITE", "z9hG4bK1"), udpPeer)
+		after(15 * time.Minute)
+		respond(t, r.tx(0), 180) // still cared for
+		after(15 * time.Minute)
+		if s, _ := r.l.Len(); s != 1 {
+			t.Errorf("%d server transactions, want the ringing one", s)
+		}
+		after(5 * time.Minute)
+		if s, _ := r.l.Len(); s != 0 {
+			t.Errorf("%d server transactions kept for a handler that never answers", s)
+		}
+	})
+}
+
 // --- CANCEL, RFC 3261 §9.2 ---
 
 func TestRFC3261_9_2_CancelIsAnsweredInviteIsNot(t *testing.T) {

@@ -47,7 +47,8 @@ type Config struct {
 	// Failover is how long an attempt may be without a response while another hop is left, default 4 s. The last hop has 64*T1.
 	Failover time.Duration
 	// TimerC ends an INVITE client transaction that has had no response for that long after a provisional one, default 10 min.
-	// The owner's own ringing timer should be shorter; this one only bounds memory.
+	// A server transaction may be without a further response for twice as long. The owner's own ringing timer should be
+	// shorter; this one only bounds memory.
 	TimerC time.Duration
 	// MaxTransactions bounds live transactions of both kinds, default 200000. Beyond it new requests get 503.
 	MaxTransactions int

@@ -3,10 +3,12 @@ package wsedge
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -138,7 +140,7 @@ func TestRequireOriginAndPatterns(t *testing.T) {
 }
 
 func TestHalfOpenHandshakesDelayNobody(t *testing.T) {
-	r := newRig(t, Config{}, nil, func(s *http.Server) { s.ReadHeaderTimeout = 500 * time.Millisecond })
+	r := newRig(t, Config{}, nil, func(s *http.Server) { s.ReadHeaderTimeout = 2 * time.Second })
 	var held []net.Conn
 	for i := range 50 {
 		c, err := net.Dial("tcp", r.addr)
@@ -155,13 +157,42 @@ func TestHalfOpenHandshakesDelayNobody(t *testing.T) {
 	c := r.mustDial()
 	send(t, c, websocket.MessageText, register("quick"))
 	receive(t, r.sink.got)
-	if d := time.Since(start); d > 400*time.Millisecond {
+	if d := time.Since(start); d > 1500*time.Millisecond {
 		t.Errorf("a client waited %v behind half-open handshakes", d)
 	}
 	for _, h := range held { // and they are not kept
 		_ = h.SetReadDeadline(time.Now().Add(5 * time.Second))
 		if _, err := io.ReadAll(h); err != nil && !strings.Contains(err.Error(), "reset") {
 			t.Errorf("half-open handshake still open: %v", err)
+		}
+	}
+}
+
+func TestHalfOpenTLSHandshakesDelayNobody(t *testing.T) {
+	cert := httptest.NewUnstartedServer(nil)
+	cert.StartTLS()
+	tlsConfig := &tls.Config{Certificates: cert.TLS.Certificates}
+	cert.Close()
+	r := newRig(t, Config{}, tlsConfig, func(s *http.Server) { s.ReadHeaderTimeout = 500 * time.Millisecond })
+	var held []net.Conn
+	for range 20 {
+		c, err := net.Dial("tcp", r.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if _, err := c.Write([]byte{0x16, 0x03, 0x01, 0x02, 0x00, 0x01}); err != nil { // the start of a ClientHello
+			t.Fatal(err)
+		}
+		held = append(held, c)
+	}
+	c := r.mustDial()
+	send(t, c, websocket.MessageText, register("quick"))
+	receive(t, r.sink.got)
+	for _, h := range held {
+		_ = h.SetReadDeadline(time.Now().Add(5 * time.Second))
+		if _, err := io.ReadAll(h); err != nil && !strings.Contains(err.Error(), "reset") {
+			t.Errorf("half-open TLS handshake still open: %v", err)
 		}
 	}
 }
