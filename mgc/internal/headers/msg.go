@@ -1,5 +1,5 @@
 // Package headers holds SIP messages as plain values and reads and writes the header fields that the controller
-// touches. Floor 1 of mgc; pure, no goroutine, no clock.
+// touches. Floor 0 of mgc; pure, imports nothing of ours, no goroutine, no clock.
 package headers
 
 import (

@@ -170,6 +170,7 @@ func TestForgottenInviteIsDropped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
 		r.l.OnMessage(request("INVITE", "z9hG4bK1"), udpPeer)
+		r.l.OnMessage(request("INVITE", "z9hG4bK2"), udpPeer) // never answered at all
 		after(15 * time.Minute)
 		respond(t, r.tx(0), 180) // still cared for
 		after(15 * time.Minute)

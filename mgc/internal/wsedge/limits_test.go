@@ -5,11 +5,14 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
+	"os/exec"
 	"runtime"
 	"strings"
 	"testing"
@@ -162,49 +165,92 @@ func TestWSS(t *testing.T) {
 	}
 }
 
-// TestIdleConnectionMemory pins what an idle connection that has sent a message costs over plain WS: heap and stacks of this
-// process, in which the client's socket is counted, too. TLS comes on top.
-func TestIdleConnectionMemory(t *testing.T) {
-	r := newRig(t, Config{MaxConnsPerIP: 10000}, nil)
-	const n = 300
-	raw := make([]net.Conn, 0, n)
-	measure := func() uint64 {
-		var m runtime.MemStats
-		runtime.GC()
-		runtime.GC()
-		runtime.ReadMemStats(&m)
-		return m.HeapAlloc + m.StackInuse
+// idleClientEnv tells a run of this test binary to be the client of TestIdleConnectionMemory: "scheme address count".
+const idleClientEnv = "WSEDGE_IDLE_CLIENT"
+
+// idleClient opens connections, sends one message on each, and holds them until its standard input ends.
+func idleClient(spec string) error {
+	var scheme, addr string
+	var n int
+	if _, err := fmt.Sscan(spec, &scheme, &addr, &n); err != nil {
+		return err
 	}
-	before := measure()
+	msg := register("idle")
+	frame := append([]byte{0x81, 0xfe, byte(len(msg) >> 8), byte(len(msg)), 0, 0, 0, 0}, msg...)
 	for range n {
-		c, err := net.Dial("tcp", r.addr)
+		c, err := net.Dial("tcp", addr)
 		if err != nil {
-			t.Fatal(err)
+			return err
 		}
-		raw = append(raw, c)
+		if scheme == "wss" {
+			c = tls.Client(c, &tls.Config{InsecureSkipVerify: true})
+		}
 		if _, err := io.WriteString(c, "GET /sip HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: sip\r\n\r\n"); err != nil {
-			t.Fatal(err)
+			return err
 		}
-		buf := make([]byte, 512)
-		if _, err := c.Read(buf); err != nil {
-			t.Fatal(err)
+		if _, err := c.Read(make([]byte, 512)); err != nil {
+			return err
 		}
-		msg := register("mem")
-		frame := append([]byte{0x81, 0xfe, byte(len(msg) >> 8), byte(len(msg)), 0, 0, 0, 0}, msg...)
 		if _, err := c.Write(frame); err != nil {
-			t.Fatal(err)
+			return err
 		}
-		receive(t, r.sink.got)
+		defer c.Close()
 	}
-	per := (measure() - before) / n
-	t.Logf("%d bytes of heap and stack per idle connection", per)
-	if per > 35_000 {
-		t.Errorf("%d bytes per idle connection, want at most 35000", per)
+	_, err := io.Copy(io.Discard, os.Stdin)
+	return err
+}
+
+// TestIdleConnectionMemory pins what an idle connection that has sent a message costs this process in heap and stacks. The
+// clients are another process.
+func TestIdleConnectionMemory(t *testing.T) {
+	cert := httptest.NewUnstartedServer(nil)
+	cert.StartTLS()
+	tlsConfig := &tls.Config{Certificates: cert.TLS.Certificates}
+	cert.Close()
+	for scheme, conf := range map[string]*tls.Config{"ws": nil, "wss": tlsConfig} {
+		t.Run(scheme, func(t *testing.T) {
+			r := newRig(t, Config{MaxConnsPerIP: 10000}, conf)
+			const n = 300
+			before := memory()
+			self, err := os.Executable()
+			if err != nil {
+				t.Fatal(err)
+			}
+			client := exec.CommandContext(t.Context(), self, "-test.run=^$")
+			client.Env = append(os.Environ(), fmt.Sprintf("%s=%s %s %d", idleClientEnv, scheme, r.addr, n))
+			hold, err := client.StdinPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			var out bytes.Buffer
+			client.Stdout, client.Stderr = &out, &out
+			if err := client.Start(); err != nil {
+				t.Fatal(err)
+			}
+			for range n {
+				receive(t, r.sink.got)
+			}
+			per := (memory() - before) / n
+			t.Logf("%d bytes of heap and stack per idle connection", per)
+			if per > 35_000 {
+				t.Errorf("%d bytes per idle connection, want at most 35000", per)
+			}
+			_ = hold.Close()
+			if err := client.Wait(); err != nil {
+				t.Errorf("client: %v\n%s", err, out.String())
+			}
+			for range n {
+				receive(t, r.sink.closed)
+			}
+		})
 	}
-	for _, c := range raw {
-		_ = c.Close()
-	}
-	for range n {
-		receive(t, r.sink.closed)
-	}
+}
+
+// memory returns the heap and stacks in use after a collection.
+func memory() uint64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc + m.StackInuse
 }
