@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
 	"os"
@@ -138,6 +139,52 @@ func TestEngineCloseEndsCallsInFull(t *testing.T) {
 	wg.Wait()
 	if s := x.a.Stats(); s.PacketsSent == 0 {
 		t.Errorf("final statistics lost: %+v", s)
+	}
+}
+
+func TestCloseWaitsForTheHandshakesGoroutine(t *testing.T) {
+	x := newCall(t, relaySpec())
+	x.a.Close()
+	buf := make([]byte, 1<<20)
+	if stacks := buf[:runtime.Stack(buf, true)]; bytes.Contains(stacks, []byte("runHandshake")) {
+		t.Error("Close returned before its goroutine ended")
+	}
+}
+
+func TestCheckThatComesLateFindsNothing(t *testing.T) {
+	b := newBed(t, nil)
+	a := b.access("a1")
+	a.Close()
+	a.post(func() { a.s.check(a.w.now, 1, checkFrom(browserAddr)) })
+	var paths int
+	a.w.do(func() { paths = len(a.sock.paths) })
+	if paths != 0 {
+		t.Error("a closed termination learnt an address")
+	}
+}
+
+func TestBurstIsRelayedWhole(t *testing.T) {
+	x := newCall(t, relaySpec())
+	const up, down = 3*arena/4 + 10, 60 // a core socket's buffer is for one peer
+	release := make(chan struct{})
+	x.a.w.post(func() { <-release }) // datagrams pile up meanwhile
+	body := func(i int) []byte { return bytes.Repeat([]byte{byte(i)}, 100) }
+	for i := range up {
+		x.b.send(packet(8, 0xbb, uint16(i+1), uint32(i+1)*160, body(i)))
+	}
+	for i := range down {
+		x.s.send(x.c.Local().RTP, packet(8, 0xcc, uint16(i+1), uint32(i+1)*160, body(i)))
+	}
+	close(release)
+	for i := range up {
+		if p := x.s.read(); !bytes.Equal(p.Payload(), body(i)) {
+			t.Fatalf("to core: packet %d is % x", i, p.Payload()[:4])
+		}
+	}
+	for i := range down {
+		if p := x.b.read(); !bytes.Equal(p.Payload(), body(i)) {
+			t.Fatalf("to browser: packet %d is % x", i, p.Payload()[:4])
+		}
 	}
 }
 

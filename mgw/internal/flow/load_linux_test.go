@@ -33,7 +33,7 @@ type loadCall struct {
 	bufs [2][bufferSize]byte
 }
 
-func newLoadCall(b *testing.B, e *Engine, i int) *loadCall {
+func newLoadCall(b testing.TB, e *Engine, i int) *loadCall {
 	b.Helper()
 	x := &loadCall{}
 	var err error

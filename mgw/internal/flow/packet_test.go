@@ -206,6 +206,41 @@ func TestTranscodedPacketDoesNotAllocate(t *testing.T) {
 	}
 }
 
+func TestFlickeringCodecDoesNotMakeCodecsPerPacket(t *testing.T) {
+	access := both(SendRecv, []codec.Codec{opus, pcma, pcmu}, opus, codec.Codec{})
+	core := both(SendRecv, []codec.Codec{pcma}, pcma, codec.Codec{})
+	r := newRig(t, srtp.AES128GCM, access, core)
+	buf := make([]byte, bufferSize)
+	now := int64(time.Second)
+	for i := range 300 { // 6 s
+		now += int64(20 * time.Millisecond)
+		r.a.media(now, r.fill(buf, []uint8{111, 8, 0}[i%3]))
+		r.w.flush()
+	}
+	if n := r.a.to.made; n > 31 {
+		t.Errorf("%d transcoders made in 6 s", n)
+	}
+	if r.a.in.drops[gate.PayloadType] == 0 {
+		t.Error("nothing was refused")
+	}
+}
+
+func TestReportedLossReachesTheEncoder(t *testing.T) {
+	access := both(SendRecv, []codec.Codec{opus}, opus, codec.Codec{})
+	core := both(SendRecv, []codec.Codec{pcma}, pcma, codec.Codec{})
+	r := newRig(t, srtp.AES128GCM, access, core)
+	buf := make([]byte, bufferSize)
+	r.c.core.media(2, sipAddr, r.fill(buf, 8))
+	rr := make([]byte, 32)
+	rr[0], rr[1], rr[3], rr[7] = 0x81, 201, 7, 9
+	put32(rr[8:], 1) // our stream to the browser
+	rr[12] = 51      // 20 %
+	r.a.control(3, rr)
+	if r.c.to.loss != 20 || r.a.to.loss != 0 {
+		t.Errorf("loss %d %% towards the browser, %d %% towards the core", r.c.to.loss, r.a.to.loss)
+	}
+}
+
 func TestSRTPOnlyFromSelectedPair(t *testing.T) {
 	access, core := relaySettings()
 	r := newRig(t, srtp.AES128GCM, access, core)

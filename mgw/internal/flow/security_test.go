@@ -273,3 +273,37 @@ func TestExpiredConsentStopsMediaAndACheckResumesIt(t *testing.T) {
 		t.Error("a check does not restore consent")
 	}
 }
+
+func TestRFC8863_4_ICEFailsOnlyAfterChecksWithoutNomination(t *testing.T) {
+	access, core := relaySettings()
+	access.Armed = AllEvents
+	r := newRig(t, srtp.AES128GCM, access, core)
+	failed := 0
+	r.w.cfg.Events = func(e Event) {
+		if e.Kind == ICEFailed {
+			failed++
+		}
+	}
+	limit := int64(r.w.cfg.Timers.ICE)
+	s := r.a.access
+	s.sweep(10 * limit)
+	if failed != 0 {
+		t.Error("failed though a pair is nominated")
+	}
+	s.a.newest.Store(2)
+	s.restarted()
+	s.sweep(20 * limit)
+	if failed != 0 {
+		t.Error("failed before any check: the peer may still be ringing")
+	}
+	s.check(30*limit, 2, checkFrom(browserAddr))
+	s.sweep(31 * limit)
+	if failed != 0 {
+		t.Error("failed early")
+	}
+	s.sweep(31*limit + 1)
+	s.sweep(32 * limit)
+	if failed != 1 {
+		t.Errorf("reported %d times", failed)
+	}
+}

@@ -103,6 +103,14 @@ func TestBatchKeepsOrderSourceAndLength(t *testing.T) {
 					}
 				}
 			}
+			w.Queue(tx1, &to1, []byte("again"), 0)
+			w.Queue(tx2, &to2, []byte("again"), 0)
+			if got := w.Flush(); got != 2 {
+				t.Errorf("second flush sent %d", got)
+			}
+			if w.Flush() != 0 || w.Room() != MaxQueue {
+				t.Error("queue is not empty after Flush")
+			}
 			if next != count || single != 1 {
 				t.Errorf("received %d and %d", next, single)
 			}
