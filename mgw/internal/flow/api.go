@@ -28,7 +28,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
 )
 
-// Sentinel errors of the control side; returned wrapped with realm or endpoint id.
+// Sentinel errors of the control side; returned wrapped with the realm or the id of the spec.
 var (
 	ErrUnknownRealm   = errors.New("flow: unknown realm")              // H.248.8 error 449
 	ErrPortsExhausted = errors.New("flow: no port pair free in realm") // H.248.8 error 510
@@ -62,7 +62,7 @@ type Timers struct {
 	DTLS       time.Duration // from ICE connected to DTLS connected; 10 s
 	ICE        time.Duration // from the first authenticated check to a nominated pair; 40 s (RFC 8863 §4)
 	Quarantine time.Duration // before a released core port pair is used again; 2 s
-	RTCP       time.Duration // mean interval of reports per leg; 5 s (RFC 3550 §6.2)
+	RTCP       time.Duration // mean interval of reports per termination; 5 s (RFC 3550 §6.2)
 	Coalesce   time.Duration // longest deliberate wait for a bigger batch under load, 1 ms at most; 900 µs; negative: none
 }
 
@@ -193,7 +193,7 @@ type Policing struct {
 	BurstBytes     uint32
 }
 
-// Events mask: which kinds a termination reports. ICE and DTLS failures are reported like the others: only when armed.
+// EventMask is the set of kinds that a termination reports; failures too are reported only when armed.
 type EventMask uint32
 
 // Bit is the mask of one kind.
