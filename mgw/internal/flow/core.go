@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/isthmus-gateway/isthmus/mgw/internal/portset"
@@ -139,14 +140,15 @@ func (r *coreRealm) open() (media, control *udpio.Socket, even uint16, err error
 			return media, control, even, nil
 		}
 		skipped = append(skipped, even)
-		if len(skipped) == maxSkipped {
+		// Another cause, such as too few descriptors, is the same for the next pair.
+		if len(skipped) == maxSkipped || !errors.Is(err, syscall.EADDRINUSE) {
 			return nil, nil, 0, fmt.Errorf("%w %q: %w", ErrPortsExhausted, r.name, err)
 		}
 	}
 }
 
 // maxSkipped bounds the search for a pair that no other program holds.
-const maxSkipped = 64
+const maxSkipped = 1024
 
 func (r *coreRealm) bind(even uint16) (media, control *udpio.Socket, err error) {
 	o := udpio.Options{ReceiveBuffer: coreBuffer}
