@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	"go.uber.org/goleak"
@@ -44,7 +45,7 @@ func startGateway(t testing.TB, c *controller, args ...string) *gateway {
 	cfg := Defaults()
 	base := []string{
 		"--mgw_id=mgw-test", "--iq.listen=127.0.0.1:0", "--iq.mgc=" + c.address, "--admin.listen=127.0.0.1:0", "--http.listen=127.0.0.1:0",
-		"--media.workers=2", "--drain.grace=0s", "--realms.core.0.port_min=36000", "--realms.core.0.port_max=36999",
+		"--media.workers=2", "--drain.grace=0s", "--realms.core.0.port_min=15000", "--realms.core.0.port_max=15999",
 	}
 	if err := conf.Load(&cfg, conf.Options{Name: "mgw", EnvPrefix: "ISTHMUS_MGW_TEST", Args: append(base, args...), Env: []string{}}); err != nil {
 		t.Fatal(err)
@@ -114,7 +115,7 @@ func TestCallOverRealMedia(t *testing.T) {
 	if dtls.Role != iqv1.DtlsParameters_ROLE_SERVER || len(dtls.Fingerprints) == 0 || len(dtls.Fingerprints[0].Value) != 95 {
 		t.Errorf("local DTLS: %v", dtls)
 	}
-	if local.Address != "127.0.0.1" || local.Port < 36000 || local.Port%2 != 0 || local.RtcpPort != local.Port+1 || local.Ssrc == 0 || local.Cname == "" {
+	if local.Address != "127.0.0.1" || local.Port < 15000 || local.Port%2 != 0 || local.RtcpPort != local.Port+1 || local.Ssrc == 0 || local.Cname == "" {
 		t.Errorf("local core: %v", local)
 	}
 	again := g.transact(setUp("t-1"))
@@ -135,7 +136,7 @@ func TestCallOverRealMedia(t *testing.T) {
 	}
 	list, err := adminv1.NewGatewayAdminClient(g.admin).ListContexts(t.Context(), &adminv1.ListContextsRequest{})
 	if err != nil || len(list.Contexts) != 1 || list.Contexts[0].CorrelationId != "t-1" || list.Contexts[0].Terminations[1].Mode != "inactive" ||
-		list.Contexts[0].Terminations[0].Kind != "webrtc-access" || !strings.HasPrefix(list.Contexts[0].Terminations[1].LocalAddress, "127.0.0.1:36") {
+		list.Contexts[0].Terminations[0].Kind != "webrtc-access" || !strings.HasPrefix(list.Contexts[0].Terminations[1].LocalAddress, "127.0.0.1:15") {
 		t.Errorf("contexts: %v %v", list, err)
 	}
 	rep := g.transact(onContext("t-3", id, subtractAll()))
@@ -148,7 +149,7 @@ func TestCallOverRealMedia(t *testing.T) {
 }
 
 func TestExhaustedPortsRollBackRealMedia(t *testing.T) {
-	g := startGateway(t, startController(t), "--realms.core.0.port_min=36000", "--realms.core.0.port_max=36003")
+	g := startGateway(t, startController(t), "--realms.core.0.port_min=14990", "--realms.core.0.port_max=14993")
 	for i := range 2 {
 		if rep := g.transact(setUp(fmt.Sprintf("t-%d", i))); rep.Actions[0].Error != nil {
 			t.Fatalf("call %d: %v", i, rep)
@@ -388,5 +389,29 @@ func TestConfigIsRefusedWithReason(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v; want it to name %q", args, err, want)
 		}
+	}
+}
+
+func TestStopWithManyCallsIsQuick(t *testing.T) {
+	c := startController(t)
+	g := startGateway(t, c)
+	for i := range 300 {
+		if rep := g.transact(setUp(fmt.Sprintf("t-%d", i))); rep.Actions[0].Error != nil {
+			t.Fatalf("call %d: %v", i, rep)
+		}
+	}
+	start := time.Now()
+	g.stop()
+	if err := <-g.result; err != nil {
+		t.Errorf("run: %v", err)
+	}
+	g.result = nil
+	if d := time.Since(start); d > 10*time.Second {
+		t.Errorf("stopped after %v", d)
+	} else {
+		t.Logf("stopped 300 calls in %v", d)
+	}
+	if got := c.methods(); got != "RESTART FORCED" {
+		t.Errorf("service changes: %s", got)
 	}
 }

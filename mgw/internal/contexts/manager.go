@@ -177,11 +177,16 @@ func (m *Manager) applyToAll(act *iqv1.Action) *iqv1.ActionReply {
 	return &iqv1.ActionReply{Commands: []*iqv1.CommandReply{reply}}
 }
 
-// ReleaseAll subtracts every context and waits for it (forced out of service, H.248.1 §7.2.8).
+// ReleaseAll subtracts every context, all at once, and waits for them (forced out of service, H.248.1 §7.2.8).
 func (m *Manager) ReleaseAll(reason string) {
+	var done sync.WaitGroup
 	for _, c := range m.all() {
-		c.await(maxJobs, func() { c.release(reason) })
+		done.Add(1)
+		if !c.strand.post(2*maxJobs, func() { defer done.Done(); c.release(reason) }) {
+			done.Done() // closed already
+		}
 	}
+	done.Wait()
 }
 
 // SetDraining starts or ends refusing new contexts with 521; emergency calls are exempt (TS 23.334 §5.14).
