@@ -9,11 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/pion/dtls/v3"
-
-	"github.com/isthmus-gateway/isthmus/mgw/internal/srtp"
 )
 
 // Reasons of a failed handshake.
@@ -36,14 +35,15 @@ type Config struct {
 	Client       bool // we send the ClientHello
 	Certificate  tls.Certificate
 	Fingerprints []Fingerprint // of the peer; none: every certificate is refused
+	Profiles     []uint16      // SRTP protection profiles in order of preference, by their numbers (RFC 5764 §4.1.2)
 	Link         *Link
 }
 
 // Association is a finished handshake.
 type Association struct {
 	conn    *dtls.Conn
-	profile srtp.Profile
-	keys    srtp.Keys
+	state   dtls.State
+	profile uint16
 }
 
 // Handshake runs a handshake until it is done, fails, or ctx ends. A server waits for the ClientHello without a limit of its own.
@@ -60,7 +60,7 @@ func Handshake(ctx context.Context, cfg Config) (*Association, error) {
 		_ = conn.Close()
 		return nil, reason(ctx, v, err)
 	}
-	a, err := finish(conn, cfg.Client)
+	a, err := finish(conn, cfg.Profiles)
 	if err != nil {
 		_ = conn.Close()
 		return nil, err
@@ -69,9 +69,13 @@ func Handshake(ctx context.Context, cfg Config) (*Association, error) {
 }
 
 func open(cfg Config, v *verifier) (*dtls.Conn, error) {
+	profiles := make([]dtls.SRTPProtectionProfile, len(cfg.Profiles))
+	for i, p := range cfg.Profiles {
+		profiles[i] = dtls.SRTPProtectionProfile(p)
+	}
 	common := []dtls.Option{
 		dtls.WithCertificates(cfg.Certificate),
-		dtls.WithSRTPProtectionProfiles(dtls.SRTPProtectionProfile(srtp.AES128GCM), dtls.SRTPProtectionProfile(srtp.AES128CMSHA1_80)),
+		dtls.WithSRTPProtectionProfiles(profiles...),
 		dtls.WithExtendedMasterSecret(dtls.RequireExtendedMasterSecret),
 		// Certificates are self-signed; the fingerprint from the signalling is what binds them (RFC 8827 §6.5).
 		dtls.WithInsecureSkipVerify(true),
@@ -114,28 +118,29 @@ func reason(ctx context.Context, v *verifier, err error) error {
 	return fmt.Errorf("%w: %w", ErrHandshake, err)
 }
 
-func finish(conn *dtls.Conn, client bool) (*Association, error) {
+func finish(conn *dtls.Conn, profiles []uint16) (*Association, error) {
 	p, ok := conn.SelectedSRTPProtectionProfile()
-	profile := srtp.Profile(p)
-	if !ok || !profile.Known() {
+	if !ok || !slices.Contains(profiles, uint16(p)) {
 		return nil, ErrProfile
 	}
 	state, ok := conn.ConnectionState()
 	if !ok {
 		return nil, ErrHandshake
 	}
-	keys, err := srtp.ExportKeys(&state, profile, client)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrHandshake, err)
-	}
-	return &Association{conn: conn, profile: profile, keys: keys}, nil
+	return &Association{conn: conn, state: state, profile: uint16(p)}, nil
 }
 
-// Profile is the SRTP profile agreed on.
-func (a *Association) Profile() srtp.Profile { return a.profile }
+// Profile is the number of the SRTP profile agreed on, one of Config.Profiles.
+func (a *Association) Profile() uint16 { return a.profile }
 
-// Keys are the SRTP keys.
-func (a *Association) Keys() srtp.Keys { return a.keys }
+// ExportKeyingMaterial derives length bytes of keying material for label (RFC 5705).
+func (a *Association) ExportKeyingMaterial(label string, context []byte, length int) ([]byte, error) {
+	b, err := a.state.ExportKeyingMaterial(label, context, length)
+	if err != nil {
+		return nil, fmt.Errorf("dtls: export: %w", err)
+	}
+	return b, nil
+}
 
 // Wait answers retransmitted handshake flights and returns when the association has ended: the peer closed it, or Close was called.
 func (a *Association) Wait() {

@@ -1,6 +1,7 @@
 package dtls
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"crypto/tls"
@@ -13,7 +14,6 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/isthmus-gateway/isthmus/mgw/internal/bufpool"
-	"github.com/isthmus-gateway/isthmus/mgw/internal/srtp"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -68,6 +68,8 @@ func run(t *testing.T, ctx context.Context, client, server Config) (c, s result)
 	return result{a, err}, <-done
 }
 
+var profiles = []uint16{7, 1} // AEAD_AES_128_GCM, AES128_CM_HMAC_SHA1_80
+
 func none(int) bool { return false }
 
 func TestHandshakeExportsSameKeysAndPrefersGCM(t *testing.T) {
@@ -80,25 +82,19 @@ func TestHandshakeExportsSameKeysAndPrefersGCM(t *testing.T) {
 			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 			defer cancel()
 			c, s := run(t, ctx,
-				Config{Client: true, Certificate: cc, Fingerprints: []Fingerprint{{"sha-1", "00"}, sf}, Link: lc},
-				Config{Certificate: sc, Fingerprints: []Fingerprint{cf}, Link: ls})
+				Config{Client: true, Certificate: cc, Fingerprints: []Fingerprint{{"sha-1", "00"}, sf}, Profiles: profiles, Link: lc},
+				Config{Certificate: sc, Fingerprints: []Fingerprint{cf}, Profiles: profiles, Link: ls})
 			if c.err != nil || s.err != nil {
 				t.Fatalf("client %v, server %v", c.err, s.err)
 			}
-			if c.a.Profile() != srtp.AES128GCM || s.a.Profile() != srtp.AES128GCM {
+			if c.a.Profile() != 7 || s.a.Profile() != 7 {
 				t.Errorf("profiles %v, %v", c.a.Profile(), s.a.Profile())
 			}
-			tx, _, err := srtp.NewPair(c.a.Profile(), c.a.Keys())
-			if err != nil {
-				t.Fatal(err)
-			}
-			_, rx, err := srtp.NewPair(s.a.Profile(), s.a.Keys())
-			if err != nil {
-				t.Fatal(err)
-			}
-			prot, _ := tx.ProtectRTP(append(make([]byte, 0, 128), 0x80, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 42))
-			if _, err := rx.OpenRTP(prot); err != nil {
-				t.Errorf("keys differ: %v", err)
+			const label = "EXTRACTOR-dtls_srtp"
+			mc, errC := c.a.ExportKeyingMaterial(label, nil, 60)
+			ms, errS := s.a.ExportKeyingMaterial(label, nil, 60)
+			if errC != nil || errS != nil || len(mc) != 60 || !bytes.Equal(mc, ms) {
+				t.Errorf("keying material differs: %v, %v", errC, errS)
 			}
 			ended := make(chan struct{})
 			go func() { s.a.Wait(); close(ended) }()
@@ -130,8 +126,8 @@ func TestRFC8122_5_WrongFingerprintIsRefusedBySideThatChecks(t *testing.T) {
 		lc, ls := links(&pool, none)
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		c, s := run(t, ctx,
-			Config{Client: true, Certificate: cc, Fingerprints: []Fingerprint{sf}, Link: lc},
-			Config{Certificate: sc, Fingerprints: []Fingerprint{cf}, Link: ls})
+			Config{Client: true, Certificate: cc, Fingerprints: []Fingerprint{sf}, Profiles: profiles, Link: lc},
+			Config{Certificate: sc, Fingerprints: []Fingerprint{cf}, Profiles: profiles, Link: ls})
 		checked := c
 		if badServer {
 			checked = s
@@ -151,13 +147,28 @@ func TestRFC8122_5_WrongFingerprintIsRefusedBySideThatChecks(t *testing.T) {
 	}
 }
 
+func TestNoCommonProfileFails(t *testing.T) {
+	var pool bufpool.Pool
+	cc, cf := certificate(t)
+	sc, sf := certificate(t)
+	lc, ls := links(&pool, none)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	c, s := run(t, ctx,
+		Config{Client: true, Certificate: cc, Fingerprints: []Fingerprint{sf}, Profiles: []uint16{1}, Link: lc},
+		Config{Certificate: sc, Fingerprints: []Fingerprint{cf}, Profiles: []uint16{7}, Link: ls})
+	if c.err == nil || s.err == nil {
+		t.Errorf("client %v, server %v", c.err, s.err)
+	}
+}
+
 func TestTimeoutAndCancel(t *testing.T) {
 	var pool bufpool.Pool
 	sc, sf := certificate(t)
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
 	l := NewLink(&pool, func([]byte) error { return nil })
-	if _, err := Handshake(ctx, Config{Client: true, Certificate: sc, Fingerprints: []Fingerprint{sf}, Link: l}); !errors.Is(err, ErrTimeout) {
+	if _, err := Handshake(ctx, Config{Client: true, Certificate: sc, Fingerprints: []Fingerprint{sf}, Profiles: profiles, Link: l}); !errors.Is(err, ErrTimeout) {
 		t.Errorf("err %v, want ErrTimeout", err)
 	}
 	if l.Deliver([]byte{1}) {
@@ -166,7 +177,7 @@ func TestTimeoutAndCancel(t *testing.T) {
 	ctx2, cancel2 := context.WithCancel(context.Background())
 	cancel2()
 	l = NewLink(&pool, func([]byte) error { return nil })
-	if _, err := Handshake(ctx2, Config{Certificate: sc, Fingerprints: []Fingerprint{sf}, Link: l}); !errors.Is(err, context.Canceled) {
+	if _, err := Handshake(ctx2, Config{Certificate: sc, Fingerprints: []Fingerprint{sf}, Profiles: profiles, Link: l}); !errors.Is(err, context.Canceled) {
 		t.Errorf("err %v, want Canceled", err)
 	}
 }

@@ -79,14 +79,14 @@ func (a *Access) runHandshake(h *handshake) {
 			return
 		}
 	}
-	assoc, err := dtls.Handshake(h.ctx, dtls.Config{Client: h.client, Certificate: a.cert, Fingerprints: h.want, Link: h.link})
+	assoc, err := dtls.Handshake(h.ctx, dtls.Config{Client: h.client, Certificate: a.cert, Fingerprints: h.want, Profiles: profiles(), Link: h.link})
 	if err != nil {
 		if !h.isStopped() {
 			a.post(func() { a.s.unsecured(h, DTLSFailed, printable(err.Error())) })
 		}
 		return
 	}
-	tx, rx, err := srtp.NewPair(assoc.Profile(), assoc.Keys())
+	tx, rx, err := protect(assoc, h.client)
 	if err != nil || !h.adopt(assoc) {
 		assoc.Close()
 		if err != nil {
@@ -94,12 +94,25 @@ func (a *Access) runHandshake(h *handshake) {
 		}
 		return
 	}
-	a.post(func() { a.s.secured(h, assoc.Profile(), tx, rx) })
+	a.post(func() { a.s.secured(h, srtp.Profile(assoc.Profile()), tx, rx) })
 	assoc.Wait()
 	if !h.isStopped() {
 		a.post(func() { a.s.unsecured(h, DTLSClosed, "closed by the peer") })
 	}
 	assoc.Close()
+}
+
+// profiles are those offered and accepted, best first.
+func profiles() []uint16 { return []uint16{uint16(srtp.AES128GCM), uint16(srtp.AES128CMSHA1_80)} }
+
+// protect makes the SRTP contexts of a finished handshake (RFC 5764 §4.2).
+func protect(assoc *dtls.Association, client bool) (*srtp.Sender, *srtp.Receiver, error) {
+	p := srtp.Profile(assoc.Profile())
+	keys, err := srtp.ExportKeys(assoc, p, client)
+	if err != nil {
+		return nil, nil, err
+	}
+	return srtp.NewPair(p, keys)
 }
 
 // printable makes text safe for logs and one line long.
