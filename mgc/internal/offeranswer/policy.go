@@ -1,5 +1,3 @@
-// Package offeranswer plans both sides' session descriptions of a call and what the media gateway has to do for them: pure
-// values and functions on RFC 3264 offers and answers. Floor 1 of mgc; no goroutine, no clock.
 package offeranswer
 
 // Preference decides which codec the browser gets when it could use more than one.
@@ -13,18 +11,22 @@ const (
 
 // Policy says which codecs may be used. Names are encoding names in order of preference.
 type Policy struct {
-	Access    []string   `json:"access"`    // codecs for browsers
-	Core      []string   `json:"core"`      // codecs for the core
-	Transcode []string   `json:"transcode"` // codecs that the MGW can transcode between, any pair
-	Prefer    Preference `json:"prefer"`    // empty: relay
+	Access    []string   `json:"access"`          // codecs for browsers
+	Core      []string   `json:"core"`            // codecs for the core
+	Transcode []string   `json:"transcode"`       // codecs that the MGW can transcode between, any pair
+	Prefer    Preference `json:"prefer"`          // empty: relay
+	Latch     bool       `json:"latch,omitempty"` // learn the core peer's address from its media (H.248.37), for peers behind NAT
+	DSCP      uint32     `json:"dscp,omitempty"`  // of media, 0 to 63
 }
 
-// DefaultPolicy is Opus and G.711, G.722 for browsers, G.711 and G.722 for the core, all transcodable, relay preferred.
+// DefaultPolicy is Opus, G.711 and G.722 for browsers, G.711 and G.722 for the core, all transcodable, relay preferred,
+// no latching, DSCP EF (46).
 func DefaultPolicy() Policy {
 	return Policy{
 		Access:    []string{"opus", "PCMA", "PCMU", "G722"},
 		Core:      []string{"PCMA", "PCMU", "G722"},
 		Transcode: []string{"opus", "PCMA", "PCMU", "G722"},
 		Prefer:    PreferRelay,
+		DSCP:      46,
 	}
 }

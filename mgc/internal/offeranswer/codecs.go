@@ -1,0 +1,255 @@
+package offeranswer
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/isthmus-gateway/isthmus/pkg/codec"
+)
+
+// Payload types that our own offers use for formats without a static one.
+const (
+	ptOpus      = 111
+	ptEvent48k  = 110
+	ptEventWeb  = 126
+	ptEventCore = 101
+)
+
+// Format parameters of what we say. The MGW decodes any Opus; asking for wideband mono saves the browser's uplink (RFC 7587 §6.1).
+const (
+	fmtpOpus  = "minptime=10;useinbandfec=1;stereo=0;maxplaybackrate=16000"
+	fmtpEvent = "0-15"
+)
+
+func isAudio(c codec.Codec) bool { return !c.Is(codec.TelephoneEvent) }
+
+func hasEvent(cs []codec.Codec) bool {
+	return slices.ContainsFunc(cs, func(c codec.Codec) bool { return c.Is(codec.TelephoneEvent) })
+}
+
+func listed(names []string, c codec.Codec) bool {
+	return slices.ContainsFunc(names, c.Is)
+}
+
+// known reports whether c is a format that we speak: the name alone does not do (opus/48000/2 only, RFC 7587 §7).
+func known(c codec.Codec) bool {
+	switch {
+	case c.Is(codec.Opus):
+		return c.ClockRate == 48000 && c.ChannelCount() == 2
+	case c.Is(codec.PCMA), c.Is(codec.PCMU), c.Is(codec.G722):
+		return c.ClockRate == 8000 && c.ChannelCount() == 1
+	}
+	return false
+}
+
+// usable keeps the codecs of a peer's description that names allow, and telephone-event, in the peer's order.
+func usable(cs []codec.Codec, names []string) []codec.Codec {
+	var out []codec.Codec
+	for _, c := range cs {
+		if c.Is(codec.TelephoneEvent) || known(c) && listed(names, c) {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// bridges reports whether media in a can leave as b.
+func (m *Media) bridges(a, b codec.Codec) bool {
+	return a.SameFormat(b) || listed(m.Policy.Transcode, a) && listed(m.Policy.Transcode, b)
+}
+
+// bridgeable reports whether some codec of side's peer can be joined with what the other side has, or may have.
+func (m *Media) bridgeable(side Side) bool {
+	o := m.Line(side.Other())
+	theirs := m.Line(side).Theirs
+	if !o.Chosen.IsZero() {
+		return slices.ContainsFunc(theirs, func(c codec.Codec) bool { return isAudio(c) && m.bridges(c, o.Chosen) })
+	}
+	return len(m.candidates(side.Other())) > 0
+}
+
+// candidates returns the codecs that an offer on side may hold, in the policy's order, with our payload types: those
+// that can be joined with at least one codec of the other side.
+func (m *Media) candidates(side Side) []codec.Codec {
+	o := m.Line(side.Other())
+	names := m.Policy.Core
+	if side == Access {
+		names = m.Policy.Access
+	}
+	var out []codec.Codec
+	for _, n := range names {
+		c, ok := ours(n)
+		if ok && m.joins(c, o) {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// joins reports whether c can be joined with what the peer of o uses, or could use.
+func (m *Media) joins(c codec.Codec, o *Line) bool {
+	if !o.Chosen.IsZero() {
+		return m.bridges(c, o.Chosen)
+	}
+	if o.Theirs == nil { // nothing known yet: an INVITE without offer
+		return true
+	}
+	return slices.ContainsFunc(o.Theirs, func(t codec.Codec) bool { return isAudio(t) && m.bridges(c, t) })
+}
+
+// ours returns the format with the encoding name as our offers describe it.
+func ours(name string) (codec.Codec, bool) {
+	switch {
+	case strings.EqualFold(name, codec.Opus):
+		return codec.Codec{Name: codec.Opus, PT: ptOpus, ClockRate: 48000, Channels: 2, Fmtp: fmtpOpus}, true
+	case strings.EqualFold(name, codec.PCMU):
+		return codec.Static(0)
+	case strings.EqualFold(name, codec.PCMA):
+		return codec.Static(8)
+	case strings.EqualFold(name, codec.G722):
+		return codec.Static(9)
+	}
+	return codec.Codec{}, false
+}
+
+// offerCodecs returns what an offer on side lists.
+func (m *Media) offerCodecs(side Side) []codec.Codec {
+	l, o := m.Line(side), m.Line(side.Other())
+	list := m.order(side, m.candidates(side))
+	if l.Theirs != nil { // a later offer: what the peer is known to have, under its payload types (RFC 3264 §8.3.2)
+		var kept []codec.Codec
+		for _, c := range list {
+			if i := slices.IndexFunc(l.Theirs, c.SameFormat); i >= 0 {
+				c.PT = l.Theirs[i].PT
+				kept = append(kept, c)
+			} else if side == Core && !ptTaken(l.Theirs, c.PT) {
+				kept = append(kept, c)
+			}
+		}
+		list = toFront(kept, l.Chosen)
+	}
+	if o.Theirs == nil || hasEvent(o.Theirs) {
+		list = append(list, m.offerEvents(side, list)...)
+	}
+	return list
+}
+
+// order sorts the candidates by preference: by the policy, but what can be relayed first unless Opus is preferred.
+func (m *Media) order(side Side, list []codec.Codec) []codec.Codec {
+	o := m.Line(side.Other())
+	if m.Policy.Prefer == PreferOpus || o.Theirs == nil && o.Chosen.IsZero() {
+		return list
+	}
+	shared := func(c codec.Codec) int {
+		if c.SameFormat(o.Chosen) {
+			return -1
+		}
+		i := slices.IndexFunc(o.Theirs, c.SameFormat)
+		switch {
+		case i < 0:
+			return len(o.Theirs)
+		case side == Core: // the policy orders what the core gets
+			return 0
+		}
+		return i // the browser gets them in the core's order
+	}
+	slices.SortStableFunc(list, func(a, b codec.Codec) int { return shared(a) - shared(b) })
+	return list
+}
+
+// offerEvents returns one telephone-event format per clock rate in list (RFC 4733 §2.1; TS 26.114 §5.2.1).
+func (m *Media) offerEvents(side Side, list []codec.Codec) []codec.Codec {
+	l := m.Line(side)
+	var out []codec.Codec
+	for _, c := range list {
+		e := codec.Codec{Name: codec.TelephoneEvent, ClockRate: c.ClockRate, Channels: 1, Fmtp: fmtpEvent, PT: ptEventCore}
+		if side == Access {
+			e.PT = ptEventWeb
+			if c.ClockRate == 48000 {
+				e.PT = ptEvent48k
+			}
+		}
+		if l.Theirs != nil {
+			i := slices.IndexFunc(l.Theirs, e.SameFormat)
+			if i < 0 {
+				if ptTaken(l.Theirs, e.PT) || side == Access {
+					continue
+				}
+			} else {
+				e.PT = l.Theirs[i].PT
+			}
+		}
+		if !slices.ContainsFunc(out, e.SameFormat) {
+			out = append(out, e)
+		}
+	}
+	if out == nil && l.Event.Name != "" { // the peer has events at another clock rate only
+		e := l.Event
+		e.Fmtp = fmtpEvent
+		out = append(out, e)
+	}
+	return out
+}
+
+func ptTaken(cs []codec.Codec, pt uint8) bool {
+	return slices.ContainsFunc(cs, func(c codec.Codec) bool { return c.PT == pt })
+}
+
+func toFront(list []codec.Codec, first codec.Codec) []codec.Codec {
+	i := slices.IndexFunc(list, first.SameFormat)
+	if first.IsZero() || i <= 0 {
+		return list
+	}
+	c := list[i]
+	return slices.Insert(slices.Delete(list, i, i+1), 0, c)
+}
+
+// choose picks the codec of an answer on side: what is in use stays; else what needs no transcoding (or Opus, by policy); else the
+// first that can be joined, in the policy's order for a browser and in the offer's order for the core.
+func (m *Media) choose(side Side) (codec.Codec, bool) {
+	l, o := m.Line(side), m.Line(side.Other())
+	pick := func(ok func(codec.Codec) bool) (codec.Codec, bool) {
+		for _, c := range l.Theirs {
+			if isAudio(c) && m.joins(c, o) && ok(c) {
+				return c, true
+			}
+		}
+		return codec.Codec{}, false
+	}
+	if c, ok := pick(func(c codec.Codec) bool { return c.SameFormat(l.Chosen) }); ok {
+		return c, true
+	}
+	if side == Access && m.Policy.Prefer == PreferOpus {
+		if c, ok := pick(func(c codec.Codec) bool { return c.Is(codec.Opus) }); ok {
+			return c, true
+		}
+	}
+	if c, ok := pick(func(c codec.Codec) bool { return c.SameFormat(o.Chosen) }); ok {
+		return c, true
+	}
+	if side == Access {
+		for _, n := range m.Policy.Access {
+			if c, ok := pick(func(c codec.Codec) bool { return c.Is(n) }); ok {
+				return c, true
+			}
+		}
+	}
+	return pick(func(codec.Codec) bool { return true })
+}
+
+// eventFor returns the telephone-event format that goes with an audio clock rate, or any other when there is none (RFC 4733 §2.1).
+func eventFor(cs []codec.Codec, rate uint32) codec.Codec {
+	var any codec.Codec
+	for _, c := range cs {
+		if !c.Is(codec.TelephoneEvent) {
+			continue
+		}
+		if c.ClockRate == rate {
+			return c
+		}
+		if any.IsZero() || c.ClockRate == 8000 {
+			any = c
+		}
+	}
+	return any
+}

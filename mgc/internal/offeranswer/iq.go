@@ -1,0 +1,281 @@
+package offeranswer
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/isthmus-gateway/isthmus/pkg/codec"
+	"github.com/isthmus-gateway/isthmus/pkg/sdp"
+	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
+)
+
+// Gate says how far media may flow.
+type Gate uint8
+
+// The gates.
+const (
+	Closed      Gate = iota // before the answer
+	EarlyAccess             // early media towards the browser only
+	EarlyCore               // early media towards the core only
+	Open                    // as agreed
+)
+
+// ErrReply is returned by Resolve for a reply that lacks what a description needs.
+var ErrReply = errors.New("incomplete reply of the media gateway")
+
+// StreamID is the H.248 stream of the audio; equal on both terminations.
+const StreamID = 1
+
+// AddDescriptor returns the descriptor of an Add for side in the realm; what we have no value for is left to the MGW (CHOOSE).
+func (m *Media) AddDescriptor(side Side, realm string, g Gate) *iqv1.TerminationDescriptor {
+	d := m.ModifyDescriptor(side, g)
+	d.Realm = realm
+	d.Kind = iqv1.TerminationDescriptor_KIND_RTP_CORE
+	if side == Access {
+		d.Kind = iqv1.TerminationDescriptor_KIND_WEBRTC_ACCESS
+	}
+	return d
+}
+
+// ModifyDescriptor returns the whole wanted state of side's termination.
+func (m *Media) ModifyDescriptor(side Side, g Gate) *iqv1.TerminationDescriptor {
+	l := m.Line(side)
+	s := &iqv1.Stream{
+		StreamId: StreamID,
+		LocalControl: &iqv1.LocalControl{
+			Mode: mode(side, l, g),
+			Dscp: m.Policy.DSCP,
+			Rtcp: &iqv1.RtcpPolicy{Mux: side == Access, ReducedSize: side == Access && l.Web.Rsize, Off: side == Core && l.RTCPOff},
+		},
+		Local:  m.localDescription(side),
+		Remote: m.remoteDescription(side),
+	}
+	d := &iqv1.TerminationDescriptor{Streams: []*iqv1.Stream{s}}
+	if side == Access {
+		if l.Slots != nil {
+			s.Mid = l.Slots[l.Audio].MID
+		}
+		d.Transport = l.Web.group()
+		return d
+	}
+	s.LocalControl.Latch = iqv1.LocalControl_LATCH_OFF
+	if m.Policy.Latch {
+		s.LocalControl.Latch = iqv1.LocalControl_LATCH_ON
+	}
+	return d
+}
+
+// mode maps the agreed direction and the gate to the mode of the stream.
+func mode(side Side, l *Line, g Gate) iqv1.LocalControl_Mode {
+	allowed := sdp.Inactive
+	switch {
+	case g == Open:
+		allowed = sdp.SendRecv
+	case g == EarlyAccess && side == Access, g == EarlyCore && side == Core:
+		allowed = sdp.SendOnly
+	case g == EarlyAccess || g == EarlyCore:
+		allowed = sdp.RecvOnly
+	}
+	switch l.Dir.And(allowed) {
+	case sdp.SendRecv:
+		return iqv1.LocalControl_MODE_SENDRECV
+	case sdp.SendOnly:
+		return iqv1.LocalControl_MODE_SENDONLY
+	case sdp.RecvOnly:
+		return iqv1.LocalControl_MODE_RECVONLY
+	}
+	return iqv1.LocalControl_MODE_INACTIVE
+}
+
+func (m *Media) proto(side Side) string {
+	if l := m.Line(side); l.Slots != nil {
+		return l.Slots[l.Audio].Proto
+	}
+	if side == Access {
+		return "UDP/TLS/RTP/SAVPF"
+	}
+	return "RTP/AVP"
+}
+
+// localDescription is what the MGW has to receive. Before the answer it lists what we will offer or could answer, the likeliest first.
+func (m *Media) localDescription(side Side) *iqv1.MediaDescription {
+	l := m.Line(side)
+	cs := l.Ours
+	if !l.Chosen.IsZero() {
+		cs = toFront(slices.Clone(cs), l.Chosen)
+	}
+	if cs == nil && l.Theirs != nil {
+		if c, ok := m.choose(side); ok {
+			cs = []codec.Codec{c}
+			if e := eventFor(l.Theirs, c.ClockRate); e.Name != "" {
+				cs = append(cs, e)
+			}
+		}
+	}
+	if cs == nil {
+		cs = m.offerCodecs(side)
+	}
+	d := &iqv1.MediaDescription{
+		Media: "audio", Proto: m.proto(side), Codecs: codecs(cs), PtimeMs: 20, Ssrc: l.SSRC, Cname: l.CName,
+	}
+	if l.Local.IsValid() {
+		d.Address, d.Port, d.RtcpPort = l.Local.Addr().String(), uint32(l.Local.Port()), uint32(l.LocalRTCP)
+	}
+	return d
+}
+
+// remoteDescription is what the MGW has to send, and where; nil as long as that is not known.
+func (m *Media) remoteDescription(side Side) *iqv1.MediaDescription {
+	l := m.Line(side)
+	c := l.Chosen
+	if c.IsZero() && side == Core && l.Remote.IsValid() {
+		c, _ = m.choose(side)
+	}
+	if c.IsZero() || side == Core && !l.Remote.IsValid() {
+		return nil
+	}
+	cs := []codec.Codec{c}
+	if l.Event.Name != "" {
+		cs = append(cs, l.Event)
+	}
+	d := &iqv1.MediaDescription{Media: "audio", Proto: m.proto(side), Codecs: codecs(cs), PtimeMs: l.Ptime, MaxptimeMs: l.MaxPtime}
+	if side == Core {
+		d.Address, d.Port, d.RtcpPort = l.Remote.Addr().String(), uint32(l.Remote.Port()), uint32(l.RemoteRTCP.Port())
+	}
+	return d
+}
+
+func codecs(cs []codec.Codec) []*iqv1.Codec {
+	out := make([]*iqv1.Codec, len(cs))
+	for i, c := range cs {
+		out[i] = &iqv1.Codec{
+			PayloadType: uint32(c.PT), Name: c.Name, ClockRate: c.ClockRate, Channels: uint32(c.ChannelCount()), Fmtp: c.Fmtp,
+		}
+	}
+	return out
+}
+
+// group is the ICE and DTLS transport; local parameters that are not known yet are left to the MGW.
+func (w *Web) group() *iqv1.TransportGroup {
+	g := &iqv1.TransportGroup{IceLite: true, LocalDtls: &iqv1.DtlsParameters{Role: iqv1.DtlsParameters_ROLE_SERVER}}
+	if w.Role == sdp.SetupActive {
+		g.LocalDtls.Role = iqv1.DtlsParameters_ROLE_CLIENT
+	}
+	g.LocalDtls.Fingerprints = prints(w.LocalPrints)
+	if w.LocalUfrag != "" {
+		g.LocalIce = &iqv1.IceParameters{Ufrag: w.LocalUfrag, Pwd: w.LocalPwd, Candidates: cands(w.LocalCands), EndOfCandidates: true}
+	}
+	if w.Ufrag != "" {
+		g.RemoteIce = &iqv1.IceParameters{Ufrag: w.Ufrag, Pwd: w.Pwd, Candidates: cands(w.Candidates), EndOfCandidates: w.EndOfCands}
+	}
+	if len(w.Fingerprints) > 0 {
+		g.RemoteDtls = &iqv1.DtlsParameters{Fingerprints: prints(w.Fingerprints), TlsId: w.TLSID, Role: iqv1.DtlsParameters_ROLE_CLIENT}
+		if w.Role == sdp.SetupActive {
+			g.RemoteDtls.Role = iqv1.DtlsParameters_ROLE_SERVER
+		}
+		if w.TLSID != "" {
+			g.LocalDtls.TlsId = w.LocalTLSID
+		}
+	}
+	return g
+}
+
+func prints(fs []sdp.Fingerprint) []*iqv1.Fingerprint {
+	var out []*iqv1.Fingerprint
+	for _, f := range fs {
+		out = append(out, &iqv1.Fingerprint{Hash: f.Hash, Value: f.Value})
+	}
+	return out
+}
+
+func cands(cs []sdp.Candidate) []*iqv1.Candidate {
+	var out []*iqv1.Candidate
+	for _, c := range cs {
+		out = append(out, &iqv1.Candidate{
+			Foundation: c.Foundation, Component: uint32(c.Component), Transport: c.Transport, Priority: c.Priority,
+			Address: c.Host, Port: uint32(c.Port), Type: c.Type,
+		})
+	}
+	return out
+}
+
+// Resolve takes what the MGW chose for side's termination, from the reply to an Add or Modify. Fields that the reply leaves out keep their
+// value. The error wraps ErrReply when something is still missing that our descriptions need.
+func (m Media) Resolve(side Side, r *iqv1.TerminationDescriptor) (Media, error) {
+	l := m.Line(side)
+	for _, s := range r.GetStreams() {
+		if s.GetStreamId() != StreamID || s.GetLocal() == nil {
+			continue
+		}
+		if err := l.resolveLocal(s.GetLocal()); err != nil {
+			return m, err
+		}
+	}
+	if side == Access {
+		l.resolveWeb(r.GetTransport())
+		if l.Web.LocalUfrag == "" || l.Web.LocalPwd == "" || len(l.Web.LocalPrints) == 0 || len(l.Web.LocalCands) == 0 {
+			return m, fmt.Errorf("access termination: %w", ErrReply)
+		}
+		if c := l.Web.LocalCands[0]; !l.Local.IsValid() || l.Local.Port() == 0 {
+			l.Local = netip.AddrPortFrom(c.IP(), c.Port)
+		}
+	}
+	if !l.Local.IsValid() || l.Local.Port() == 0 {
+		return m, fmt.Errorf("no local address: %w", ErrReply)
+	}
+	return m, nil
+}
+
+func (l *Line) resolveLocal(d *iqv1.MediaDescription) error {
+	if d.GetAddress() != "" || d.GetPort() != 0 {
+		addr, port := l.Local.Addr(), l.Local.Port()
+		if d.GetAddress() != "" {
+			var err error
+			if addr, err = netip.ParseAddr(d.GetAddress()); err != nil {
+				return fmt.Errorf("local address %q: %w", d.GetAddress(), ErrReply)
+			}
+		}
+		if d.GetPort() > 65535 || d.GetRtcpPort() > 65535 {
+			return fmt.Errorf("local port %d: %w", d.GetPort(), ErrReply)
+		}
+		if d.GetPort() != 0 {
+			port = uint16(d.GetPort())
+		}
+		if addr.IsValid() {
+			l.Local = netip.AddrPortFrom(addr, port)
+		}
+		l.LocalRTCP = uint16(d.GetRtcpPort())
+	}
+	if d.GetSsrc() != 0 {
+		l.SSRC = d.GetSsrc()
+	}
+	if d.GetCname() != "" {
+		l.CName = d.GetCname()
+	}
+	return nil
+}
+
+func (l *Line) resolveWeb(g *iqv1.TransportGroup) {
+	w := l.Web
+	if i := g.GetLocalIce(); i.GetUfrag() != "" {
+		w.LocalUfrag, w.LocalPwd, w.LocalCands = i.GetUfrag(), i.GetPwd(), nil
+		for _, c := range i.GetCandidates() {
+			s := sdp.Candidate{
+				Foundation: c.GetFoundation(), Component: uint16(c.GetComponent()), Transport: c.GetTransport(), Priority: c.GetPriority(),
+				Host: c.GetAddress(), Port: uint16(c.GetPort()), Type: c.GetType(),
+			}
+			if s.IP().IsValid() && s.Port != 0 {
+				w.LocalCands = append(w.LocalCands, s)
+			}
+		}
+	}
+	if fs := g.GetLocalDtls().GetFingerprints(); len(fs) > 0 {
+		w.LocalPrints = nil
+		for _, f := range fs {
+			w.LocalPrints = append(w.LocalPrints, sdp.Fingerprint{Hash: f.GetHash(), Value: f.GetValue()})
+		}
+	}
+	l.Web = w
+}

@@ -1,0 +1,170 @@
+package offeranswer
+
+import (
+	"bytes"
+	"net/netip"
+
+	"github.com/isthmus-gateway/isthmus/pkg/codec"
+	"github.com/isthmus-gateway/isthmus/pkg/sdp"
+)
+
+// MakeOffer returns our offer on side. dir DirUnset: what both peers want; else that direction (an INVITE without offer asks for all
+// that we have, RFC 6337 §5.2). The local addresses must have been resolved. The error is an *Unacceptable: no codec is left to offer.
+func (m Media) MakeOffer(side Side, dir sdp.Direction) (Media, []byte, error) {
+	l := m.Line(side)
+	l.Ours = m.offerCodecs(side)
+	if len(l.Ours) == 0 || !isAudio(l.Ours[0]) {
+		return m, nil, unacceptable(305, "no codec to offer")
+	}
+	if dir == sdp.DirUnset {
+		dir = m.tell(side)
+	}
+	l.Told = dir
+	if len(l.Slots) == 0 {
+		s := Slot{Type: "audio", Proto: "RTP/AVP"}
+		if side == Access {
+			s.Proto, s.MID = "UDP/TLS/RTP/SAVPF", "0"
+			l.Web.Bundle = true
+		}
+		l.Slots, l.Audio = []Slot{s}, 0
+	}
+	setup := sdp.Setup("")
+	if side == Access {
+		setup = sdp.SetupActpass // RFC 8842 §5.2: in every offer
+	}
+	return m, m.say(side, setup), nil
+}
+
+// MakeAnswer returns our answer on side to the peer's last offer. The error is an *Unacceptable: nothing of the offer can be joined
+// with the other side.
+func (m Media) MakeAnswer(side Side) (Media, []byte, error) {
+	l, o := m.Line(side), m.Line(side.Other())
+	c, ok := m.choose(side)
+	if !ok {
+		return m, nil, unacceptable(305, "no codec of the offer can be joined")
+	}
+	l.Chosen = c
+	l.Event = codec.Codec{}
+	l.Ours = []codec.Codec{answered(c)}
+	if hasEvent(o.Theirs) {
+		if l.Event = eventFor(l.Theirs, c.ClockRate); l.Event.Name != "" {
+			l.Ours = append(l.Ours, answered(l.Event))
+		}
+	}
+	l.Told = l.Asked.Reverse().And(want(o))
+	l.Dir = l.Told
+	setup := sdp.Setup("")
+	if side == Access {
+		setup = l.Web.Role
+	}
+	return m, m.say(side, setup), nil
+}
+
+// answered is a codec of the peer's offer as our answer describes it.
+func answered(c codec.Codec) codec.Codec {
+	switch {
+	case c.Is(codec.Opus):
+		c.Fmtp = fmtpOpus
+	case c.Is(codec.TelephoneEvent):
+		c.Fmtp = fmtpEvent
+	default:
+		c.Fmtp = ""
+	}
+	return c
+}
+
+// say writes our description; its version grows by one when anything differs from what was said last (RFC 3264 §8).
+func (m *Media) say(side Side, setup sdp.Setup) []byte {
+	l := m.Line(side)
+	build := l.coreDescription
+	if side == Access {
+		build = func() *sdp.Description { return l.webDescription(setup) }
+	}
+	if l.Version == 0 {
+		l.Version = 1
+	}
+	b := build().Marshal()
+	if l.Said != nil && !bytes.Equal(b, l.Said) {
+		l.Version++
+		b = build().Marshal()
+	}
+	l.Said = b
+	return b
+}
+
+// coreDescription is all that the core ever sees of a call's media (TS 23.228 §U.1.1).
+func (l *Line) coreDescription() *sdp.Description {
+	d := l.frame()
+	addr := sdp.AddressOf(l.Local.Addr())
+	d.Connection = &sdp.Connection{Addr: addr}
+	a := &d.Media[l.Audio]
+	a.Port = l.Local.Port()
+	a.Codecs = l.Ours
+	a.Bandwidth = []sdp.Bandwidth{{Type: "AS", Value: bandwidth(l.Local.Addr())}}
+	if l.LocalRTCP != 0 && l.LocalRTCP != l.Local.Port()+1 {
+		a.RTCP = &sdp.RTCP{Port: l.LocalRTCP}
+	}
+	a.Ptime = 20
+	a.Direction = l.Told
+	return d
+}
+
+// bandwidth is b=AS for 20 ms of G.711 or G.722, the widest codecs that we offer, with IP, UDP and RTP headers (TS 26.114 §A.15).
+func bandwidth(ip netip.Addr) uint64 {
+	if ip.Is6() {
+		return 88
+	}
+	return 80
+}
+
+// webDescription is what a browser gets: complete candidates, one DTLS association, RTCP multiplexed (RFC 9429 §5).
+func (l *Line) webDescription(setup sdp.Setup) *sdp.Description {
+	w := &l.Web
+	d := l.frame()
+	d.ICELite = true
+	slot := l.Slots[l.Audio]
+	if w.Bundle && slot.MID != "" {
+		d.Groups = []sdp.Group{{Semantics: "BUNDLE", MIDs: []string{slot.MID}}}
+	}
+	d.Other = []sdp.Attribute{{Name: "msid-semantic", Value: " WMS isthmus"}}
+	for i := range d.Media {
+		m := &d.Media[i]
+		m.MID = l.Slots[i].MID
+		if i != l.Audio {
+			m.Connection = &sdp.Connection{}
+			m.Direction = sdp.Inactive
+		}
+	}
+	a := &d.Media[l.Audio]
+	addr := l.Local
+	a.Port = addr.Port()
+	a.Connection = &sdp.Connection{Addr: sdp.AddressOf(addr.Addr())}
+	a.RTCP = &sdp.RTCP{Port: addr.Port(), Addr: sdp.AddressOf(addr.Addr())}
+	a.ICEUfrag, a.ICEPwd = w.LocalUfrag, w.LocalPwd
+	a.Candidates, a.EndOfCandidates = w.LocalCands, true
+	a.Fingerprints, a.Setup = w.LocalPrints, setup
+	if w.TLSID != "" {
+		a.TLSID = w.LocalTLSID // only towards a peer that uses it (RFC 8842 §5.3)
+	}
+	a.Direction = l.Told
+	a.Msids = []sdp.Msid{{Stream: "isthmus", Track: "audio"}}
+	a.RTCPMux, a.RTCPRsize = true, w.Rsize
+	a.Codecs = l.Ours
+	a.Ptime = 20
+	if l.SSRC != 0 {
+		a.SSRCs = []sdp.SSRC{{ID: l.SSRC, Name: "cname", Value: l.CName}}
+	}
+	return d
+}
+
+// frame returns the description with all slots, each rejected (RFC 3264 §6: port 0, protocol and formats kept).
+func (l *Line) frame() *sdp.Description {
+	d := &sdp.Description{
+		Origin: sdp.Origin{ID: l.ID, Version: l.Version, Addr: sdp.AddressOf(l.Local.Addr())},
+		Media:  make([]sdp.Media, len(l.Slots)),
+	}
+	for i, s := range l.Slots {
+		d.Media[i] = sdp.Media{Type: s.Type, Proto: s.Proto, Formats: s.Formats}
+	}
+	return d
+}

@@ -1,0 +1,300 @@
+// Package offeranswer plans both sides' session descriptions of a call and what the media gateway has to do for them: pure
+// values and functions on RFC 3264 offers and answers. Floor 1 of mgc; no goroutine, no clock.
+//
+// A Media value is the offer/answer state of both sides. Every step returns a new value and leaves the old one valid, so a
+// negotiation that fails is undone by keeping the old value:
+//
+//	browser calls:    Offer(Access) · Add both · Resolve · MakeOffer(Core) · Answer(Core) · MakeAnswer(Access) · Modify both
+//	SIP user calls:   Offer(Core) · Add both · Resolve · MakeOffer(Access) · Answer(Access) · MakeAnswer(Core) · Modify both
+//	without an offer: Add both · Resolve · MakeOffer(Access) · Answer(Access) · MakeOffer(Core) · Answer(Core) from the ACK
+//	in the call:      Offer(x); when Change.Tell: MakeOffer(y), Answer(y); then MakeAnswer(x)
+//
+// Nothing of the browser's description crosses to the core or back: each side's description is built from typed values by
+// an allow-list (TS 23.228 §U.1.1).
+package offeranswer
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/isthmus-gateway/isthmus/pkg/codec"
+	"github.com/isthmus-gateway/isthmus/pkg/sdp"
+)
+
+// Side is one of the two sides of a call.
+type Side uint8
+
+// The sides.
+const (
+	Access Side = iota // the browser
+	Core               // the SIP user
+)
+
+// Other returns the opposite side.
+func (s Side) Other() Side { return 1 - s }
+
+// Media is the state of the audio stream of a call on both sides. Its slices are never changed in place: copies are independent.
+type Media struct {
+	Policy Policy  `json:"policy"`
+	Lines  [2]Line `json:"lines"` // by Side
+}
+
+// Line is one side: our description and the peer's, as far as they matter.
+type Line struct {
+	ID      uint64 `json:"id"`             // sess-id of what we say
+	Version uint64 `json:"v"`              // sess-version of what we said last
+	Said    []byte `json:"said,omitempty"` // the description that we sent last
+	Slots   []Slot `json:"slots,omitempty"`
+	Audio   int    `json:"audio"` // index in Slots of the stream
+
+	Theirs []codec.Codec `json:"theirs,omitempty"` // what the peer can receive and the policy allows, in its order, its payload types
+	Ours   []codec.Codec `json:"ours,omitempty"`   // what we said
+	Chosen codec.Codec   `json:"chosen,omitzero"`  // audio codec in use; payload type of the peer's description
+	Event  codec.Codec   `json:"event,omitzero"`   // telephone-event in use; zero: none
+
+	Want  sdp.Direction `json:"want"`  // what the peer wants, from its own point of view
+	Told  sdp.Direction `json:"told"`  // what we said last, from our point of view
+	Dir   sdp.Direction `json:"dir"`   // what is agreed, from our point of view
+	Asked sdp.Direction `json:"asked"` // direction of the peer's offer that is to be answered, from its point of view
+
+	Remote     netip.AddrPort `json:"remote,omitzero"`      // core: where the peer receives
+	RemoteRTCP netip.AddrPort `json:"remote_rtcp,omitzero"` // core
+	Local      netip.AddrPort `json:"local,omitzero"`
+	LocalRTCP  uint16         `json:"local_rtcp,omitempty"` // core
+	SSRC       uint32         `json:"ssrc,omitempty"`
+	CName      string         `json:"cname,omitempty"`
+	Ptime      uint32         `json:"ptime,omitempty"` // ms, what the peer asks for; 0: nothing
+	MaxPtime   uint32         `json:"maxptime,omitempty"`
+	RTCPOff    bool           `json:"rtcp_off,omitempty"` // b=RS:0 and b=RR:0
+
+	Web Web `json:"web,omitzero"` // access only
+}
+
+// Slot is one m= line of a side's dialog. Once used, a slot stays at its place (RFC 3264 §8).
+type Slot struct {
+	Type    string   `json:"type"`
+	Proto   string   `json:"proto"`
+	Formats []string `json:"formats"` // to repeat in a rejected line
+	MID     string   `json:"mid,omitempty"`
+}
+
+// Web is the WebRTC transport of the access side.
+type Web struct {
+	Bundle       bool              `json:"bundle,omitempty"` // the audio line is in a BUNDLE group of the peer
+	Rsize        bool              `json:"rsize,omitempty"`
+	Ufrag        string            `json:"ufrag,omitempty"` // the peer's
+	Pwd          string            `json:"pwd,omitempty"`
+	Candidates   []sdp.Candidate   `json:"cands,omitempty"`
+	EndOfCands   bool              `json:"eoc,omitempty"`
+	Fingerprints []sdp.Fingerprint `json:"fps,omitempty"`
+	TLSID        string            `json:"tls_id,omitempty"`
+	Role         sdp.Setup         `json:"role,omitempty"` // ours: passive or active; empty: not agreed
+
+	LocalUfrag  string            `json:"lufrag,omitempty"` // empty: to be chosen by the MGW
+	LocalPwd    string            `json:"lpwd,omitempty"`
+	LocalCands  []sdp.Candidate   `json:"lcands,omitempty"`
+	LocalPrints []sdp.Fingerprint `json:"lfps,omitempty"`
+	LocalTLSID  string            `json:"ltls_id,omitempty"`
+}
+
+// Change says what a peer's offer changes.
+type Change struct {
+	ICERestart bool // new ICE credentials: the MGW has to give new ones before the answer (RFC 8445 §9)
+	NewDTLS    bool // new fingerprint or tls-id: a new DTLS association (RFC 8842 §5.1)
+	Moved      bool // the core peer receives elsewhere
+	Tell       bool // the direction changes for the other side: it has to get an offer
+}
+
+// Unacceptable says why a description cannot be used; Code is a warn-code (RFC 3261 §20.43) for the Warning of a 488.
+type Unacceptable struct {
+	Code int    // 302 transport protocol, 304 media type, 305 media format, 399 other
+	Text string // for people; no quotes, no control characters
+}
+
+// Error implements error.
+func (e *Unacceptable) Error() string { return fmt.Sprintf("offeranswer: %d %s", e.Code, e.Text) }
+
+func unacceptable(code int, format string, args ...any) error {
+	return &Unacceptable{Code: code, Text: fmt.Sprintf(format, args...)}
+}
+
+// New returns the state of a call whose descriptions will have the given sess-ids and, when a browser asks for one, the given tls-id.
+func New(p Policy, accessID, coreID uint64, tlsID string) Media {
+	m := Media{Policy: p}
+	m.Lines[Access] = Line{ID: accessID, Web: Web{LocalTLSID: tlsID}}
+	m.Lines[Core] = Line{ID: coreID}
+	return m
+}
+
+// Line returns the line of side.
+func (m *Media) Line(side Side) *Line { return &m.Lines[side] }
+
+// Offer takes the peer's offer on side, the first or a later one. The error is an *Unacceptable.
+func (m Media) Offer(side Side, d *sdp.Description) (Media, Change, error) {
+	l := m.Line(side)
+	first := len(l.Slots) == 0
+	if err := l.takeSlots(side, d); err != nil {
+		return m, Change{}, err
+	}
+	a := &d.Media[l.Audio]
+	change, err := m.takePeer(side, d, a, false)
+	if err != nil {
+		return m, Change{}, err
+	}
+	if !m.bridgeable(side) {
+		return m, Change{}, unacceptable(305, "no usable audio codec offered")
+	}
+	l.Asked = directionOf(side, d, a)
+	l.Want = l.Asked
+	if first {
+		change = Change{}
+	}
+	o := m.Line(side.Other())
+	change.Tell = o.Said != nil && m.tell(side.Other()) != o.Told
+	return m, change, nil
+}
+
+// Answer takes the peer's answer on side to what MakeOffer said. The error is an *Unacceptable.
+func (m Media) Answer(side Side, d *sdp.Description) (Media, error) {
+	l := m.Line(side)
+	if len(d.Media) != len(l.Slots) {
+		return m, unacceptable(399, "answer has %d media lines, the offer had %d", len(d.Media), len(l.Slots))
+	}
+	for i := range d.Media {
+		if d.Media[i].Type != l.Slots[i].Type {
+			return m, unacceptable(304, "media line %d of the answer is %s", i+1, printable(d.Media[i].Type))
+		}
+	}
+	a := &d.Media[l.Audio]
+	if a.Port == 0 {
+		return m, unacceptable(305, "audio was declined")
+	}
+	if a.Proto != l.Slots[l.Audio].Proto {
+		return m, unacceptable(302, "transport protocol of the answer is %s", printable(a.Proto))
+	}
+	if _, err := m.takePeer(side, d, a, true); err != nil {
+		return m, err
+	}
+	// An answer may only hold what was offered (RFC 3264 §6.1).
+	l.Theirs = slices.DeleteFunc(slices.Clone(l.Theirs), func(c codec.Codec) bool {
+		return !slices.ContainsFunc(l.Ours, c.SameFormat)
+	})
+	i := slices.IndexFunc(l.Theirs, isAudio)
+	if i < 0 {
+		return m, unacceptable(305, "no offered audio codec in the answer")
+	}
+	if o := m.Line(side.Other()); !o.Chosen.IsZero() && !m.bridges(l.Theirs[i], o.Chosen) {
+		return m, unacceptable(305, "codec of the answer cannot be joined")
+	}
+	l.Chosen = l.Theirs[i]
+	l.Event = eventFor(l.Theirs, l.Chosen.ClockRate)
+	dir := directionOf(side, d, a)
+	l.Want = wantAfterAnswer(l.Want, l.Told, dir)
+	l.Dir = l.Told.And(dir.Reverse())
+	return m, nil
+}
+
+// takePeer reads what holds for offers and answers alike.
+func (m *Media) takePeer(side Side, d *sdp.Description, a *sdp.Media, answer bool) (Change, error) {
+	l := m.Line(side)
+	allowed := m.Policy.Core
+	var ch Change
+	var err error
+	if side == Access {
+		allowed = m.Policy.Access
+		ch, err = l.Web.take(d, a, answer)
+	} else {
+		ch, err = l.takeCore(d, a)
+	}
+	if err != nil {
+		return ch, err
+	}
+	l.Theirs = usable(a.Codecs, allowed)
+	if !slices.ContainsFunc(l.Theirs, isAudio) {
+		return ch, unacceptable(305, "no usable audio codec")
+	}
+	l.Ptime, l.MaxPtime = a.Ptime, a.MaxPtime
+	return ch, nil
+}
+
+// takeSlots checks that the m= lines only grow and picks the audio line (RFC 3264 §8).
+func (l *Line) takeSlots(side Side, d *sdp.Description) error {
+	if len(d.Media) < len(l.Slots) {
+		return unacceptable(399, "%d media lines, there were %d", len(d.Media), len(l.Slots))
+	}
+	audio := -1
+	slots := make([]Slot, len(d.Media))
+	for i := range d.Media {
+		md := &d.Media[i]
+		if i == l.Audio && len(l.Slots) > 0 && md.Type != l.Slots[i].Type {
+			return unacceptable(399, "media line %d was %s", i+1, l.Slots[i].Type)
+		}
+		slots[i] = Slot{Type: md.Type, Proto: md.Proto, Formats: md.Formats, MID: md.MID}
+		if audio < 0 && md.Type == "audio" && md.IsRTP() && (md.Port != 0 || side == Access && bundleOnly(md)) {
+			audio = i
+		}
+	}
+	if len(l.Slots) > 0 {
+		if audio = l.Audio; d.Media[audio].Port == 0 && !bundleOnly(&d.Media[audio]) {
+			audio = -1
+		}
+	}
+	if audio < 0 {
+		return unacceptable(304, "no audio offered")
+	}
+	l.Slots, l.Audio = slots, audio
+	return nil
+}
+
+func bundleOnly(m *sdp.Media) bool {
+	return slices.Contains(m.Other, sdp.Attribute{Name: "bundle-only"})
+}
+
+// takeCore reads the transport of a core description.
+func (l *Line) takeCore(d *sdp.Description, a *sdp.Media) (ch Change, err error) {
+	if a.Proto != "RTP/AVP" && a.Proto != "RTP/AVPF" {
+		return ch, unacceptable(302, "transport protocol %s", printable(a.Proto))
+	}
+	addr := d.ConnectionOf(a)
+	if !addr.IP.IsValid() {
+		return ch, unacceptable(399, "no IP address in the c= line")
+	}
+	l.RTCPOff = bandwidthZero(d, a, "RS") && bandwidthZero(d, a, "RR")
+	if addr.IP.IsUnspecified() {
+		return ch, nil // old hold: the address that holds for RTCP stays
+	}
+	remote := netip.AddrPortFrom(addr.IP, a.Port)
+	rtcp := netip.AddrPortFrom(addr.IP, a.Port+1)
+	if r := a.RTCP; r != nil && r.Port != 0 {
+		rtcp = netip.AddrPortFrom(addr.IP, r.Port)
+		if r.Addr.IP.IsValid() && !r.Addr.IP.IsUnspecified() {
+			rtcp = netip.AddrPortFrom(r.Addr.IP, r.Port)
+		}
+	}
+	ch.Moved = remote != l.Remote || rtcp != l.RemoteRTCP
+	l.Remote, l.RemoteRTCP = remote, rtcp
+	return ch, nil
+}
+
+func bandwidthZero(d *sdp.Description, a *sdp.Media, typ string) bool {
+	for _, bs := range [][]sdp.Bandwidth{a.Bandwidth, d.Bandwidth} {
+		for _, b := range bs {
+			if b.Type == typ {
+				return b.Value == 0
+			}
+		}
+	}
+	return false
+}
+
+// printable makes a piece of the peer's description fit for a Warning.
+func printable(s string) string {
+	out := make([]byte, 0, 40)
+	for i := 0; i < len(s) && len(out) < 40; i++ {
+		if c := s[i]; c > ' ' && c < 0x7f && c != '"' && c != '\\' {
+			out = append(out, c)
+		}
+	}
+	return string(out)
+}

@@ -1,0 +1,115 @@
+package offeranswer
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/isthmus-gateway/isthmus/pkg/sdp"
+)
+
+// maxCandidates bounds what of a browser's candidates is kept; a lite agent needs none.
+const maxCandidates = 32
+
+// take reads the WebRTC transport of a browser's description. The DTLS role is kept as long as the association is (RFC 8842 §5).
+func (w *Web) take(d *sdp.Description, a *sdp.Media, answer bool) (ch Change, err error) {
+	if !strings.HasSuffix(a.Proto, "RTP/SAVPF") && !strings.HasSuffix(a.Proto, "RTP/SAVP") {
+		return ch, unacceptable(302, "transport protocol %s", printable(a.Proto))
+	}
+	t := transportOf(d, a)
+	if !a.RTCPMux && !a.RTCPMuxOnly {
+		return ch, unacceptable(399, "rtcp-mux is needed")
+	}
+	ufrag, pwd := d.CredentialsOf(t)
+	if ufrag == "" || pwd == "" {
+		return ch, unacceptable(399, "no ICE credentials")
+	}
+	prints := strong(d.FingerprintsOf(t))
+	if len(prints) == 0 {
+		return ch, unacceptable(399, "no fingerprint with SHA-256 or better")
+	}
+	ch.ICERestart = w.Ufrag != "" && (ufrag != w.Ufrag || pwd != w.Pwd)
+	ch.NewDTLS = len(w.Fingerprints) > 0 && (!samePrints(prints, w.Fingerprints) || d.TLSIDOf(t) != w.TLSID)
+	role, err := w.role(d.SetupOf(t), answer, ch)
+	if err != nil {
+		return ch, err
+	}
+	n := *w
+	n.Role, n.Ufrag, n.Pwd, n.Fingerprints, n.TLSID = role, ufrag, pwd, prints, d.TLSIDOf(t)
+	n.Candidates, n.EndOfCands = candidates(t), t.EndOfCandidates
+	n.Bundle = a.MID != "" && slices.Contains(d.Bundle(), a.MID)
+	n.Rsize = a.RTCPRsize
+	if ch.ICERestart && !answer {
+		n.LocalUfrag, n.LocalPwd, n.LocalCands = "", "", nil // both sides change (RFC 8445 §9)
+	}
+	*w = n
+	return ch, nil
+}
+
+// role returns our DTLS role. A browser's actpass leaves it to us: passive, because a lite agent that never sends first to an
+// unverified address is safer (TS 23.334 §5.11.2.4).
+func (w *Web) role(s sdp.Setup, answer bool, ch Change) (sdp.Setup, error) {
+	sticky := w.Role != "" && !ch.NewDTLS
+	var role sdp.Setup
+	switch s {
+	case sdp.SetupActive:
+		role = sdp.SetupPassive
+	case sdp.SetupPassive:
+		role = sdp.SetupActive
+	case sdp.SetupActpass, "":
+		if role = sdp.SetupPassive; sticky {
+			role = w.Role
+		}
+	default:
+		return "", unacceptable(399, "a=setup:%s", s)
+	}
+	if sticky && role != w.Role {
+		if answer {
+			return w.Role, nil // the association goes on in the roles that it has
+		}
+		return "", unacceptable(399, "the DTLS role cannot change within an association")
+	}
+	return role, nil
+}
+
+// transportOf returns the media section whose transport a uses: its own, or the one of its BUNDLE group that has credentials (RFC 9143 §7.2).
+func transportOf(d *sdp.Description, a *sdp.Media) *sdp.Media {
+	if u, _ := d.CredentialsOf(a); u != "" || !slices.Contains(d.Bundle(), a.MID) {
+		return a
+	}
+	for i := range d.Media {
+		if m := &d.Media[i]; m.ICEUfrag != "" && slices.Contains(d.Bundle(), m.MID) {
+			return m
+		}
+	}
+	return a
+}
+
+// strong keeps the fingerprints whose hash is still trusted (RFC 8122 §5).
+func strong(fs []sdp.Fingerprint) []sdp.Fingerprint {
+	var out []sdp.Fingerprint
+	for _, f := range fs {
+		n := map[string]int{"sha-256": 32, "sha-384": 48, "sha-512": 64}[f.Hash]
+		if n > 0 && len(f.Value) == n*3-1 && len(out) < 8 {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+func samePrints(a, b []sdp.Fingerprint) bool {
+	return len(a) == len(b) && !slices.ContainsFunc(a, func(f sdp.Fingerprint) bool { return !slices.Contains(b, f) })
+}
+
+// candidates keeps UDP candidates with an IP address: names (mDNS), TCP and unknown types are ignored (RFC 8839 §5.1).
+func candidates(m *sdp.Media) []sdp.Candidate {
+	var out []sdp.Candidate
+	for _, c := range m.Candidates {
+		ok := c.Transport == "udp" && c.Component == 1 && c.Port != 0 && c.IP().IsValid() &&
+			(c.Type == "host" || c.Type == "srflx" || c.Type == "prflx" || c.Type == "relay")
+		if ok && len(out) < maxCandidates {
+			c.RelHost, c.RelPort = "", 0
+			out = append(out, c)
+		}
+	}
+	return out
+}
