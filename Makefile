@@ -9,7 +9,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -X main.version=$(VERSION)
 FUZZTIME ?= 30s
 
-.PHONY: all run test unit e2e bench fuzz lint gen verify specs build web clean help
+.PHONY: all run test unit bench fuzz lint lint-go gen verify verify-gen specs build web clean help need-build
 all: lint gen test
 
 help: ## list the targets
@@ -45,18 +45,23 @@ bench: ## measure beside rtpengine and the kernel floor; last line is one JSON o
 fuzz: need-build ## every fuzz target for FUZZTIME (30s) each
 	@integration/scripts/fuzz.sh $(FUZZTIME)
 
-lint: ## gofmt, vet, staticcheck, web phone checks
+lint: lint-go ## gofmt, vet, staticcheck, web phone checks
+	@cd mgc/web && { [ -d node_modules ] || npm ci --no-audit --no-fund --loglevel=error; } && npm run --silent check
+
+lint-go:
 	@bad=$$(git ls-files -co --exclude-standard '*.go' | grep -v '\.pb\.go$$' | xargs -r gofmt -l); [ -z "$$bad" ] || { echo "not gofmt-ed: $$bad"; exit 1; }
 	@for m in $(MODULES); do go vet ./$$m/... || exit 1; done
-	@for m in $(MODULES); do go run $(STATICCHECK) ./$$m/... || exit 1; done
-	@cd mgc/web && { [ -d node_modules ] || npm ci --no-audit --no-fund --loglevel=error; } && npm run --silent check
+	@mkdir -p $(BIN) && GOBIN=$(CURDIR)/$(BIN) go install $(STATICCHECK)
+	@for m in $(MODULES); do $(BIN)/staticcheck ./$$m/... || exit 1; done
 
 gen: ## regenerate code from the .proto files
 	@$(NEED) gen
 	@proto/generate.sh
 
-verify: gen ## generated code, go.mod files and floors are up to date
+verify-gen: gen
 	@git diff --exit-code -- proto || { echo "generated code differs: commit the result of 'make gen'"; exit 1; }
+
+verify: verify-gen ## generated code, go.mod files and floors are up to date
 	@for m in $(MODULES); do (cd $$m && go mod tidy -diff) || { echo "$$m: run go mod tidy"; exit 1; }; done
 	@for m in pkg mgc mgw integration; do go test -run 'Floors' ./$$m || exit 1; done
 

@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Everything that CI runs: prerequisites, lint, all Go tests with -race, the web phone's checks. Prints a line per step.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+export GOFLAGS="${GOFLAGS:--buildvcs=false}"
+step() { printf '\n== %s (%ss)\n' "$1" "$SECONDS"; }
+
+step "prerequisites"
+integration/scripts/need.sh build test gen
+step "web phone: install, check, test, build"
+(cd mgc/web && npm ci --no-audit --no-fund --loglevel=error && npm run --silent check && npm test --silent && npm run --silent build)
+step "gofmt, vet, staticcheck"
+make --no-print-directory lint-go
+step "generated code"
+make --no-print-directory verify-gen
+step "build"
+make --no-print-directory build
+for m in proto pkg mgc mgw integration; do
+  step "go test -race ./$m/..."
+  go test -race -shuffle=on -timeout 15m -p 1 "./$m/..."
+done
+step "without cgo: MGC, and MGW with G.711, G.722 and relay"
+CGO_ENABLED=0 go build -o /dev/null ./mgc/cmd/mgc
+CGO_ENABLED=0 go build -o /dev/null ./mgw/cmd/mgw
+step "done"
