@@ -1,0 +1,68 @@
+// Package admin serves ControllerAdmin: what operators ask of a controller. Floor 4 of mgc; it has no goroutine of its own.
+package admin
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/reflection"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	adminv1 "github.com/isthmus-gateway/isthmus/proto/admin/v1"
+)
+
+// Source is what the service shows. Functions are safe for concurrent use and return fresh values.
+type Source struct {
+	Nodes         func() []*adminv1.Node
+	Calls         func() []*adminv1.Call
+	Registrations func() []*adminv1.Registration
+}
+
+// NewServer returns a gRPC server with the admin service, reflection and the standard health service.
+func NewServer(src Source) (*grpc.Server, *health.Server) {
+	s := grpc.NewServer()
+	h := health.NewServer()
+	adminv1.RegisterControllerAdminServer(s, &service{src: src})
+	healthpb.RegisterHealthServer(s, h)
+	reflection.Register(s)
+	return s, h
+}
+
+type service struct {
+	adminv1.UnimplementedControllerAdminServer
+	src Source
+}
+
+// ListNodes implements adminv1.ControllerAdminServer.
+func (s *service) ListNodes(context.Context, *adminv1.ListNodesRequest) (*adminv1.ListNodesResponse, error) {
+	nodes := s.src.Nodes()
+	slices.SortFunc(nodes, func(a, b *adminv1.Node) int { return strings.Compare(a.MgwId, b.MgwId) })
+	return &adminv1.ListNodesResponse{Nodes: nodes}, nil
+}
+
+// ListCalls implements adminv1.ControllerAdminServer.
+func (s *service) ListCalls(context.Context, *adminv1.ListCallsRequest) (*adminv1.ListCallsResponse, error) {
+	calls := s.src.Calls()
+	slices.SortFunc(calls, func(a, b *adminv1.Call) int { return a.Started.AsTime().Compare(b.Started.AsTime()) })
+	return &adminv1.ListCallsResponse{Calls: calls}, nil
+}
+
+// ListRegistrations implements adminv1.ControllerAdminServer.
+func (s *service) ListRegistrations(context.Context, *adminv1.ListRegistrationsRequest) (*adminv1.ListRegistrationsResponse, error) {
+	regs := s.src.Registrations()
+	slices.SortFunc(regs, func(a, b *adminv1.Registration) int { return strings.Compare(a.Aor+a.Contact, b.Aor+b.Contact) })
+	return &adminv1.ListRegistrationsResponse{Registrations: regs}, nil
+}
+
+// Time converts t; nil for the zero time.
+func Time(t time.Time) *timestamppb.Timestamp {
+	if t.IsZero() {
+		return nil
+	}
+	return timestamppb.New(t)
+}
