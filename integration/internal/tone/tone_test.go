@@ -156,7 +156,8 @@ func TestMeterFindsLongestTone(t *testing.T) {
 func TestSources(t *testing.T) {
 	c := Chain{&Clip{PCM: []int16{1, 2, 3}}, &Clip{PCM: make([]int16, 320)}}
 	buf := make([]int16, FrameLen)
-	if !c.Fill(buf) || !c.Fill(buf) || c.Fill(buf) {
+	first, second, third := c.Fill(buf), c.Fill(buf), c.Fill(buf)
+	if !first || !second || third {
 		t.Error("chain must give both clips, then run dry")
 	}
 	cad := &Cadence{Src: NewSine(425, -10), On: 80, Off: 80}

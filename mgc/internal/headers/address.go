@@ -38,7 +38,7 @@ func splitAddress(s string) (Address, string, error) {
 		return splitBracket(Unquote(s[:n]), rest)
 	}
 	i := strings.IndexByte(s, '<')
-	if i >= 0 && strings.IndexAny(s[:i], ":;\"") < 0 {
+	if i >= 0 && !strings.ContainsAny(s[:i], ":;\"") {
 		display := trim(s[:i])
 		if !isDisplayTokens(display) {
 			return Address{}, "", syntax("display name", s)
@@ -50,7 +50,7 @@ func splitAddress(s string) (Address, string, error) {
 	if j := strings.IndexByte(s, ';'); j >= 0 {
 		uri, rest = trim(s[:j]), s[j:]
 	}
-	if strings.IndexAny(uri, "?,") >= 0 {
+	if strings.ContainsAny(uri, "?,") {
 		return Address{}, "", syntax("addr-spec without brackets", uri)
 	}
 	return Address{URI: uri}, rest, nil

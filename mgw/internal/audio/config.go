@@ -33,11 +33,6 @@ type Config struct {
 	DTX        bool // Opus encoder: stop in silence
 }
 
-const (
-	rateNarrow = 8000
-	rateWide   = 16000
-)
-
 // check refuses what cannot work and fills the defaults in.
 func (c *Config) check() error {
 	if c.Ptime == 0 {

@@ -179,7 +179,7 @@ func TestStrangersWithClonedSSRC(t *testing.T) {
 	}
 	eventually(t, "replay counted", func() bool { return x.a.Stats().Dropped["replay"] == 1 })
 	x.exchange(3, 300) // the call is unharmed
-	if x.b.media != nil && len(x.b.media) != 0 {
+	if len(x.b.media) != 0 {
 		t.Errorf("%d packets too many at the browser", len(x.b.media))
 	}
 }

@@ -278,7 +278,7 @@ func TestRFC3550_A2_ParseRefuses(t *testing.T) {
 	if err := Parse(pli, 42, true, &i); err != nil || i.Feedback != 1 {
 		t.Errorf("RFC 5506 §3 reduced size: %+v %v", i, err)
 	}
-	padded := append(append([]byte{0xa0 | 0, typeRR, 0, 2, 0, 0, 0, 5}, 0, 0, 0), 4)
+	padded := append(append([]byte{0xa0, typeRR, 0, 2, 0, 0, 0, 5}, 0, 0, 0), 4)
 	if err := Parse(padded, 42, false, &i); err != nil {
 		t.Errorf("padding on the last packet: %v", err)
 	}

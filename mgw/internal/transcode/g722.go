@@ -4,9 +4,6 @@ package transcode
 // Arithmetic is that of the recommendation, so that streams equal those of other implementations bit by bit.
 
 const (
-	// g722Delay is the delay of the two filter banks together, samples at 16 kHz.
-	g722Delay = 22
-
 	g722MaxLow  = 18432 // upper limit of the lower band's log scale factor
 	g722MaxHigh = 22528 // and of the upper band's
 )
