@@ -181,6 +181,29 @@ func (m *Manager) Keys() []string {
 	return out
 }
 
+// Info is a call for listings.
+type Info struct {
+	State  string // "early", "confirmed"
+	Record callcore.Record
+}
+
+// List returns the calls that this instance owns.
+func (m *Manager) List() []Info {
+	var out []Info
+	for _, o := range m.snapshot() {
+		r := o.shown.Load()
+		if r == nil {
+			continue
+		}
+		i := Info{State: "early", Record: *r}
+		if !r.Answer.IsZero() {
+			i.State = "confirmed"
+		}
+		out = append(out, i)
+	}
+	return out
+}
+
 func (m *Manager) snapshot() []*owner {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -26,6 +26,7 @@ type owner struct {
 	inbox   chan callcore.Event
 	done    chan struct{} // closed when run has ended
 	place   atomic.Pointer[Node]
+	shown   atomic.Pointer[callcore.Record] // for listings
 
 	txMu   sync.Mutex // guards server: written by edges, read by run
 	server map[string]ServerTx
@@ -130,6 +131,8 @@ func (o *owner) step(ev callcore.Event) {
 		return
 	}
 	effects := o.state.Step(time.Now(), ev)
+	record := o.state.Record()
+	o.shown.Store(&record)
 	if o.state.Ended() {
 		o.ended = true
 	} else {

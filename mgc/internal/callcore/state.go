@@ -2,37 +2,145 @@ package callcore
 
 import (
 	"encoding/json"
+	"maps"
 	"time"
+
+	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
+	"github.com/isthmus-gateway/isthmus/mgc/internal/offeranswer"
+	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
+	"google.golang.org/protobuf/proto"
 )
 
 // State is one call. The zero value is not usable: use New, or unmarshal what MarshalJSON gave. It is owned by the call's
 // owner goroutine and is not safe for concurrent use.
-type State struct{ d data }
+type State struct {
+	d   data
+	now time.Time // of the event being stepped
+	out []Effect  // of the event being stepped
+}
+
+// phase is where the initial INVITE stands.
+type phase string
+
+const (
+	phaseNew    phase = ""       // waits for the INVITE
+	phaseAdd    phase = "add"    // context being created
+	phaseCall   phase = "call"   // callee invited
+	phaseUp     phase = "up"     // answered
+	phaseEnding phase = "ending" // over; dialogs and context are being released
+	phaseEnded  phase = "ended"
+)
 
 // data is everything a call knows; exported fields so that it survives JSON.
 type data struct {
 	Cfg    Config               `json:"cfg"`
+	Phase  phase                `json:"phase,omitempty"`
 	Timers map[string]time.Time `json:"timers,omitempty"`
+	Count  uint64               `json:"count,omitempty"` // ids given out
+
+	Caller Leg               `json:"caller"`           // leg that the initial INVITE came on
+	Invite headers.Msg       `json:"invite"`           // the initial INVITE
+	Server string            `json:"server,omitempty"` // its server transaction while it has no final response
+	Legs   [2]leg            `json:"legs"`
+	Media  offeranswer.Media `json:"media"`
+	Early  []byte            `json:"early,omitempty"` // answer that the caller has been given
+
+	Node    node       `json:"node"`
+	Waiting *iqIntent  `json:"waiting,omitempty"` // transaction whose reply is out
+	Queue   []iqIntent `json:"queue,omitempty"`
+
+	Clients map[string]client `json:"clients,omitempty"` // our requests without final response, by Tx
+	Reoffer *reoffer          `json:"reoffer,omitempty"`
+	Rec     Record            `json:"rec"`
+	Stats   []byte            `json:"stats,omitempty"` // Subtract reply, protobuf
+}
+
+// node is where the media is.
+type node struct {
+	MGW     string    `json:"mgw,omitempty"`
+	Boot    string    `json:"boot,omitempty"`
+	Context string    `json:"context,omitempty"`
+	Terms   [2]string `json:"terms,omitempty"` // termination ids by Leg
+	Dead    bool      `json:"dead,omitempty"`  // nothing can be subtracted
+}
+
+// iqIntent is a transaction that is to be, or was, sent.
+type iqIntent struct {
+	ID   string `json:"id"`
+	Kind string `json:"kind"` // "add", "modify", "restart", "subtract"
+	Req  []byte `json:"req"`  // protobuf of the TransactionRequest
+}
+
+// client is what a request of ours was for.
+type client struct {
+	Leg    Leg    `json:"leg"`
+	Method string `json:"method"`
+	Server string `json:"server,omitempty"` // server transaction of the other leg that waits for its response
+	Seq    uint32 `json:"seq"`
+	Kind   string `json:"kind,omitempty"` // "initial", "reoffer", "pass", "bye"
+}
+
+// reoffer is an offer inside the dialog that is being answered.
+type reoffer struct {
+	Leg    Leg               `json:"leg"`
+	Server string            `json:"server"`
+	Method string            `json:"method"`
+	Before offeranswer.Media `json:"before"` // to fall back to (RFC 3264 §8)
 }
 
 // New returns a call that waits for its initial INVITE (a RequestIn).
-func New(cfg Config) *State { return &State{d: data{Cfg: cfg}} }
-
-// Step takes an event that happened at now and returns what is to be done, in order. It is deterministic: equal states, times
-// and events give equal effects. Events that no longer matter give none. It never fails: a bad message is answered.
-func (s *State) Step(now time.Time, ev Event) []Effect { return nil }
+func New(cfg Config) *State {
+	s := &State{d: data{Cfg: cfg, Timers: map[string]time.Time{}, Clients: map[string]client{}}}
+	s.d.Legs[LegAccess] = leg{Tag: cfg.AccessTag, Contact: cfg.AccessContact}
+	s.d.Legs[LegCore] = leg{Tag: cfg.CoreTag, Contact: cfg.CoreContact}
+	s.d.Rec.Key = cfg.Key
+	return s
+}
 
 // Pending returns the transactions whose reply is still out (write-ahead): a successor sends them again with the same ids.
-func (s *State) Pending() []Transact { return nil }
+func (s *State) Pending() []Transact {
+	if s.d.Waiting == nil {
+		return nil
+	}
+	return []Transact{s.transactOf(*s.d.Waiting)}
+}
 
 // Timers returns the running timers by name.
-func (s *State) Timers() map[string]time.Time { return s.d.Timers }
+func (s *State) Timers() map[string]time.Time { return maps.Clone(s.d.Timers) }
 
 // Ended reports whether the Ended effect has been given.
-func (s *State) Ended() bool { return false }
+func (s *State) Ended() bool { return s.d.Phase == phaseEnded }
+
+// Record returns what is known of the call now.
+func (s *State) Record() Record {
+	r := s.d.Rec
+	r.MGW, r.Context = s.d.Node.MGW, s.d.Node.Context
+	if len(s.d.Stats) > 0 {
+		var reply iqv1.TransactionReply
+		if proto.Unmarshal(s.d.Stats, &reply) == nil {
+			for _, a := range reply.GetActions() {
+				for _, c := range a.GetCommands() {
+					r.Statistics = append(r.Statistics, c.GetStatistics()...)
+				}
+			}
+		}
+	}
+	return r
+}
 
 // MarshalJSON implements json.Marshaler.
 func (s *State) MarshalJSON() ([]byte, error) { return json.Marshal(&s.d) }
 
 // UnmarshalJSON implements json.Unmarshaler.
-func (s *State) UnmarshalJSON(b []byte) error { return json.Unmarshal(b, &s.d) }
+func (s *State) UnmarshalJSON(b []byte) error {
+	if err := json.Unmarshal(b, &s.d); err != nil {
+		return err
+	}
+	if s.d.Timers == nil {
+		s.d.Timers = map[string]time.Time{}
+	}
+	if s.d.Clients == nil {
+		s.d.Clients = map[string]client{}
+	}
+	return nil
+}

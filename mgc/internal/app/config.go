@@ -1,0 +1,112 @@
+// Package app wires the controller by hand. Floor 5 of mgc: the one place that knows all parts. Owner of every part; Run
+// starts them from the bottom up and stops them in reverse.
+package app
+
+import (
+	"errors"
+	"net/netip"
+	"time"
+
+	"github.com/isthmus-gateway/isthmus/mgc/internal/offeranswer"
+	"github.com/isthmus-gateway/isthmus/pkg/obs"
+)
+
+// Config is the controller's configuration.
+type Config struct {
+	Instance string        `conf:"instance" default:"mgc-1" doc:"Name of this instance, unique in the pool."`
+	Domain   string        `conf:"domain" default:"isthmus.example" doc:"Home domain told to the web phone."`
+	Access   AccessConfig  `conf:"access" doc:"Browsers."`
+	Core     CoreConfig    `conf:"core" doc:"SIP core or PBX."`
+	Media    MediaConfig   `conf:"media" doc:"Media policy."`
+	Call     CallConfig    `conf:"call" doc:"Calls."`
+	Iq       IqConfig      `conf:"iq" doc:"Control link to the media gateways."`
+	Store    StoreConfig   `conf:"store" doc:"Shared state."`
+	Admin    AdminConfig   `conf:"admin" doc:"Operators."`
+	Phone    PhoneConfig   `conf:"phone" doc:"Built-in web phone."`
+	Log      obs.LogConfig `conf:"log" doc:"Logging."`
+}
+
+// AccessConfig is the browsers' side.
+type AccessConfig struct {
+	Listen        netip.AddrPort `conf:"listen" default:"127.0.0.1:8080" doc:"Address and port of HTTP and SIP over WebSocket."`
+	Path          string         `conf:"path" default:"/sip" doc:"Path of SIP over WebSocket."`
+	Advertise     string         `conf:"advertise" doc:"host:port in Via and Contact towards browsers; empty: listen."`
+	Origins       []string       `conf:"origins" doc:"Web origins that may connect besides the own one, like https://phone.example.com or *."`
+	RequireOrigin bool           `conf:"require_origin" default:"false" doc:"Refuse clients that send no Origin."`
+	MaxPerIP      int            `conf:"max_per_ip" default:"200" range:"1..100000" doc:"Connections from one address."`
+	TLS           TLSConfig      `conf:"tls" doc:"HTTPS and secure WebSocket."`
+}
+
+// TLSConfig is a TLS listener whose files are read again when they change.
+type TLSConfig struct {
+	Listen string `conf:"listen" doc:"Address and port; empty: no TLS."`
+	Cert   string `conf:"cert" doc:"PEM file with the certificate chain."`
+	Key    string `conf:"key" doc:"PEM file with the private key."`
+}
+
+// CoreConfig is the SIP core's side.
+type CoreConfig struct {
+	Listen    netip.AddrPort `conf:"listen" default:"127.0.0.1:5070" doc:"Address and port of SIP over UDP and TCP."`
+	Advertise string         `conf:"advertise" doc:"host:port in Via, Path and Contact towards the core; empty: listen."`
+	NextHop   string         `conf:"next_hop" default:"sip:127.0.0.1:5060" doc:"SIP URI of the core's entry point; empty: by the request's domain (RFC 3263)."`
+	Trusted   []netip.Prefix `conf:"trusted" doc:"Prefixes that requests from the core may come from, besides the next hop."`
+	Reach     []netip.Prefix `conf:"reach" doc:"Prefixes that requests may be sent to; empty: anywhere."`
+}
+
+// MediaConfig is the media policy.
+type MediaConfig struct {
+	Prefer      string `conf:"prefer" default:"relay" range:"relay|opus" doc:"relay: a codec that both sides share; opus: Opus for browsers, transcoded."`
+	AccessRealm string `conf:"access_realm" default:"access" doc:"IP realm of the browsers' terminations."`
+	CoreRealm   string `conf:"core_realm" default:"core" doc:"IP realm of the core's terminations."`
+}
+
+// CallConfig bounds calls.
+type CallConfig struct {
+	NoAnswer  time.Duration `conf:"no_answer" default:"180s" range:"10s..10m" doc:"Longest ringing."`
+	SetUp     time.Duration `conf:"set_up" default:"15s" range:"2s..2m" doc:"From the answer to connected media."`
+	FlowGrace time.Duration `conf:"flow_grace" default:"60s" range:"0s..1h" doc:"How long a call outlives its browser's WebSocket."`
+	Max       int           `conf:"max" default:"0" range:"0..1000000" doc:"Most calls of this instance; 0: no limit."`
+}
+
+// IqConfig is the control link.
+type IqConfig struct {
+	Listen   string `conf:"listen" default:"127.0.0.1:7400" doc:"Address and port that media gateways register at."`
+	Insecure bool   `conf:"insecure" default:"false" doc:"Allow plaintext beyond loopback."`
+	Cert     string `conf:"cert" doc:"PEM certificate; with key and ca: mutual TLS."`
+	Key      string `conf:"key" doc:"PEM private key."`
+	CA       string `conf:"ca" doc:"PEM file of accepted CAs."`
+}
+
+// StoreConfig is where shared state lives.
+type StoreConfig struct {
+	URL      string `conf:"url" doc:"NATS cluster of the pool, nats://host:port; empty: embedded, for a single instance."`
+	Replicas int    `conf:"replicas" default:"1" range:"1..5" doc:"Copies of each record in an external cluster."`
+}
+
+// AdminConfig is the operators' side.
+type AdminConfig struct {
+	Listen string `conf:"listen" default:"127.0.0.1:7401" doc:"Address and port of the gRPC admin service."`
+	HTTP   string `conf:"http" default:"127.0.0.1:7402" doc:"Address and port of /metrics, /healthz and /readyz."`
+}
+
+// PhoneConfig is what the web phone is told.
+type PhoneConfig struct {
+	Demo bool `conf:"demo" default:"false" doc:"Offer the demo core's accounts and targets in the web phone."`
+}
+
+// Validate implements conf.Validator.
+func (c *Config) Validate() error {
+	var errs []error
+	if c.Access.TLS.Listen != "" && (c.Access.TLS.Cert == "" || c.Access.TLS.Key == "") {
+		errs = append(errs, errors.New("access.tls: listen needs cert and key"))
+	}
+	if c.Core.Listen.Addr().IsUnspecified() && c.Core.Advertise == "" {
+		errs = append(errs, errors.New("core.advertise: needed when core.listen is an unspecified address"))
+	}
+	if c.Access.Path == "" || c.Access.Path[0] != '/' || c.Access.Path == "/" {
+		errs = append(errs, errors.New("access.path: must begin with / and not be /"))
+	}
+	return errors.Join(errs...)
+}
+
+func preference(c MediaConfig) offeranswer.Preference { return offeranswer.Preference(c.Prefer) }

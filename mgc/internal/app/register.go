@@ -1,0 +1,83 @@
+package app
+
+import (
+	"errors"
+	"time"
+
+	"github.com/isthmus-gateway/isthmus/mgc/internal/admin"
+	"github.com/isthmus-gateway/isthmus/mgc/internal/call"
+	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
+	"github.com/isthmus-gateway/isthmus/mgc/internal/registrar"
+	"github.com/isthmus-gateway/isthmus/mgc/internal/siptransport"
+	"github.com/isthmus-gateway/isthmus/mgc/internal/siptx"
+	adminv1 "github.com/isthmus-gateway/isthmus/proto/admin/v1"
+)
+
+// newRegistrar joins the registrar with the transaction layer, and its events with the calls.
+func (a *App) newRegistrar(sig signalling) *registrar.Registrar {
+	return registrar.New(registrar.Config{Instance: a.cfg.Instance, PathHost: a.coreHost()}, registrar.Deps{
+		Store: a.engine, Sealer: a.sealer, Metrics: a.metrics, Log: a.log.Named("registrar"),
+		Send: func(req headers.Msg, deliver func(registrar.Outcome)) error {
+			to := siptransport.Target{}
+			if !sig.nextHop {
+				to.URI = req.RequestURI
+			}
+			_, err := a.layer.Request(req, to, func(r siptx.ClientResult) {
+				if r.Kind == siptx.Provisional || r.Retransmission {
+					return
+				}
+				o := outcome(r)
+				deliver(registrar.Outcome{Msg: o.Msg, Timeout: o.Timeout})
+			})
+			return err
+		},
+		OnFlowLost: func(id string) { a.calls.FlowLost(id) },
+		OnFlowBack: func(id string) { a.calls.FlowBack(id) },
+		OnGone:     func(id string) { a.calls.Deregistered(id) },
+		OnRoutes: func(routes []string) {
+			for _, r := range routes {
+				if addr, err := headers.ParseAddress(r); err == nil {
+					a.core.TrustURI(addr.URI)
+				}
+			}
+		},
+	})
+}
+
+// bindings gives the registrar to the calls.
+type bindings struct{ r *registrar.Registrar }
+
+func toCall(b registrar.Binding) call.Binding {
+	return call.Binding{ID: b.ID, AOR: b.AOR, Identities: b.Identities, Contact: b.Contact, ServiceRoute: b.ServiceRoute, FlowID: b.FlowID}
+}
+
+func (b bindings) OfFlow(flow string) []call.Binding {
+	var out []call.Binding
+	for _, x := range b.r.OfFlow(flow) {
+		out = append(out, toCall(x))
+	}
+	return out
+}
+
+func (b bindings) ByID(id string) (call.Binding, bool) {
+	x, ok := b.r.ByID(id)
+	return toCall(x), ok
+}
+
+func (b bindings) ByPathToken(token string) (call.Binding, error) {
+	x, err := b.r.ByPathToken(token)
+	if errors.Is(err, registrar.ErrNoBinding) {
+		err = call.ErrNoBinding
+	}
+	return toCall(x), err
+}
+
+func (a *App) registrations() []*adminv1.Registration {
+	var out []*adminv1.Registration
+	for _, b := range a.registrar.All() {
+		out = append(out, &adminv1.Registration{
+			Aor: b.AOR, Contact: b.Contact, InstanceId: b.Instance, Expires: admin.Time(b.Expires.Truncate(time.Second)), Owner: b.Owner, Connected: b.FlowID != "",
+		})
+	}
+	return out
+}

@@ -1,0 +1,46 @@
+package app
+
+import (
+	"github.com/isthmus-gateway/isthmus/mgc/internal/call"
+	"github.com/isthmus-gateway/isthmus/mgc/internal/callcore"
+	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
+	"github.com/isthmus-gateway/isthmus/mgc/internal/registrar"
+	"github.com/isthmus-gateway/isthmus/mgc/internal/siptransport"
+	"github.com/isthmus-gateway/isthmus/mgc/internal/siptx"
+)
+
+// router is the transaction user: it gives each request to the part whose business it is.
+type router struct {
+	calls     *call.Manager
+	registrar *registrar.Registrar
+}
+
+func legOf(from siptransport.Flow) callcore.Leg {
+	if from.Edge == siptransport.EdgeAccess {
+		return callcore.LegAccess
+	}
+	return callcore.LegCore
+}
+
+// OnRequest implements siptx.Handler.
+func (r router) OnRequest(tx *siptx.ServerTx, req headers.Msg, from siptransport.Flow) {
+	leg := legOf(from)
+	switch {
+	case req.Method == "REGISTER" && leg == callcore.LegAccess:
+		r.registrar.OnRegister(tx, req, from)
+	case req.Method == "INVITE" || headers.ToTag(&req) != "":
+		r.calls.OnRequest(leg, tx, req, from.ID)
+	default:
+		r.calls.OnStandalone(leg, tx, req, from.ID)
+	}
+}
+
+// OnCancel implements siptx.Handler.
+func (r router) OnCancel(tx *siptx.ServerTx, cancel headers.Msg) {
+	r.calls.OnCancel(legOf(tx.Flow()), tx, cancel)
+}
+
+// OnAck implements siptx.Handler.
+func (r router) OnAck(ack headers.Msg, from siptransport.Flow) {
+	r.calls.OnAck(legOf(from), ack, from.ID)
+}

@@ -1,0 +1,238 @@
+package callcore
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
+)
+
+const defaultConsentGrace = 15 * time.Second
+
+// leg is one dialog (RFC 3261 §12).
+type leg struct {
+	CallID    string        `json:"call_id,omitempty"`
+	Local     string        `json:"local,omitempty"`  // our From or To value, with our tag
+	Remote    string        `json:"remote,omitempty"` // the peer's, with its tag once known
+	Tag       string        `json:"tag"`              // ours
+	Contact   string        `json:"contact"`          // our URI
+	Target    string        `json:"target,omitempty"` // the peer's Contact URI
+	Routes    []string      `json:"routes,omitempty"`
+	LocalSeq  uint32        `json:"lseq,omitempty"`
+	RemoteSeq uint32        `json:"rseq,omitempty"`
+	Up        bool          `json:"up,omitempty"`     // confirmed
+	Gone      bool          `json:"gone,omitempty"`   // BYE sent or received
+	Secure    bool          `json:"secure,omitempty"` // DTLS is connected
+	Ack       string        `json:"ack,omitempty"`    // server INVITE transaction whose 2xx waits for its ACK
+	AckSeq    uint32        `json:"ack_seq,omitempty"`
+	Final     *headers.Msg  `json:"final,omitempty"` // that 2xx, to repeat
+	Every     time.Duration `json:"every,omitempty"` // interval of its repetition
+}
+
+// allow lists the methods taken inside a call.
+const allow = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, MESSAGE, UPDATE, NOTIFY, REFER"
+
+func withTag(value, tag string) string {
+	a, err := headers.ParseAddress(value)
+	if err != nil {
+		return value
+	}
+	a.Params.Del("tag")
+	if tag != "" {
+		a.Params.Set("tag", tag)
+	}
+	return a.String()
+}
+
+// openUAS fills the caller's leg from the initial INVITE.
+func (s *State) openUAS(l Leg, req *headers.Msg) {
+	g := &s.d.Legs[l]
+	g.CallID, g.Remote, g.Local = req.Get("Call-ID"), req.Get("From"), withTag(req.Get("To"), g.Tag)
+	g.Routes = headers.List(req, "Record-Route")
+	g.Target = contactOf(req)
+	if c, err := headers.ParseCSeq(req.Get("CSeq")); err == nil {
+		g.RemoteSeq = c.Seq
+	}
+}
+
+// openUAC fills the callee's leg before its INVITE.
+func (s *State) openUAC(l Leg) {
+	g := &s.d.Legs[l]
+	g.CallID = s.id()
+	g.Local, g.Remote = withTag(s.d.Invite.Get("From"), g.Tag), withTag(s.d.Invite.Get("To"), "")
+	g.Target = s.d.Cfg.Outbound.RequestURI
+	if g.Target == "" {
+		g.Target = s.d.Invite.RequestURI
+	}
+	g.Routes = slices.Clone(s.d.Cfg.Outbound.Routes)
+}
+
+// confirm makes the dialog of the 2xx the leg's (RFC 3261 §12.1.2).
+func (s *State) confirm(l Leg, resp *headers.Msg) {
+	g := &s.d.Legs[l]
+	g.Remote, g.Up = resp.Get("To"), true
+	if t := contactOf(resp); t != "" {
+		g.Target = t
+	}
+	routes := headers.List(resp, "Record-Route")
+	slices.Reverse(routes)
+	g.Routes = routes
+}
+
+func contactOf(m *headers.Msg) string {
+	a, err := headers.ParseAddresses(headers.List(m, "Contact"))
+	if err != nil || len(a) == 0 {
+		return ""
+	}
+	return a[0].URI
+}
+
+// inDialog makes a request of the leg's dialog.
+func (s *State) inDialog(l Leg, method string) headers.Msg {
+	g := &s.d.Legs[l]
+	if method != "ACK" {
+		g.LocalSeq++
+	}
+	return s.request(l, method, g.LocalSeq)
+}
+
+func (s *State) request(l Leg, method string, seq uint32) headers.Msg {
+	g := &s.d.Legs[l]
+	m := headers.Msg{Method: method, RequestURI: g.Target}
+	for _, r := range g.Routes {
+		m.Add("Route", r)
+	}
+	m.Add("Max-Forwards", "70")
+	m.Add("From", g.Local)
+	m.Add("To", g.Remote)
+	m.Add("Call-ID", g.CallID)
+	m.Add("CSeq", headers.CSeq{Seq: seq, Method: method}.String())
+	switch method {
+	case "INVITE", "UPDATE", "REFER", "NOTIFY":
+		m.Add("Contact", "<"+g.Contact+">")
+	}
+	if ua := s.d.Cfg.UserAgent; ua != "" {
+		m.Add("User-Agent", ua)
+	}
+	return m
+}
+
+// send sends a request with a transaction and remembers what it is for.
+func (s *State) send(l Leg, m headers.Msg, c client) string {
+	tx := fmt.Sprintf("c%d", len(s.d.Clients))
+	for _, taken := s.d.Clients[tx]; taken; _, taken = s.d.Clients[tx] {
+		tx += "x"
+	}
+	tx += "-" + s.id()[:8]
+	cs, _ := headers.ParseCSeq(m.Get("CSeq")) // made by request
+	c.Leg, c.Seq = l, cs.Seq
+	s.d.Clients[tx] = c
+	s.emit(SendRequest{Leg: l, Tx: tx, Msg: m})
+	return tx
+}
+
+// clientsInOrder iterates over our open requests in a fixed order.
+func (s *State) clientsInOrder() func(func(string, client) bool) {
+	keys := make([]string, 0, len(s.d.Clients))
+	for k := range s.d.Clients {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return func(yield func(string, client) bool) {
+		for _, k := range keys {
+			if !yield(k, s.d.Clients[k]) {
+				return
+			}
+		}
+	}
+}
+
+// respond answers a server transaction of the leg; body is a session description when not nil.
+func (s *State) respond(l Leg, tx, method string, status int, reason string, body []byte, extra []headers.Field) {
+	if tx == "" {
+		return
+	}
+	if reason == "" {
+		reason = headers.ReasonPhrase(status)
+	}
+	m := headers.Msg{Method: method, Status: status, Reason: reason, Fields: slices.Clone(extra)}
+	g := &s.d.Legs[l]
+	if status > 100 && g.Local != "" && l == s.d.Caller && tx == s.d.Server {
+		m.Set("To", g.Local)
+	}
+	if method == "INVITE" && status > 100 && status < 300 || method == "UPDATE" && status < 300 {
+		m.Add("Contact", "<"+g.Contact+">")
+		m.Add("Allow", allow)
+	}
+	if status == 405 {
+		m.Set("Allow", allow)
+	}
+	if ua := s.d.Cfg.UserAgent; ua != "" {
+		m.Add("Server", ua)
+	}
+	if body != nil {
+		m.Set("Content-Type", "application/sdp")
+		m.Body = body
+	}
+	s.emit(SendResponse{Leg: l, Tx: tx, Msg: m})
+	if method == "INVITE" && status >= 200 && status < 300 {
+		g.Ack, g.Final, g.Every = tx, &m, s.policy(s.d.Cfg.Policy.T1, 500*time.Millisecond)
+		s.start(timerAck, g.Every)
+		s.start(timerAckEnd, 64*s.policy(s.d.Cfg.Policy.T1, 500*time.Millisecond))
+	}
+}
+
+// repeat2xx sends unacknowledged 2xx again at doubling intervals (RFC 3261 §13.3.1.4).
+func (s *State) repeat2xx() {
+	next := time.Duration(0)
+	for l := range s.d.Legs {
+		g := &s.d.Legs[l]
+		if g.Ack == "" || g.Final == nil {
+			continue
+		}
+		s.emit(SendResponse{Leg: Leg(l), Tx: g.Ack, Msg: g.Final.Clone(), Retransmission: true})
+		g.Every = min(2*g.Every, s.policy(s.d.Cfg.Policy.T2, 4*time.Second))
+		next = max(next, g.Every)
+	}
+	if next > 0 {
+		s.start(timerAck, next)
+	}
+}
+
+func (s *State) onAck(e AckIn) {
+	g := &s.d.Legs[e.Leg]
+	g.Ack, g.Final = "", nil
+	if s.d.Legs[e.Leg.Other()].Ack == "" {
+		s.stop(timerAck)
+		s.stop(timerAckEnd)
+	}
+}
+
+// carried are header fields that cross in both directions and in requests and responses (transparent B2BUA).
+var carried = []string{
+	"Subject", "Alert-Info", "Call-Info", "Organization", "Priority", "Date", "Privacy", "Reason", "P-Preferred-Service", "Accept-Contact",
+	"Reject-Contact", "Request-Disposition", "User-to-User", "Diversion", "History-Info", "Referred-By", "Refer-To", "Refer-Sub", "Accept-Language",
+	"In-Reply-To", "Geolocation", "Geolocation-Routing", "Event", "Subscription-State", "Info-Package", "Content-Disposition", "Content-Encoding",
+	"Warning", "Retry-After", "Error-Info", "WWW-Authenticate", "Proxy-Authenticate", "Authorization", "Proxy-Authorization", "Content-Language",
+}
+
+// towardsBrowser are those that only the core may assert.
+var towardsBrowser = []string{"P-Asserted-Identity", "P-Called-Party-ID"}
+
+// pass copies what crosses from a message received on leg from.
+func pass(from Leg, in *headers.Msg) []headers.Field {
+	var out []headers.Field
+	private := strings.Contains(in.Get("Privacy"), "id")
+	for _, f := range in.Fields {
+		match := func(n string) bool { return strings.EqualFold(n, f.Name) }
+		switch {
+		case slices.ContainsFunc(carried, match):
+			out = append(out, f)
+		case from == LegCore && !private && slices.ContainsFunc(towardsBrowser, match):
+			out = append(out, f)
+		}
+	}
+	return out
+}

@@ -1,0 +1,280 @@
+package callcore
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
+	"github.com/isthmus-gateway/isthmus/mgc/internal/offeranswer"
+	"github.com/isthmus-gateway/isthmus/pkg/gwerr"
+	"github.com/isthmus-gateway/isthmus/pkg/sdp"
+)
+
+// onInvite begins the call with its initial INVITE.
+func (s *State) onInvite(e RequestIn) {
+	d := &s.d
+	d.Caller, d.Invite, d.Server = e.Leg, e.Msg.Clone(), e.Tx
+	d.Rec.Start, d.Rec.FromAccess = s.now, e.Leg == LegAccess
+	d.Rec.Caller, d.Rec.Callee = uriOf(e.Msg.Get("From")), uriOf(e.Msg.Get("To"))
+	s.openUAS(e.Leg, &e.Msg)
+	d.Rec.CallIDs[e.Leg] = d.Legs[e.Leg].CallID
+	if n, ok := headers.MaxForwards(&e.Msg); ok && n == 0 {
+		s.refuse(483, nil)
+		return
+	}
+	if tags := headers.List(&e.Msg, "Require"); len(tags) > 0 {
+		s.refuse(420, []headers.Field{{Name: "Unsupported", Value: strings.Join(tags, ", ")}})
+		return
+	}
+	if err := s.firstOffer(&e.Msg); err != nil {
+		s.refuseMedia(err)
+		return
+	}
+	d.Phase = phaseAdd
+	s.add()
+}
+
+func uriOf(value string) string {
+	a, err := headers.ParseAddress(value)
+	if err != nil {
+		return ""
+	}
+	return a.URI
+}
+
+func (s *State) firstOffer(m *headers.Msg) error {
+	if len(m.Body) == 0 {
+		return &offeranswer.Unacceptable{Code: 399, Text: "an INVITE without offer is not supported"}
+	}
+	desc, err := describe(m)
+	if err != nil {
+		return err
+	}
+	ids := s.id()
+	s.d.Media = offeranswer.New(s.d.Cfg.Policy.Media, sessID(ids[:12]), sessID(ids[12:24]), s.id())
+	s.d.Media, _, err = s.d.Media.Offer(side(s.d.Caller), desc)
+	return err
+}
+
+func sessID(hex string) uint64 {
+	var n uint64
+	for _, c := range []byte(hex) {
+		n = n<<4 | uint64(strings.IndexByte("0123456789abcdef", c))
+	}
+	return n
+}
+
+// describe parses the body of a message as SDP.
+func describe(m *headers.Msg) (*sdp.Description, error) {
+	if t := headers.MediaType(m); t != "application/sdp" {
+		return nil, &offeranswer.Unacceptable{Code: 304, Text: "application/sdp expected"}
+	}
+	d, err := sdp.Parse(m.Body)
+	if err != nil {
+		return nil, &offeranswer.Unacceptable{Code: 399, Text: "session description not understood"}
+	}
+	return d, nil
+}
+
+// refuse ends the call before anybody was called.
+func (s *State) refuse(status int, extra []headers.Field) {
+	s.answerCaller(status, "", nil, extra)
+	s.end(CauseRefused, status, "", nil)
+}
+
+func (s *State) refuseMedia(err error) {
+	s.answerCaller(488, "", nil, warning(err))
+	s.end(CauseMedia, 488, err.Error(), nil)
+}
+
+// warning says in a Warning field (RFC 3261 §20.43) why media was not acceptable.
+func warning(err error) []headers.Field {
+	u := &offeranswer.Unacceptable{Code: 399, Text: "media not acceptable"}
+	_ = errors.As(err, &u)
+	return []headers.Field{{Name: "Warning", Value: fmt.Sprintf("%d isthmus %s", u.Code, headers.Quote(u.Text))}}
+}
+
+// refuseForGateway answers the caller for an Iq failure by the table of H.248 codes.
+func (s *State) refuseForGateway(e *IqError) {
+	status := 503
+	if e.Code != 0 {
+		status = gwerr.Code(e.Code).SIP()
+	}
+	var extra []headers.Field
+	if status == 503 {
+		extra = append(extra, headers.Field{Name: "Retry-After", Value: fmt.Sprint(max(1, s.d.Cfg.Policy.RetryAfter))})
+	}
+	s.answerCaller(status, "", nil, extra)
+	s.end(CauseMediaGateway, status, sipReason(status, "Media gateway: "+gwerr.Code(e.Code).String()), nil)
+}
+
+// answerCaller gives the initial INVITE a response; a final one closes it.
+func (s *State) answerCaller(status int, reason string, body []byte, extra []headers.Field) {
+	if s.d.Server == "" {
+		return
+	}
+	s.respond(s.d.Caller, s.d.Server, "INVITE", status, reason, body, extra)
+	if status >= 200 {
+		s.d.Server = ""
+		s.d.Rec.Status = status
+	}
+}
+
+// inviteCallee sends the INVITE on the other leg with our offer.
+func (s *State) inviteCallee() {
+	l := s.d.Caller.Other()
+	m, body, err := s.d.Media.MakeOffer(side(l), sdp.DirUnset)
+	if err != nil {
+		s.refuseMedia(err)
+		return
+	}
+	s.d.Media = m
+	s.d.Phase = phaseCall
+	s.openUAC(l)
+	s.d.Rec.CallIDs[l] = s.d.Legs[l].CallID
+	req := s.inDialog(l, "INVITE")
+	if n, ok := headers.MaxForwards(&s.d.Invite); ok {
+		req.Set("Max-Forwards", fmt.Sprint(n-1))
+	}
+	req.Fields = append(req.Fields, pass(s.d.Caller, &s.d.Invite)...)
+	req.Fields = append(req.Fields, s.d.Cfg.Outbound.Fields...)
+	req.Set("Allow", allow)
+	req.Set("Content-Type", "application/sdp")
+	req.Body = body
+	s.send(l, req, client{Method: "INVITE", Kind: "initial"})
+	s.start(timerNoAnswer, s.policy(s.d.Cfg.Policy.NoAnswer, 3*time.Minute))
+}
+
+// onInitial takes a response of the callee to the initial INVITE.
+func (s *State) onInitial(e ResponseIn) {
+	l, m := e.Leg, &e.Msg
+	switch {
+	case m.Status <= 100:
+	case m.Status < 200:
+		s.progress(l, m)
+	case m.Status < 300:
+		s.answered(l, m)
+	case s.d.Phase == phaseCall:
+		extra := pass(l, m)
+		if m.Status < 400 {
+			for _, c := range m.Values("Contact") {
+				extra = append(extra, headers.Field{Name: "Contact", Value: c})
+			}
+		}
+		s.answerCaller(m.Status, m.Reason, nil, extra)
+		s.end(CauseRejected, m.Status, m.Get("Reason"), nil)
+	}
+}
+
+// progress forwards a provisional response; the caller's description is made once and stays (standards MO-14).
+func (s *State) progress(l Leg, m *headers.Msg) {
+	if s.d.Phase != phaseCall {
+		return
+	}
+	if len(m.Body) > 0 && l == LegCore && s.d.Cfg.Policy.EarlyMedia {
+		if s.early(l, m) {
+			s.modify("modify", offeranswer.EarlyAccess, LegAccess, LegCore)
+		}
+	}
+	s.answerCaller(m.Status, m.Reason, s.d.Early, pass(l, m))
+}
+
+// early takes an answer of the callee and makes the caller's, or keeps the one it has.
+func (s *State) early(l Leg, m *headers.Msg) bool {
+	desc, err := describe(m)
+	if err != nil {
+		return false
+	}
+	media, err := s.d.Media.Answer(side(l), desc)
+	if err != nil {
+		return false
+	}
+	if s.d.Early == nil {
+		var body []byte
+		if media, body, err = media.MakeAnswer(side(s.d.Caller)); err != nil {
+			return false
+		}
+		s.d.Early = body
+	}
+	s.d.Media = media
+	return true
+}
+
+// answered takes a 2xx of the callee.
+func (s *State) answered(l Leg, m *headers.Msg) {
+	g := &s.d.Legs[l]
+	if g.Up || s.d.Phase != phaseCall { // a repetition, a further fork, or too late
+		s.late2xx(l, m)
+		return
+	}
+	s.confirm(l, m)
+	s.ack(l, g.LocalSeq)
+	s.stop(timerNoAnswer)
+	if len(m.Body) > 0 && !s.early(l, m) || s.d.Early == nil {
+		s.answerCaller(488, "", nil, warning(nil))
+		s.end(CauseMedia, 488, sipReason(488, "Answer not usable"), nil)
+		return
+	}
+	s.d.Phase = phaseUp
+	s.d.Rec.Answer = s.now
+	c := &s.d.Legs[s.d.Caller]
+	c.Up = true
+	s.answerCaller(200, "", s.d.Early, pass(l, m))
+	s.modify("modify", offeranswer.Open, LegAccess, LegCore)
+	s.d.Rec.AccessCodec, s.d.Rec.CoreCodec = codecText(s.d.Media, offeranswer.Access), codecText(s.d.Media, offeranswer.Core)
+	if !s.d.Legs[LegAccess].Secure {
+		s.start(timerSetUp, s.policy(s.d.Cfg.Policy.SetUp, 15*time.Second))
+	}
+}
+
+func codecText(m offeranswer.Media, sd offeranswer.Side) string {
+	c := m.Line(sd).Chosen
+	if c.IsZero() {
+		return ""
+	}
+	t := fmt.Sprintf("%s/%d", c.Name, c.ClockRate)
+	if c.ChannelCount() > 1 {
+		t += fmt.Sprintf("/%d", c.ChannelCount())
+	}
+	return t
+}
+
+// ack acknowledges a 2xx (RFC 3261 §13.2.2.4).
+func (s *State) ack(l Leg, seq uint32) {
+	s.emit(SendRequest{Leg: l, Msg: s.request(l, "ACK", seq)})
+}
+
+// late2xx acknowledges a 2xx that is repeated, and ends the dialog of one that is not wanted.
+func (s *State) late2xx(l Leg, m *headers.Msg) {
+	g := &s.d.Legs[l]
+	if g.Up && headers.ToTag(m) == tagOf(g.Remote) {
+		cs, err := headers.ParseCSeq(m.Get("CSeq"))
+		if err == nil {
+			s.ack(l, cs.Seq)
+		}
+		return
+	}
+	saved := *g
+	s.confirm(l, m)
+	cs, err := headers.ParseCSeq(m.Get("CSeq"))
+	if err != nil {
+		cs.Seq = g.LocalSeq
+	}
+	s.ack(l, cs.Seq)
+	g.Gone = false
+	s.bye(l, sipReason(487, "Call is over"))
+	if saved.Up { // a further fork: the dialog in use stays
+		saved.LocalSeq = g.LocalSeq
+		*g = saved
+	}
+}
+
+func tagOf(value string) string {
+	a, err := headers.ParseAddress(value)
+	if err != nil {
+		return ""
+	}
+	return a.Params.Value("tag")
+}

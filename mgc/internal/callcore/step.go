@@ -1,0 +1,201 @@
+package callcore
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
+)
+
+// Step takes an event that happened at now and returns what is to be done, in order. It is deterministic: equal states, times
+// and events give equal effects. Events that no longer matter give none. It never fails: a bad message is answered.
+func (s *State) Step(now time.Time, ev Event) []Effect {
+	if s.d.Phase == phaseEnded {
+		return nil
+	}
+	s.now, s.out = now.UTC().Round(0), nil
+	switch e := ev.(type) {
+	case RequestIn:
+		s.onRequest(e)
+	case CancelIn:
+		s.onCancel(e)
+	case AckIn:
+		s.onAck(e)
+	case ResponseIn:
+		s.onResponse(e)
+	case TxFailed:
+		s.onFailed(e)
+	case IqReply:
+		s.onIqReply(e)
+	case IqNotify:
+		s.onNotify(e.Req)
+	case TimerFired:
+		s.onTimer(e.Name)
+	case FlowLost:
+		s.onFlowLost()
+	case FlowBack:
+		s.stop(timerFlow)
+	case Release:
+		s.d.Node.Dead = s.d.Node.Dead || e.Dead
+		status := e.Status
+		if status == 0 {
+			status = 503
+		}
+		s.end(CauseReleased, status, sipReason(status, e.Reason), nil)
+	}
+	s.finish()
+	out := s.out
+	s.out = nil
+	return out
+}
+
+func (s *State) emit(e Effect) { s.out = append(s.out, e) }
+
+// id derives the next identifier from the seed: unpredictable to others, repeatable for a successor.
+func (s *State) id() string {
+	s.d.Count++
+	sum := sha256.Sum256([]byte(s.d.Cfg.Seed + "/" + strconv.FormatUint(s.d.Count, 10)))
+	return hex.EncodeToString(sum[:16])
+}
+
+// uuid7 is the next identifier in the form of a UUIDv7 (RFC 9562 §5.7) with the time of the event.
+func (s *State) uuid7() string {
+	h := s.id()
+	ms := fmt.Sprintf("%012x", uint64(s.now.UnixMilli())&0xffffffffffff)
+	return ms[:8] + "-" + ms[8:] + "-7" + h[1:4] + "-a" + h[5:8] + "-" + h[8:20]
+}
+
+// Timer names.
+const (
+	timerNoAnswer = "no_answer"
+	timerAck      = "ack"      // repeat the 2xx
+	timerAckEnd   = "ack_end"  // give the ACK up
+	timerSetUp    = "set_up"   // media must be connected
+	timerConsent  = "consent"  // grace after consent was lost
+	timerFlow     = "flow"     // grace after the WebSocket was lost
+	timerInactive = "inactive" // grace after media inactivity
+	timerGuard    = "guard"    // the end must come
+)
+
+func (s *State) start(name string, after time.Duration) {
+	at := s.now.Add(after)
+	s.d.Timers[name] = at
+	s.emit(StartTimer{Name: name, At: at})
+}
+
+func (s *State) stop(name string) {
+	if _, ok := s.d.Timers[name]; ok {
+		delete(s.d.Timers, name)
+		s.emit(StopTimer{Name: name})
+	}
+}
+
+func (s *State) onTimer(name string) {
+	if _, ok := s.d.Timers[name]; !ok {
+		return
+	}
+	delete(s.d.Timers, name)
+	switch name {
+	case timerNoAnswer:
+		s.end(CauseNoAnswer, 480, sipReason(480, "No answer"), nil)
+	case timerAck:
+		s.repeat2xx()
+	case timerAckEnd:
+		s.end(CauseTimeout, 408, sipReason(408, "No ACK"), nil)
+	case timerSetUp:
+		s.end(CauseICE, 480, sipReason(480, "Media not connected in time"), nil)
+	case timerConsent:
+		s.end(CauseConsent, 480, sipReason(480, "Media consent lost"), nil)
+	case timerFlow:
+		s.end(CauseUnreachable, 480, sipReason(480, "WebSocket lost"), nil)
+	case timerInactive:
+		s.end(CauseInactive, 480, sipReason(480, "No media"), nil)
+	case timerGuard:
+		s.d.Clients, s.d.Waiting, s.d.Queue, s.d.Node.Dead = map[string]client{}, nil, nil, true
+	}
+}
+
+func (s *State) onFlowLost() {
+	switch s.d.Phase {
+	case phaseUp:
+		s.start(timerFlow, s.policy(s.d.Cfg.Policy.FlowGrace, time.Minute))
+	case phaseAdd, phaseCall:
+		s.end(CauseUnreachable, 480, sipReason(480, "WebSocket lost"), nil)
+	}
+}
+
+func (s *State) policy(d, def time.Duration) time.Duration {
+	if d == 0 {
+		return def
+	}
+	return d
+}
+
+// sipReason is the value of a Reason header field (RFC 3326).
+func sipReason(status int, text string) string {
+	return fmt.Sprintf("SIP;cause=%d;text=%s", status, headers.Quote(text))
+}
+
+// end releases the call: answers the caller, cancels or leaves the callee, ends dialogs but the one that skip names, and
+// frees the media. The first cause stays.
+func (s *State) end(cause Cause, status int, reason string, skip *Leg) {
+	if s.d.Phase == phaseEnding || s.d.Phase == phaseEnded {
+		return
+	}
+	before := s.d.Phase
+	s.d.Phase = phaseEnding
+	s.d.Rec.Cause, s.d.Rec.Reason, s.d.Rec.End = cause, reason, s.now
+	for _, name := range []string{timerNoAnswer, timerAck, timerAckEnd, timerSetUp, timerConsent, timerFlow, timerInactive} {
+		s.stop(name)
+	}
+	if r := s.d.Reoffer; r != nil {
+		s.d.Reoffer = nil
+		s.respond(r.Leg, r.Server, r.Method, 487, "", nil, nil)
+	}
+	if s.d.Server != "" {
+		s.answerCaller(status, "", nil, nil)
+	}
+	for tx, c := range s.clientsInOrder() {
+		if c.Kind == "initial" && before != phaseUp {
+			s.emit(SendCancel{Leg: c.Leg, Tx: tx, Reason: reason})
+		}
+	}
+	for _, l := range []Leg{LegAccess, LegCore} {
+		if s.d.Legs[l].Up && (skip == nil || *skip != l) {
+			s.bye(l, reason)
+		}
+	}
+	s.start(timerGuard, 40*time.Second)
+	s.subtract()
+}
+
+// bye ends the dialog of a leg.
+func (s *State) bye(l Leg, reason string) {
+	g := &s.d.Legs[l]
+	if g.Gone {
+		return
+	}
+	g.Gone = true
+	m := s.inDialog(l, "BYE")
+	if reason != "" {
+		m.Set("Reason", reason)
+	}
+	s.send(l, m, client{Method: "BYE", Kind: "bye"})
+}
+
+// finish gives Ended once nothing is left to wait for.
+func (s *State) finish() {
+	d := &s.d
+	if d.Phase != phaseEnding || len(d.Clients) > 0 || d.Waiting != nil || len(d.Queue) > 0 || (d.Node.Context != "" && !d.Node.Dead) {
+		return
+	}
+	s.stop(timerGuard)
+	for name := range d.Timers {
+		delete(d.Timers, name)
+	}
+	d.Phase = phaseEnded
+	s.emit(Ended{Cause: d.Rec.Cause, Record: s.Record()})
+}

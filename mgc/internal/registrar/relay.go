@@ -1,0 +1,216 @@
+package registrar
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/isthmus-gateway/isthmus/mgc/internal/flowtoken"
+	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
+	"github.com/isthmus-gateway/isthmus/mgc/internal/siptransport"
+)
+
+// fromBrowser are header fields of a browser that do not reach the core: it may not assert them, or they end here
+// (REG-16 to REG-19).
+var fromBrowser = []string{
+	"Via", "Route", "Path", "P-Visited-Network-ID", "P-Charging-Vector", "P-Charging-Function-Addresses", "P-Asserted-Identity",
+	"Security-Client", "Security-Verify", "Proxy-Require",
+}
+
+// fromCore are those of the core that browsers have no use for (REG-22).
+var fromCore = []string{"Via", "Path", "P-Charging-Vector", "P-Charging-Function-Addresses"}
+
+// OnRegister relays a REGISTER of a browser. It does not block; the answer follows when the core has spoken.
+func (r *Registrar) OnRegister(tx ServerTx, req headers.Msg, flow siptransport.Flow) {
+	if !r.admit(flow.Remote.Addr().String()) {
+		r.metrics.results.WithLabelValues("limited").Inc()
+		r.refuse(tx, &req, 503, "Too Many Registrations")
+		return
+	}
+	to, err := headers.ParseAddress(req.Get("To"))
+	if err != nil {
+		r.refuse(tx, &req, 400, "Malformed To")
+		return
+	}
+	contacts, err := headers.ParseAddresses(headers.List(&req, "Contact"))
+	if err != nil || len(contacts) > 1 {
+		r.refuse(tx, &req, 400, "Exactly One Contact Expected")
+		return
+	}
+	out := req.Clone()
+	if !headers.DecrementMaxForwards(&out) {
+		r.refuse(tx, &req, 483, "")
+		return
+	}
+	b := Binding{AOR: to.AOR(), FlowID: flow.ID, Owner: r.cfg.Instance}
+	if len(contacts) == 1 {
+		b.Contact = contacts[0].URI // "*": all of them (RFC 3261 §10.2.2); none: a query
+		b.Instance, b.RegID = headers.Unquote(contacts[0].Params.Value("+sip.instance")), contacts[0].Params.Value("reg-id")
+	}
+	b.ID = bindingID(b)
+	for _, name := range fromBrowser {
+		out.Del(name)
+	}
+	r.addPath(&out, b)
+	err = r.deps.Send(out, func(o Outcome) { r.answered(tx, &req, b, o) })
+	if err != nil {
+		r.deps.Log.Info("registration not relayed", zap.Error(err))
+		r.metrics.results.WithLabelValues("failed").Inc()
+		r.refuse(tx, &req, 503, "Core Unreachable")
+	}
+}
+
+// bindingID names the binding of an AOR and instance, or contact: the same browser keeps it over its connections (REG-20).
+func bindingID(b Binding) string {
+	key := b.Contact
+	if b.Instance != "" {
+		key = b.Instance + "\x00" + b.RegID
+	}
+	sum := sha256.Sum256([]byte(b.AOR + "\x00" + key))
+	return hex.EncodeToString(sum[:12])
+}
+
+// addPath makes requests for the browser come through us (REG-14, REG-15; RFC 3327 §5.2, RFC 5626 §5.1).
+func (r *Registrar) addPath(out *headers.Msg, b Binding) {
+	token := r.deps.Sealer.Seal(flowtoken.KindFlow, []byte(b.ID))
+	path := "<sip:" + token + "@" + r.cfg.PathHost + ";lr"
+	if b.RegID != "" {
+		path += ";ob"
+	}
+	out.Set("Path", path+">")
+	headers.AddToken(out, "Require", "path")
+	headers.AddToken(out, "Supported", "path")
+}
+
+// answered takes the core's answer back to the browser.
+func (r *Registrar) answered(tx ServerTx, req *headers.Msg, b Binding, o Outcome) {
+	switch {
+	case o.Msg.Status == 0 && o.Timeout:
+		r.metrics.results.WithLabelValues("failed").Inc()
+		r.refuse(tx, req, 504, "Core Did Not Answer")
+		return
+	case o.Msg.Status == 0:
+		r.metrics.results.WithLabelValues("failed").Inc()
+		r.refuse(tx, req, 503, "Core Unreachable")
+		return
+	case o.Msg.Status == 420 && slices.Contains(headers.List(&o.Msg, "Unsupported"), "path"):
+		// The request went to something that is no registrar for us (REG-15): the browser could not be called.
+		r.metrics.results.WithLabelValues("misrouted").Inc()
+		r.deps.Log.Error("core does not support Path: check core.next_hop", zap.String("aor", headers.ForLog(b.AOR, 120)))
+		r.refuse(tx, req, 500, "Core Does Not Support Path")
+		return
+	}
+	resp := o.Msg.Clone()
+	for _, name := range fromCore {
+		resp.Del(name)
+	}
+	if resp.Status >= 200 && resp.Status < 300 {
+		if !r.accepted(&resp, b) {
+			r.refuse(tx, req, 503, "Too Many Bindings")
+			return
+		}
+	} else {
+		r.metrics.results.WithLabelValues(resultOf(resp.Status)).Inc()
+	}
+	if err := tx.Respond(resp); err != nil {
+		r.deps.Log.Debug("registration answer not sent", zap.Error(err))
+	}
+}
+
+func resultOf(status int) string {
+	switch status {
+	case 401, 407:
+		return "challenged"
+	}
+	return "refused"
+}
+
+// accepted enters, renews or ends the binding that the core has confirmed; false when there is no room for it.
+func (r *Registrar) accepted(resp *headers.Msg, b Binding) bool {
+	if b.Contact == "" {
+		return true
+	}
+	life := r.granted(resp, b)
+	if life <= 0 {
+		r.metrics.results.WithLabelValues("removed").Inc()
+		r.end(b)
+		return true
+	}
+	b.Expires = time.Now().Add(life)
+	b.ServiceRoute = headers.List(resp, "Service-Route")
+	b.Identities = identities(resp, b.AOR)
+	back, ok := r.enter(b)
+	if !ok {
+		r.metrics.results.WithLabelValues("limited").Inc()
+		return false
+	}
+	r.metrics.results.WithLabelValues("ok").Inc()
+	r.save(b)
+	if r.deps.OnRoutes != nil {
+		r.deps.OnRoutes(b.ServiceRoute)
+	}
+	if back {
+		call(r.deps.OnFlowBack, b.ID)
+	}
+	resp.Set("Flow-Timer", strconv.Itoa(int(r.cfg.FlowTimer.Seconds())))
+	return true
+}
+
+// granted is how long the core keeps our contact: its expires parameter in the 200, else Expires; a contact that the 200 does not
+// list is gone (RFC 3261 §10.3).
+func (r *Registrar) granted(resp *headers.Msg, b Binding) time.Duration {
+	def, _ := headers.Expires(resp)
+	contacts, err := headers.ParseAddresses(headers.List(resp, "Contact"))
+	if err != nil {
+		return 0
+	}
+	for _, c := range contacts {
+		if headers.EqualURI(c.URI, b.Contact) {
+			return time.Duration(headers.ContactExpires(resp, c, def)) * time.Second
+		}
+	}
+	return 0
+}
+
+// end removes the binding, or all of the AOR on this connection when the request was "Contact: *".
+func (r *Registrar) end(b Binding) {
+	if b.Contact != "*" {
+		r.remove(b.ID)
+		return
+	}
+	for _, other := range r.OfFlow(b.FlowID) {
+		if other.AOR == b.AOR {
+			r.remove(other.ID)
+		}
+	}
+}
+
+// identities are the public identities that the core lists for the registration, the AOR first (REG-22).
+func identities(resp *headers.Msg, aor string) []string {
+	out := []string{aor}
+	addresses, err := headers.ParseAddresses(headers.List(resp, "P-Associated-URI"))
+	if err != nil {
+		return out
+	}
+	for _, a := range addresses {
+		if id := a.AOR(); !slices.Contains(out, id) {
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
+func (r *Registrar) refuse(tx ServerTx, req *headers.Msg, status int, reason string) {
+	resp := headers.NewResponse(req, status, reason)
+	if status == 503 {
+		resp.Add("Retry-After", "5")
+	}
+	if err := tx.Respond(resp); err != nil {
+		r.deps.Log.Debug("refusal not sent", zap.Error(fmt.Errorf("%d: %w", status, err)))
+	}
+}
