@@ -52,7 +52,7 @@ lint-go:
 	@bad=$$(git ls-files -co --exclude-standard '*.go' | grep -v '\.pb\.go$$' | xargs -r gofmt -l); [ -z "$$bad" ] || { echo "not gofmt-ed: $$bad"; exit 1; }
 	@for m in $(MODULES); do go vet ./$$m/... || exit 1; done
 	@mkdir -p $(BIN) && GOBIN=$(CURDIR)/$(BIN) go install $(STATICCHECK)
-	@for m in $(MODULES); do $(BIN)/staticcheck ./$$m/... || exit 1; done
+	@for m in $(MODULES); do (cd $$m && $(CURDIR)/$(BIN)/staticcheck $$(go list ./... | grep -v /node_modules/)) || exit 1; done
 
 gen: ## regenerate code from the .proto files
 	@$(NEED) gen

@@ -19,6 +19,8 @@ for m in proto pkg mgc mgw integration; do
   step "go test -race ./$m/..."
   go test -race -shuffle=on -timeout 15m -p 1 "./$m/..."
 done
+step "self-test: registration, calls, audio both ways, clean-up"
+bin/isthmus-try --once
 step "without cgo: MGC, and MGW with G.711, G.722 and relay"
 CGO_ENABLED=0 go build -o /dev/null ./mgc/cmd/mgc
 CGO_ENABLED=0 go build -o /dev/null ./mgw/cmd/mgw

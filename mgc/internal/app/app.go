@@ -49,7 +49,6 @@ type App struct {
 	calls     *call.Manager
 	edge      *wsedge.Server
 	cert      *tlsfiles.Certificate
-	web       []*http.Server
 	adminSrv  *grpc.Server
 
 	serving chan error    // one per server that ends; capacity: above the number of servers

@@ -60,8 +60,6 @@ type Engine struct {
 	js     jetstream.JetStream
 	kv     atomic.Pointer[jetstream.KeyValue]
 
-	created time.Time // of the bucket's stream; owned by maintain after Open
-
 	check chan struct{} // cap 1: look at the bucket; writers: connection handlers, operations; full: a look is pending
 	stop  context.CancelFunc
 	ctx   context.Context // ends with Close
