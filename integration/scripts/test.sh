@@ -19,8 +19,8 @@ for m in proto pkg mgc mgw integration; do
   step "go test -race ./$m/..."
   go test -race -shuffle=on -timeout 15m -p 1 "./$m/..."
 done
-step "self-test: registration, calls, audio both ways, clean-up"
-bin/isthmus-try --once
+step "self-test calls, then real Chromium with the web phone: register, call both ways, DTMF, hold, busy, message"
+bin/isthmus-try --then "cd mgc/web && node test/browser/live.mjs"
 step "without cgo: MGC, and MGW with G.711, G.722 and relay"
 CGO_ENABLED=0 go build -o /dev/null ./mgc/cmd/mgc
 CGO_ENABLED=0 go build -o /dev/null ./mgw/cmd/mgw

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"os/signal"
 	"syscall"
 	"time"
@@ -20,6 +21,7 @@ import (
 
 func main() {
 	once := flag.Bool("once", false, "end after the self-test")
+	then := flag.String("then", "", "run this shell command after the self-test, while the daemons are up, and end with it")
 	verbose := flag.Bool("verbose", false, "show the daemons' logs during the self-test")
 	flag.Usage = func() {
 		fmt.Fprintln(flag.CommandLine.Output(), "isthmus-try runs Isthmus with a demo core on this machine, tests it with real calls and serves the web phone.")
@@ -28,13 +30,13 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *once, *verbose); err != nil {
+	if err := run(ctx, *once, *verbose, *then); err != nil {
 		fmt.Fprintln(os.Stderr, "isthmus-try:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, once, verbose bool) error {
+func run(ctx context.Context, once, verbose bool, then string) error {
 	var log io.Writer
 	if verbose {
 		log = os.Stderr
@@ -49,7 +51,10 @@ func run(ctx context.Context, once, verbose bool) error {
 			err = fmt.Errorf("the self-test failed")
 		}
 	}
-	if err == nil && !once {
+	if err == nil && then != "" {
+		err = runThen(ctx, then)
+	}
+	if err == nil && !once && then == "" {
 		fmt.Println("\nWeb phone: http://localhost:8080  (accounts alice, bob, carol are filled in; call echo, music, tone, callback)\nCtrl-C ends it.")
 		<-ctx.Done()
 	}
@@ -61,6 +66,16 @@ func run(ctx context.Context, once, verbose bool) error {
 		fmt.Println(string(line))
 	}
 	return err
+}
+
+// runThen runs a test against the stack; its exit status is ours.
+func runThen(ctx context.Context, command string) error {
+	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", command)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("%s: %w", command, err)
+	}
+	return nil
 }
 
 // start runs the three daemons on their default ports.
