@@ -22,6 +22,7 @@ import (
 func main() {
 	once := flag.Bool("once", false, "end after the self-test")
 	then := flag.String("then", "", "run this shell command after the self-test, while the daemons are up, and end with it")
+	prefer := flag.String("prefer", "relay", "media.prefer of the controller: relay or opus")
 	verbose := flag.Bool("verbose", false, "show the daemons' logs during the self-test")
 	flag.Usage = func() {
 		fmt.Fprintln(flag.CommandLine.Output(), "isthmus-try runs Isthmus with a demo core on this machine, tests it with real calls and serves the web phone.")
@@ -30,19 +31,25 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *once, *verbose, *then); err != nil {
+	if err := run(ctx, options{*once, *verbose, *then, *prefer}); err != nil {
 		fmt.Fprintln(os.Stderr, "isthmus-try:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, once, verbose bool, then string) error {
+// options are the command's flags.
+type options struct {
+	once, verbose bool
+	then, prefer  string
+}
+
+func run(ctx context.Context, o options) error {
 	var log io.Writer
-	if verbose {
+	if o.verbose {
 		log = os.Stderr
 	}
 	s := stack.New(log)
-	err := start(ctx, s)
+	err := start(ctx, s, o.prefer)
 	var r report
 	if err == nil {
 		r = selfTest(ctx)
@@ -51,10 +58,10 @@ func run(ctx context.Context, once, verbose bool, then string) error {
 			err = fmt.Errorf("the self-test failed")
 		}
 	}
-	if err == nil && then != "" {
-		err = runThen(ctx, then)
+	if err == nil && o.then != "" {
+		err = runThen(ctx, o.then)
 	}
-	if err == nil && !once && then == "" {
+	if err == nil && !o.once && o.then == "" {
 		fmt.Println("\nWeb phone: http://localhost:8080  (accounts alice, bob, carol are filled in; call echo, music, tone, callback)\nCtrl-C ends it.")
 		<-ctx.Done()
 	}
@@ -79,12 +86,12 @@ func runThen(ctx context.Context, command string) error {
 }
 
 // start runs the three daemons on their default ports.
-func start(ctx context.Context, s *stack.Stack) error {
+func start(ctx context.Context, s *stack.Stack, prefer string) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	daemons := []stack.Daemon{
 		{Name: "democore", Args: []string{"--listen", sipAddr, "--status", statusAddr}, Ready: "http://" + statusAddr + "/healthz"},
-		{Name: "mgc", Args: []string{"--phone.demo=true", "--log.level=warn"}, Ready: "http://127.0.0.1:7402/healthz"},
+		{Name: "mgc", Args: []string{"--phone.demo=true", "--media.prefer=" + prefer, "--log.level=warn"}, Ready: "http://127.0.0.1:7402/healthz"},
 		{Name: "mgw", Args: []string{"--mgw_id=mgw-1", "--log.level=warn"}, Ready: "http://127.0.0.1:7402/readyz"},
 	}
 	for _, d := range daemons {
