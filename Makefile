@@ -9,7 +9,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -X main.version=$(VERSION)
 FUZZTIME ?= 30s
 
-.PHONY: all run test unit bench fuzz lint lint-go gen verify verify-gen specs build web clean help need-build
+.PHONY: all run test unit fuzz lint lint-go gen verify verify-gen build web clean help need-build
 all: lint gen test
 
 help: ## list the targets
@@ -37,11 +37,6 @@ test: ## everything that CI runs
 unit: need-build ## unit, golden and property tests only, without foreign stacks
 	@for m in $(MODULES); do go test ./$$m/... || exit 1; done
 
-bench: ## measure beside rtpengine and the kernel floor; last line is one JSON object
-	@$(NEED) build bench
-	@mkdir -p $(BIN) && go build -o $(BIN)/ ./mgw/cmd/... ./integration/cmd/...
-	@$(BIN)/isthmus-bench $(BENCHFLAGS)
-
 fuzz: need-build ## every fuzz target for FUZZTIME (30s) each
 	@integration/scripts/fuzz.sh $(FUZZTIME)
 
@@ -63,10 +58,7 @@ verify-gen: gen
 
 verify: verify-gen ## generated code, go.mod files and floors are up to date
 	@for m in $(MODULES); do (cd $$m && go mod tidy -diff) || { echo "$$m: run go mod tidy"; exit 1; }; done
-	@for m in pkg mgc mgw integration; do go test -run 'Floors' ./$$m || exit 1; done
-
-specs: ## list the rows of the conformance checklist with their tests
-	@go run ./integration/cmd/specs
+	@for m in mgc mgw; do go test -run Floors ./$$m || exit 1; done
 
 clean: ## remove what was built
 	@rm -rf $(BIN) run mgc/web/dist/assets mgc/web/dist/index.html mgc/web/node_modules
