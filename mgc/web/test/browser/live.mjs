@@ -85,6 +85,16 @@ await step('busy', async () => {
   await until(async () => !(await call(id)) || (await call(id)).state === 'ended', 'the refused call to end');
 });
 
+await step('give up while it rings', async () => {
+  const id = await dial('noanswer');
+  await until(async () => ['ringing', 'progress', 'early'].includes((await call(id))?.state), 'ringing');
+  await page.evaluate((i) => window.isthmus.hangup(i), id);
+  await until(async () => {
+    const calls = (await (await fetch(STATUS)).json()).calls;
+    return calls.at(-1).state === 'ended' && calls.at(-1).code === 487;
+  }, 'the core to see 487');
+});
+
 await step('the core calls the browser', async () => {
   const known = new Set((await page.evaluate(() => window.isthmus.calls())).map((c) => c.id));
   const first = await dial('callback');
@@ -110,6 +120,23 @@ await step('message and its echo', async () => {
     () => page.evaluate(() => JSON.stringify(window.isthmus.messages?.() ?? []).split('hello').length > 2),
     'the reply',
   );
+});
+
+await step('the page is loaded again and calls again', async () => {
+  await page.reload();
+  await page.waitForFunction(() => window.isthmus);
+  await page.evaluate((hz) => window.isthmus.setMicTone(hz), MIC);
+  await page.evaluate(() => window.isthmus.register({ identity: 'alice', password: 'wonderland' }));
+  const { registrations } = await (await fetch(STATUS)).json();
+  assert.equal(
+    registrations.filter((r) => r.user.startsWith('alice')).length,
+    1,
+    JSON.stringify(registrations),
+  );
+  const id = await dial('tone');
+  await hears(id, 1000);
+  await farHears(MIC);
+  await hangup(id);
 });
 
 await step('nothing of WebRTC reached the core', async () => {
