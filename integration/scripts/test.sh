@@ -21,7 +21,7 @@ for m in proto pkg mgc mgw integration; do
 done
 step "self-test calls, then real Chromium with the web phone: register, call both ways, DTMF, hold, busy, message"
 for prefer in relay opus; do
-  bin/isthmus-try --prefer "$prefer" --then "cd mgc/web && node test/browser/live.mjs"
+  bin/isthmus-try --leak --prefer "$prefer" --then "cd mgc/web && node test/browser/live.mjs"
 done
 step "without cgo: MGC, and MGW with G.711, G.722 and relay"
 CGO_ENABLED=0 go build -o /dev/null ./mgc/cmd/mgc

@@ -23,6 +23,7 @@ func main() {
 	once := flag.Bool("once", false, "end after the self-test")
 	then := flag.String("then", "", "run this shell command after the self-test, while the daemons are up, and end with it")
 	prefer := flag.String("prefer", "relay", "media.prefer of the controller: relay or opus")
+	leak := flag.Bool("leak", false, "place 200 further calls after the self-test and look for what they leave behind")
 	verbose := flag.Bool("verbose", false, "show the daemons' logs during the self-test")
 	flag.Usage = func() {
 		fmt.Fprintln(flag.CommandLine.Output(), "isthmus-try runs Isthmus with a demo core on this machine, tests it with real calls and serves the web phone.")
@@ -31,7 +32,7 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, options{*once, *verbose, *then, *prefer}); err != nil {
+	if err := run(ctx, options{*once, *verbose, *leak, *then, *prefer}); err != nil {
 		fmt.Fprintln(os.Stderr, "isthmus-try:", err)
 		os.Exit(1)
 	}
@@ -39,8 +40,8 @@ func main() {
 
 // options are the command's flags.
 type options struct {
-	once, verbose bool
-	then, prefer  string
+	once, verbose, leak bool
+	then, prefer        string
 }
 
 func run(ctx context.Context, o options) error {
@@ -57,6 +58,9 @@ func run(ctx context.Context, o options) error {
 		if !r.OK {
 			err = fmt.Errorf("the self-test failed")
 		}
+	}
+	if err == nil && o.leak {
+		err = leakCheck(ctx)
 	}
 	if err == nil && o.then != "" {
 		err = runThen(ctx, o.then)
