@@ -9,7 +9,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -X main.version=$(VERSION)
 FUZZTIME ?= 30s
 
-.PHONY: all run test unit fuzz lint lint-go gen verify verify-gen build web clean help need-build
+.PHONY: all run test unit fuzz specs lint lint-go gen verify verify-gen build web clean help need-build
 all: lint gen test
 
 help: ## list the targets
@@ -39,6 +39,9 @@ unit: need-build ## unit, golden and property tests only, without foreign stacks
 
 fuzz: need-build ## every fuzz target for FUZZTIME (30s) each
 	@integration/scripts/fuzz.sh $(FUZZTIME)
+
+specs: ## conformance rows with their tests (SPECS="--sections A.1-A.7,B.1 --priority MS --files")
+	@go run ./integration/cmd/isthmus-specs $(SPECS)
 
 lint: lint-go ## gofmt, vet, staticcheck, web phone checks
 	@cd mgc/web && { [ -d node_modules ] || npm ci --no-audit --no-fund --loglevel=error; } && npm run --silent check
