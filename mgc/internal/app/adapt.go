@@ -61,18 +61,19 @@ type gateways struct {
 	link *iqlink.Link
 }
 
-func (g gateways) Transact(ctx context.Context, node call.Node, need call.Need, req *iqv1.TransactionRequest) (*iqv1.TransactionReply, call.Node, error) {
-	id := req.GetTransactionId()
-	if node.MGW == "" {
-		n, err := g.pool.Pick(mgwpool.Request{AccessRealm: need.AccessRealm, CoreRealm: need.CoreRealm})
-		if err != nil {
-			return nil, node, gwerr.New(gwerr.NoGateway, "transact", id, err)
-		}
-		node = call.Node{MGW: n.ID, Boot: n.Boot}
+func (g gateways) Pick(need call.Need) (call.Node, error) {
+	n, err := g.pool.Pick(mgwpool.Request{AccessRealm: need.AccessRealm, CoreRealm: need.CoreRealm})
+	if err != nil {
+		return call.Node{}, gwerr.New(gwerr.NoGateway, "pick", "", err)
 	}
+	return call.Node{MGW: n.ID, Boot: n.Boot}, nil
+}
+
+func (g gateways) Transact(ctx context.Context, node call.Node, req *iqv1.TransactionRequest) (*iqv1.TransactionReply, error) {
+	id := req.GetTransactionId()
 	n, ok := g.pool.Node(node.MGW)
 	if !ok {
-		return nil, node, gwerr.Newf(gwerr.UnreachableGateway, "transact", id, "media gateway %s is not registered", node.MGW)
+		return nil, gwerr.Newf(gwerr.UnreachableGateway, "transact", id, "media gateway %s is not registered", node.MGW)
 	}
 	if node.Boot != "" {
 		req.ExpectBootId = node.Boot
@@ -84,10 +85,10 @@ func (g gateways) Transact(ctx context.Context, node call.Node, need call.Need, 
 		if errors.As(err, &e) {
 			code = e.Code()
 		}
-		return nil, node, gwerr.New(code, "transact", id, err)
+		return nil, gwerr.New(code, "transact", id, err)
 	}
 	if e := reply.GetError(); e != nil {
-		return nil, node, gwerr.Newf(gwerr.Code(e.GetCode()), "transact", id, "%s", e.GetText())
+		return nil, gwerr.Newf(gwerr.Code(e.GetCode()), "transact", id, "%s", e.GetText())
 	}
-	return reply, node, nil
+	return reply, nil
 }

@@ -29,11 +29,13 @@ func (m *Manager) begin(leg callcore.Leg, tx ServerTx, req headers.Msg, flow str
 	req.Del("Route")
 	o := newOwner(m, "", nil, store.Call{}, 0)
 	o.create(b.ID, m.coreConfig(o.key, out))
-	if !o.request(tx, callcore.RequestIn{Leg: leg, Tx: tx.ID(), Msg: req}) || !m.enter(o) {
+	if !m.enter(o, true) {
+		o.journal.Close()
 		m.refuse(tx, &req, 503, "", "full")
 		return
 	}
 	m.deps.Metrics.started.WithLabelValues(direction(leg)).Inc()
+	m.deliver(o, tx, callcore.RequestIn{Leg: leg, Tx: tx.ID(), Msg: req}, flow)
 }
 
 func direction(leg callcore.Leg) string {

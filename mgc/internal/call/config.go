@@ -59,11 +59,12 @@ type Bindings interface {
 // Node is an MGW and the boot of it that a context lives in.
 type Node struct{ MGW, Boot string }
 
-// Gateways performs Iq transactions.
+// Gateways performs Iq transactions. Methods are safe for concurrent use; errors are *gwerr.Error.
 type Gateways interface {
-	// Transact executes req on node, or on a node of its choice when node.MGW is "". It returns the node used. Errors are
-	// *gwerr.Error; a refusal of the whole transaction is an error too. Safe for concurrent use; ends with ctx.
-	Transact(ctx context.Context, node Node, need Need, req *iqv1.TransactionRequest) (*iqv1.TransactionReply, Node, error)
+	// Pick chooses a node for a new context. It does not block on the network.
+	Pick(need Need) (Node, error)
+	// Transact executes req on node; a refusal of the whole transaction is an error too. Ends with ctx.
+	Transact(ctx context.Context, node Node, req *iqv1.TransactionRequest) (*iqv1.TransactionReply, error)
 }
 
 // Need is what a node must have to be chosen.

@@ -7,5 +7,7 @@
 //	timers, registrar (flow lost/back), pool (MGW lost) ──────────┘                       (Sync before an Iq transaction)
 //
 // The manager's map holds the calls that this instance owns. A message for another call is looked up in the store: when
-// the owner's instance is gone, the call is adopted by compare-and-set and goes on from its stored state.
+// the owner's instance is gone, the call is adopted by compare-and-set and goes on from its stored state. An owner that finds its
+// record claimed by another stops at once. The record of an ended call goes before the manager forgets the call, so that
+// no late message brings it back to life.
 package call

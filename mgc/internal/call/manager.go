@@ -2,14 +2,11 @@ package call
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"sync"
 	"time"
-
-	"go.uber.org/zap"
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/callcore"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
@@ -31,15 +28,19 @@ type Manager struct {
 	ctx context.Context    // ends with Close
 	end context.CancelFunc // ends ctx
 
-	mu      sync.Mutex        // guards below
-	calls   map[string]*owner // by call key
-	invites map[string]*owner // by server transaction of a pending INVITE, for CANCEL
-	closing bool              // no new calls
+	mu       sync.Mutex           // guards below
+	calls    map[string]*owner    // by call key
+	ending   map[string]*owner    // ended, the record is being deleted
+	adopting map[string]*adoption // being looked up in the store
+	invites  map[string]*invite   // by server transaction of a pending INVITE, for CANCEL
+	draining bool                 // no new calls
+	closed   bool                 // no calls at all
 }
 
 // NewManager returns a manager without calls.
 func NewManager(cfg Config, deps Deps) *Manager {
-	m := &Manager{cfg: cfg, deps: deps, table: store.Calls(deps.Store), calls: map[string]*owner{}, invites: map[string]*owner{}}
+	m := &Manager{cfg: cfg, deps: deps, table: store.Calls(deps.Store), calls: map[string]*owner{}, ending: map[string]*owner{},
+		adopting: map[string]*adoption{}, invites: map[string]*invite{}}
 	m.ctx, m.end = context.WithCancel(context.Background())
 	return m
 }
@@ -47,6 +48,7 @@ func NewManager(cfg Config, deps Deps) *Manager {
 // OnRequest takes a request inside a dialog, or an initial INVITE. leg says which edge it came from, flow which connection
 // ("" for the core).
 func (m *Manager) OnRequest(leg callcore.Leg, tx ServerTx, req headers.Msg, flow string) {
+	m.expect(tx, &req)
 	if headers.ToTag(&req) == "" {
 		if req.Method != "INVITE" {
 			m.refuse(tx, &req, 481, "", "unknown_dialog")
@@ -57,31 +59,37 @@ func (m *Manager) OnRequest(leg callcore.Leg, tx ServerTx, req headers.Msg, flow
 	}
 	key, status := m.locate(&req, leg)
 	if status != 0 {
-		m.refuse(tx, &req, status, "", "unknown_dialog")
+		m.refuse(tx, &req, status, "", map[int]string{403: "forged_token", 481: "unknown_dialog"}[status])
 		return
 	}
-	ev := callcore.RequestIn{Leg: leg, Tx: tx.ID(), Msg: req}
-	if o := m.owned(key); o != nil {
-		m.deliver(o, tx, ev, flow)
-		return
-	}
-	m.adopt(key, func(o *owner) {
-		if o == nil {
-			m.refuse(tx, &req, 481, "", "unknown_dialog")
+	m.seek(key, tx, callcore.RequestIn{Leg: leg, Tx: tx.ID(), Msg: req}, flow)
+}
+
+// seek brings an in-dialog request to the owner of its call.
+func (m *Manager) seek(key string, tx ServerTx, ev callcore.RequestIn, flow string) {
+	m.find(key, func(o *owner, err error) {
+		if err != nil {
+			status, label := statusOf(err)
+			m.refuse(tx, &ev.Msg, status, "", label)
 			return
 		}
 		m.deliver(o, tx, ev, flow)
 	})
 }
 
-// deliver hands an in-dialog request to its owner after checking that it came over the browser's own connection.
+// deliver hands a request to its owner after checking that it came over the browser's own connection.
 func (m *Manager) deliver(o *owner, tx ServerTx, ev callcore.RequestIn, flow string) {
 	if ev.Leg == callcore.LegAccess && !m.owns(flow, o.binding) {
 		m.refuse(tx, &ev.Msg, 403, "Dialog of Another User", "foreign_flow")
 		return
 	}
-	if !o.request(tx, ev) {
+	switch o.request(tx, ev, flow) {
+	case taken:
+		m.bind(tx, o, ev.Leg)
+	case full:
 		m.refuse(tx, &ev.Msg, 500, "Call Overloaded", "inbox_full")
+	case over: // it has stopped meanwhile: a successor, or the reason why there is none
+		m.seek(o.key, tx, ev, flow)
 	}
 }
 
@@ -93,7 +101,13 @@ func (m *Manager) owns(flow, binding string) bool {
 // OnCancel takes a CANCEL of the INVITE of tx; it is answered already.
 func (m *Manager) OnCancel(leg callcore.Leg, tx ServerTx, cancel headers.Msg) {
 	m.mu.Lock()
-	o := m.invites[tx.ID()]
+	inv := m.invites[tx.ID()]
+	var o *owner
+	if inv != nil {
+		if o = inv.o; o == nil {
+			inv.cancel = &cancel
+		}
+	}
 	m.mu.Unlock()
 	if o != nil {
 		o.post(callcore.CancelIn{Leg: leg, Tx: tx.ID(), Msg: &cancel})
@@ -107,39 +121,37 @@ func (m *Manager) OnAck(leg callcore.Leg, ack headers.Msg, flow string) {
 		m.deps.Metrics.refused.WithLabelValues("stray_ack").Inc()
 		return
 	}
-	post := func(o *owner) {
-		if o != nil && (leg == callcore.LegCore || m.owns(flow, o.binding)) {
-			o.post(callcore.AckIn{Leg: leg, Msg: ack})
+	m.find(key, func(o *owner, err error) {
+		if err != nil || leg == callcore.LegAccess && !m.owns(flow, o.binding) {
+			m.deps.Metrics.refused.WithLabelValues("stray_ack").Inc()
+			return
 		}
-	}
-	if o := m.owned(key); o != nil {
-		post(o)
-		return
-	}
-	m.adopt(key, post)
+		o.post(callcore.AckIn{Leg: leg, Msg: ack})
+	})
 }
 
-// Notify takes events that an MGW observed; the verdict is for its NotifyReply.
+// Notify takes events that an MGW observed; the verdict is for its NotifyReply. It blocks while the call is looked up in the
+// store, at most two seconds.
 func (m *Manager) Notify(req *iqv1.NotifyRequest) iqv1.NotifyReply_Verdict {
 	key := req.GetCorrelationId()
-	if o := m.owned(key); o != nil {
-		if o.post(callcore.IqNotify{Req: req}) {
-			return iqv1.NotifyReply_VERDICT_ACK
-		}
-		return iqv1.NotifyReply_VERDICT_RETRY_LATER
+	if !isKey(key) {
+		return iqv1.NotifyReply_VERDICT_UNKNOWN_CONTEXT // not one of ours
 	}
-	ctx, cancel := context.WithTimeout(m.ctx, 2*time.Second)
-	defer cancel()
-	_, err := m.table.Get(ctx, store.Key(key))
+	verdict := make(chan iqv1.NotifyReply_Verdict, 1) // one writer, once
+	m.find(key, func(o *owner, err error) { verdict <- m.notify(o, err, req) })
+	return <-verdict
+}
+
+func (m *Manager) notify(o *owner, err error, req *iqv1.NotifyRequest) iqv1.NotifyReply_Verdict {
 	switch {
+	case errors.Is(err, errEnded):
+		return iqv1.NotifyReply_VERDICT_ACK // its Subtract is on the way or done
 	case errors.Is(err, store.ErrNotFound):
 		return iqv1.NotifyReply_VERDICT_UNKNOWN_CONTEXT
-	case err == nil:
-		m.adopt(key, func(o *owner) {
-			if o != nil {
-				o.post(callcore.IqNotify{Req: req})
-			}
-		})
+	case err != nil:
+		return iqv1.NotifyReply_VERDICT_RETRY_LATER
+	case o.post(callcore.IqNotify{Req: req}) == taken:
+		return iqv1.NotifyReply_VERDICT_ACK
 	}
 	return iqv1.NotifyReply_VERDICT_RETRY_LATER
 }
@@ -214,92 +226,10 @@ func (m *Manager) snapshot() []*owner {
 	return out
 }
 
-func (m *Manager) owned(key string) *owner {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.calls[key]
-}
-
-// adopt takes over the call of an instance that is gone, and then calls use on a goroutine of its own; with nil when
-// there is no such call, or its owner is alive.
-func (m *Manager) adopt(key string, use func(*owner)) {
-	m.wg.Add(1)
-	go func() {
-		defer m.wg.Done()
-		o, err := m.revive(key)
-		if err != nil && !errors.Is(err, store.ErrNotFound) {
-			m.deps.Log.Warn("call not adopted", zap.String("call", key), zap.Error(err))
-		}
-		use(o)
-	}()
-}
-
-// revive loads a call and makes this instance its owner by compare-and-set.
-func (m *Manager) revive(key string) (*owner, error) {
-	ctx, cancel := context.WithTimeout(m.ctx, 2*time.Second)
-	defer cancel()
-	e, err := m.table.Get(ctx, store.Key(key))
-	if err != nil {
-		return nil, err
-	}
-	if o := m.owned(key); o != nil {
-		return o, nil
-	}
-	rec := e.Value
-	if rec.Owner != m.cfg.Instance && m.cfg.Alive(rec.Owner) {
-		return nil, fmt.Errorf("call %s is owned by %s, which is alive", key, rec.Owner)
-	}
-	state := &callcore.State{}
-	if err := json.Unmarshal(rec.State, state); err != nil {
-		return nil, fmt.Errorf("call %s: stored state: %w", key, err)
-	}
-	rec.Owner = m.cfg.Instance
-	rev, err := m.table.Update(ctx, e.ID, rec, e.Revision, store.Forever)
-	if err != nil {
-		return nil, fmt.Errorf("call %s: claim: %w", key, err)
-	}
-	m.deps.Metrics.adopted.Inc()
-	o := newOwner(m, key, state, rec, rev)
-	if !m.enter(o) {
-		return nil, errClosing
-	}
-	o.resume()
-	return o, nil
-}
-
-var errClosing = errors.New("call: manager is closing")
-
-// enter makes o findable and starts it; false when the manager closes or is full.
-func (m *Manager) enter(o *owner) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.closing || (m.cfg.MaxCalls > 0 && len(m.calls) >= m.cfg.MaxCalls) {
-		return false
-	}
-	m.calls[o.key] = o
-	m.deps.Metrics.active.Set(float64(len(m.calls)))
-	m.wg.Add(1)
-	go o.run()
-	return true
-}
-
-// leave forgets o.
-func (m *Manager) leave(o *owner) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	delete(m.calls, o.key)
-	for id, other := range m.invites {
-		if other == o {
-			delete(m.invites, id)
-		}
-	}
-	m.deps.Metrics.active.Set(float64(len(m.calls)))
-}
-
 // Drain refuses new calls and waits until the present ones have ended or ctx ends.
 func (m *Manager) Drain(ctx context.Context) error {
 	m.mu.Lock()
-	m.closing = true
+	m.draining = true
 	m.mu.Unlock()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
@@ -325,7 +255,7 @@ func (m *Manager) Release(reason string) {
 // Close stops the owners without ending their calls, whose records stay, and waits.
 func (m *Manager) Close() {
 	m.mu.Lock()
-	m.closing = true
+	m.closed = true
 	m.mu.Unlock()
 	m.end()
 	m.wg.Wait()
@@ -333,6 +263,9 @@ func (m *Manager) Close() {
 
 // refuse answers a request that reaches no call, and counts it.
 func (m *Manager) refuse(tx ServerTx, req *headers.Msg, status int, reason, why string) {
+	if req.Method == "INVITE" {
+		m.answered(tx.ID())
+	}
 	m.deps.Metrics.refused.WithLabelValues(why).Inc()
 	if reason == "" {
 		reason = headers.ReasonPhrase(status)
@@ -341,7 +274,5 @@ func (m *Manager) refuse(tx ServerTx, req *headers.Msg, status int, reason, why 
 	if status == 503 {
 		resp.Add("Retry-After", "5")
 	}
-	if err := tx.Respond(resp); err != nil {
-		m.deps.Log.Debug("refusal not sent", zap.Int("status", status), zap.Error(err))
-	}
+	m.respond(tx, resp)
 }

@@ -3,6 +3,8 @@ package call
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,32 +16,38 @@ import (
 	"github.com/isthmus-gateway/isthmus/mgc/internal/store"
 )
 
-// inboxSize is how many events may wait for a call. Writers: edges, transactions, timers, Iq. When it is full a request is answered
-// 500, and anything else is dropped and counted: the timers of the core end the call.
-const inboxSize = 256
-
 // owner runs one call.
 type owner struct {
 	m       *Manager
 	key     string
 	binding string
-	inbox   chan callcore.Event
-	done    chan struct{} // closed when run has ended
-	place   atomic.Pointer[Node]
+	inbox   *inbox
+	place   atomic.Pointer[Node]            // where the media is; empty: no node is chosen
 	shown   atomic.Pointer[callcore.Record] // for listings
 
 	txMu   sync.Mutex // guards server: written by edges, read by run
-	server map[string]ServerTx
+	server map[string]served
 
 	// Below: owned by run, no lock (before run: by the creator).
-	state   *callcore.State
-	record  store.Call
-	journal *store.Journal
-	client  map[string]ClientTx
-	timers  map[string]*time.Timer
-	calls   sync.WaitGroup // Iq transactions under way
-	log     *zap.Logger
-	ended   bool
+	state    *callcore.State
+	record   store.Call
+	journal  *store.Journal
+	client   map[string]ClientTx // our INVITEs without final response
+	accepted [2]string           // per leg: the server INVITE transaction that had its 2xx last
+	timers   map[string]*time.Timer
+	calls    sync.WaitGroup // Iq transactions under way
+	log      *zap.Logger
+	unpicked error            // why no node could be chosen
+	ended    bool             // the core is done: the record goes
+	lost     bool             // another instance has claimed the record: it is not touched any more
+	orphans  []callcore.Event // events met after the loss, for the new owner
+}
+
+// served is a request that the call has not answered finally, or an INVITE whose 2xx may have to be repeated.
+type served struct {
+	tx   ServerTx
+	req  headers.Msg
+	flow string // connection that it came over; "" for the core
 }
 
 // newOwner returns an owner that does not run yet; key "" makes a new one.
@@ -48,9 +56,8 @@ func newOwner(m *Manager, key string, state *callcore.State, rec store.Call, rev
 		key = newKey()
 	}
 	o := &owner{
-		m: m, key: key, binding: rec.Flow, state: state, record: rec,
-		inbox: make(chan callcore.Event, inboxSize), done: make(chan struct{}),
-		server: map[string]ServerTx{}, client: map[string]ClientTx{}, timers: map[string]*time.Timer{},
+		m: m, key: key, binding: rec.Flow, state: state, record: rec, inbox: newInbox(),
+		server: map[string]served{}, client: map[string]ClientTx{}, timers: map[string]*time.Timer{},
 		journal: store.NewJournal(m.deps.Store, store.CallKey(key), rev), log: m.deps.Log.With(zap.String("call", key)),
 	}
 	o.place.Store(&Node{MGW: rec.MGW, Boot: rec.Boot})
@@ -64,42 +71,54 @@ func (o *owner) create(binding string, cfg callcore.Config) {
 	o.record = store.Call{Key: o.key, Owner: o.m.cfg.Instance, Flow: binding, Started: time.Now()}
 }
 
-// resume starts the timers of a revived call and sends its open transactions again.
-func (o *owner) resume() { o.post(resumed{}) }
-
 // resumed is the first event of an adopted call; it never reaches the core.
 type resumed struct{ callcore.Event }
 
 func (o *owner) node() Node { return *o.place.Load() }
 
-// post puts an event into the inbox; false when it is full or the call is over.
-func (o *owner) post(ev callcore.Event) bool {
-	select {
-	case <-o.done:
-		return false
-	default:
-	}
-	select {
-	case o.inbox <- ev:
-		return true
-	default:
+// post puts an event into the inbox.
+func (o *owner) post(ev callcore.Event) posted {
+	p := o.inbox.put(ev)
+	if p == full {
 		o.m.deps.Metrics.dropped.Inc()
 		o.log.Warn("call inbox full, event dropped")
-		return false
 	}
+	return p
 }
 
 // request posts a request and remembers its transaction for the response.
-func (o *owner) request(tx ServerTx, ev callcore.RequestIn) bool {
+func (o *owner) request(tx ServerTx, ev callcore.RequestIn, flow string) posted {
 	o.txMu.Lock()
-	o.server[tx.ID()] = tx
+	o.server[tx.ID()] = served{tx, ev.Msg, flow}
 	o.txMu.Unlock()
-	if ev.Msg.Method == "INVITE" {
-		o.m.mu.Lock()
-		o.m.invites[tx.ID()] = o
-		o.m.mu.Unlock()
+	p := o.post(ev)
+	if p != taken {
+		o.forget(tx.ID())
 	}
-	return o.post(ev)
+	return p
+}
+
+// forget drops a server transaction and returns it.
+func (o *owner) forget(id string) (served, bool) {
+	o.txMu.Lock()
+	defer o.txMu.Unlock()
+	s, ok := o.server[id]
+	delete(o.server, id)
+	return s, ok
+}
+
+// unanswered takes out the transactions that have had no final response.
+func (o *owner) unanswered() []served {
+	o.txMu.Lock()
+	defer o.txMu.Unlock()
+	var out []served
+	for id, s := range o.server {
+		if !slices.Contains(o.accepted[:], id) {
+			out = append(out, s)
+		}
+	}
+	o.server = map[string]served{}
+	return out
 }
 
 // run is the owner goroutine.
@@ -108,38 +127,84 @@ func (o *owner) run() {
 	defer o.stop()
 	for {
 		select {
-		case ev := <-o.inbox:
-			o.step(ev)
-			if o.ended {
-				return
-			}
+		case <-o.inbox.wake:
 		case <-o.m.ctx.Done():
 			return
+		}
+		for ev, ok := o.inbox.next(); ok; ev, ok = o.inbox.next() {
+			if o.step(ev); o.ended || o.lost {
+				return
+			}
+			if o.m.ctx.Err() != nil {
+				return
+			}
 		}
 	}
 }
 
 // step feeds one event to the core, saves the state and performs the effects in order.
 func (o *owner) step(ev callcore.Event) {
+	if errors.Is(o.journal.Err(), store.ErrConflict) {
+		o.lost = true
+		o.orphans = append(o.orphans, ev)
+		return
+	}
 	if _, ok := ev.(resumed); ok {
-		for name, at := range o.state.Timers() {
-			o.startTimer(name, at)
-		}
-		for _, t := range o.state.Pending() {
-			o.transact(t)
-		}
+		o.resume()
 		return
 	}
 	effects := o.state.Step(time.Now(), ev)
 	record := o.state.Record()
 	o.shown.Store(&record)
-	if o.state.Ended() {
-		o.ended = true
-	} else {
+	o.ended = o.state.Ended()
+	o.choose(effects)
+	if !o.ended {
 		o.save()
 	}
 	for _, e := range effects {
+		if o.lost {
+			return
+		}
 		o.perform(e)
+	}
+	o.settle(ev)
+}
+
+// settle forgets the client transaction that ev has ended.
+func (o *owner) settle(ev callcore.Event) {
+	switch e := ev.(type) {
+	case callcore.ResponseIn:
+		if e.Msg.Status >= 200 {
+			delete(o.client, e.Tx)
+		}
+	case callcore.TxFailed:
+		delete(o.client, e.Tx)
+	}
+}
+
+// resume starts the timers of a revived call and sends its open transactions again.
+func (o *owner) resume() {
+	record := o.state.Record()
+	o.shown.Store(&record)
+	for name, at := range o.state.Timers() {
+		o.startTimer(name, at)
+	}
+	for _, t := range o.state.Pending() {
+		o.choose([]callcore.Effect{t})
+		o.transact(t)
+	}
+}
+
+// choose picks the media gateway of a transaction that needs one, before the record is written: a successor finds the choice
+// in it and repeats the transaction at the same node, where it is known by its id.
+func (o *owner) choose(effects []callcore.Effect) {
+	for _, e := range effects {
+		if t, ok := e.(callcore.Transact); ok && t.Pick && o.node().MGW == "" {
+			n, err := o.m.deps.Gateways.Pick(Need{AccessRealm: o.m.cfg.AccessRealm, CoreRealm: o.m.cfg.CoreRealm})
+			if o.unpicked = err; err == nil {
+				o.place.Store(&n)
+			}
+		}
 	}
 }
 
@@ -151,7 +216,7 @@ func (o *owner) save() {
 		return
 	}
 	n := o.node()
-	o.record.State, o.record.MGW, o.record.Boot = state, n.MGW, n.Boot
+	o.record.State, o.record.MGW, o.record.Boot, o.record.Context = state, n.MGW, n.Boot, o.state.Record().Context
 	rec, err := json.Marshal(o.record)
 	if err != nil {
 		o.log.DPanic("record does not marshal", zap.Error(err))
@@ -160,23 +225,39 @@ func (o *owner) save() {
 	o.journal.Save(rec, store.Forever)
 }
 
-// stop releases what the owner holds. A call that has not ended keeps its record: another instance may take it over.
+// stop releases what the owner holds. The record of an ended call goes before the manager forgets the call, so that a late
+// message does not find and revive it; that of any other call stays for a successor.
 func (o *owner) stop() {
-	close(o.done)
-	o.m.leave(o)
+	left := append(o.orphans, o.inbox.close()...)
+	o.m.retire(o)
+	defer o.m.leave(o, left)
 	for _, t := range o.timers {
 		t.Stop()
 	}
 	o.calls.Wait()
-	if !o.ended {
-		o.journal.Close()
+	if o.ended {
+		o.erase()
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-	defer cancel()
-	if err := o.journal.Delete(ctx); err != nil {
+	o.journal.Close()
+}
+
+// erase deletes the record; while the store is away it keeps trying until the manager closes.
+func (o *owner) erase() {
+	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		err := o.journal.Delete(ctx)
+		cancel()
+		if err == nil || errors.Is(err, store.ErrConflict) { // in conflict: another instance took the call for ours to end
+			return
+		}
 		o.m.deps.Metrics.storeErr.Inc()
 		o.log.Warn("call record not deleted", zap.Error(err))
+		select {
+		case <-o.m.ctx.Done():
+			return
+		case <-time.After(pause):
+		}
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/callcore"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
+	"github.com/isthmus-gateway/isthmus/mgc/internal/store"
 	"github.com/isthmus-gateway/isthmus/pkg/gwerr"
 )
 
@@ -96,62 +97,84 @@ func (o *owner) sendCancel(e callcore.SendCancel) {
 
 func (o *owner) sendResponse(e callcore.SendResponse) {
 	o.txMu.Lock()
-	tx := o.server[e.Tx]
-	if e.Msg.Status >= 200 && !isInvite2xx(&e.Msg) {
+	s, ok := o.server[e.Tx]
+	switch {
+	case isInvite2xx(&e.Msg):
+		if before := o.accepted[e.Leg]; before != e.Tx { // its ACK is long due
+			delete(o.server, before)
+			o.accepted[e.Leg] = e.Tx
+		}
+	case e.Msg.Status >= 200:
 		delete(o.server, e.Tx)
 	}
 	o.txMu.Unlock()
-	if tx == nil {
+	if !ok {
 		return // its transaction died with the instance that received it
 	}
 	if e.Msg.Status >= 200 {
-		o.m.mu.Lock()
-		delete(o.m.invites, e.Tx)
-		o.m.mu.Unlock()
+		o.m.answered(e.Tx)
 	}
-	if err := tx.Respond(e.Msg); err != nil {
+	if err := s.tx.Respond(e.Msg); err != nil {
 		o.log.Debug("response not sent", zap.Stringer("leg", e.Leg), zap.Int("status", e.Msg.Status), zap.Error(err))
 	}
 }
 
 // isInvite2xx reports whether m may have to be repeated until the ACK.
-func isInvite2xx(m *headers.Msg) bool { return m.Status < 300 && m.Method == "INVITE" }
+func isInvite2xx(m *headers.Msg) bool {
+	return m.Status >= 200 && m.Status < 300 && m.Method == "INVITE"
+}
 
 // transact makes the intent durable and then performs it beside the owner; the reply comes back as an event.
 func (o *owner) transact(e callcore.Transact) {
-	ctx, cancel := context.WithTimeout(o.m.ctx, transactTimeout)
-	if !o.ended {
-		if err := o.journal.Sync(ctx); err != nil {
-			o.m.deps.Metrics.storeErr.Inc()
-			if e.Pick { // a new call must not begin without its record
-				cancel()
-				o.log.Warn("call refused: its record cannot be written", zap.Error(err))
-				o.post(callcore.IqReply{ID: e.Req.GetTransactionId(), Err: &callcore.IqError{Code: uint32(gwerr.ServiceUnavailable), Text: "store unavailable"}})
-				return
-			}
-			o.log.Warn("call goes on without its record", zap.Error(err))
+	id, node := e.Req.GetTransactionId(), Node{MGW: e.MGW, Boot: e.Boot}
+	if e.Pick {
+		if node = o.node(); node.MGW == "" {
+			o.log.Warn("no media gateway", zap.Error(o.unpicked))
+			o.post(callcore.IqReply{ID: id, Err: iqError(o.unpicked)})
+			return
 		}
 	}
-	node := Node{MGW: e.MGW, Boot: e.Boot}
-	need := Need{AccessRealm: o.m.cfg.AccessRealm, CoreRealm: o.m.cfg.CoreRealm}
+	ctx, cancel := context.WithTimeout(o.m.ctx, transactTimeout)
+	if !o.durable(ctx, e) {
+		cancel()
+		return
+	}
 	o.calls.Add(1)
 	go func() {
 		defer o.calls.Done()
 		defer cancel()
-		reply, used, err := o.m.deps.Gateways.Transact(ctx, node, need, e.Req)
-		ev := callcore.IqReply{ID: e.Req.GetTransactionId(), Reply: reply}
+		reply, err := o.m.deps.Gateways.Transact(ctx, node, e.Req)
+		ev := callcore.IqReply{ID: id, Reply: reply}
 		if err != nil {
 			ev.Reply, ev.Err = nil, iqError(err)
-			o.log.Warn("media gateway transaction failed", zap.String("mgw", used.MGW), zap.Error(err))
+			o.log.Warn("media gateway transaction failed", zap.String("mgw", node.MGW), zap.Error(err))
 		}
 		if e.Pick {
-			ev.MGW, ev.BootID = used.MGW, used.Boot
-			if err == nil {
-				o.place.Store(&used)
-			}
+			ev.MGW, ev.BootID = node.MGW, node.Boot
 		}
 		o.post(ev)
 	}()
+}
+
+// durable waits until the intent is in the store; false: it must not be performed. A call that runs goes on without the store, a
+// new one must not begin, and one that another instance has claimed is left alone.
+func (o *owner) durable(ctx context.Context, e callcore.Transact) bool {
+	err := o.journal.Sync(ctx)
+	if err == nil {
+		return true
+	}
+	if errors.Is(err, store.ErrConflict) {
+		o.lost = true
+		return false
+	}
+	o.m.deps.Metrics.storeErr.Inc()
+	if e.Pick {
+		o.log.Warn("call refused: its record cannot be written", zap.Error(err))
+		o.post(callcore.IqReply{ID: e.Req.GetTransactionId(), Err: &callcore.IqError{Code: uint32(gwerr.ServiceUnavailable), Text: "store unavailable"}})
+		return false
+	}
+	o.log.Warn("call goes on without its record", zap.Error(err))
+	return true
 }
 
 func iqError(err error) *callcore.IqError {

@@ -118,7 +118,11 @@ func (m *Manager) relayBack(tx ServerTx, req *headers.Msg, o Outcome) {
 	m.respond(tx, resp)
 }
 
+// respond sends a response with a To tag (RFC 3261 §8.2.6.2).
 func (m *Manager) respond(tx ServerTx, resp headers.Msg) {
+	if headers.ToTag(&resp) == "" {
+		_ = headers.SetTag(&resp, "To", newKey()) // To was validated
+	}
 	if err := tx.Respond(resp); err != nil {
 		m.deps.Log.Debug("response not sent", zap.Int("status", resp.Status), zap.Error(err))
 	}

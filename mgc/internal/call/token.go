@@ -61,3 +61,9 @@ func (m *Manager) isOurs(host string, port uint16) bool {
 	hp := headers.HostPort(host, port)
 	return hp == m.cfg.AccessHost || hp == m.cfg.CoreHost
 }
+
+// isKey reports whether s has the form of a call key.
+func isKey(s string) bool {
+	raw, err := hex.DecodeString(s)
+	return err == nil && len(raw) == keyBytes
+}

@@ -94,6 +94,13 @@ func (j *Journal) Sync(ctx context.Context) error {
 	}
 }
 
+// Err is the final failure: nil, ErrConflict (the record is another's now), ErrInvalid or ErrClosed.
+func (j *Journal) Err() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.err
+}
+
 // Revision is the revision of the last write that is known to have happened.
 func (j *Journal) Revision() uint64 {
 	j.mu.Lock()
