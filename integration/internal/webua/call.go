@@ -38,6 +38,7 @@ type Call struct {
 type Result struct {
 	InviteSent, Answered, Connected, FirstAudio time.Time // zero: did not happen
 	Tone                                        tone.Detection
+	Last                                        tone.Detection // newest 200 ms
 	Seconds                                     float64 // how long Tone was steady
 	Codec                                       string  // codec heard
 	Packets                                     uint64
@@ -47,7 +48,7 @@ type Result struct {
 
 // Call invites the target and returns when it is answered. source is what the far end shall hear.
 func (u *UA) Call(ctx context.Context, target string, source tone.Source) (*Call, error) {
-	p, err := newPeer(u.cfg.Codecs, source)
+	p, err := newPeer(&u.cfg, source)
 	if err != nil {
 		return nil, err
 	}
@@ -55,6 +56,9 @@ func (u *UA) Call(ctx context.Context, target string, source tone.Source) (*Call
 	if err != nil {
 		p.close()
 		return nil, err
+	}
+	if u.cfg.Offer != nil {
+		sdp = u.cfg.Offer(sdp)
 	}
 	c := &Call{ua: u, id: token(10), local: "<" + u.aor() + ">;tag=" + token(5), remote: "<" + target + ">", target: target, peer: p, ended: make(chan struct{})}
 	u.mu.Lock()
@@ -193,7 +197,7 @@ func (u *UA) onInvite(r *sip.Request) {
 
 // Answer answers an incoming call.
 func (c *Call) Answer(source tone.Source) error {
-	p, err := newPeer(c.ua.cfg.Codecs, source)
+	p, err := newPeer(&c.ua.cfg, source)
 	if err != nil {
 		return err
 	}
@@ -236,6 +240,32 @@ func (c *Call) Hangup(ctx context.Context) error {
 	}
 	return nil
 }
+
+// Request sends a request inside the dialog and returns its final response, acknowledged when it is an INVITE; a status of
+// 300 and above is no error. The answer to an offer is the caller's to read, the media stays as it is.
+func (c *Call) Request(ctx context.Context, method string, headers []string, body string) (*sip.Response, error) {
+	c.mu.Lock()
+	c.seq++
+	seq, target := c.seq, c.target
+	c.mu.Unlock()
+	hs := append(c.headers(seq, method), "Contact: "+c.ua.contact())
+	branch, ch, err := c.ua.request(method, target, append(hs, headers...), body)
+	defer c.ua.forget(branch)
+	if err != nil {
+		return nil, err
+	}
+	r, err := c.ua.final(ctx, ch, nil)
+	if err != nil {
+		return nil, fmt.Errorf("webua: %s: %w", method, err)
+	}
+	if method == "INVITE" {
+		c.ack(r, target, branch, seq)
+	}
+	return r, nil
+}
+
+// LocalSDP is our present description.
+func (c *Call) LocalSDP() string { return c.peer.pc.LocalDescription().SDP }
 
 // onRequest handles an in-dialog request.
 func (c *Call) onRequest(r *sip.Request) {
@@ -304,6 +334,7 @@ func (c *Call) Result() Result {
 		p.mu.Lock()
 		r.Connected, r.FirstAudio, r.Codec, r.Packets = p.connected, p.firstAudio, p.heardCodec, p.packets
 		r.Tone, r.Seconds = p.meter.Heard()
+		r.Last = p.meter.Last()
 		p.mu.Unlock()
 	}
 	return r

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"strings"
 	"sync"
 	"time"
@@ -24,6 +25,8 @@ type peer struct {
 	track  *webrtc.TrackLocalStaticSample
 	codec  string
 	source tone.Source
+	sink   func([]int16)  // may be nil
+	socket net.PacketConn // nil: pion's own
 	stop   chan struct{}
 	wg     sync.WaitGroup
 	start  sync.Once
@@ -43,9 +46,9 @@ var mimes = map[string]webrtc.RTPCodecParameters{
 }
 
 // newPeer makes a peer with the codecs in order of preference; it sends source with the first one.
-func newPeer(codecs []string, source tone.Source) (*peer, error) {
+func newPeer(cfg *Config, source tone.Source) (*peer, error) {
 	var m webrtc.MediaEngine
-	for _, name := range codecs {
+	for _, name := range cfg.Codecs {
 		c, ok := mimes[name]
 		if !ok {
 			return nil, fmt.Errorf("webua: unknown codec %q", name)
@@ -57,11 +60,18 @@ func newPeer(codecs []string, source tone.Source) (*peer, error) {
 	var se webrtc.SettingEngine
 	se.SetIncludeLoopbackCandidate(true)
 	se.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4})
+	socket, err := cfg.socket(&se)
+	if err != nil {
+		return nil, err
+	}
 	pc, err := webrtc.NewAPI(webrtc.WithMediaEngine(&m), webrtc.WithSettingEngine(se)).NewPeerConnection(webrtc.Configuration{})
 	if err != nil {
+		if socket != nil {
+			_ = socket.Close() // nothing was sent over it
+		}
 		return nil, fmt.Errorf("webua: %w", err)
 	}
-	p := &peer{pc: pc, source: source, stop: make(chan struct{})}
+	p := &peer{pc: pc, source: source, sink: cfg.Sink, socket: socket, stop: make(chan struct{})}
 	pc.OnTrack(func(t *webrtc.TrackRemote, _ *webrtc.RTPReceiver) {
 		p.wg.Add(1)
 		defer p.wg.Done()
@@ -76,7 +86,21 @@ func newPeer(codecs []string, source tone.Source) (*peer, error) {
 			p.mu.Unlock()
 		}
 	})
-	return p, p.addTrack(codecs[0])
+	return p, p.addTrack(cfg.Codecs[0])
+}
+
+// socket makes the media socket that Config.Socket wraps and tells pion to use it; nil when there is nothing to wrap.
+func (c *Config) socket(se *webrtc.SettingEngine) (net.PacketConn, error) {
+	if c.Socket == nil {
+		return nil, nil
+	}
+	conn, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("webua: %w", err)
+	}
+	wrapped := c.Socket(conn)
+	se.SetICEUDPMux(webrtc.NewICEUDPMux(nil, wrapped))
+	return wrapped, nil
 }
 
 func (p *peer) addTrack(name string) error {
@@ -213,6 +237,9 @@ func (p *peer) heard(pcm []int16, mime string) {
 		p.firstAudio = time.Now()
 	}
 	p.meter.Write(pcm)
+	if p.sink != nil {
+		p.sink(pcm)
+	}
 }
 
 // close ends the peer and waits.
@@ -224,5 +251,8 @@ func (p *peer) close() {
 	}
 	close(p.stop)
 	_ = p.pc.GracefulClose() // nothing can be done about it
+	if p.socket != nil {
+		_ = p.socket.Close()
+	}
 	p.wg.Wait()
 }

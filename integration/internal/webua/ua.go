@@ -11,6 +11,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -35,6 +36,13 @@ type Config struct {
 	OnMessage func(from, body string)
 	// Trace gets each SIP message; may be nil.
 	Trace func(direction, msg string)
+	// Offer may change the description of an INVITE before it is sent; may be nil.
+	Offer func(sdp string) string
+	// Socket may wrap the media socket of each call, to see or to send datagrams; nil: pion opens its own sockets. The
+	// call closes what it returns.
+	Socket func(net.PacketConn) net.PacketConn
+	// Sink gets the audio of each call, in order; it runs on the media goroutine and must not block. May be nil.
+	Sink func(pcm []int16)
 }
 
 // StatusError is a final response that is no success.
