@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -119,6 +120,9 @@ func (c *conn) run() {
 	c.s.log.Debug("WebSocket open", zap.String("flow", c.flow.ID), zap.Stringer("remote", c.flow.Remote))
 	c.schedulePing()
 	err := c.read()
+	if brokeProtocol(err) {
+		c.s.in.Metrics.Refused(c.flow.Transport, "violation")
+	}
 	c.shut()
 	_ = c.ws.CloseNow()
 	c.s.flows.Remove(c.flow.ID)
@@ -131,6 +135,24 @@ func (c *conn) run() {
 		c.s.cfg.OnFlowClosed(c.flow)
 	}
 }
+
+// brokeProtocol reports whether a read ended because of what the peer sent against RFC 6455, which the library has answered
+// by status 1002 as far as it was worth one: it is neither a close frame nor the end of the connection, nor refused here.
+func brokeProtocol(err error) bool {
+	var network net.Error
+	switch {
+	case errors.Is(err, errRefused), errors.Is(err, websocket.ErrMessageTooBig), websocket.CloseStatus(err) >= 0:
+		return false
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed), errors.As(err, &network):
+		return false
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return false
+	}
+	return true
+}
+
+// errRefused marks what has been counted already.
+var errRefused = errors.New("wsedge: refused")
 
 // shut makes Send refuse and stops the pings.
 func (c *conn) shut() {
@@ -196,7 +218,7 @@ func (c *conn) violation(code websocket.StatusCode, why string) error {
 	c.s.in.Metrics.Refused(c.flow.Transport, "violation")
 	c.settle()
 	_ = c.ws.Close(code, why) // its error is the end of the connection
-	return fmt.Errorf("wsedge: %s: %s", c.flow.ID, why)
+	return fmt.Errorf("%w: %s: %s", errRefused, c.flow.ID, why)
 }
 
 // settle waits shortly until the writer has sent what is queued: the 400 goes before the close.

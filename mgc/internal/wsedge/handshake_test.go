@@ -74,6 +74,9 @@ func TestGarbageFramesEndOnlyTheirConnection(t *testing.T) {
 				t.Errorf("connection was not closed: %v", err)
 			}
 			receive(t, r.sink.closed)
+			if n := r.refused("violation"); n != 1 {
+				t.Errorf("%v violations counted, want 1", n)
+			}
 			if pongs.Err() != nil {
 				t.Error("the other connection ended, too")
 			}

@@ -56,6 +56,9 @@ func TestConnectionCaps(t *testing.T) {
 	}
 	_ = first.Close(websocket.StatusNormalClosure, "")
 	receive(t, r.sink.closed)
+	if n := r.refused("violation"); n != 0 {
+		t.Errorf("an ordered close counts as %v violations", n)
+	}
 	r.mustDial() // the place is free again
 	r.s.Drain()
 	if _, resp, err := r.dial(nil); err == nil || resp.StatusCode != http.StatusServiceUnavailable {

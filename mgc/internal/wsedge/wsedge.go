@@ -37,7 +37,7 @@ type Config struct {
 	MaxMessage     int           // bytes, default 65535
 	MaxConns       int           // default 50000
 	MaxConnsPerIP  int           // per IPv4 address or IPv6 /64, default 200
-	Queue          int           // messages waiting per connection, default 64
+	Queue          int           // messages waiting per connection, default 256
 	WriteTimeout   time.Duration // one message, default 10 s
 	MessageTimeout time.Duration // a message that has begun, default 10 s
 	PingInterval   time.Duration // default 25 s
@@ -63,7 +63,7 @@ func (c Config) withDefaults() Config {
 	ints := []struct {
 		n *int
 		v int
-	}{{&c.MaxMessage, headers.MaxMessage}, {&c.MaxConns, 50_000}, {&c.MaxConnsPerIP, 200}, {&c.Queue, 64}, {&c.MaxBad, 10}}
+	}{{&c.MaxMessage, headers.MaxMessage}, {&c.MaxConns, 50_000}, {&c.MaxConnsPerIP, 200}, {&c.Queue, 256}, {&c.MaxBad, 10}}
 	for _, x := range ints {
 		if *x.n == 0 {
 			*x.n = x.v

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
 
@@ -54,13 +55,33 @@ type rig struct {
 	http  *http.Server
 	addr  string
 	tls   bool
+	reg   *prometheus.Registry
+}
+
+// refused is the counter of refusals for the reason over plain WebSocket.
+func (r *rig) refused(reason string) (n float64) {
+	r.t.Helper()
+	families, err := r.reg.Gather()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			for _, l := range m.GetLabel() {
+				if f.GetName() == "isthmus_mgc_sip_refused_total" && l.GetName() == "reason" && l.GetValue() == reason {
+					n += m.GetCounter().GetValue()
+				}
+			}
+		}
+	}
+	return n
 }
 
 func newRig(t *testing.T, cfg Config, tlsConfig *tls.Config, change ...func(*http.Server)) *rig {
 	t.Helper()
-	r := &rig{t: t, tls: tlsConfig != nil, flows: siptransport.NewFlows(), sink: &sink{make(chan got, 1000), make(chan siptransport.Flow, 1000)}}
+	r := &rig{t: t, tls: tlsConfig != nil, flows: siptransport.NewFlows(), sink: &sink{make(chan got, 1000), make(chan siptransport.Flow, 1000)}, reg: prometheus.NewRegistry()}
 	var err error
-	if r.s, err = New(cfg, r.flows, r.sink, siptransport.NewMetrics(nil), zap.NewNop()); err != nil {
+	if r.s, err = New(cfg, r.flows, r.sink, siptransport.NewMetrics(r.reg), zap.NewNop()); err != nil {
 		t.Fatal(err)
 	}
 	mux := http.NewServeMux()
