@@ -4,6 +4,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/isthmus-gateway/isthmus/mgw/internal/flow"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/gate"
 )
 
 // registerGauges adds what is read at the moment of a scrape.
@@ -33,6 +34,14 @@ func registerGauges(reg prometheus.Registerer, a *App, version string) {
 	counter("isthmus_mgw_datagrams_dropped_total", "Datagrams that belonged to no termination.", func(c flow.Counters) uint64 { return c.Dropped })
 	counter("isthmus_mgw_worker_wakeups_total", "Poll returns of the packet threads.", func(c flow.Counters) uint64 { return c.WakeUps })
 	counter("isthmus_mgw_read_batches_total", "Socket reads of the packet threads, each of a batch of packets.", func(c flow.Counters) uint64 { return c.Batches })
+	counter("isthmus_mgw_ice_checks_taken_total", "Connectivity checks that named an agent of ours.", func(c flow.Counters) uint64 { return c.ChecksTaken })
+	counter("isthmus_mgw_ice_checks_answered_total", "Connectivity checks that were authenticated and answered; the rest of those taken is forged or still waiting.",
+		func(c flow.Counters) uint64 { return c.ChecksAnswered })
+	for r := gate.Pass + 1; r < gate.Reasons; r++ {
+		reg.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "isthmus_mgw_packets_refused_total", Help: "Packets that a termination refused, by reason.", ConstLabels: prometheus.Labels{"reason": r.String()},
+		}, func() float64 { return float64(a.engine.Counters().Refused[r]) }))
+	}
 	reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "isthmus_mgw_build_info", Help: "Always 1; labels tell the build.", ConstLabels: prometheus.Labels{"version": version},
 	}, func() float64 { return 1 }))

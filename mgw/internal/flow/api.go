@@ -25,6 +25,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/isthmus-gateway/isthmus/mgw/internal/gate"
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
 )
 
@@ -297,4 +298,8 @@ type Counters struct {
 	Dropped          uint64 // datagrams that belonged to no termination
 	Unsent           uint64 // datagrams that the kernel did not take
 	WakeUps, Batches uint64 // poll returns and socket reads, for batch sizes
+	// Refused are packets that a termination refused, by reason, of all terminations ever; up to a second late.
+	Refused gate.Drops
+	// ChecksTaken are connectivity checks that named one of our agents, ChecksAnswered those that proved to know its password.
+	ChecksTaken, ChecksAnswered uint64
 }

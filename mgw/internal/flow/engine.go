@@ -239,6 +239,13 @@ func (e *Engine) Counters() Counters {
 		c.Unsent += w.count.lost.Load()
 		c.WakeUps += w.count.wakeups.Load()
 		c.Batches += w.count.batches.Load()
+		for r := range c.Refused {
+			c.Refused[r] += w.count.refused[r].Load()
+		}
+		for _, as := range w.access {
+			taken, answered := as.mux.Checks()
+			c.ChecksTaken, c.ChecksAnswered = c.ChecksTaken+taken, c.ChecksAnswered+answered
+		}
 	}
 	return c
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/pion/stun/v4"
 
 	"github.com/isthmus-gateway/isthmus/mgw/internal/dtls"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/gate"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/srtp"
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
 )
@@ -143,6 +144,9 @@ func TestSTUNWithWrongCredentialsTeachesNothing(t *testing.T) {
 	if _, known := b.ev.find(a, ICEConnected, 2); known || paths != 1 {
 		t.Errorf("%d paths", paths)
 	}
+	if c := b.e.Counters(); c.ChecksTaken < c.ChecksAnswered+3 || c.ChecksAnswered == 0 {
+		t.Errorf("%d checks taken, %d answered, of which 3 were forged", c.ChecksTaken, c.ChecksAnswered)
+	}
 }
 
 func TestStrangersWithClonedSSRC(t *testing.T) {
@@ -179,6 +183,10 @@ func TestStrangersWithClonedSSRC(t *testing.T) {
 	}
 	eventually(t, "replay counted", func() bool { return x.a.Stats().Dropped["replay"] == 1 })
 	x.exchange(3, 300) // the call is unharmed
+	eventually(t, "refusals in the totals", func() bool {
+		r := x.e.Counters().Refused
+		return r[gate.Source] == 10 && r[gate.Unauthenticated] == 1 && r[gate.Replay] == 1
+	})
 	if len(x.b.media) != 0 {
 		t.Errorf("%d packets too many at the browser", len(x.b.media))
 	}

@@ -41,6 +41,7 @@ type inbound struct {
 	rx      *srtp.Receiver // nil: no keys (access) or plain (core)
 	police  gate.Bucket
 	drops   gate.Drops
+	told    gate.Drops // of drops, what the worker's totals hold already
 
 	packets, octets uint64  // admitted
 	last            *format // of the newest admitted packet, perhaps of settings before
@@ -337,6 +338,16 @@ func (t *term) report(now int64, bye bool) {
 	t.w.queue(o.rtcp.sock, &o.rtcp.addr, b, o.tos)
 }
 
+// tellDrops adds what was refused since the last time to the worker's totals.
+func (t *term) tellDrops() {
+	for r, n := range t.in.drops {
+		if d := n - t.in.told[r]; d != 0 {
+			t.w.count.refused[r].Add(d)
+		}
+	}
+	t.in.told = t.in.drops
+}
+
 // sweep does what is due a few times per second at most.
 func (t *term) sweep(now int64) {
 	if t.out.leg != nil && t.out.leg.Due() <= now {
@@ -356,6 +367,7 @@ func (t *term) sweep(now int64) {
 			t.pressed(f)
 		}
 	}
+	t.tellDrops()
 	if t.access != nil {
 		t.access.sweep(now)
 	}
@@ -414,6 +426,7 @@ func (t *term) close() {
 	t.report(t.w.now, true)
 	t.disconnect()
 	t.w.drain()
+	t.tellDrops()
 	if t.access != nil {
 		t.access.clear()
 	}

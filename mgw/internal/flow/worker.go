@@ -80,6 +80,7 @@ type worker struct {
 // counters are folded in once per round.
 type counters struct {
 	received, sent, lost, stray, wakeups, batches atomic.Uint64
+	refused                                       [gate.Reasons]atomic.Uint64 // by terminations; told by their sweep and close
 }
 
 // sockRef tells what a ready socket is.

@@ -15,6 +15,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pion/transport/v5/deadline"
@@ -48,6 +49,8 @@ type Mux struct {
 	send  func([]byte, netip.AddrPort) error
 	pool  *bufpool.Pool
 
+	taken, answered atomic.Uint64
+
 	mu    sync.RWMutex // guards conns; taken per STUN message, never per media packet
 	conns map[string]*conn
 }
@@ -75,8 +78,13 @@ func (m *Mux) Deliver(b []byte, src netip.AddrPort) Verdict {
 	if !c.deliver(b, src) {
 		return Full
 	}
+	m.taken.Add(1)
 	return Delivered
 }
+
+// Checks counts the connectivity checks that were delivered and those that were answered, which only authenticated ones are:
+// the difference is forgeries, and checks that nobody has looked at yet.
+func (m *Mux) Checks() (taken, answered uint64) { return m.taken.Load(), m.answered.Load() }
 
 // Advertise is the address of the candidate.
 func (m *Mux) Advertise() netip.AddrPort { return m.local.AddrPort() }
@@ -204,6 +212,7 @@ func (c *conn) WriteToAddrPort(p []byte, to netip.AddrPort) (int, error) {
 	default:
 	}
 	if len(p) >= stunHeader && binary.BigEndian.Uint16(p) == bindingSuccess {
+		c.mux.answered.Add(1)
 		c.mu.Lock()
 		c.paths[to] = struct{}{}
 		c.mu.Unlock()
