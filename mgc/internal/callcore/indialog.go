@@ -32,6 +32,10 @@ func (s *State) onRequest(e RequestIn) {
 		return
 	}
 	g.RemoteSeq = cs.Seq
+	if tags := headers.List(&e.Msg, "Require"); len(tags) > 0 {
+		s.respond(e.Leg, e.Tx, e.Msg.Method, 420, "", nil, unsupported(tags))
+		return
+	}
 	if t := contactOf(&e.Msg); t != "" && (e.Msg.Method == "INVITE" || e.Msg.Method == "UPDATE") {
 		g.Target = t
 	}

@@ -25,7 +25,11 @@ func (s *State) onInvite(e RequestIn) {
 		return
 	}
 	if tags := headers.List(&e.Msg, "Require"); len(tags) > 0 {
-		s.refuse(420, []headers.Field{{Name: "Unsupported", Value: strings.Join(tags, ", ")}})
+		s.refuse(420, unsupported(tags))
+		return
+	}
+	if t := headers.MediaType(&e.Msg); len(e.Msg.Body) > 0 && t != sdpType {
+		s.refuse(415, []headers.Field{{Name: "Accept", Value: sdpType}}) // RFC 3261 §8.2.3
 		return
 	}
 	if err := s.firstOffer(&e.Msg); err != nil {
@@ -34,6 +38,14 @@ func (s *State) onInvite(e RequestIn) {
 	}
 	d.Phase = phaseAdd
 	s.add()
+}
+
+// sdpType is the one kind of body that is understood.
+const sdpType = "application/sdp"
+
+// unsupported names the extensions of a Require that are not understood: all of them (RFC 3261 §8.2.2.3).
+func unsupported(tags []string) []headers.Field {
+	return []headers.Field{{Name: "Unsupported", Value: strings.Join(tags, ", ")}}
 }
 
 func uriOf(value string) string {
@@ -68,7 +80,7 @@ func sessID(hex string) uint64 {
 
 // describe parses the body of a message as SDP.
 func describe(m *headers.Msg) (*sdp.Description, error) {
-	if t := headers.MediaType(m); t != "application/sdp" {
+	if t := headers.MediaType(m); t != sdpType {
 		return nil, &offeranswer.Unacceptable{Code: 304, Text: "application/sdp expected"}
 	}
 	d, err := sdp.Parse(m.Body)
