@@ -195,7 +195,7 @@ func (a *App) makeCalls() error {
 	a.calls = call.NewManager(call.Config{
 		Instance: a.cfg.Instance, AccessHost: a.accessHost(), CoreHost: a.coreHost(),
 		AccessRealm: a.cfg.Media.AccessRealm, CoreRealm: a.cfg.Media.CoreRealm,
-		UserAgent: "isthmus-mgc/" + a.version, Policy: policy, MaxCalls: a.cfg.Call.Max, Alive: a.presence.Alive,
+		UserAgent: "isthmus-mgc/" + a.version, Policy: policy, MaxCalls: a.cfg.Call.Max, MaxPerUser: a.cfg.Call.PerUser, Alive: a.presence.Alive,
 	}, call.Deps{
 		Store: a.engine, Sealer: a.sealer, Bindings: bindings{reg}, Gateways: gateways{a.pool, a.link},
 		Signalling: sig, Metrics: call.NewMetrics(a.metrics), Log: a.log.Named("call"),

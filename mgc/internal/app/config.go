@@ -66,6 +66,7 @@ type CallConfig struct {
 	SetUp     time.Duration `conf:"set_up" default:"15s" range:"2s..2m" doc:"From the answer to connected media."`
 	FlowGrace time.Duration `conf:"flow_grace" default:"60s" range:"0s..1h" doc:"How long a call outlives its browser's WebSocket."`
 	Max       int           `conf:"max" default:"0" range:"0..1000000" doc:"Most calls of this instance; 0: no limit."`
+	PerUser   int           `conf:"max_per_user" default:"20" range:"0..1000000" doc:"Most calls of one registration at a time; 0: no limit."`
 }
 
 // IqConfig is the control link.

@@ -26,6 +26,10 @@ func (m *Manager) begin(leg callcore.Leg, tx ServerTx, req headers.Msg, flow str
 		m.refuse(tx, &req, no.Status, no.Reason, no.Label)
 		return
 	}
+	if m.crowded(b.ID) {
+		m.refuseCrowded(leg, tx, &req)
+		return
+	}
 	req.Del("Route")
 	o := newOwner(m, "", nil, store.Call{}, 0)
 	o.create(b.ID, m.coreConfig(o.key, out))

@@ -22,6 +22,7 @@ type Config struct {
 	UserAgent   string                     // Server and User-Agent
 	Policy      callcore.Policy            // timers and media
 	MaxCalls    int                        // 0: no limit
+	MaxPerUser  int                        // of one binding, 0: no limit
 	Alive       func(instance string) bool // whether an instance of the pool is alive
 }
 

@@ -12,6 +12,9 @@ import (
 // relayed are the methods that pass between browser and core outside a dialog.
 var relayed = []string{"MESSAGE", "OPTIONS", "INFO", "PUBLISH"}
 
+// dialogOnly are methods that make no sense outside a dialog.
+var dialogOnly = []string{"BYE", "PRACK", "UPDATE"}
+
 // perHop are header fields that do not cross: they belong to one leg, or only the other side's trust domain may assert them.
 var perHop = []string{
 	"Via", "Route", "Record-Route", "Contact", "Max-Forwards", "Proxy-Require", "Require", "Supported", "Path", "Service-Route",
@@ -27,6 +30,10 @@ func (m *Manager) OnStandalone(leg callcore.Leg, tx ServerTx, req headers.Msg, f
 		resp.Add("Allow", Allow)
 		resp.Add("Accept", "application/sdp")
 		m.respond(tx, resp)
+		return
+	}
+	if slices.Contains(dialogOnly, req.Method) { // RFC 3261 §15.1.2, RFC 3311 §5.2, RFC 3262 §3
+		m.refuse(tx, &req, 481, "", "unknown_dialog")
 		return
 	}
 	if !slices.Contains(relayed, req.Method) {
