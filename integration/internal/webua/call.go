@@ -39,8 +39,8 @@ type Result struct {
 	InviteSent, Answered, Connected, FirstAudio time.Time // zero: did not happen
 	Tone                                        tone.Detection
 	Last                                        tone.Detection // newest 200 ms
-	Seconds                                     float64 // how long Tone was steady
-	Codec                                       string  // codec heard
+	Seconds                                     float64        // how long Tone was steady
+	Codec                                       string         // codec heard
 	Packets                                     uint64
 	Provisional                                 []int // 1xx seen
 	Cause                                       string
@@ -240,32 +240,6 @@ func (c *Call) Hangup(ctx context.Context) error {
 	}
 	return nil
 }
-
-// Request sends a request inside the dialog and returns its final response, acknowledged when it is an INVITE; a status of
-// 300 and above is no error. The answer to an offer is the caller's to read, the media stays as it is.
-func (c *Call) Request(ctx context.Context, method string, headers []string, body string) (*sip.Response, error) {
-	c.mu.Lock()
-	c.seq++
-	seq, target := c.seq, c.target
-	c.mu.Unlock()
-	hs := append(c.headers(seq, method), "Contact: "+c.ua.contact())
-	branch, ch, err := c.ua.request(method, target, append(hs, headers...), body)
-	defer c.ua.forget(branch)
-	if err != nil {
-		return nil, err
-	}
-	r, err := c.ua.final(ctx, ch, nil)
-	if err != nil {
-		return nil, fmt.Errorf("webua: %s: %w", method, err)
-	}
-	if method == "INVITE" {
-		c.ack(r, target, branch, seq)
-	}
-	return r, nil
-}
-
-// LocalSDP is our present description.
-func (c *Call) LocalSDP() string { return c.peer.pc.LocalDescription().SDP }
 
 // onRequest handles an in-dialog request.
 func (c *Call) onRequest(r *sip.Request) {

@@ -2,6 +2,8 @@ package badinput
 
 import (
 	"testing"
+
+	"github.com/isthmus-gateway/isthmus/integration/internal/tone"
 )
 
 // TestBadInput sends everything to one pair of daemons while a call is up, group after group, and looks at the end for what
@@ -12,10 +14,14 @@ func TestBadInput(t *testing.T) {
 	b.startCore(t)
 	b.startMGC(t)
 	b.startMGW(t)
-	b.settled(t, 1e6)
+	t.Run("once without", func(t *testing.T) { // pools and connections that stay are there after it
+		b.register(t, "bob", nil).call(t, "sip:tone@"+domain, tone.Silence{})
+	})
+	b.holds(t, held{})
 	goroutines := b.value(t, "mgc", "go_goroutines")
 	t.Run("while a call is up", func(t *testing.T) {
 		w := newWitness(t, b, "alice", nil)
+		finish := slowClients(t, b)
 		for _, group := range []struct {
 			name string
 			run  func(*testing.T, *bed)
@@ -25,12 +31,12 @@ func TestBadInput(t *testing.T) {
 			t.Run(group.name, func(t *testing.T) { group.run(t, b) })
 			w.check(t)
 		}
+		finish(t)
+		w.check(t)
 	})
 	b.holds(t, held{})
 	b.settled(t, goroutines)
 	b.logsAreClean(t)
 }
 
-func sipFromBrowsers(t *testing.T, b *bed) {}
-func coreSide(t *testing.T, b *bed)        {}
-func media(t *testing.T, b *bed)           {}
+func media(t *testing.T, b *bed) {}

@@ -110,11 +110,7 @@ func (b *bed) newBrowser(t *testing.T, user string, edit func(*webua.Config)) *b
 func (b *bed) register(t *testing.T, user string, edit func(*webua.Config)) *browser {
 	t.Helper()
 	br := b.newBrowser(t, user, edit)
-	ctx, cancel := context.WithTimeout(t.Context(), deadline)
-	defer cancel()
-	if err := br.Register(ctx, 10*time.Minute); err != nil {
-		t.Fatalf("register %s: %v", user, err)
-	}
+	b.mustRegister(t, br)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), deadline)
 		defer cancel()
@@ -123,6 +119,15 @@ func (b *bed) register(t *testing.T, user string, edit func(*webua.Config)) *bro
 		}
 	})
 	return br
+}
+
+func (b *bed) mustRegister(t *testing.T, br *browser) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), deadline)
+	defer cancel()
+	if err := br.Register(ctx, 10*time.Minute); err != nil {
+		t.Fatalf("register %s: %v", br.user, err)
+	}
 }
 
 // call places a call that must be answered; the end of the test hangs up.
@@ -134,21 +139,20 @@ func (br *browser) call(t *testing.T, target string, source tone.Source) *webua.
 	if err != nil {
 		t.Fatalf("call of %s: %v", br.user, err)
 	}
-	t.Cleanup(func() { br.hangup(t, c) })
+	d := dialogOf(t, br)
+	t.Cleanup(func() { br.hangup(t, c, d) })
 	return c
 }
 
-// hangup ends a call that has not ended.
-func (br *browser) hangup(t *testing.T, c *webua.Call) {
+// hangup ends a call that has not ended, by a BYE beyond every CSeq that a test has used.
+func (br *browser) hangup(t *testing.T, c *webua.Call, d dialog) {
 	select {
 	case <-c.Ended():
 		return
 	default:
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), deadline)
-	defer cancel()
-	if err := c.Hangup(ctx); err != nil {
-		t.Errorf("hang up of %s: %v", br.user, err)
+	if r := br.ask(t, d.request("BYE").set("CSeq", "1000000 BYE")); r.status != 200 {
+		t.Errorf("hang up of %s: %d %s", br.user, r.status, r.reason)
 	}
 }
 
@@ -258,21 +262,29 @@ func parseReply(raw string) reply {
 	return r
 }
 
+// get returns the values of a header field, as one list.
 func (r reply) get(name string) string {
+	var all []string
 	for _, f := range r.fields {
 		if strings.EqualFold(f.name, name) {
-			return f.value
+			all = append(all, f.value)
 		}
 	}
-	return ""
+	return strings.Join(all, ", ")
 }
 
-// finalTo matches the final response to m.
+// finalTo matches the final response to m: by branch and method (RFC 3261 §17.1.3).
 func finalTo(m *message) func(string) bool {
 	return func(raw string) bool {
 		r := parseReply(raw)
-		return r.status >= 200 && r.get("Call-ID") == m.get("Call-ID") && r.get("CSeq") == m.get("CSeq")
+		return r.status >= 200 && branch(r.get("Via")) == branch(m.get("Via")) && r.get("CSeq") == m.get("CSeq")
 	}
+}
+
+func branch(via string) string {
+	_, rest, _ := strings.Cut(via, "branch=")
+	b, _, _ := strings.Cut(rest, ";")
+	return b
 }
 
 // ask sends a request and returns its final response, acknowledged when it refuses an INVITE.
