@@ -126,7 +126,7 @@ func (a *App) makeCore() error {
 		return fmt.Errorf("core: %w", err)
 	}
 	a.onClose(func() { a.note("core edge", a.core.Close()) })
-	a.layer = siptx.New(siptx.Config{}, a.core, siptx.NewMetrics(a.metrics), a.log.Named("sip"))
+	a.layer = siptx.New(siptx.Config{T1: c.T1}, a.core, siptx.NewMetrics(a.metrics), a.log.Named("sip"))
 	a.onClose(func() { a.note("transactions", a.layer.Close()) })
 	a.edge, err = wsedge.New(wsedge.Config{
 		Origins: a.cfg.Access.Origins, RequireOrigin: a.cfg.Access.RequireOrigin, SentBy: a.accessHost(),
@@ -191,6 +191,7 @@ func (a *App) makeCalls() error {
 	a.onClose(reg.Close)
 	policy := callcore.DefaultPolicy()
 	policy.Media.Prefer = preference(a.cfg.Media)
+	policy.T1 = a.cfg.Core.T1
 	policy.NoAnswer, policy.SetUp, policy.FlowGrace = a.cfg.Call.NoAnswer, a.cfg.Call.SetUp, a.cfg.Call.FlowGrace
 	a.calls = call.NewManager(call.Config{
 		Instance: a.cfg.Instance, AccessHost: a.accessHost(), CoreHost: a.coreHost(),

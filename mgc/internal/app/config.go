@@ -51,6 +51,7 @@ type CoreConfig struct {
 	NextHop   string         `conf:"next_hop" default:"sip:127.0.0.1:5060" doc:"SIP URI of the core's entry point; empty: by the request's domain (RFC 3263)."`
 	Trusted   []netip.Prefix `conf:"trusted" doc:"Prefixes that requests from the core may come from, besides the next hop."`
 	Reach     []netip.Prefix `conf:"reach" doc:"Prefixes that requests may be sent to; empty: anywhere."`
+	T1        time.Duration  `conf:"t1" default:"500ms" range:"50ms..4s" doc:"Round-trip estimate (RFC 3261 T1): the first retransmission over UDP; a request without an answer ends after 64 of it."`
 }
 
 // MediaConfig is the media policy.
