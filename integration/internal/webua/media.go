@@ -127,9 +127,26 @@ func (p *peer) offer() (string, error) {
 	return p.pc.LocalDescription().SDP, nil
 }
 
+// reoffer creates a further offer with the direction, which pion has no call for: it is set in the text, as browsers'
+// libraries do.
+func (p *peer) reoffer(direction string) (string, error) {
+	sdp, err := p.offer()
+	if err != nil {
+		return "", err
+	}
+	for _, d := range []string{"sendrecv", "sendonly", "recvonly", "inactive"} {
+		if line := "\r\na=" + d + "\r\n"; strings.Contains(sdp, line) {
+			return strings.Replace(sdp, line, "\r\na="+direction+"\r\n", 1), nil
+		}
+	}
+	return "", errors.New("webua: offer without a direction")
+}
+
 // answer answers an offer.
 func (p *peer) answer(offer string) (string, error) {
-	if err := p.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: offer}); err != nil {
+	// pion stops a transceiver for good when the peer offers inactive; browsers can be resumed.
+	heard := strings.Replace(offer, "\na=inactive\r\n", "\na=sendonly\r\n", 1)
+	if err := p.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: heard}); err != nil {
 		return "", fmt.Errorf("webua: remote offer: %w", err)
 	}
 	a, err := p.pc.CreateAnswer(nil)
@@ -140,7 +157,22 @@ func (p *peer) answer(offer string) (string, error) {
 		return "", fmt.Errorf("webua: answer: %w", err)
 	}
 	p.begin()
-	return p.pc.LocalDescription().SDP, nil
+	return mirrored(p.pc.LocalDescription().SDP, offer), nil
+}
+
+// mirrored gives the answer the direction that the offer asks for (RFC 3264 §6.1). pion keeps a transceiver at what a hold made
+// of it; browsers go back to what the application wants, which here is always sendrecv.
+func mirrored(answer, offer string) string {
+	want := "sendrecv"
+	for offered, mirror := range map[string]string{"sendonly": "recvonly", "recvonly": "sendonly", "inactive": "inactive"} {
+		if strings.Contains(offer, "\na="+offered+"\r\n") {
+			want = mirror
+		}
+	}
+	for _, d := range []string{"sendrecv", "sendonly", "recvonly", "inactive"} {
+		answer = strings.Replace(answer, "\r\na="+d+"\r\n", "\r\na="+want+"\r\n", 1)
+	}
+	return answer
 }
 
 // accept applies the answer.

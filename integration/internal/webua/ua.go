@@ -32,6 +32,8 @@ type Config struct {
 	Codecs   []string // "opus", "PCMA", "PCMU"; the first is sent, so answers must hold it; empty: opus
 	// OnCall runs on its own goroutine for each incoming call; unset: incoming calls get 480.
 	OnCall func(*Call)
+	// NoRinging leaves the 180 of incoming calls to Call.Ring.
+	NoRinging bool
 	// OnMessage gets the body of each MESSAGE; it runs on the reader goroutine and must not block.
 	OnMessage func(from, body string)
 	// Trace gets each SIP message; may be nil.
@@ -172,6 +174,9 @@ func (u *UA) onResponse(r *sip.Response) {
 	branch, _ := via.Params.Get("branch")
 	u.mu.Lock()
 	ch := u.txs[branch]
+	if r.CSeq() != nil && r.CSeq().MethodName == sip.CANCEL {
+		ch = nil // it has the branch of its INVITE, whose end is what counts
+	}
 	u.mu.Unlock()
 	if ch != nil {
 		select {

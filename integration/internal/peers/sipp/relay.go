@@ -1,0 +1,124 @@
+package sipp
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+)
+
+// Direction is the way of a datagram through a Relay.
+type Direction bool
+
+// The directions.
+const (
+	ToSipp    Direction = false
+	ToGateway Direction = true
+)
+
+// Fate is what becomes of a datagram: how many copies of it go on. 0 loses it.
+type Fate int
+
+// Relay passes SIP datagrams between the gateway and sipp and loses or repeats those that its judge says. The gateway
+// talks to Front, sipp to Back.
+type Relay struct {
+	Front, Back   netip.AddrPort
+	front, back   *net.UDPConn
+	gateway, sipp netip.AddrPort
+	done          sync.WaitGroup
+
+	mu    sync.Mutex // guards what follows
+	judge func(Direction, Message) Fate
+	lost  int
+}
+
+// NewRelay opens the sockets on the address and begins to pass. judge is called for one datagram at a time; anything that is no
+// SIP message passes. The caller closes the Relay.
+func NewRelay(on netip.Addr, gateway, sipp netip.AddrPort, judge func(Direction, Message) Fate) (*Relay, error) {
+	r := &Relay{gateway: gateway, sipp: sipp, judge: judge}
+	var err error
+	if r.front, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(on, 0))); err != nil {
+		return nil, fmt.Errorf("relay: %w", err)
+	}
+	if r.back, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(on, 0))); err != nil {
+		return nil, errors.Join(fmt.Errorf("relay: %w", err), r.front.Close())
+	}
+	r.Front, r.Back = r.front.LocalAddr().(*net.UDPAddr).AddrPort(), r.back.LocalAddr().(*net.UDPAddr).AddrPort()
+	r.done.Go(func() { r.pass(ToSipp, r.front, r.back, r.sipp) })
+	r.done.Go(func() { r.pass(ToGateway, r.back, r.front, r.gateway) })
+	return r, nil
+}
+
+func (r *Relay) pass(d Direction, in, out *net.UDPConn, to netip.AddrPort) {
+	buf := make([]byte, 65535)
+	for {
+		n, err := in.Read(buf)
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			continue // the port of an earlier datagram was closed
+		}
+		for range r.fate(d, buf[:n]) {
+			_, _ = out.WriteToUDPAddrPort(buf[:n], to) // as UDP: it may not arrive
+		}
+	}
+}
+
+func (r *Relay) fate(d Direction, datagram []byte) Fate {
+	m, err := Parse(string(datagram))
+	if err != nil {
+		return 1
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f := r.judge(d, m)
+	if f == 0 {
+		r.lost++
+	}
+	return f
+}
+
+// Lost returns how many datagrams were lost.
+func (r *Relay) Lost() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.lost
+}
+
+// Close ends the relay and waits for its goroutines.
+func (r *Relay) Close() error {
+	err := errors.Join(r.front.Close(), r.back.Close())
+	r.done.Wait()
+	return err
+}
+
+// LoseFirst is a judge that loses the first n datagrams of the direction that are what the words say (Message.Is).
+func LoseFirst(n int, d Direction, what string) func(Direction, Message) Fate {
+	return func(way Direction, m Message) Fate {
+		if n > 0 && way == d && m.Is(what) {
+			n--
+			return 0
+		}
+		return 1
+	}
+}
+
+// LoseEvery is a judge that loses every nth datagram of each direction, counted apart.
+func LoseEvery(n int) func(Direction, Message) Fate {
+	var seen [2]int
+	return func(way Direction, _ Message) Fate {
+		i := 0
+		if way == ToGateway {
+			i = 1
+		}
+		if seen[i]++; seen[i]%n == 0 {
+			return 0
+		}
+		return 1
+	}
+}
+
+// Twice is a judge that delivers every datagram two times.
+func Twice(Direction, Message) Fate { return 2 }
