@@ -35,7 +35,7 @@ type ServerTx struct {
 	mu       sync.Mutex // guards what follows
 	st       state
 	last     []byte // last response as sent
-	tag      string // To tag of the last response
+	tag      string // To tag of the responses; "" until the first one above 100
 	interval time.Duration
 	repeat   timer // Trying, then G
 	life     timer // H, I, J, L, or the guard of a request nobody answers
@@ -91,23 +91,29 @@ func (tx *ServerTx) Flow() siptransport.Flow { return tx.from }
 // Done is closed when the transaction has ended.
 func (tx *ServerTx) Done() <-chan struct{} { return tx.done }
 
-// Respond sends a response. Via, From, To, Call-ID and CSeq are taken from the request where resp lacks them; the To tag is the
-// caller's. One final response is taken; only a 2xx to an INVITE may be repeated, until 64*T1 have passed or the ACK came
+// Respond sends a response. Via, From, To, Call-ID and CSeq are taken from the request where resp lacks them; a To tag is
+// added when there is none, the same one for all responses of the transaction (RFC 3261 §8.2.6.2). One final response is taken; only a 2xx to an INVITE may be repeated, until 64*T1 have passed or the ACK came
 // (RFC 6026 §7.1: its retransmission is the owner's). Errors: ErrFinalSent, ErrTerminated, headers.ErrUnwritable, and those of
 // the transport, which end the transaction when the response was final.
 func (tx *ServerTx) Respond(resp headers.Msg) error {
+	tx.mu.Lock()
+	defer tx.mu.Unlock()
 	headers.CompleteResponse(&tx.req, &resp)
+	if resp.Status > 100 && headers.ToTag(&resp) == "" {
+		_ = headers.SetTag(&resp, "To", tx.ownTag()) // To was validated
+	}
 	raw, err := resp.Bytes()
 	if err != nil {
 		return fmt.Errorf("siptx: respond %d to %s: %w", resp.Status, tx.id, err)
 	}
-	tx.mu.Lock()
-	defer tx.mu.Unlock()
 	if err := tx.mayRespond(resp.Status); err != nil {
 		return fmt.Errorf("siptx: respond %d to %s: %w", resp.Status, tx.id, err)
 	}
 	again := tx.st == stAccepted
-	tx.last, tx.tag = raw, headers.ToTag(&resp)
+	tx.last = raw
+	if tag := headers.ToTag(&resp); tag != "" {
+		tx.tag = tag
+	}
 	if !again {
 		tx.advance(resp.Status)
 	}
@@ -233,14 +239,19 @@ func (tx *ServerTx) pending() bool {
 	return tx.st == stProceeding
 }
 
-// toTag returns the To tag used for the INVITE, so that the 200 to its CANCEL has the same (RFC 3261 §9.2), or a fresh one.
+// toTag returns the To tag of the INVITE, so that the 200 to its CANCEL has the same (RFC 3261 §9.2).
 func (tx *ServerTx) toTag() string {
 	tx.mu.Lock()
 	defer tx.mu.Unlock()
-	if tx.tag != "" {
-		return tx.tag
+	return tx.ownTag()
+}
+
+// ownTag returns the To tag of the last response, or makes one.
+func (tx *ServerTx) ownTag() string {
+	if tx.tag == "" {
+		tx.tag = siptransport.NewFlowID()
 	}
-	return siptransport.NewFlowID()
+	return tx.tag
 }
 
 // end terminates from outside.

@@ -47,6 +47,36 @@ func TestRFC3261_17_2_1_TryingAfter200ms(t *testing.T) {
 	})
 }
 
+// A response above 100 never goes out without a To tag, and all of a transaction have the same.
+func TestRFC3261_8_2_6_2_ToTagIsAdded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.l.OnMessage(request("INVITE", "z9hG4bK1"), udpPeer)
+		untagged := func(status int) headers.Msg { return headers.NewResponse(&headers.Msg{Method: "INVITE"}, status, "") }
+		for _, status := range []int{100, 180, 404} {
+			if err := r.tx(0).Respond(untagged(status)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		sent := r.net.Take()
+		if got := headers.ToTag(&sent[0].Msg); got != "" {
+			t.Errorf("100 has the To tag %q", got)
+		}
+		early, final := headers.ToTag(&sent[1].Msg), headers.ToTag(&sent[2].Msg)
+		if early == "" || early != final {
+			t.Errorf("To tags %q and %q, want the same", early, final)
+		}
+		r.l.OnMessage(inDialog(request("BYE", "z9hG4bK2")), udpPeer)
+		if err := r.tx(1).Respond(untagged(481)); err != nil {
+			t.Fatal(err)
+		}
+		want := inDialog(request("BYE", ""))
+		if got := headers.ToTag(&r.net.Take()[0].Msg); got != headers.ToTag(&want) {
+			t.Errorf("To tag %q of the dialog was changed", got)
+		}
+	})
+}
+
 func TestNo100WhenAnsweredInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
