@@ -3,6 +3,7 @@ package sipp
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -13,14 +14,19 @@ import (
 	adminv1 "github.com/isthmus-gateway/isthmus/proto/admin/v1"
 )
 
-// settled waits until neither daemon holds a call, context, port pair or registration.
+// settled waits until neither daemon holds anything of a test.
 func settled() error {
+	return until(func(ctx context.Context) error { return errors.Join(held(ctx), registered(ctx)) })
+}
+
+// until waits until check is satisfied.
+func until(check func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		err := held(ctx)
+		err := check(ctx)
 		if err == nil {
 			return nil
 		}
@@ -32,7 +38,7 @@ func settled() error {
 	}
 }
 
-// held says what the daemons hold.
+// held says what the daemons hold of calls: records, contexts, terminations, port pairs.
 func held(ctx context.Context) error {
 	calls, err := world.mgc.ListCalls(ctx, &adminv1.ListCallsRequest{})
 	if err != nil {
@@ -41,19 +47,24 @@ func held(ctx context.Context) error {
 	if n := len(calls.Calls); n > 0 {
 		return fmt.Errorf("%d calls, the first %v", n, calls.Calls[0])
 	}
-	regs, err := world.mgc.ListRegistrations(ctx, &adminv1.ListRegistrationsRequest{})
-	if err != nil {
-		return err
-	}
-	if n := len(regs.Registrations); n > 0 {
-		return fmt.Errorf("%d registrations, the first %v", n, regs.Registrations[0])
-	}
 	r, err := world.mgw.Resources(ctx, &adminv1.ResourcesRequest{})
 	if err != nil {
 		return err
 	}
 	if r.Contexts+r.Terminations+r.PortPairs > 0 {
 		return fmt.Errorf("the media gateway holds %v", r)
+	}
+	return nil
+}
+
+// registered says which registrations there are.
+func registered(ctx context.Context) error {
+	regs, err := world.mgc.ListRegistrations(ctx, &adminv1.ListRegistrationsRequest{})
+	if err != nil {
+		return err
+	}
+	if n := len(regs.Registrations); n > 0 {
+		return fmt.Errorf("%d registrations, the first %v", n, regs.Registrations[0])
 	}
 	return nil
 }
@@ -92,4 +103,27 @@ func metric(t *testing.T, series string) float64 {
 		}
 	}
 	return 0
+}
+
+// disconnected waits until the controller has noticed that the user's WebSocket is gone.
+func disconnected(ctx context.Context, t *testing.T, user string) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		regs, err := world.mgc.ListRegistrations(ctx, &adminv1.ListRegistrationsRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range regs.Registrations {
+			if r.Aor == "sip:"+user+"@"+domain && !r.Connected {
+				return
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("%s is still connected: %v", user, regs)
+		}
+	}
 }

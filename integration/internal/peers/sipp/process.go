@@ -29,6 +29,7 @@ type Config struct {
 	Rate      int            // new calls per second; 0: 10
 	Lost      int            // per cent of messages that sipp loses, sent and received
 	Echo      bool           // send received RTP back
+	Loose     bool           // requests with equal From, To, Call-ID and CSeq are repetitions, whatever else differs
 	Dir       string         // for its files
 	Timeout   time.Duration  // sipp fails when it is not done by then; whole seconds, 0: 30 s
 }
@@ -49,13 +50,16 @@ func (c *Config) args() []string {
 	args := []string{
 		"-sf", c.file("scenario.xml"), "-t", mode, "-i", host, "-p", or(int(c.Local.Port()), 0), "-bind_local",
 		"-mi", host, "-mp", or(int(c.Media), 0), "-ci", host, "-cp", or(int(c.Control), 0),
-		"-m", or(c.Calls, 1), "-r", or(c.Rate, 10), "-nostdin", "-default_behaviors", "-bye",
-		"-timeout", or(int(c.Timeout/time.Second), 30) + "s", "-timeout_error",
+		"-m", or(c.Calls, 1), "-r", or(c.Rate, 10), "-nostdin", "-default_behaviors", "all,-bye",
+		"-timeout", or(int(c.Timeout/time.Second), 30) + "s", "-timeout_error", "-max_retrans", "10",
 		"-trace_msg", "-message_file", c.file("messages.log"), "-trace_err", "-error_file", c.file("errors.log"),
 		"-trace_stat", "-stf", c.file("stat.csv"), "-fd", "1",
 	}
 	if c.Lost > 0 {
 		args = append(args, "-lost", strconv.Itoa(c.Lost))
+	}
+	if c.Loose {
+		args = append(args, "-rtcheck", "loose")
 	}
 	if c.Echo {
 		args = append(args, "-rtp_echo")

@@ -31,6 +31,12 @@ type Relay struct {
 	mu    sync.Mutex // guards what follows
 	judge func(Direction, Message) Fate
 	lost  int
+	went  []passage
+}
+
+type passage struct {
+	way Direction
+	m   Message
 }
 
 // NewRelay opens the sockets on the address and begins to pass. judge is called for one datagram at a time; anything that is no
@@ -76,6 +82,8 @@ func (r *Relay) fate(d Direction, datagram []byte) Fate {
 	f := r.judge(d, m)
 	if f == 0 {
 		r.lost++
+	} else {
+		r.went = append(r.went, passage{d, m})
 	}
 	return f
 }
@@ -85,6 +93,19 @@ func (r *Relay) Lost() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.lost
+}
+
+// Passed returns how many datagrams that are what the words say went through.
+func (r *Relay) Passed(way Direction, what string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := 0
+	for _, p := range r.went {
+		if p.way == way && p.m.Is(what) {
+			n++
+		}
+	}
+	return n
 }
 
 // Close ends the relay and waits for its goroutines.

@@ -99,20 +99,21 @@ func (r *Result) readStat(csv string) error {
 }
 
 // readTrace splits the message log: a line of dashes with the time, a line that says "... message received [515] bytes :" or
-// "... message sent (313 bytes):", an empty line, the message.
+// "... message sent (313 bytes):", an empty line, the message. sipp logs an unexpected one again with other words.
 func readTrace(log []byte) []Entry {
 	var out []Entry
 	for _, part := range bytes.Split(log, []byte("\n-----------------------------------------------")) {
 		_, rest, _ := bytes.Cut(part, []byte("\n"))
 		head, text, ok := bytes.Cut(rest, []byte("\n\n"))
-		if !ok {
+		received := bytes.Contains(head, []byte(" message received ["))
+		if !ok || !received && !bytes.Contains(head, []byte(" message sent (")) {
 			continue
 		}
 		m, err := Parse(string(text))
 		if err != nil {
 			continue // a keep-alive
 		}
-		out = append(out, Entry{Sent: !bytes.Contains(head, []byte("received")), Message: m})
+		out = append(out, Entry{Sent: !received, Message: m})
 	}
 	return out
 }
