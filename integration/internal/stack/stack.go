@@ -110,6 +110,16 @@ func (s *Stack) Pid(name string) int {
 	return 0
 }
 
+// Done is closed when the named daemon has ended; nil, which never is, when it was not started.
+func (s *Stack) Done(name string) <-chan struct{} {
+	for _, p := range s.procs {
+		if p.name == name {
+			return p.done
+		}
+	}
+	return nil
+}
+
 // Close asks the daemons to stop in reverse order, kills what does not stop within the grace time, and waits.
 func (s *Stack) Close(grace time.Duration) error {
 	var errs []error

@@ -1,0 +1,94 @@
+package kamailio
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+)
+
+// Binding is one contact that Kamailio holds for a user.
+type Binding struct {
+	Contact  string `json:"Address"`
+	Expires  int    `json:"Expires"` // s from now
+	CSeq     int    `json:"CSeq"`
+	CallID   string `json:"Call-ID"`
+	Path     string `json:"Path"`
+	Instance string `json:"Instance"`
+	RegID    int    `json:"Reg-Id"`
+	Agent    string `json:"User-Agent"`
+	Changed  int64  `json:"Last-Modified"` // UNIX time, s
+}
+
+// Bindings lists what a user has registered; none is no error.
+func (p *Proxy) Bindings(ctx context.Context, user string) ([]Binding, error) {
+	var found struct {
+		Contacts []struct{ Contact Binding }
+	}
+	err := p.rpc(ctx, &found, "ul.lookup", "location", user)
+	if refused := (*refusal)(nil); errors.As(err, &refused) && refused.Message == "AOR not found in location table" {
+		return nil, nil
+	}
+	var out []Binding
+	for _, c := range found.Contacts {
+		out = append(out, c.Contact)
+	}
+	return out, err
+}
+
+// LongestBinding bounds the expiry that later registrations are granted, in s.
+func (p *Proxy) LongestBinding(ctx context.Context, seconds int) error {
+	return p.rpc(ctx, nil, "cfg.seti", "registrar", "max_expires", seconds)
+}
+
+// ChallengeCalls says whether later INVITEs must carry credentials (407).
+func (p *Proxy) ChallengeCalls(ctx context.Context, on bool) error {
+	v := 0
+	if on {
+		v = 1
+	}
+	return p.rpc(ctx, nil, "htable.seti", "policy", "challenge", v)
+}
+
+// refusal is a JSON-RPC error.
+type refusal struct {
+	Code    int    `json:"code"`
+	Message string `json:"message"`
+}
+
+func (r *refusal) Error() string { return fmt.Sprintf("%d %s", r.Code, r.Message) }
+
+func (p *Proxy) rpc(ctx context.Context, result any, method string, params ...any) error {
+	body, err := json.Marshal(map[string]any{"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
+	if err != nil {
+		return fmt.Errorf("kamailio: %s: %w", method, err)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+p.cfg.Addr+"/rpc", bytes.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("kamailio: %s: %w", method, err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return fmt.Errorf("kamailio: %s: %w", method, err)
+	}
+	defer resp.Body.Close()
+	var reply struct {
+		Result json.RawMessage `json:"result"`
+		Error  *refusal        `json:"error"`
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&reply); err != nil {
+		return fmt.Errorf("kamailio: %s: %w", method, err)
+	}
+	if reply.Error != nil {
+		return fmt.Errorf("kamailio: %s: %w", method, reply.Error)
+	}
+	if result == nil {
+		return nil
+	}
+	if err := json.Unmarshal(reply.Result, result); err != nil {
+		return fmt.Errorf("kamailio: %s: %w in %s", method, err, reply.Result)
+	}
+	return nil
+}

@@ -1,0 +1,195 @@
+package webphone
+
+import (
+	"context"
+	"encoding/json"
+	"math"
+)
+
+// Page is a tab with the phone.
+type Page struct {
+	browser *Browser
+	name    string
+}
+
+// Call is a call as the phone shows it (CallView in hook.ts).
+type Call struct {
+	ID         string   `json:"id"`
+	CallID     string   `json:"callId"`
+	Direction  string   `json:"direction"` // in, out
+	State      string   `json:"state"`
+	Peer       string   `json:"peer"`
+	LocalHold  bool     `json:"localHold"`
+	RemoteHold bool     `json:"remoteHold"`
+	Failure    *Failure `json:"failure"`
+	EndTitle   string   `json:"endTitle"`
+	EndText    string   `json:"endText"`
+}
+
+// Failure is a problem as the phone explains it.
+type Failure struct {
+	Code   string `json:"code"`
+	Status int    `json:"status"`
+	Title  string `json:"title"`
+	Detail string `json:"detail"`
+}
+
+// State is the phone's registration.
+type State struct {
+	Registration string   `json:"registration"`
+	Failure      *Failure `json:"failure"`
+}
+
+// Tone is the strongest frequency of the last 170 ms; levels in dBFS, -infinity when silent.
+type Tone struct {
+	Hz  float64 `json:"hz"`
+	RMS float64 `json:"rmsDb"`
+}
+
+// UnmarshalJSON reads null, which is what JSON makes of -infinity.
+func (t *Tone) UnmarshalJSON(data []byte) error {
+	var v struct {
+		Hz  float64  `json:"hz"`
+		RMS *float64 `json:"rmsDb"`
+	}
+	if err := json.Unmarshal(data, &v); err != nil {
+		return err
+	}
+	*t = Tone{Hz: v.Hz, RMS: math.Inf(-1)}
+	if v.RMS != nil {
+		t.RMS = *v.RMS
+	}
+	return nil
+}
+
+// Stats is what the browser measured last.
+type Stats struct {
+	CodecIn  string `json:"codecIn"` // "opus/48000/2"
+	CodecOut string `json:"codecOut"`
+}
+
+// Text is an instant message.
+type Text struct {
+	Peer      string `json:"peer"`
+	Direction string `json:"direction"` // in, out
+	Text      string `json:"text"`
+	Status    string `json:"status"`
+}
+
+// Event is something that the phone recorded; Detail depends on Kind (HookEvent in hook.ts).
+type Event struct {
+	T      float64         `json:"t"` // ms
+	Kind   string          `json:"kind"`
+	Detail json.RawMessage `json:"detail"`
+}
+
+// Open loads the phone into a new tab; mic is the sine, in Hz, that stands for its microphone.
+func (b *Browser) Open(ctx context.Context, name, url string, mic float64) (*Page, error) {
+	p := &Page{browser: b, name: name}
+	if err := b.do(ctx, "open", name, "", nil, url); err != nil {
+		return nil, err
+	}
+	return p, p.invoke(ctx, "setMicTone", nil, mic)
+}
+
+// Reload loads the page again, as a user's F5 does.
+func (p *Page) Reload(ctx context.Context, mic float64) error {
+	if err := p.browser.do(ctx, "reload", p.name, "", nil); err != nil {
+		return err
+	}
+	return p.invoke(ctx, "setMicTone", nil, mic)
+}
+
+// Close closes the tab.
+func (p *Page) Close(ctx context.Context) error {
+	return p.browser.do(ctx, "close", p.name, "", nil)
+}
+
+// Shot saves a picture of the page.
+func (p *Page) Shot(ctx context.Context, path string) error {
+	return p.browser.do(ctx, "shot", p.name, "", nil, path)
+}
+
+func (p *Page) invoke(ctx context.Context, fn string, result any, args ...any) error {
+	return p.browser.do(ctx, "call", p.name, fn, result, args...)
+}
+
+// Register signs in; it returns when registered, with an error when refused.
+func (p *Page) Register(ctx context.Context, user, password string) error {
+	return p.invoke(ctx, "register", nil, map[string]string{"identity": user, "password": password})
+}
+
+// Unregister signs out.
+func (p *Page) Unregister(ctx context.Context) error { return p.invoke(ctx, "unregister", nil) }
+
+// Dial starts a call and returns its id.
+func (p *Page) Dial(ctx context.Context, target string) (id string, err error) {
+	err = p.invoke(ctx, "dial", &id, target)
+	return id, err
+}
+
+// Answer takes an incoming call.
+func (p *Page) Answer(ctx context.Context, id string) error { return p.invoke(ctx, "answer", nil, id) }
+
+// Reject refuses an incoming call.
+func (p *Page) Reject(ctx context.Context, id string, status int) error {
+	return p.invoke(ctx, "reject", nil, id, status)
+}
+
+// Hangup ends a call, or gives it up.
+func (p *Page) Hangup(ctx context.Context, id string) error { return p.invoke(ctx, "hangup", nil, id) }
+
+// Hold puts a call on hold.
+func (p *Page) Hold(ctx context.Context, id string) error { return p.invoke(ctx, "hold", nil, id) }
+
+// Resume makes a call the one that is talked on; others go on hold.
+func (p *Page) Resume(ctx context.Context, id string) error { return p.invoke(ctx, "resume", nil, id) }
+
+// DTMF sends digits.
+func (p *Page) DTMF(ctx context.Context, id, digits string) error {
+	return p.invoke(ctx, "dtmf", nil, id, digits)
+}
+
+// Message sends a text.
+func (p *Page) Message(ctx context.Context, target, text string) error {
+	return p.invoke(ctx, "message", nil, target, text)
+}
+
+// Messages lists all texts.
+func (p *Page) Messages(ctx context.Context) (texts []Text, err error) {
+	err = p.invoke(ctx, "messages", &texts)
+	return texts, err
+}
+
+// Calls lists live calls and the last ended ones.
+func (p *Page) Calls(ctx context.Context) (calls []Call, err error) {
+	err = p.invoke(ctx, "calls", &calls)
+	return calls, err
+}
+
+// State is the registration.
+func (p *Page) State(ctx context.Context) (s State, err error) {
+	err = p.invoke(ctx, "state", &s)
+	return s, err
+}
+
+// Hears is what the far end's audio contains.
+func (p *Page) Hears(ctx context.Context, id string) (t Tone, err error) {
+	err = p.invoke(ctx, "remoteTone", &t, id)
+	return t, err
+}
+
+// Stats is the newest sample of a call; the zero Stats before the first.
+func (p *Page) Stats(ctx context.Context, id string) (s Stats, err error) {
+	err = p.invoke(ctx, "lastStats", &s, id)
+	return s, err
+}
+
+// InviteToAudio is the time from the INVITE on the wire to the first audio heard, in ms; 0 while unknown.
+func (p *Page) InviteToAudio(ctx context.Context, id string) (float64, error) {
+	var m struct {
+		InviteToAudioMs float64 `json:"inviteToAudioMs"`
+	}
+	err := p.invoke(ctx, "metrics", &m, id)
+	return m.InviteToAudioMs, err
+}

@@ -1,0 +1,153 @@
+package browser
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/isthmus-gateway/isthmus/integration/internal/peers/baresip"
+	"github.com/isthmus-gateway/isthmus/integration/internal/peers/kamailio"
+)
+
+// browserCalls: the browser calls baresip, each hears the other's tone, the browser hangs up.
+func browserCalls(p *party) {
+	mark := p.bob.Mark()
+	id := p.talk()
+	p.codecIs(id)
+	p.ok(p.alice.Hangup(p.ctx, id))
+	p.told(p.bob, mark, "CALL_CLOSED")
+	p.inState(id, "ended")
+}
+
+// baresipCalls: baresip calls the browser through Kamailio's location table and the Path, baresip hangs up.
+func baresipCalls(p *party) {
+	mark := p.bob.Mark()
+	p.tell(p.bob, "dial", "sip:alice@"+domain)
+	c := p.incoming()
+	if c.Peer != "bob" {
+		p.t.Errorf("the phone shows a call from %q, want bob", c.Peer)
+	}
+	p.told(p.bob, mark, "CALL_RINGING")
+	p.ok(p.alice.Answer(p.ctx, c.ID))
+	p.told(p.bob, mark, "CALL_ESTABLISHED")
+	p.inState(c.ID, "connected")
+	p.both(c.ID, p.bob, bobHz)
+	p.codecIs(c.ID)
+	p.tell(p.bob, "hangup", "")
+	ended := p.inState(c.ID, "ended")
+	if ended.Failure != nil || !strings.Contains(ended.EndText, "bob ended the call") {
+		p.t.Errorf("the phone says %q, %+v of a call that bob ended", ended.EndText, ended.Failure)
+	}
+}
+
+// codecIs checks what the browser sends and receives; baresip speaks PCMA only.
+func (p *party) codecIs(id string) {
+	p.t.Helper()
+	want := map[string]string{"relay": "PCMA/8000", "opus": "opus/48000"}[p.mode]
+	p.until("the browser to use "+want, func() (bool, any) {
+		s, err := p.alice.Stats(p.ctx, id)
+		return err == nil && strings.HasPrefix(s.CodecIn, want) && strings.HasPrefix(s.CodecOut, want), fmt.Sprint(s, err)
+	})
+}
+
+// holdByBrowser: nobody hears anybody while the browser holds, and both do again after.
+func holdByBrowser(p *party) {
+	id := p.talk()
+	n := len(p.wire(0))
+	p.ok(p.alice.Hold(p.ctx, id))
+	p.onWire(n, "a re-INVITE with sendonly", func(m kamailio.Message) bool {
+		return strings.HasPrefix(m.StartLine(), "INVITE") && strings.Contains(m.Body(), "a=sendonly")
+	})
+	p.until("the phone to show hold", func() (bool, any) { c := p.call(id); return c.LocalHold, c })
+	p.browserHearsNothing(id)
+	p.hearsNothing(p.bob)
+	p.ok(p.alice.Resume(p.ctx, id))
+	p.until("the phone to show no hold", func() (bool, any) { c := p.call(id); return !c.LocalHold, c })
+	p.both(id, p.bob, bobHz)
+	p.ok(p.alice.Hangup(p.ctx, id))
+	p.inState(id, "ended")
+}
+
+// holdByBaresip: baresip does not hear the browser while it holds, the browser is told, and both hear each other after.
+func holdByBaresip(p *party) {
+	id := p.talk()
+	p.tell(p.bob, "hold", "")
+	p.until("the phone to show that it is held", func() (bool, any) { c := p.call(id); return c.RemoteHold, c })
+	p.hearsNothing(p.bob)
+	p.tell(p.bob, "resume", "")
+	p.until("the phone to show that it is no longer held", func() (bool, any) { c := p.call(id); return !c.RemoteHold, c })
+	p.both(id, p.bob, bobHz)
+	p.tell(p.bob, "hangup", "")
+	p.inState(id, "ended")
+}
+
+// digitsToBaresip: each key press of the browser is one event of RFC 4733 at the far end, in order.
+func digitsToBaresip(p *party) {
+	const digits = "159#0*"
+	id := p.talk()
+	mark := p.bob.Mark()
+	p.ok(p.alice.DTMF(p.ctx, id, digits))
+	p.until("baresip to have the digits "+digits, func() (bool, any) {
+		var got, ended strings.Builder
+		for _, e := range p.bob.Since(mark) {
+			switch e.Type {
+			case "CALL_DTMF_START":
+				got.WriteString(e.Param)
+			case "CALL_DTMF_END":
+				ended.WriteString("x")
+			}
+		}
+		return got.String() == digits && ended.Len() >= len(digits), got.String() + " " + ended.String()
+	})
+	p.both(id, p.bob, bobHz)
+	p.ok(p.alice.Hangup(p.ctx, id))
+	p.inState(id, "ended")
+}
+
+// twoCalls: alice talks to bob and to carol by turns; the other one waits on hold; each ends for itself.
+func twoCalls(p *party) {
+	bobs := p.talk()
+	mark := p.carol.Mark()
+	p.tell(p.carol, "dial", "sip:alice@"+domain)
+	c := p.incoming()
+	p.ok(p.alice.Answer(p.ctx, c.ID))
+	p.told(p.carol, mark, "CALL_ESTABLISHED")
+	p.both(c.ID, p.carol, carolHz)
+	p.hearsNothing(p.bob)
+	p.ok(p.alice.Resume(p.ctx, bobs))
+	p.both(bobs, p.bob, bobHz)
+	p.hearsNothing(p.carol)
+	p.tell(p.carol, "hangup", "")
+	p.inState(c.ID, "ended")
+	p.both(bobs, p.bob, bobHz)
+	p.ok(p.alice.Hangup(p.ctx, bobs))
+	p.inState(bobs, "ended")
+}
+
+// inviteToAudio prints how long it takes from the browser's INVITE on the wire to the first audio heard; baresip answers at once.
+func inviteToAudio(p *party) {
+	p.tell(p.bob, "answermode", "auto")
+	defer p.tell(p.bob, "answermode", "manual")
+	var ms []float64
+	for range 5 {
+		id := p.dial("bob")
+		p.browserHears(id, bobHz)
+		t, err := p.alice.InviteToAudio(p.ctx, id)
+		p.ok(err)
+		if t <= 0 {
+			p.t.Fatalf("the phone has no time for call %s", id)
+		}
+		ms = append(ms, t)
+		p.ok(p.alice.Hangup(p.ctx, id))
+		p.inState(id, "ended")
+		p.until("bob to have no call", func() (bool, any) { return p.idle(p.bob) })
+	}
+	slices.Sort(ms)
+	fmt.Printf("INVITE to audio, Chromium - Isthmus - Kamailio - baresip, %s: median %.0f ms of %.0f\n", p.mode, ms[len(ms)/2], ms)
+}
+
+// idle reports whether baresip has no call.
+func (p *party) idle(a *baresip.Agent) (bool, any) {
+	list, err := a.Command(p.ctx, "listcalls", "")
+	return err == nil && !strings.Contains(list, "sip:"), fmt.Sprint(list, err)
+}

@@ -1,0 +1,66 @@
+package browser
+
+import (
+	"os"
+	"testing"
+	"time"
+
+	"github.com/isthmus-gateway/isthmus/integration/internal/peers/netns"
+)
+
+func TestMain(m *testing.M) { os.Exit(netns.Main(m)) }
+
+// scenario is one sub-test; it gets a registered alice and leaves no call behind.
+type scenario struct {
+	name string
+	run  func(*party)
+}
+
+// everyMode runs with G.711 relayed and with Opus transcoded.
+var everyMode = []scenario{
+	{"REG01_REG14_DigestAndPathThroughKamailio", registered},
+	{"MO_BrowserCallsBothHearBrowserHangsUp", browserCalls},
+	{"MT01_BaresipCallsBothHearBaresipHangsUp", baresipCalls},
+	{"MO18_HoldAndResumeByBrowser", holdByBrowser},
+	{"MO18_HoldAndResumeByBaresip", holdByBaresip},
+	{"R4733_DigitsToBaresip", digitsToBaresip},
+	{"InviteToAudio", inviteToAudio},
+}
+
+// oneMode runs with G.711 relayed only: what it is about does not depend on the codec.
+var oneMode = []scenario{
+	{"MO15_CancelByBrowser", cancelByBrowser},
+	{"MO15_CancelByBaresip", cancelByBaresip},
+	{"MO15_BaresipIsBusy", baresipBusy},
+	{"MT10_BrowserRejects", browserRejects},
+	{"MO15_NobodyAnswers", nobodyAnswers},
+	{"MO15_UnknownUser", unknownUser},
+	{"MO16_MessagesBothWays", messages},
+	{"MO_CallIsChallenged", callChallenged},
+	{"TwoCallsAtOnce", twoCalls},
+	{"REG20_PageReload", pageReload},
+	{"REG22_RefreshedByTimer", refreshed},
+	{"REG01_WrongPassword", wrongPassword},
+	{"REG27_SignOut", signOut},
+}
+
+func TestBrowserToBaresip(t *testing.T) {
+	w := newWorld(t)
+	for _, mode := range []string{"relay", "opus"} {
+		t.Run(mode, func(t *testing.T) {
+			g := w.startGateway(t, mode)
+			run := everyMode
+			if mode == "relay" {
+				run = append(run[:len(run):len(run)], oneMode...)
+			}
+			for _, s := range run {
+				t.Run(s.name, func(t *testing.T) { g.play(t, s.run) })
+			}
+			t.Run("NothingIsLeft", g.nothingLeft)
+		})
+	}
+	t.Run("ARC03_ARC04_NothingOfWebRTCReachesTheCore", w.coreIsPlain)
+}
+
+// limit bounds one scenario; the slowest waits for a refresh timer of 5 s.
+const limit = 30 * time.Second

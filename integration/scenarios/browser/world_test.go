@@ -1,0 +1,202 @@
+package browser
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/isthmus-gateway/isthmus/integration/internal/peers/baresip"
+	"github.com/isthmus-gateway/isthmus/integration/internal/peers/kamailio"
+	"github.com/isthmus-gateway/isthmus/integration/internal/peers/netns"
+	"github.com/isthmus-gateway/isthmus/integration/internal/peers/webphone"
+	"github.com/isthmus-gateway/isthmus/integration/internal/stack"
+	adminv1 "github.com/isthmus-gateway/isthmus/proto/admin/v1"
+)
+
+const (
+	domain  = "isthmus.example"
+	sipCore = netns.There + ":5060" // Kamailio
+	gateway = netns.Here + ":5070"  // the MGC towards the core
+	micHz   = 620.0
+	bobHz   = 440.0
+	carolHz = 880.0
+)
+
+// root is the workspace, seen from this folder, which is where go test runs us.
+const root = "../../.."
+
+// world is what lives as long as the package's test: the foreign stacks.
+type world struct {
+	dir        string
+	core       *kamailio.Proxy
+	bob, carol *baresip.Agent
+	browser    *webphone.Browser
+}
+
+// newWorld starts the foreign stacks. What they print is shown when the test fails and ISTHMUS_LOGS is set.
+func newWorld(t *testing.T) *world {
+	for path, target := range map[string]string{"bin/mgc": "build", "bin/mgw": "build", "mgc/web/dist/index.html": "web", "mgc/web/node_modules/playwright-core": "web"} {
+		if _, err := os.Stat(filepath.Join(root, path)); err != nil {
+			t.Fatalf("%s is missing: run `make %s` first", path, target)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	space, err := netns.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	closing(t, space.Close)
+	w := &world{dir: t.TempDir()}
+	w.core, err = kamailio.Start(ctx, kamailio.Config{
+		Wrap: space.Wrap, Dir: w.sub(t, "kamailio"), Addr: sipCore, Tap: netns.Here + ":9060", Domain: domain, Log: logTo(t, "kamailio"),
+		Users: map[string]string{"alice": "wonderland", "bob": "builder", "carol": "christmas"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	closing(t, w.core.Close)
+	agent := func(user, password string, n int, hz float64) *baresip.Agent {
+		a, err := baresip.Start(ctx, baresip.Config{
+			Wrap: space.Wrap, Dir: w.sub(t, user), Log: logTo(t, user),
+			Addr: fmt.Sprintf("%s:%d", netns.There, 5060+10*n), Control: fmt.Sprintf("%s:%d", netns.There, 4440+n),
+			RTPPorts: fmt.Sprintf("%d-%d", 30000+100*n, 30099+100*n),
+			User:     user, Password: password, Domain: domain, Proxy: sipCore, Tone: hz, Friend: "sip:alice@" + domain,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		closing(t, a.Close)
+		return a
+	}
+	w.bob, w.carol = agent("bob", "builder", 1, bobHz), agent("carol", "christmas", 2, carolHz)
+	w.browser, err = webphone.Start(ctx, filepath.Join(root, "mgc/web"), w.sub(t, "chromium"), logTo(t, "node"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	closing(t, w.browser.Close)
+	t.Logf("Chromium %s", w.browser.Version)
+	return w
+}
+
+// sub makes a private folder.
+func (w *world) sub(t *testing.T, name string) string {
+	dir := filepath.Join(w.dir, name)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// closing closes something at the end; a failure fails the test.
+func closing(t *testing.T, closer func() error) {
+	t.Cleanup(func() {
+		if err := closer(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// logTo collects a program's output and shows it when the test has failed.
+func logTo(t *testing.T, name string) io.Writer {
+	b := &logBuffer{}
+	t.Cleanup(func() {
+		if t.Failed() && os.Getenv("ISTHMUS_LOGS") != "" {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			t.Logf("%s printed:\n%s", name, b.buf.Bytes())
+		}
+	})
+	return b
+}
+
+type logBuffer struct {
+	mu  sync.Mutex // guards buf
+	buf bytes.Buffer
+}
+
+// Write implements io.Writer.
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+// gatewayRun is one MGC and one MGW in a media mode, with alice's page.
+type gatewayRun struct {
+	*world
+	mode  string
+	alice *webphone.Page
+}
+
+const phoneURL = "http://localhost:8080/"
+
+// startGateway runs the daemons until the test ends.
+func (w *world) startGateway(t *testing.T, mode string) *gatewayRun {
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	procs := stack.New(logTo(t, "isthmus"))
+	closing(t, func() error { return procs.Close(15 * time.Second) })
+	for _, d := range []stack.Daemon{
+		{Name: "mgc", Ready: "http://127.0.0.1:7402/healthz", Args: []string{
+			"--domain=" + domain, "--core.listen=" + gateway, "--core.next_hop=sip:" + sipCore, "--media.prefer=" + mode,
+		}},
+		{Name: "mgw", Ready: "http://127.0.0.1:7402/readyz", Args: []string{"--mgw_id=mgw-1", "--realms.core.0.listen=" + netns.Here, "--drain.grace=0s"}},
+	} {
+		d.Path = filepath.Join(root, "bin", d.Name)
+		if err := procs.Start(ctx, d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g := &gatewayRun{world: w, mode: mode}
+	var err error
+	if g.alice, err = w.browser.Open(ctx, "alice-"+mode, phoneURL, micHz); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.alice.Register(ctx, "alice", "wonderland"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), limit)
+		defer cancel()
+		if err := g.alice.Close(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	return g
+}
+
+// nothingLeft checks that the gateway holds no call, context or port once all calls have ended.
+func (g *gatewayRun) nothingLeft(t *testing.T) {
+	p := g.party(t)
+	conn, err := grpc.NewClient("127.0.0.1:7421", grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	mgc, err := grpc.NewClient("127.0.0.1:7401", grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mgc.Close()
+	p.until("the MGW to hold no context and no port", func() (bool, any) {
+		r, err := adminv1.NewGatewayAdminClient(conn).Resources(p.ctx, &adminv1.ResourcesRequest{})
+		return err == nil && r.Contexts == 0 && r.PortPairs == 0, fmt.Sprint(r, err)
+	})
+	p.until("the MGC to hold no call", func() (bool, any) {
+		r, err := adminv1.NewControllerAdminClient(mgc).ListCalls(p.ctx, &adminv1.ListCallsRequest{})
+		return err == nil && len(r.Calls) == 0, fmt.Sprint(r, err)
+	})
+	if err := g.browser.Errors(); err != nil {
+		t.Error(err)
+	}
+}
