@@ -43,10 +43,10 @@ func baresipCalls(p *party) {
 // codecIs checks what the browser sends and receives; baresip speaks PCMA only.
 func (p *party) codecIs(id string) {
 	p.t.Helper()
-	want := map[string]string{"relay": "PCMA/8000", "opus": "opus/48000"}[p.mode]
+	want := map[string]string{"relay": "PCMA 8 kHz", "opus": "opus 48 kHz"}[p.mode]
 	p.until("the browser to use "+want, func() (bool, any) {
 		s, err := p.alice.Stats(p.ctx, id)
-		return err == nil && strings.HasPrefix(s.CodecIn, want) && strings.HasPrefix(s.CodecOut, want), fmt.Sprint(s, err)
+		return err == nil && s.CodecIn == want && s.CodecOut == want, fmt.Sprint(s, err)
 	})
 }
 
@@ -101,6 +101,23 @@ func digitsToBaresip(p *party) {
 	})
 	p.both(id, p.bob, bobHz)
 	p.ok(p.alice.Hangup(p.ctx, id))
+	p.inState(id, "ended")
+}
+
+// digitsToBrowser: keys of baresip are heard in the browser, which plays events of RFC 4733 as tones. Of a key's two tones the
+// phone shows the stronger, that of the column.
+func digitsToBrowser(p *party) {
+	id := p.talk()
+	p.tell(p.bob, "mute", "")
+	for key, column := range map[string]float64{"1": 1209, "5": 1336, "9": 1477} {
+		p.browserHearsNothing(id)
+		// Four presses, as one is shorter than the window that the phone analyses.
+		p.tell(p.bob, "sndcode", strings.Repeat(key, 4))
+		p.browserHears(id, column)
+	}
+	p.tell(p.bob, "mute", "")
+	p.both(id, p.bob, bobHz)
+	p.tell(p.bob, "hangup", "")
 	p.inState(id, "ended")
 }
 

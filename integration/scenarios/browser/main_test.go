@@ -24,6 +24,7 @@ var everyMode = []scenario{
 	{"MO18_HoldAndResumeByBrowser", holdByBrowser},
 	{"MO18_HoldAndResumeByBaresip", holdByBaresip},
 	{"R4733_DigitsToBaresip", digitsToBaresip},
+	{"R4733_DigitsToBrowser", digitsToBrowser},
 	{"InviteToAudio", inviteToAudio},
 }
 

@@ -31,7 +31,7 @@ func (g *gatewayRun) party(t *testing.T) *party {
 func (g *gatewayRun) play(t *testing.T, run func(*party)) {
 	p := g.party(t)
 	for _, a := range []*baresip.Agent{g.bob, g.carol} {
-		p.ok(a.Forget())
+		a.Forget()
 	}
 	t.Cleanup(func() { g.tidy(t) })
 	run(p)
@@ -182,7 +182,7 @@ func (p *party) browserHears(id string, hz float64) {
 	p.t.Helper()
 	p.until(fmt.Sprintf("the browser to hear %v Hz", hz), func() (bool, any) {
 		h, err := p.alice.Hears(p.ctx, id)
-		return err == nil && math.Abs(h.Hz-hz) < 8 && h.RMS > -50, fmt.Sprint(h, err)
+		return err == nil && math.Abs(h.Hz-hz) < 12 && h.RMS > -50, fmt.Sprint(h, err)
 	})
 }
 
@@ -195,7 +195,7 @@ func (p *party) browserHearsNothing(id string) {
 	})
 }
 
-// hears waits until the last 300 ms of baresip's recording are the frequency, and that it goes on.
+// hears waits until what baresip plays is the frequency, for half a second.
 func (p *party) hears(a *baresip.Agent, hz float64) {
 	p.t.Helper()
 	first := -1
@@ -211,16 +211,12 @@ func (p *party) hears(a *baresip.Agent, hz float64) {
 	})
 }
 
-// hearsNothing waits until baresip gets no audio, or silence.
+// hearsNothing waits until what baresip plays is silence.
 func (p *party) hearsNothing(a *baresip.Agent) {
 	p.t.Helper()
-	last, since := -1, time.Now()
 	p.until("silence at baresip", func() (bool, any) {
 		d, n, err := a.Hears()
-		if n != last {
-			last, since = n, time.Now()
-		}
-		return err == nil && (d.Total < -60 || time.Since(since) > 400*time.Millisecond), fmt.Sprint(d, n, err)
+		return err == nil && d.Total < -60, fmt.Sprint(d, n, err)
 	})
 }
 

@@ -168,9 +168,10 @@ func (w *world) startGateway(t *testing.T, mode string) *gatewayRun {
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), limit)
 		defer cancel()
-		if err := g.alice.Close(ctx); err != nil {
-			t.Error(err)
-		}
+		p := &party{gatewayRun: g, t: t, ctx: ctx}
+		p.ok(g.alice.Unregister(ctx))
+		p.until("alice's binding to be gone", func() (bool, any) { b := p.bindings(); return len(b) == 0, b })
+		p.ok(g.alice.Close(ctx))
 	})
 	return g
 }

@@ -22,6 +22,9 @@ import (
 //go:embed config.tmpl
 var config string
 
+//go:embed asound.conf.tmpl
+var soundCard string
+
 // Wrapper changes a command so that it runs elsewhere, as netns.Space.Wrap does.
 type Wrapper func(name string, args ...string) (string, []string)
 
@@ -51,6 +54,7 @@ type Agent struct {
 	procs *stack.Stack
 	out   *transcript
 	*control
+	*loudspeaker
 }
 
 // Start writes the configuration, runs baresip and waits until it is registered.
@@ -60,6 +64,10 @@ func Start(ctx context.Context, cfg Config) (*Agent, error) {
 	}
 	a := &Agent{cfg: cfg, out: &transcript{next: cfg.Log}}
 	a.procs = stack.New(a.out)
+	var err error
+	if a.loudspeaker, err = newLoudspeaker(filepath.Join(cfg.Dir, "loudspeaker")); err != nil {
+		return nil, err
+	}
 	if err := a.start(ctx); err != nil {
 		return nil, errors.Join(err, a.Close())
 	}
@@ -70,7 +78,7 @@ func (a *Agent) start(ctx context.Context) error {
 	if err := a.configure(); err != nil {
 		return fmt.Errorf("baresip: %w", err)
 	}
-	name, args := a.cfg.Wrap("baresip", "-4", "-s", "-f", a.cfg.Dir)
+	name, args := a.cfg.Wrap("env", "ALSA_CONFIG_PATH="+filepath.Join(a.cfg.Dir, "asound.conf"), "baresip", "-4", "-s", "-f", a.cfg.Dir)
 	if err := a.procs.Start(ctx, stack.Daemon{Name: "baresip", Path: name, Args: args}); err != nil {
 		return err
 	}
@@ -104,7 +112,7 @@ func (a *Agent) awaitRegistered(ctx context.Context) error {
 
 // configure writes what baresip reads at its start.
 func (a *Agent) configure() error {
-	var tones, conf bytes.Buffer
+	var tones, conf, card bytes.Buffer
 	pcm := make([]int16, toneLength*tone.Rate)
 	tone.NewSine(a.cfg.Tone, -12).Fill(pcm)
 	if err := tone.WriteWAV(&tones, pcm); err != nil {
@@ -113,10 +121,14 @@ func (a *Agent) configure() error {
 	if err := template.Must(template.New("config").Parse(config)).Execute(&conf, a.cfg); err != nil {
 		return err
 	}
+	if err := template.Must(template.New("card").Parse(soundCard)).Execute(&card, a.cfg); err != nil {
+		return err
+	}
 	account := fmt.Sprintf("<sip:%s@%s>;auth_user=%s;auth_pass=%s;outbound=\"sip:%s;transport=udp\";regint=3600;audio_codecs=%s;answermode=manual\n",
 		a.cfg.User, a.cfg.Domain, a.cfg.User, a.cfg.Password, a.cfg.Proxy, a.cfg.Codecs)
 	for name, data := range map[string][]byte{
 		"config":          conf.Bytes(),
+		"asound.conf":     card.Bytes(),
 		"accounts":        []byte(account),
 		"contacts":        []byte(fmt.Sprintf("\"friend\" <%s>\n", a.cfg.Friend)),
 		"current_contact": []byte(a.cfg.Friend),
@@ -136,5 +148,5 @@ func (a *Agent) Close() error {
 	if a.control != nil {
 		err = a.control.close()
 	}
-	return errors.Join(err, a.procs.Close(10*time.Second))
+	return errors.Join(err, a.procs.Close(10*time.Second), a.loudspeaker.close())
 }

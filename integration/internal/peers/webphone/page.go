@@ -64,7 +64,7 @@ func (t *Tone) UnmarshalJSON(data []byte) error {
 
 // Stats is what the browser measured last.
 type Stats struct {
-	CodecIn  string `json:"codecIn"` // "opus/48000/2"
+	CodecIn  string `json:"codecIn"` // "opus 48 kHz"
 	CodecOut string `json:"codecOut"`
 }
 
