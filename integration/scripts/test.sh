@@ -17,8 +17,10 @@ step "build"
 make --no-print-directory build
 for m in proto pkg mgc mgw integration; do
   step "go test -race ./$m/..."
-  go test -race -shuffle=on -timeout 15m -p 1 "./$m/..."
+  go list "./$m/..." | grep -v /scenarios/browser | xargs go test -race -shuffle=on -timeout 15m -p 1
 done
+step "real Chromium - Isthmus - Kamailio - baresip: each scenario, and the times from INVITE to audio"
+go test -race -v -count=1 -timeout 10m ./integration/scenarios/browser | grep -v '^=== '
 step "self-test calls, then real Chromium with the web phone: register, call both ways, DTMF, hold, busy, message"
 for prefer in relay opus; do
   bin/isthmus-try --leak --prefer "$prefer" --then "cd mgc/web && node test/browser/live.mjs"
