@@ -23,6 +23,7 @@ type Daemon struct {
 	Path  string // executable
 	Args  []string
 	Ready string // URL that answers 200 when the daemon can be used; empty: at once
+	Forks bool   // it has child processes, which are to end with it whatever happens; needs the right to make namespaces
 }
 
 // Stack is a set of running daemons.
@@ -45,6 +46,9 @@ func New(log io.Writer) *Stack { return &Stack{log: log} }
 func (s *Stack) Start(ctx context.Context, d Daemon) error {
 	cmd := exec.Command(d.Path, d.Args...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if d.Forks {
+		cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWPID // the kernel ends a process namespace with its first process
+	}
 	t := &tail{out: s.log}
 	cmd.Stdout, cmd.Stderr = t, t
 	if err := cmd.Start(); err != nil {

@@ -65,14 +65,11 @@ func (p *Proxy) start(ctx context.Context) error {
 		return fmt.Errorf("kamailio: %w", err)
 	}
 	name, args := p.cfg.Wrap("kamailio", "-f", path, "-DD", "-E", "-m", "32", "-M", "4", "-Y", p.cfg.Dir, "-w", p.cfg.Dir)
-	return p.procs.Start(ctx, stack.Daemon{Name: "kamailio", Path: name, Args: args, Ready: "http://" + p.cfg.Addr + "/healthz"})
+	return p.procs.Start(ctx, stack.Daemon{Name: "kamailio", Path: name, Args: args, Forks: true, Ready: "http://" + p.cfg.Addr + "/healthz"})
 }
 
 // Tap shows the messages that Kamailio received and sent since its start.
 func (p *Proxy) Tap() *Tap { return p.tap }
-
-// Pid is the main process.
-func (p *Proxy) Pid() int { return p.procs.Pid("kamailio") }
 
 // Close ends Kamailio and the tap.
 func (p *Proxy) Close() error {
