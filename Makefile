@@ -9,7 +9,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -X main.version=$(VERSION)
 FUZZTIME ?= 30s
 
-.PHONY: all run test unit fuzz specs lint lint-go gen verify verify-gen build web clean help need-build
+.PHONY: all run test bench unit fuzz specs lint lint-go gen verify verify-gen build web clean help need-build
 all: lint gen test
 
 help: ## list the targets
@@ -33,6 +33,12 @@ run: build ## set up everything, place a self-test call, serve the web phone (ON
 
 test: ## everything that CI runs
 	@integration/scripts/test.sh
+
+bench: need-build ## measure the media gateway beside rtpengine, the kernel floor and the codec limit (BENCHFLAGS=-help)
+	@$(NEED) bench || echo "measuring without rtpengine"
+	@mkdir -p $(BIN)
+	@go build -ldflags '$(LDFLAGS)' -o $(BIN)/ ./mgw/cmd/mgw ./integration/cmd/isthmus-bench
+	@$(BIN)/isthmus-bench $(BENCHFLAGS)
 
 unit: need-build ## unit, golden and property tests only, without foreign stacks
 	@for m in $(MODULES); do go test ./$$m/... || exit 1; done

@@ -1,0 +1,83 @@
+// Command isthmus-bench measures the media gateway beside rtpengine, the kernel floor and the codec-only limit on this machine and prints
+// a table and, as the last line, one JSON object.
+//
+// Exit status: 0 when everything that was asked for was measured, 1 otherwise. A missed target is no failure.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime"
+	"syscall"
+	"time"
+
+	"github.com/isthmus-gateway/isthmus/integration/internal/bench"
+	kernelfloor "github.com/isthmus-gateway/isthmus/integration/internal/bench/floor"
+	"github.com/isthmus-gateway/isthmus/integration/internal/bench/load"
+	"github.com/isthmus-gateway/isthmus/integration/internal/stack"
+)
+
+// floorCommand as the first argument makes the program the kernel floor, a child of itself.
+const floorCommand = "kernel-floor"
+
+func main() {
+	if len(os.Args) > 1 && os.Args[1] == floorCommand {
+		gather := len(os.Args) > 2 && os.Args[2] == "gather"
+		if err := kernelfloor.Serve(os.Stdin, os.Stdout, kernelfloor.Options{Tag: load.Tag, Gather: gather}); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "isthmus-bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	c := bench.Config{Out: os.Stdout, LimitTime: 500 * time.Millisecond, LimitPairs: 40}
+	flag.IntVar(&c.Calls[bench.Relay], "relay-calls", 200, "relayed calls, 1 to 1000")
+	flag.IntVar(&c.Calls[bench.Transcode], "opus-calls", 40, "transcoded calls, 1 to 1000")
+	seconds := flag.Float64("seconds", 3, "length of a window, 2 to 60")
+	flag.IntVar(&c.Rounds, "rounds", 7, "rounds; each measures every system once")
+	flag.StringVar(&c.Only, "only", "", "measure one part only: relay or opus-pcma")
+	flag.IntVar(&c.Workers, "workers", 0, "packet threads of the gateway; 0: its default, one per core")
+	flag.IntVar(&c.Threads, "rtpengine-threads", runtime.NumCPU(), "packet threads of rtpengine")
+	flag.BoolVar(&c.Rtpengine, "rtpengine", true, "measure rtpengine if it is installed")
+	gather := flag.Bool("floor-gather", true, "the kernel floor lets datagrams gather under load, as the gateway does")
+	flag.StringVar(&c.Gateway, "mgw", "", "the gateway's program; empty: mgw beside this one")
+	verbose := flag.Bool("verbose", false, "show the output of the processes")
+	flag.Parse()
+	if flag.NArg() > 0 {
+		return fmt.Errorf("unknown argument %q", flag.Arg(0))
+	}
+	c.Window, c.Warm = time.Duration(*seconds*float64(time.Second)), 500*time.Millisecond
+	if *verbose {
+		c.Log = io.Writer(os.Stderr)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	c.Floor = []string{self, floorCommand}
+	if *gather {
+		c.Floor = append(c.Floor, "gather")
+	}
+	if c.Gateway == "" {
+		if c.Gateway, err = stack.Bin("mgw"); err != nil {
+			return err
+		}
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	results, err := bench.Run(ctx, c)
+	if perr := results.Print(os.Stdout); err == nil {
+		err = perr
+	}
+	return err
+}

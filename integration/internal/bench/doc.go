@@ -1,0 +1,61 @@
+// Package bench measures Isthmus' media gateway beside rtpengine, the kernel floor and the codec-only limit: same load, same machine, one
+// run, in turns. Floor 3 of the integration module. Linux only.
+//
+// CPU is the processor time of the measured process, user and system, over a window, divided by what was delivered in it both ways. Each
+// round measures every system once; ratios are taken within a round, and the report gives medians, so that what else the machine does
+// weighs on all alike.
+package bench
+
+import (
+	"fmt"
+	"io"
+	"time"
+)
+
+// Work is what the calls do.
+type Work int
+
+// The two kinds of work.
+const (
+	Relay     Work = iota // PCMA on both sides
+	Transcode             // Opus to PCMA and back
+)
+
+// String is the name in the report.
+func (w Work) String() string { return [2]string{"relay", "opus-pcma"}[w] }
+
+// Config of a run.
+type Config struct {
+	Gateway    string // path of the mgw program
+	Floor      []string
+	Calls      [2]int // by Work
+	Window     time.Duration
+	Warm       time.Duration
+	Rounds     int
+	Only       string // "", "relay" or "opus-pcma"
+	Workers    int    // packet threads of the gateway; 0: its default
+	Threads    int    // packet threads of rtpengine
+	Rtpengine  bool   // measure it if it is installed
+	Out        io.Writer
+	Log        io.Writer // output of the processes; nil: none
+	LimitTime  time.Duration
+	LimitPairs int // codec pairs of the second, cache-bound limit
+}
+
+// Validate refuses what cannot be measured.
+func (c *Config) Validate() error {
+	switch {
+	case c.Only != "" && c.Only != Relay.String() && c.Only != Transcode.String():
+		return fmt.Errorf("bench: no such part %q: relay or opus-pcma", c.Only)
+	case c.Calls[Relay] < 1 || c.Calls[Transcode] < 1 || c.Calls[Relay] > 1000 || c.Calls[Transcode] > 1000:
+		return fmt.Errorf("bench: 1 to 1000 calls, not %v", c.Calls)
+	case c.Window < 2*time.Second || c.Window > time.Minute:
+		return fmt.Errorf("bench: windows of 2 s to 1 min, not %v", c.Window)
+	case c.Rounds < 1 || c.Rounds > 50:
+		return fmt.Errorf("bench: 1 to 50 rounds, not %d", c.Rounds)
+	}
+	return nil
+}
+
+// wants reports whether the part is to be run.
+func (c *Config) wants(w Work) bool { return c.Only == "" || c.Only == w.String() }

@@ -1,0 +1,53 @@
+// Package load is the load generator of the bench: browser-like ends (ICE, DTLS-SRTP) and plain RTP ends of a core network, 50 packets
+// per second and direction and call, the same for every system under test. Floor 2 of the integration module. Linux only, loopback only.
+//
+// A Fleet is the calls through one system. Its set-up uses goroutines; Run is one locked thread that sends, receives, decrypts and
+// checks all packets, so that the generator costs little of the machine that it shares with the system under test. Every packet is
+// checked for its form, relayed ones for their content, octet by octet; of transcoded calls a few are kept and compared by ear, so to say.
+package load
+
+import (
+	"context"
+	"net/netip"
+	"time"
+)
+
+// Offer is what the two ends of a call tell the system under test.
+type Offer struct {
+	Call        int            // from 0
+	Transcode   bool           // the browser speaks Opus, not PCMA
+	Plain       bool           // the browser side has neither ICE nor DTLS
+	Browser     netip.AddrPort // of the browser's socket
+	Ufrag, Pwd  string         // of the browser
+	Fingerprint string         // of its certificate, SHA-256 in the form of RFC 8122
+	Core        netip.AddrPort // where the core side receives RTP; RTCP one above
+}
+
+// Answer is what it replies.
+type Answer struct {
+	Access      netip.AddrPort // where the browser sends
+	Ufrag, Pwd  string
+	Fingerprint string
+	Client      bool           // the system sends the ClientHello (setup:active)
+	Core        netip.AddrPort // where the core side sends
+}
+
+// Connect sets one call up in the system under test.
+type Connect func(context.Context, Offer) (Answer, error)
+
+// Payload types of both sides.
+const (
+	ptPCMA = 8
+	ptOpus = 111
+)
+
+const (
+	frameTime = 20 * time.Millisecond
+	frameLen  = 160 // octets of PCMA, samples at 8 kHz
+	rtpHeader = 12
+	// srtpTag is what AEAD_AES_128_GCM adds; plain browser ends send so many octets more to be of the same size.
+	srtpTag = 16
+)
+
+// Tag is srtpTag for the kernel floor.
+const Tag = srtpTag

@@ -1,0 +1,75 @@
+package load
+
+import (
+	"fmt"
+
+	"github.com/isthmus-gateway/isthmus/integration/internal/bench/speech"
+	"github.com/isthmus-gateway/isthmus/integration/internal/opus"
+	"github.com/isthmus-gateway/isthmus/integration/internal/tone"
+)
+
+// Listening is what the recordings of a transcoding fleet's sample calls say.
+type Listening struct {
+	Heard  int     // recordings that are the audio that was sent
+	Of     int     // recordings
+	Worst  float64 // least likeness
+	TOC    byte    // first octet of the Opus that the system makes
+	Octets float64 // mean size of its payloads
+}
+
+// heard decodes the recordings and compares them with the material.
+func (f *Fleet) heard() (Listening, error) {
+	l := Listening{Worst: 1}
+	octets, packets := 0, 0
+	for _, c := range f.calls {
+		for d := range c.in {
+			if c.in[d].record == nil {
+				continue
+			}
+			payloads := c.in[d].payloads()
+			pcm, err := decode(Direction(d), payloads)
+			if err != nil {
+				return Listening{}, fmt.Errorf("load: call %d, %s: %w", c.index, Direction(d), err)
+			}
+			l.Of++
+			like := speech.Likeness(f.o.Material.PCM, pcm)
+			if like >= speech.Same {
+				l.Heard++
+			}
+			l.Worst = min(l.Worst, like)
+			if Direction(d) == Down && len(payloads) > 0 {
+				l.TOC = payloads[len(payloads)-1][0]
+				for _, p := range payloads {
+					octets += len(p)
+				}
+				packets += len(payloads)
+			}
+		}
+	}
+	l.Octets = float64(octets) / float64(max(packets, 1))
+	return l, nil
+}
+
+// decode turns payloads of direction d into samples at 8 kHz.
+func decode(d Direction, payloads [][]byte) (pcm []int16, err error) {
+	if d == Up {
+		for _, p := range payloads {
+			pcm = tone.ALaw.Decode(pcm, p)
+		}
+		return pcm, nil
+	}
+	dec, err := opus.NewDecoder(speech.Narrow)
+	if err != nil {
+		return nil, err
+	}
+	defer dec.Close()
+	var frame [960]int16
+	for _, p := range payloads {
+		n, err := dec.Decode(frame[:], p)
+		if err != nil {
+			return nil, err
+		}
+		pcm = append(pcm, frame[:n]...)
+	}
+	return pcm, nil
+}

@@ -1,0 +1,208 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/isthmus-gateway/isthmus/integration/internal/bench/codecs"
+	"github.com/isthmus-gateway/isthmus/integration/internal/bench/load"
+	"github.com/isthmus-gateway/isthmus/integration/internal/bench/procstat"
+	"github.com/isthmus-gateway/isthmus/integration/internal/bench/systems"
+)
+
+// materialFrames is the length of what each call sends before it repeats: 10 s.
+const materialFrames = 500
+
+// names of the systems, as in the report.
+const (
+	isthmus   = "isthmus"
+	rtpengine = "rtpengine"
+	floor     = "kernel floor"
+	limit     = "codec limit"
+)
+
+// Run measures and prints as it goes. The Results hold what was measured even when an error ends it.
+func Run(ctx context.Context, c Config) (Results, error) {
+	if err := c.Validate(); err != nil {
+		return Results{}, err
+	}
+	r := Results{Machine: describeMachine(), Config: c}
+	material, err := codecs.NewMaterial(materialFrames)
+	if err != nil {
+		return r, err
+	}
+	for _, w := range []Work{Relay, Transcode} {
+		if !c.wants(w) {
+			continue
+		}
+		p := &part{work: w, c: &c, material: material}
+		err := p.run(ctx)
+		r.Parts[w] = &p.result
+		if err != nil {
+			return r, fmt.Errorf("%s: %w", w, err)
+		}
+	}
+	return r, nil
+}
+
+// part is the measurement of one kind of work.
+type part struct {
+	work     Work
+	c        *Config
+	material *codecs.Material
+	subjects []*subject
+	result   Part
+}
+
+// subject is a system under test with its calls.
+type subject struct {
+	sys   systems.System
+	fleet *load.Fleet
+	row   *Row
+	empty int // KiB resident before the first call
+}
+
+func (p *part) say(format string, args ...any) { fmt.Fprintf(p.c.Out, format+"\n", args...) }
+
+func (p *part) run(ctx context.Context) error {
+	p.result = Part{Work: p.work, Calls: p.c.Calls[p.work]}
+	p.say("\n%s: %d calls, 50 packets/s each way", p.work, p.c.Calls[p.work])
+	err := p.start(ctx)
+	if err == nil {
+		err = p.measure(ctx)
+	}
+	for _, s := range p.subjects {
+		if s.fleet != nil {
+			s.fleet.Close()
+		}
+		err = errors.Join(err, s.sys.Close())
+	}
+	return err
+}
+
+// start runs the systems and sets their calls up.
+func (p *part) start(ctx context.Context) error {
+	if err := p.add(systems.StartIsthmus(ctx, p.c.Gateway, p.c.Workers, p.c.Log)); err != nil {
+		return err
+	}
+	if p.work == Relay {
+		if err := p.add(systems.StartFloor(p.c.Floor[0], p.c.Floor[1:]...)); err != nil {
+			return err
+		}
+	}
+	if p.c.Rtpengine {
+		s, err := systems.StartRtpengine(ctx, p.c.Threads, p.c.Log)
+		if errors.Is(err, systems.ErrNotInstalled) {
+			p.say("  rtpengine is not installed: left out")
+		} else if err := p.add(s, err); err != nil {
+			return err
+		}
+	}
+	for _, s := range p.subjects {
+		if err := p.setUp(ctx, s); err != nil {
+			return fmt.Errorf("%s: %w", s.sys.Name(), err)
+		}
+	}
+	return nil
+}
+
+// add takes a started system.
+func (p *part) add(s systems.System, err error) error {
+	if err != nil {
+		return err
+	}
+	p.subjects = append(p.subjects, &subject{sys: s})
+	return nil
+}
+
+func (p *part) setUp(ctx context.Context, s *subject) (err error) {
+	if s.empty, err = procstat.Resident(s.sys.Pid()); err != nil {
+		return err
+	}
+	_, plain := s.sys.(*systems.Floor)
+	begin := time.Now()
+	s.fleet, err = load.New(ctx, load.Options{
+		Calls: p.c.Calls[p.work], Transcode: p.work == Transcode, Plain: plain, Material: p.material, Connect: s.sys.Connect,
+	})
+	if err != nil {
+		return err
+	}
+	s.row = p.result.row(s.sys.Name())
+	s.row.Profile, s.row.EmptyKiB = s.fleet.Profile(), s.empty
+	p.say("  %-13s %d calls up in %.1f s, %s", s.sys.Name(), p.c.Calls[p.work], time.Since(begin).Seconds(), orPlain(s.row.Profile))
+	return s.sys.Begin()
+}
+
+func orPlain(profile string) string {
+	if profile == "" {
+		return "plain RTP"
+	}
+	return profile
+}
+
+// measure does the rounds; the order turns by one with each.
+func (p *part) measure(ctx context.Context) error {
+	for round := range p.c.Rounds {
+		for i := range p.subjects {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			s := p.subjects[(i+round)%len(p.subjects)]
+			if err := p.window(round, s); err != nil {
+				return fmt.Errorf("%s: %w", s.sys.Name(), err)
+			}
+		}
+		if p.work == Transcode {
+			if err := p.limit(round); err != nil {
+				return err
+			}
+		}
+	}
+	for _, s := range p.subjects {
+		var err error
+		if s.row.FullKiB, err = procstat.Resident(s.sys.Pid()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *part) window(round int, s *subject) error {
+	pid := s.sys.Pid()
+	before, err := procstat.Split(pid)
+	if err != nil {
+		return err
+	}
+	w, err := s.fleet.Run(p.c.Warm, p.c.Window, func() (time.Duration, error) { return procstat.CPU(pid) })
+	if err != nil {
+		return err
+	}
+	after, err := procstat.Split(pid)
+	if err != nil {
+		return err
+	}
+	sample := Sample{Round: round, Window: w, Calls: p.c.Calls[p.work], User: after.User - before.User, System: after.System - before.System}
+	s.row.Samples = append(s.row.Samples, sample)
+	p.say("  round %d  %-13s %s", round+1, s.sys.Name(), sample.line(p.work))
+	return nil
+}
+
+// limit measures the codecs alone, in the strict way and with as many codecs as calls.
+func (p *part) limit(round int) error {
+	one, err := codecs.MeasureLimit(p.material, 1, p.c.LimitTime)
+	if err != nil {
+		return err
+	}
+	many, err := codecs.MeasureLimit(p.material, p.c.Calls[Transcode], p.c.LimitTime)
+	if err != nil {
+		return err
+	}
+	p.result.Limits = append(p.result.Limits, LimitSample{round, one, many})
+	p.say("  round %d  %-13s %5.1f us per frame both ways, %.0f calls/core; with %d codecs in turn %.0f", round+1, limit,
+		micros(one.PerFrame), one.CallsPerCore(), p.c.Calls[Transcode], many.CallsPerCore())
+	return nil
+}
+
+func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }

@@ -1,0 +1,61 @@
+// Package systems runs what the bench compares, each as a process of its own, and sets calls up in it: Isthmus' media gateway over Iq,
+// rtpengine over its ng protocol, and the kernel floor. Floor 2 of the integration module. Linux only, loopback only.
+package systems
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/isthmus-gateway/isthmus/integration/internal/bench/load"
+)
+
+// System is a process under test. Connect is safe from several goroutines; the others are for the one that started it.
+type System interface {
+	// Name is for people.
+	Name() string
+	// Pid is that of the process.
+	Pid() int
+	// Connect sets a call up.
+	Connect(context.Context, load.Offer) (load.Answer, error)
+	// Begin is called when all calls are set up.
+	Begin() error
+	// Close ends the process and waits. The error tells when it did not end as asked.
+	Close() error
+}
+
+// Port ranges for calls, below those that the kernel picks from for sockets without a port.
+const (
+	isthmusMin, isthmusMax     = 20000, 24999
+	rtpengineMin, rtpengineMax = 25000, 31999
+)
+
+// freePort returns a loopback port that nobody has at the moment.
+func freePort(network string) (int, error) {
+	switch network {
+	case "tcp":
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return 0, fmt.Errorf("systems: %w", err)
+		}
+		defer func() { _ = l.Close() }()
+		return l.Addr().(*net.TCPAddr).Port, nil
+	default:
+		c, err := net.ListenPacket("udp", "127.0.0.1:0")
+		if err != nil {
+			return 0, fmt.Errorf("systems: %w", err)
+		}
+		defer func() { _ = c.Close() }()
+		return c.LocalAddr().(*net.UDPAddr).Port, nil
+	}
+}
+
+// endpoint joins an IP literal and a port.
+func endpoint(ip string, port uint32) (netip.AddrPort, error) {
+	a, err := netip.ParseAddr(ip)
+	if err != nil || !a.Is4() || port == 0 || port > 65535 {
+		return netip.AddrPort{}, fmt.Errorf("systems: %s port %d is no address to send to", ip, port)
+	}
+	return netip.AddrPortFrom(a, uint16(port)), nil
+}
