@@ -5,6 +5,7 @@ go 1.26.0
 require (
 	github.com/coder/websocket v1.8.15
 	github.com/emiago/sipgo v1.7.2
+	github.com/golang-jwt/jwt/v5 v5.3.1
 	github.com/isthmus-gateway/isthmus/pkg v0.0.0
 	github.com/isthmus-gateway/isthmus/proto v0.0.0
 	github.com/miekg/dns v1.1.73
