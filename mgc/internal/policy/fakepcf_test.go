@@ -40,7 +40,8 @@ type fakePCF struct {
 	after func(op string, r *http.Request) *answer // after it is done
 
 	mu       sync.Mutex // guards all below
-	next     int
+	next     int        // application sessions made
+	issued   int        // tokens
 	sessions map[string]map[string]any
 	log      []taken
 	tokens   map[string]time.Time
@@ -203,8 +204,8 @@ func (p *fakePCF) grant(r *http.Request, body []byte) answer {
 	if user, secret, _ := r.BasicAuth(); user != "isthmus" || secret != "s3cret" {
 		return answer{401, nil, `{"error":"invalid_client"}`}
 	}
-	p.next++
-	token := fmt.Sprintf("token-%d", p.next)
+	p.issued++
+	token := fmt.Sprintf("token-%d", p.issued)
 	p.tokens[token] = time.Now().Add(time.Duration(p.life) * time.Second)
 	return answer{200, map[string]string{"Content-Type": "application/json"}, fmt.Sprintf(`{"access_token":%q,"token_type":"Bearer","expires_in":%d}`, token, p.life)}
 }
@@ -274,19 +275,20 @@ func (p *fakePCF) resource(id string) map[string]any {
 
 // pipes is a network of net.Pipe, which the fake clock of testing/synctest can follow: a listener, and a dialler to it.
 type pipes struct {
-	conns chan net.Conn
-	done  chan struct{}
-	once  sync.Once
-	mu    sync.Mutex
-	down  bool
-	dials int
+	conns  chan net.Conn
+	done   chan struct{}
+	once   sync.Once
+	mu     sync.Mutex
+	down   bool
+	refuse string // address that is down
+	dials  int
 }
 
 func newPipes() *pipes { return &pipes{conns: make(chan net.Conn), done: make(chan struct{})} }
 
-func (p *pipes) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+func (p *pipes) dial(ctx context.Context, _, addr string) (net.Conn, error) {
 	p.mu.Lock()
-	down := p.down
+	down := p.down || addr == p.refuse
 	p.dials++
 	p.mu.Unlock()
 	if down {

@@ -11,14 +11,14 @@ import (
 // maxHold is the longest that a policy function can make us leave it alone.
 const maxHold = 5 * time.Minute
 
-// silences is how many timeouts in a row mean that a policy function is down; a refused connection means it at once.
+// silences is how many requests in a row without an answer mean that a policy function is down; a refused connection means it at once.
 const silences = 3
 
 // hold is what is known of one host of the policy function.
 type hold struct {
 	until    time.Time // leave it alone until then
 	overload bool      // because it asked to; else because it is down
-	silent   int       // timeouts in a row
+	silent   int       // requests in a row without an answer
 }
 
 // note learns from the outcome of a request to host. A caller that went away teaches nothing.
@@ -39,7 +39,7 @@ func (a *N5) note(host string, rep reply, err error) {
 		h = hold{}
 	case errors.Is(err, context.Canceled), errors.Is(err, errToken), errors.Is(err, errForeign), !errors.As(err, &te):
 		return
-	case errors.Is(err, context.DeadlineExceeded) && te.sent:
+	case te.sent:
 		if h.silent++; h.silent >= silences {
 			h.until, h.overload = now.Add(a.cfg.Limits.Hold), false
 		}
