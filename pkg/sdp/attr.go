@@ -64,7 +64,7 @@ func (p *parser) commonAttribute(a *Attributes, name, val string) (done bool, er
 			return false, p.errorf("bad setup %q", clip(val))
 		}
 	case "tls-id":
-		if !token(val) {
+		if !tlsID(val) {
 			return false, p.errorf("bad tls-id %q", clip(val))
 		}
 		a.TLSID = val
@@ -274,6 +274,17 @@ func parseFingerprint(val string) (Fingerprint, bool) {
 		}
 	}
 	return Fingerprint{Hash: strings.ToLower(f[0]), Value: v}, true
+}
+
+// tlsID checks the alphabet of RFC 8842 §4 (a token has no "/"); shorter ones than its 20 characters are taken.
+func tlsID(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if !(c >= '0' && c <= '9' || c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' || c == '+' || c == '/' || c == '-' || c == '_') {
+			return false
+		}
+	}
+	return len(s) > 0 && len(s) <= 255
 }
 
 func parseExtmap(val string) (e Extmap, ok bool) {

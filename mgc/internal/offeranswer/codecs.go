@@ -71,28 +71,35 @@ func (m *Media) bridgeable(side Side) bool {
 // candidates returns the codecs that an offer on side may hold, in the policy's order, with our payload types: those
 // that can be joined with at least one codec of the other side.
 func (m *Media) candidates(side Side) []codec.Codec {
-	o := m.Line(side.Other())
-	names := m.Policy.Core
-	if side == Access {
-		names = m.Policy.Access
-	}
 	var out []codec.Codec
-	for _, n := range names {
+	for _, n := range m.names(side) {
 		c, ok := ours(n)
-		if ok && m.joins(c, o) {
+		if ok && m.joins(c, side.Other()) {
 			out = append(out, c)
 		}
 	}
 	return out
 }
 
-// joins reports whether c can be joined with what the peer of o uses, or could use.
-func (m *Media) joins(c codec.Codec, o *Line) bool {
+// names returns the codecs that the policy allows on side.
+func (m *Media) names(side Side) []string {
+	if side == Access {
+		return m.Policy.Access
+	}
+	return m.Policy.Core
+}
+
+// joins reports whether c can be joined with what the peer on side uses, or could use.
+func (m *Media) joins(c codec.Codec, side Side) bool {
+	o := m.Line(side)
 	if !o.Chosen.IsZero() {
 		return m.bridges(c, o.Chosen)
 	}
 	if o.Theirs == nil { // nothing known yet: an INVITE without offer
-		return true
+		return slices.ContainsFunc(m.names(side), func(n string) bool {
+			t, ok := ours(n)
+			return ok && m.bridges(c, t)
+		})
 	}
 	return slices.ContainsFunc(o.Theirs, func(t codec.Codec) bool { return isAudio(t) && m.bridges(c, t) })
 }
@@ -116,22 +123,63 @@ func ours(name string) (codec.Codec, bool) {
 func (m *Media) offerCodecs(side Side) []codec.Codec {
 	l, o := m.Line(side), m.Line(side.Other())
 	list := m.order(side, m.candidates(side))
-	if l.Theirs != nil { // a later offer: what the peer is known to have, under its payload types (RFC 3264 §8.3.2)
-		var kept []codec.Codec
-		for _, c := range list {
-			if i := slices.IndexFunc(l.Theirs, c.SameFormat); i >= 0 {
-				c.PT = l.Theirs[i].PT
-				kept = append(kept, c)
-			} else if side == Core && !ptTaken(l.Theirs, c.PT) {
-				kept = append(kept, c)
-			}
+	var numbered []codec.Codec
+	for _, c := range list {
+		if c, ok := l.number(side, c, numbered); ok {
+			numbered = append(numbered, c)
 		}
-		list = toFront(kept, l.Chosen)
+	}
+	if l.Theirs != nil {
+		numbered = toFront(numbered, l.Chosen)
 	}
 	if o.Theirs == nil || hasEvent(o.Theirs) {
-		list = append(list, m.offerEvents(side, list)...)
+		numbered = append(numbered, m.offerEvents(side, numbered)...)
 	}
-	return list
+	return numbered
+}
+
+// number gives c, which is to be offered beside others, its payload type: the peer's for a format that it has, else the one that the
+// format had before, else the usual one unless that stands for another format (RFC 3264 §8.3.2). A browser that has spoken is not
+// offered formats that it has not.
+func (l *Line) number(side Side, c codec.Codec, others []codec.Codec) (codec.Codec, bool) {
+	if i := slices.IndexFunc(l.Theirs, c.SameFormat); i >= 0 {
+		c.PT = l.Theirs[i].PT
+		return c, !ptTaken(others, c.PT)
+	}
+	if side == Access && l.Theirs != nil {
+		return c, false
+	}
+	if i := slices.IndexFunc(l.Bound, c.SameFormat); i >= 0 && !ptTaken(others, l.Bound[i].PT) {
+		c.PT = l.Bound[i].PT
+		return c, true
+	}
+	if !ptTaken(l.Bound, c.PT) && !ptTaken(others, c.PT) {
+		return c, true
+	}
+	for pt := uint8(96); pt < 128; pt++ { // dynamic (RFC 3551 §6)
+		if !ptTaken(l.Bound, pt) && !ptTaken(others, pt) {
+			c.PT = pt
+			return c, true
+		}
+	}
+	return c, false
+}
+
+// bind remembers what payload types stand for.
+func (l *Line) bind(cs []codec.Codec) {
+	bound := slices.Clone(l.Bound)
+	for _, c := range cs {
+		if c.Name == "" {
+			continue
+		}
+		c.Fmtp = ""
+		if i := slices.IndexFunc(bound, func(b codec.Codec) bool { return b.PT == c.PT }); i >= 0 {
+			bound[i] = c
+		} else {
+			bound = append(bound, c)
+		}
+	}
+	l.Bound = bound
 }
 
 // order sorts the candidates by preference: by the policy, but what can be relayed first unless Opus is preferred.
@@ -169,17 +217,10 @@ func (m *Media) offerEvents(side Side, list []codec.Codec) []codec.Codec {
 				e.PT = ptEvent48k
 			}
 		}
-		if l.Theirs != nil {
-			i := slices.IndexFunc(l.Theirs, e.SameFormat)
-			if i < 0 {
-				if ptTaken(l.Theirs, e.PT) || side == Access {
-					continue
-				}
-			} else {
-				e.PT = l.Theirs[i].PT
-			}
+		if slices.ContainsFunc(out, e.SameFormat) {
+			continue
 		}
-		if !slices.ContainsFunc(out, e.SameFormat) {
+		if e, ok := l.number(side, e, slices.Concat(list, out)); ok {
 			out = append(out, e)
 		}
 	}
@@ -210,7 +251,7 @@ func (m *Media) choose(side Side) (codec.Codec, bool) {
 	l, o := m.Line(side), m.Line(side.Other())
 	pick := func(ok func(codec.Codec) bool) (codec.Codec, bool) {
 		for _, c := range l.Theirs {
-			if isAudio(c) && m.joins(c, o) && ok(c) {
+			if isAudio(c) && m.joins(c, side.Other()) && ok(c) {
 				return c, true
 			}
 		}

@@ -16,6 +16,7 @@ func (m Media) MakeOffer(side Side, dir sdp.Direction) (Media, []byte, error) {
 	if len(l.Ours) == 0 || !isAudio(l.Ours[0]) {
 		return m, nil, unacceptable(305, "no codec to offer")
 	}
+	l.bind(l.Ours)
 	if dir == sdp.DirUnset {
 		dir = m.tell(side)
 	}

@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
 	"github.com/isthmus-gateway/isthmus/pkg/sdp"
@@ -48,6 +49,7 @@ type Line struct {
 	Slots   []Slot `json:"slots,omitempty"`
 	Audio   int    `json:"audio"` // index in Slots of the stream
 
+	Bound  []codec.Codec `json:"bound,omitempty"`  // what payload types stand for in this dialog, in either direction; never another format later
 	Theirs []codec.Codec `json:"theirs,omitempty"` // what the peer can receive and the policy allows, in its order, its payload types
 	Ours   []codec.Codec `json:"ours,omitempty"`   // what we said
 	Chosen codec.Codec   `json:"chosen,omitzero"`  // audio codec in use; payload type of the peer's description
@@ -150,9 +152,24 @@ func (m Media) Offer(side Side, d *sdp.Description) (Media, Change, error) {
 	if first {
 		change = Change{}
 	}
-	o := m.Line(side.Other())
-	change.Tell = o.Said != nil && m.tell(side.Other()) != o.Told
+	change.Tell = m.Stale(side.Other())
 	return m, change, nil
+}
+
+// Stale reports whether side has to get an offer: what both peers want now gives another direction than what is agreed with it.
+func (m *Media) Stale(side Side) bool {
+	l := m.Line(side)
+	return l.Dir != sdp.DirUnset && m.tell(side) != l.Dir
+}
+
+// Undo returns before, the state that a failed negotiation falls back to (RFC 3264 §8), with the memory of what was said since:
+// a version that was seen is never given to another description (RFC 3264 §5), a payload type never to another format (§8.3.2).
+func (m Media) Undo(before Media) Media {
+	for side := range before.Lines {
+		was, is := &before.Lines[side], &m.Lines[side]
+		was.Version, was.Said, was.Bound = is.Version, is.Said, is.Bound
+	}
+	return before
 }
 
 // Answer takes the peer's answer on side to what MakeOffer said. The error is an *Unacceptable.
@@ -198,11 +215,9 @@ func (m Media) Answer(side Side, d *sdp.Description) (Media, error) {
 // takePeer reads what holds for offers and answers alike.
 func (m *Media) takePeer(side Side, d *sdp.Description, a *sdp.Media, answer bool) (Change, error) {
 	l := m.Line(side)
-	allowed := m.Policy.Core
 	var ch Change
 	var err error
 	if side == Access {
-		allowed = m.Policy.Access
 		ch, err = l.Web.take(d, a, answer)
 	} else {
 		ch, err = l.takeCore(d, a)
@@ -210,7 +225,8 @@ func (m *Media) takePeer(side Side, d *sdp.Description, a *sdp.Media, answer boo
 	if err != nil {
 		return ch, err
 	}
-	l.Theirs = usable(a.Codecs, allowed)
+	l.bind(a.Codecs)
+	l.Theirs = usable(a.Codecs, m.names(side))
 	if !slices.ContainsFunc(l.Theirs, isAudio) {
 		return ch, unacceptable(305, "no usable audio codec")
 	}
@@ -231,12 +247,14 @@ func (l *Line) takeSlots(side Side, d *sdp.Description) error {
 			return unacceptable(399, "media line %d was %s", i+1, l.Slots[i].Type)
 		}
 		slots[i] = Slot{Type: md.Type, Proto: md.Proto, Formats: md.Formats, MID: md.MID}
-		if audio < 0 && md.Type == "audio" && md.IsRTP() && (md.Port != 0 || side == Access && bundleOnly(md)) {
+		live := md.Type == "audio" && md.IsRTP() && (md.Port != 0 || side == Access && bundleOnly(md))
+		// The first line that can be used; a phone may offer SRTP in a line before (RFC 8643 §3.1). Without one, the first for its refusal.
+		if live && (audio < 0 || usableProto(side, md.Proto) && !usableProto(side, d.Media[audio].Proto)) {
 			audio = i
 		}
 	}
 	if len(l.Slots) > 0 {
-		if audio = l.Audio; d.Media[audio].Port == 0 && !bundleOnly(&d.Media[audio]) {
+		if audio = l.Audio; d.Media[audio].Port == 0 && !(side == Access && bundleOnly(&d.Media[audio])) {
 			audio = -1
 		}
 	}
@@ -247,13 +265,21 @@ func (l *Line) takeSlots(side Side, d *sdp.Description) error {
 	return nil
 }
 
+// usableProto reports whether proto is a transport that side can have.
+func usableProto(side Side, proto string) bool {
+	if side == Core {
+		return proto == "RTP/AVP" || proto == "RTP/AVPF"
+	}
+	return strings.HasSuffix(proto, "RTP/SAVPF") || strings.HasSuffix(proto, "RTP/SAVP")
+}
+
 func bundleOnly(m *sdp.Media) bool {
 	return slices.Contains(m.Other, sdp.Attribute{Name: "bundle-only"})
 }
 
 // takeCore reads the transport of a core description.
 func (l *Line) takeCore(d *sdp.Description, a *sdp.Media) (ch Change, err error) {
-	if a.Proto != "RTP/AVP" && a.Proto != "RTP/AVPF" {
+	if !usableProto(Core, a.Proto) {
 		return ch, unacceptable(302, "transport protocol %s", printable(a.Proto))
 	}
 	addr := d.ConnectionOf(a)

@@ -1,8 +1,9 @@
 package offeranswer
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"slices"
-	"strings"
 
 	"github.com/isthmus-gateway/isthmus/pkg/sdp"
 )
@@ -12,7 +13,7 @@ const maxCandidates = 32
 
 // take reads the WebRTC transport of a browser's description. The DTLS role is kept as long as the association is (RFC 8842 §5).
 func (w *Web) take(d *sdp.Description, a *sdp.Media, answer bool) (ch Change, err error) {
-	if !strings.HasSuffix(a.Proto, "RTP/SAVPF") && !strings.HasSuffix(a.Proto, "RTP/SAVP") {
+	if !usableProto(Access, a.Proto) {
 		return ch, unacceptable(302, "transport protocol %s", printable(a.Proto))
 	}
 	t := transportOf(d, a)
@@ -41,8 +42,17 @@ func (w *Web) take(d *sdp.Description, a *sdp.Media, answer bool) (ch Change, er
 	if ch.ICERestart && !answer {
 		n.LocalUfrag, n.LocalPwd, n.LocalCands = "", "", nil // both sides change (RFC 8445 §9)
 	}
+	if ch.NewDTLS && !answer && n.LocalTLSID != "" {
+		n.LocalTLSID = nextTLSID(n.LocalTLSID) // RFC 8842 §5.3: the answerer's changes with the association too
+	}
 	*w = n
 	return ch, nil
+}
+
+// nextTLSID derives the tls-id of the next association; it has to be unique, not secret (RFC 8842 §4).
+func nextTLSID(old string) string {
+	sum := sha256.Sum256([]byte("tls-id " + old))
+	return hex.EncodeToString(sum[:16])
 }
 
 // role returns our DTLS role. A browser's actpass leaves it to us: passive, because a lite agent that never sends first to an

@@ -1,0 +1,453 @@
+package offeranswer
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/isthmus-gateway/isthmus/pkg/codec"
+	"github.com/isthmus-gateway/isthmus/pkg/sdp"
+	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
+)
+
+const (
+	sequences      = 100_000
+	sequencesShort = 5_000
+	fixedSeed      = 0x15764
+)
+
+// TestR3264_6337_RandomNegotiations plays random sequences of offers and answers between a browser, the planner and a phone. A failure
+// prints the sequence as a ladder; ISTHMUS_SEED and ISTHMUS_SEQUENCE play it again.
+func TestR3264_6337_RandomNegotiations(t *testing.T) {
+	n, seed := sequences, uint64(fixedSeed)
+	if testing.Short() {
+		n = sequencesShort
+	}
+	if v, err := strconv.ParseUint(os.Getenv("ISTHMUS_SEED"), 0, 64); err == nil {
+		seed = v
+	}
+	t.Logf("ISTHMUS_SEED=%#x", seed)
+	if one, err := strconv.Atoi(os.Getenv("ISTHMUS_SEQUENCE")); err == nil {
+		ladder, err := ladderOf(seed, one)
+		if t.Logf("%s", ladder); err != nil {
+			t.Error(err)
+		}
+		return
+	}
+	defer debug.SetGCPercent(debug.SetGCPercent(400))
+	var next, exchanges, failed atomic.Int64
+	var wg sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n && failed.Load() < 3; i = int(next.Add(1)) - 1 {
+				g := newNegotiation(seed, i)
+				if err := g.run(); err != nil {
+					failed.Add(1)
+					ladder, _ := ladderOf(seed, i)
+					t.Errorf("ISTHMUS_SEED=%#x ISTHMUS_SEQUENCE=%d: %v\n%s", seed, i, err, ladder)
+				}
+				exchanges.Add(int64(g.exchanges))
+			}
+		})
+	}
+	wg.Wait()
+	t.Logf("%d sequences, %d exchanges", n, exchanges.Load())
+}
+
+// ladderOf plays a sequence and writes down what is said.
+func ladderOf(seed uint64, i int) (string, error) {
+	n := newNegotiation(seed, i)
+	n.ladder = &strings.Builder{}
+	err := n.run()
+	return n.ladder.String(), err
+}
+
+// user is one of the two models.
+type user interface {
+	offer(names []string) (*sdp.Description, expect)
+	takeOffer(raw []byte) (*sdp.Description, sdp.Direction, error)
+	takeAnswer(raw []byte, e expect) (sdp.Direction, error)
+	keep()
+	restore()
+	forget()
+}
+
+// negotiation is one sequence.
+type negotiation struct {
+	r         *rand.Rand
+	m         Media
+	full      bool // the policy lets everything be transcoded
+	web       *browser
+	phone     *phone
+	mgw       gateway
+	dir       [2]sdp.Direction // agreed, from our point of view; by side
+	ladder    *strings.Builder // nil: nobody reads it
+	exchanges int
+	deep      bool // check also that old values stay as they were
+}
+
+func newNegotiation(seed uint64, i int) *negotiation {
+	r := rand.New(rand.NewPCG(seed, uint64(i)))
+	n := &negotiation{r: r, full: true, web: newBrowser(r), phone: newPhone(r), deep: i%64 == 0}
+	p := DefaultPolicy()
+	switch r.IntN(10) {
+	case 0:
+		p.Prefer = PreferOpus
+	case 1:
+		p.Access = []string{"opus", "PCMA"}
+	case 2:
+		p.Transcode, n.full = nil, false
+	case 3:
+		p.Prefer, p.Core = PreferOpus, []string{"PCMU", "PCMA"}
+	}
+	p.Latch = chance(r, 10)
+	n.m = New(p, r.Uint64()>>1, r.Uint64()>>1, word(r, 32))
+	return n
+}
+
+func (n *negotiation) user(side Side) user {
+	if side == Access {
+		return n.web
+	}
+	return n.phone
+}
+
+// note adds to the ladder; descriptions are written only when somebody reads it.
+func (n *negotiation) note(format string, args ...any) {
+	if n.ladder == nil {
+		return
+	}
+	for i, a := range args {
+		switch a := a.(type) {
+		case *sdp.Description:
+			args[i] = indent(a.Marshal())
+		case []byte:
+			args[i] = indent(a)
+		}
+	}
+	fmt.Fprintf(n.ladder, format+"\n", args...)
+}
+
+func name(s Side) string { return map[Side]string{Access: "browser", Core: "phone"}[s] }
+
+func indent(b []byte) string {
+	return "    " + strings.ReplaceAll(strings.TrimSpace(strings.ReplaceAll(string(b), "\r\n", "\n")), "\n", "\n    ")
+}
+
+// run plays the sequence.
+func (n *negotiation) run() error {
+	n.note("policy %+v", n.m.Policy)
+	up, err := n.begin()
+	for i := n.r.IntN(pick(n.r, 4, 4, 4, 12)); err == nil && up && i > 0; i-- {
+		if err = n.exchange(Side(n.r.IntN(2))); err == nil {
+			err = n.settle()
+		}
+	}
+	return err
+}
+
+// begin sets the call up; up is false when it ends there.
+func (n *negotiation) begin() (up bool, err error) {
+	if chance(n.r, 10) {
+		return n.beginWithoutOffer()
+	}
+	x := Side(n.r.IntN(2))
+	n.exchanges++
+	offer, e := n.user(x).offer(n.names(x))
+	n.note("%s offers (expected: %+v)\n%s", name(x), e, offer)
+	m, _, err := n.m.Offer(x, offer)
+	if bad := verdict(err, e, n.full); bad != nil || err != nil {
+		return false, bad
+	}
+	n.m = m
+	if err := n.addBoth(); err != nil {
+		return false, err
+	}
+	if x == Access && chance(n.r, 15) {
+		return n.forked(x, e)
+	}
+	ok, err := n.tell(x.Other())
+	if err != nil || !ok {
+		return false, err
+	}
+	return n.reply(x, e, true)
+}
+
+func (n *negotiation) names(s Side) []string {
+	if s == Access {
+		return n.m.Policy.Access
+	}
+	return n.m.Policy.Core
+}
+
+// verdict compares the planner's with what was expected. Without transcoding a good offer may lack a codec that both sides have.
+func verdict(err error, e expect, full bool) error {
+	var u *Unacceptable
+	switch {
+	case err == nil && e.fails != "":
+		return fmt.Errorf("taken, though: %s", e.fails)
+	case err != nil && !errors.As(err, &u):
+		return fmt.Errorf("not an Unacceptable: %w", err)
+	case err != nil && e.fails == "" && (full || u.Code != 305):
+		return fmt.Errorf("a good offer is refused: %w", err)
+	}
+	return nil
+}
+
+func (n *negotiation) addBoth() error {
+	for _, s := range []Side{Access, Core} {
+		if d := n.m.AddDescriptor(s, "r", Closed); len(d.GetStreams()[0].GetLocal().GetCodecs()) == 0 ||
+			d.GetStreams()[0].GetLocalControl().GetMode() != iqv1.LocalControl_MODE_INACTIVE {
+			return fmt.Errorf("Add %s: %v", name(s), d)
+		}
+		m, err := n.m.Resolve(s, n.mgw.add(s))
+		if err != nil {
+			return err
+		}
+		n.m = m
+	}
+	return nil
+}
+
+// beginWithoutOffer is an INVITE without offer from the core: the browser is offered all, its answer makes our offer.
+func (n *negotiation) beginWithoutOffer() (up bool, err error) {
+	n.note("phone calls without offer")
+	if err := n.addBoth(); err != nil {
+		return false, err
+	}
+	for _, s := range []Side{Access, Core} {
+		if ok, err := n.tell(s); err != nil || !ok {
+			return false, err
+		}
+	}
+	return true, errors.Join(n.settle(), n.agree())
+}
+
+// forked has several phones answer the browser's call; the last one is it. The browser has its answer after the first.
+func (n *negotiation) forked(x Side, e expect) (up bool, err error) {
+	m, body, err := n.m.MakeOffer(Core, sdp.DirUnset)
+	if err != nil {
+		return false, err
+	}
+	n.m = m
+	forks := 1 + n.r.IntN(3)
+	for i := range forks {
+		p := newPhone(n.r)
+		p.can = shuffled(n.r, phoneMenu(p.event, 97)[:3])
+		ans, dir, err := p.takeOffer(body)
+		if err != nil {
+			return false, err
+		}
+		if ans == nil {
+			continue
+		}
+		n.note("fork %d answers\n%s", i, ans)
+		if m, err = n.m.Answer(Core, ans); err != nil {
+			if n.full {
+				return false, err
+			}
+			continue
+		}
+		first := n.dir[Core] == sdp.DirUnset
+		n.m, n.phone, n.dir[Core] = m, p, m.Lines[Core].Told.And(dir.Reverse())
+		if first {
+			if up, err := n.reply(x, e, false); !up || err != nil {
+				return false, err
+			}
+		}
+	}
+	if n.dir[Core] == sdp.DirUnset {
+		return false, nil
+	}
+	return true, n.settle()
+}
+
+// tell offers to a side and takes its answer; ok is false when it refuses.
+func (n *negotiation) tell(y Side) (ok bool, err error) {
+	before := n.m
+	m, body, err := n.m.MakeOffer(y, sdp.DirUnset)
+	if err != nil {
+		return false, fmt.Errorf("offer to the %s: %w", name(y), err)
+	}
+	n.note("offer to the %s\n%s", name(y), body)
+	offered, err := sdp.Parse(body)
+	if err != nil {
+		return false, err
+	}
+	ans, dir, err := n.user(y).takeOffer(body)
+	if err != nil {
+		return false, fmt.Errorf("%s does not take our offer: %w", name(y), err)
+	}
+	if ans == nil {
+		n.note("%s refuses", name(y))
+		n.user(y).restore()
+		n.m = m.Undo(before)
+		return false, nil
+	}
+	n.note("%s answers\n%s", name(y), ans)
+	if m, err = m.Answer(y, ans); err != nil {
+		return false, fmt.Errorf("answer of the %s: %w", name(y), err)
+	}
+	n.m = m
+	n.dir[y] = offered.DirectionOf(&offered.Media[m.Lines[y].Audio]).And(dir.Reverse())
+	return true, nil
+}
+
+// reply answers a side's offer; settled: both sides are known by now.
+func (n *negotiation) reply(x Side, e expect, settled bool) (up bool, err error) {
+	m, body, err := n.m.MakeAnswer(x)
+	if err != nil {
+		if !n.full {
+			return false, nil
+		}
+		return false, fmt.Errorf("answer to the %s: %w", name(x), err)
+	}
+	n.note("answer to the %s\n%s", name(x), body)
+	n.m = m
+	if n.dir[x], err = n.user(x).takeAnswer(body, e); err != nil {
+		return false, fmt.Errorf("%s does not take our answer: %w", name(x), err)
+	}
+	if want := n.wanted()[x]; n.dir[x] != want {
+		return false, fmt.Errorf("the answer to the %s agrees on %s, both users want %s (RFC 3264 §8.4)", name(x), n.dir[x], want)
+	}
+	if err := n.events(x); err != nil || !settled {
+		return true, err
+	}
+	return true, n.agree()
+}
+
+// wanted are the directions that follow from what both users want, from our point of view.
+func (n *negotiation) wanted() [2]sdp.Direction {
+	w, p := &n.web.peer, &n.phone.peer
+	return [2]sdp.Direction{
+		Access: sdp.Dir(p.sends && w.receives, w.sends && p.receives),
+		Core:   sdp.Dir(w.sends && p.receives, p.sends && w.receives),
+	}
+}
+
+// events checks that an answer has telephone-event when both users have it, at the audio's clock rate if it can (RFC 4733 §2.1).
+func (n *negotiation) events(x Side) error {
+	p, o := &n.web.peer, &n.phone.peer
+	if x == Core {
+		p, o = o, p
+	}
+	audio, event := firstOf(p.took.Codecs, false), firstOf(p.took.Codecs, true)
+	both := !firstOf(p.codecsNow, true).IsZero() && !firstOf(o.codecsNow, true).IsZero()
+	match := slices.ContainsFunc(p.codecsNow, func(c codec.Codec) bool { return c.Is(codec.TelephoneEvent) && c.ClockRate == audio.ClockRate })
+	if both == event.IsZero() || both && match && event.ClockRate != audio.ClockRate {
+		return fmt.Errorf("answer to the %s: events %v beside %v; both have them: %v", name(x), event, audio, both)
+	}
+	return nil
+}
+
+// exchange is an offer inside the call.
+func (n *negotiation) exchange(x Side) error {
+	n.exchanges++
+	y := x.Other()
+	before := n.m
+	var old []byte
+	if n.deep {
+		old, _ = json.Marshal(before)
+	}
+	stale := n.m.Stale(y)
+	offer, e := n.user(x).offer(n.names(x))
+	n.note("%s offers (expected: %+v)\n%s", name(x), e, offer)
+	m, ch, err := n.m.Offer(x, offer)
+	if bad := verdict(err, e, n.full); bad != nil {
+		return bad
+	}
+	if err != nil {
+		n.note("refused: %v", err)
+		n.user(x).forget()
+		n.user(x).restore()
+		return n.untouched(before, old)
+	}
+	if ch.ICERestart != e.restart || ch.NewDTLS != e.newDTLS || ch.Moved && !e.moved {
+		return fmt.Errorf("change %+v, expected %+v", ch, e)
+	}
+	n.m = m
+	if ch.Tell {
+		ok, err := n.tell(y)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			n.user(x).restore()
+			n.m = n.m.Undo(before)
+			if n.m.Stale(y) != stale {
+				return errors.New("a refused offer changes what has to be told")
+			}
+			return n.untouched(before, old)
+		}
+	}
+	if e.restart {
+		if n.m.ModifyDescriptor(x, Open).GetTransport().GetLocalIce() != nil {
+			return errors.New("restart without CHOOSE of local credentials")
+		}
+		if n.m, err = n.m.Resolve(x, &iqv1.TerminationDescriptor{Transport: n.mgw.restart()}); err != nil {
+			return err
+		}
+	}
+	_, err = n.reply(x, e, false)
+	return errors.Join(err, n.untouched(before, old))
+}
+
+// untouched checks that a value which somebody still holds has not changed.
+func (n *negotiation) untouched(m Media, old []byte) error {
+	if old == nil {
+		return nil
+	}
+	if now, _ := json.Marshal(m); !bytes.Equal(now, old) {
+		return fmt.Errorf("an old value has changed:\n%s\n%s", old, now)
+	}
+	return nil
+}
+
+// settle offers to a side what has changed for it without an offer of the other.
+func (n *negotiation) settle() error {
+	for range 3 { // a refusal leaves it as it is
+		for _, s := range []Side{Access, Core} {
+			if n.m.Stale(s) {
+				if ok, err := n.tell(s); err != nil || !ok {
+					return err
+				}
+			}
+		}
+	}
+	return n.agree()
+}
+
+// agree checks that directions follow from what both users want (RFC 3264 §8.4), and that the MGW is told what the peers were.
+func (n *negotiation) agree() error {
+	w, p, want := &n.web.peer, &n.phone.peer, n.wanted()
+	for _, s := range []Side{Access, Core} {
+		if stale := want[s] != n.dir[s]; stale != n.m.Stale(s) {
+			return fmt.Errorf("%s: agreed %s, users want %s, stale %v", name(s), n.dir[s], want[s], n.m.Stale(s))
+		}
+		f := told{dir: n.dir[s], said: w.took, theirs: w.codecsNow, browser: n.web}
+		if s == Core {
+			f = told{dir: n.dir[s], said: p.took, theirs: p.codecsNow, phone: n.phone}
+		}
+		d := n.m.ModifyDescriptor(s, Open)
+		if err := n.mgw.check(s, d, f); err != nil {
+			return fmt.Errorf("Modify %s: %w", name(s), err)
+		}
+	}
+	a := n.m.ModifyDescriptor(Access, Open).GetStreams()[0].GetRemote().GetCodecs()
+	c := n.m.ModifyDescriptor(Core, Open).GetStreams()[0].GetRemote().GetCodecs()
+	if len(a) > 0 && len(c) > 0 && !n.full && !codecOf(a[0]).SameFormat(codecOf(c[0])) {
+		return fmt.Errorf("%v and %v cannot be joined without transcoding", a[0], c[0])
+	}
+	return nil
+}
