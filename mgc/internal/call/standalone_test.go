@@ -97,10 +97,13 @@ func checkCrossing(t *testing.T, method string, m *headers.Msg) {
 func TestStandaloneRefusals(t *testing.T) {
 	p := newPool(t)
 	i := p.instance("m1")
-	for _, method := range []string{"SUBSCRIBE", "NOTIFY", "REFER", "UPDATE", "PRACK", "FOO", "REGISTER"} {
+	for _, method := range []string{"SUBSCRIBE", "NOTIFY", "REFER", "FOO", "REGISTER"} {
 		if m := i.refusedAlone(request(method, ""), 405); m.Get("Allow") == "" {
 			t.Errorf("405 to %s without Allow", method)
 		}
+	}
+	for _, method := range []string{"BYE", "UPDATE", "PRACK"} { // they belong to a dialog
+		i.refusedAlone(request(method, ""), 481)
 	}
 	m := request("MESSAGE", "")
 	m.Add("Require", "foo, bar")
