@@ -135,7 +135,7 @@ func (b *bench) reply() {
 func browser(method string, seq int, body string) headers.Msg {
 	m := headers.Msg{Method: method, RequestURI: "sip:bob@x.example", Body: []byte(body)}
 	to := "<sip:bob@x.example>"
-	if seq > 1 {
+	if seq > 1 || method == "ACK" {
 		to += ";tag=at"
 	}
 	for _, f := range [][2]string{{"From", "<sip:alice@x.example>;tag=f1"}, {"To", to}, {"Call-ID", "c1"}, {"CSeq", fmt.Sprintf("%d %s", seq, method)},
@@ -203,7 +203,7 @@ func (b *bench) establish() {
 	b.callee(180, "")
 	b.callee(200, fmt.Sprintf(coreAnswer, 1, "sendrecv"))
 	b.reply()
-	b.step(AckIn{Leg: LegAccess, Msg: browser("ACK", 2, "")})
+	b.step(AckIn{Leg: LegAccess, Msg: browser("ACK", 1, "")})
 	b.step(IqNotify{Req: &iqv1.NotifyRequest{ContextId: "cx1", Events: []*iqv1.ObservedEvent{{Type: iqv1.EventType_EVENT_TYPE_DTLS_STATE, Params: map[string]string{"state": "connected"}}}}})
 }
 

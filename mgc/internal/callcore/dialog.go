@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
+	"github.com/isthmus-gateway/isthmus/pkg/sdp"
 )
 
 const defaultConsentGrace = 15 * time.Second
@@ -22,13 +23,17 @@ type leg struct {
 	Routes    []string      `json:"routes,omitempty"`
 	LocalSeq  uint32        `json:"lseq,omitempty"`
 	RemoteSeq uint32        `json:"rseq,omitempty"`
-	Up        bool          `json:"up,omitempty"`     // confirmed
-	Gone      bool          `json:"gone,omitempty"`   // BYE sent or received
-	Secure    bool          `json:"secure,omitempty"` // DTLS is connected
-	Ack       string        `json:"ack,omitempty"`    // server INVITE transaction whose 2xx waits for its ACK
-	AckSeq    uint32        `json:"ack_seq,omitempty"`
-	Final     *headers.Msg  `json:"final,omitempty"` // that 2xx, to repeat
-	Every     time.Duration `json:"every,omitempty"` // interval of its repetition
+	InviteSeq uint32        `json:"iseq,omitempty"`    // CSeq of the peer's INVITE that was taken last
+	Up        bool          `json:"up,omitempty"`      // confirmed
+	Gone      bool          `json:"gone,omitempty"`    // BYE sent or received
+	Secure    bool          `json:"secure,omitempty"`  // DTLS is connected
+	Ack       string        `json:"ack,omitempty"`     // server INVITE transaction whose 2xx waits for its ACK
+	AckSeq    uint32        `json:"ack_seq,omitempty"` // its CSeq
+	Final     *headers.Msg  `json:"final,omitempty"`   // that 2xx, to repeat
+	Every     time.Duration `json:"every,omitempty"`   // interval of its repetition
+	Due       *string       `json:"due,omitempty"`     // Reason of a BYE that waits for that ACK (RFC 3261 §15)
+	Forks     []string      `json:"forks,omitempty"`   // tags of dialogs of other forks that were acknowledged and ended
+	Refused   sdp.Direction `json:"refused,omitempty"` // direction that the peer was offered by settle and has not agreed to
 }
 
 // allow lists the methods taken inside a call.
@@ -53,7 +58,7 @@ func (s *State) openUAS(l Leg, req *headers.Msg) {
 	g.Routes = headers.List(req, "Record-Route")
 	g.Target = contactOf(req)
 	if c, err := headers.ParseCSeq(req.Get("CSeq")); err == nil {
-		g.RemoteSeq = c.Seq
+		g.RemoteSeq, g.InviteSeq = c.Seq, c.Seq
 	}
 }
 
@@ -178,7 +183,7 @@ func (s *State) respond(l Leg, tx, method string, status int, reason string, bod
 	}
 	s.emit(SendResponse{Leg: l, Tx: tx, Msg: m})
 	if method == "INVITE" && status >= 200 && status < 300 {
-		g.Ack, g.Final, g.Every = tx, &m, s.policy(s.d.Cfg.Policy.T1, 500*time.Millisecond)
+		g.Ack, g.AckSeq, g.Final, g.Every = tx, g.InviteSeq, &m, s.policy(s.d.Cfg.Policy.T1, 500*time.Millisecond)
 		s.start(timerAck, g.Every)
 		s.start(timerAckEnd, 64*s.policy(s.d.Cfg.Policy.T1, 500*time.Millisecond))
 	}
@@ -201,10 +206,21 @@ func (s *State) repeat2xx() {
 	}
 }
 
+// onAck takes the ACK for a 2xx; one for an earlier 2xx says nothing about the last.
 func (s *State) onAck(e AckIn) {
 	g := &s.d.Legs[e.Leg]
+	cs, err := headers.ParseCSeq(e.Msg.Get("CSeq"))
+	if err != nil || g.Ack == "" || cs.Seq != g.AckSeq {
+		return
+	}
 	g.Ack, g.Final = "", nil
-	if s.d.Legs[e.Leg.Other()].Ack == "" {
+	s.stopAck()
+	s.byeIfDue(e.Leg)
+}
+
+// stopAck stops the repetition of 2xx when none is left to be acknowledged.
+func (s *State) stopAck() {
+	if s.d.Legs[LegAccess].Ack == "" && s.d.Legs[LegCore].Ack == "" {
 		s.stop(timerAck)
 		s.stop(timerAckEnd)
 	}

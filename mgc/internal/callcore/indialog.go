@@ -1,11 +1,11 @@
 package callcore
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
-	"github.com/isthmus-gateway/isthmus/mgc/internal/offeranswer"
-	"github.com/isthmus-gateway/isthmus/pkg/sdp"
 )
 
 // through are the methods that pass between the dialogs as they are.
@@ -44,6 +44,9 @@ func (s *State) onRequest(e RequestIn) {
 		s.onBye(e)
 	case s.d.Phase == phaseEnding:
 		refuse(481)
+	case e.Msg.Has("Require"): // RFC 3261 §8.2.2.3: we have no extensions
+		unsupported := headers.Field{Name: "Unsupported", Value: strings.Join(headers.List(&e.Msg, "Require"), ", ")}
+		s.respond(e.Leg, e.Tx, m, 420, "", nil, []headers.Field{unsupported})
 	case m == "INVITE", m == "UPDATE" && len(e.Msg.Body) > 0:
 		s.onReoffer(e)
 	case m == "UPDATE":
@@ -59,7 +62,9 @@ func (s *State) onRequest(e RequestIn) {
 
 func (s *State) onBye(e RequestIn) {
 	s.respond(e.Leg, e.Tx, "BYE", 200, "", nil, nil)
-	s.d.Legs[e.Leg].Gone = true
+	g := &s.d.Legs[e.Leg]
+	g.Gone, g.Ack, g.Final, g.Due = true, "", nil, nil // no ACK will come for a dialog that is over
+	s.stopAck()
 	cause := CauseHangupAccess
 	if e.Leg == LegCore {
 		cause = CauseHangupCore
@@ -70,9 +75,7 @@ func (s *State) onBye(e RequestIn) {
 
 func (s *State) onCancel(e CancelIn) {
 	if e.Tx != s.d.Server || s.d.Server == "" {
-		if r := s.d.Reoffer; r != nil && r.Server == e.Tx {
-			s.failReoffer(487, nil)
-		}
+		s.cancelReoffer(e.Tx)
 		return
 	}
 	reason := ""
@@ -85,132 +88,25 @@ func (s *State) onCancel(e CancelIn) {
 // passOn sends a request on in the other dialog; its response comes back as it is.
 func (s *State) passOn(e RequestIn) {
 	o := e.Leg.Other()
-	if !s.d.Legs[o].Up {
-		s.respond(e.Leg, e.Tx, e.Msg.Method, 481, "", nil, nil)
+	if !s.d.Legs[o].Up { // not 481: the caller's early dialog exists
+		s.respond(e.Leg, e.Tx, e.Msg.Method, 480, "", nil, nil)
 		return
 	}
-	if n, ok := headers.MaxForwards(&e.Msg); ok && n == 0 {
+	hops, limited := headers.MaxForwards(&e.Msg)
+	if limited && hops == 0 {
 		s.respond(e.Leg, e.Tx, e.Msg.Method, 483, "", nil, nil)
 		return
 	}
 	m := s.inDialog(o, e.Msg.Method)
+	if limited {
+		m.Set("Max-Forwards", fmt.Sprint(hops-1))
+	}
 	m.Fields = append(m.Fields, pass(e.Leg, &e.Msg)...)
 	if len(e.Msg.Body) > 0 {
 		m.Set("Content-Type", e.Msg.Get("Content-Type"))
 		m.Body = slices.Clone(e.Msg.Body)
 	}
 	s.send(o, m, client{Method: e.Msg.Method, Kind: "pass", Server: e.Tx})
-}
-
-// onReoffer takes an offer inside the dialog (RFC 3261 §14, RFC 3311).
-func (s *State) onReoffer(e RequestIn) {
-	refuse := func(status int, extra []headers.Field) { s.respond(e.Leg, e.Tx, e.Msg.Method, status, "", nil, extra) }
-	if s.d.Phase != phaseUp || s.d.Reoffer != nil || s.reoffering() {
-		refuse(491, nil) // RFC 3261 §14.2
-		return
-	}
-	if len(e.Msg.Body) == 0 {
-		refuse(488, warning(&offeranswer.Unacceptable{Code: 399, Text: "an INVITE without offer is not supported"}))
-		return
-	}
-	desc, err := describe(&e.Msg)
-	if err != nil {
-		refuse(488, warning(err))
-		return
-	}
-	media, change, err := s.d.Media.Offer(side(e.Leg), desc)
-	if err != nil {
-		refuse(488, warning(err))
-		return
-	}
-	s.d.Reoffer = &reoffer{Leg: e.Leg, Server: e.Tx, Method: e.Msg.Method, Before: s.d.Media}
-	s.d.Media = media
-	switch {
-	case change.Tell:
-		s.tellOther()
-	case change.ICERestart:
-		s.modify("restart", offeranswer.Open, e.Leg)
-	default:
-		s.answerReoffer(true)
-	}
-}
-
-// reoffering reports whether an offer of ours is out.
-func (s *State) reoffering() bool {
-	for _, c := range s.clientsInOrder() {
-		if c.Kind == "reoffer" {
-			return true
-		}
-	}
-	return false
-}
-
-// tellOther offers the changed direction to the other side.
-func (s *State) tellOther() {
-	o := s.d.Reoffer.Leg.Other()
-	media, body, err := s.d.Media.MakeOffer(side(o), sdp.DirUnset)
-	if err != nil {
-		s.failReoffer(488, warning(err))
-		return
-	}
-	s.d.Media = media
-	m := s.inDialog(o, "INVITE")
-	m.Set("Allow", allow)
-	m.Set("Content-Type", "application/sdp")
-	m.Body = body
-	s.send(o, m, client{Method: "INVITE", Kind: "reoffer"})
-}
-
-// onReofferAnswer takes the other side's final response to our offer.
-func (s *State) onReofferAnswer(e ResponseIn, c client) {
-	if e.Msg.Status < 300 {
-		if t := contactOf(&e.Msg); t != "" {
-			s.d.Legs[e.Leg].Target = t
-		}
-		s.ack(e.Leg, c.Seq)
-	}
-	if s.d.Reoffer == nil {
-		return
-	}
-	if e.Msg.Status >= 300 {
-		s.failReoffer(e.Msg.Status, pass(e.Leg, &e.Msg))
-		return
-	}
-	desc, err := describe(&e.Msg)
-	if err == nil {
-		var media offeranswer.Media
-		if media, err = s.d.Media.Answer(side(e.Leg), desc); err == nil {
-			s.d.Media = media
-		}
-	}
-	if err != nil {
-		s.failReoffer(488, warning(err))
-		return
-	}
-	s.answerReoffer(true)
-}
-
-// answerReoffer answers the offer and tells the MGW.
-func (s *State) answerReoffer(modify bool) {
-	r := s.d.Reoffer
-	media, body, err := s.d.Media.MakeAnswer(side(r.Leg))
-	if err != nil {
-		s.failReoffer(488, warning(err))
-		return
-	}
-	s.d.Media, s.d.Reoffer = media, nil
-	s.respond(r.Leg, r.Server, r.Method, 200, "", body, nil)
-	if modify {
-		s.modify("modify", offeranswer.Open, LegAccess, LegCore)
-	}
-	s.d.Rec.AccessCodec, s.d.Rec.CoreCodec = codecText(s.d.Media, offeranswer.Access), codecText(s.d.Media, offeranswer.Core)
-}
-
-// failReoffer refuses the offer; everything stays as it was (RFC 3264 §8).
-func (s *State) failReoffer(status int, extra []headers.Field) {
-	r := s.d.Reoffer
-	s.d.Media, s.d.Reoffer = r.Before, nil
-	s.respond(r.Leg, r.Server, r.Method, status, "", nil, extra)
 }
 
 // onResponse takes a response to a request of ours.
@@ -273,9 +169,7 @@ func (s *State) onFailed(e TxFailed) {
 	case "initial":
 		s.end(cause, status, sipReason(status, "Callee unreachable"), nil)
 	case "reoffer":
-		if s.d.Reoffer != nil {
-			s.failReoffer(status, nil)
-		}
+		s.failReoffer(status, nil)
 		if e.Timeout {
 			s.end(cause, status, sipReason(status, "Dialog is gone"), nil)
 		}

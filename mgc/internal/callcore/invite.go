@@ -3,6 +3,7 @@ package callcore
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -258,29 +259,29 @@ func (s *State) ack(l Leg, seq uint32) {
 	s.emit(SendRequest{Leg: l, Msg: s.request(l, "ACK", seq)})
 }
 
-// late2xx acknowledges a 2xx that is repeated, and ends the dialog of one that is not wanted.
+// late2xx acknowledges a 2xx that is repeated, and ends the dialog of one that is not wanted (RFC 3261 §13.2.2.4).
 func (s *State) late2xx(l Leg, m *headers.Msg) {
 	g := &s.d.Legs[l]
-	if g.Up && headers.ToTag(m) == tagOf(g.Remote) {
-		cs, err := headers.ParseCSeq(m.Get("CSeq"))
-		if err == nil {
-			s.ack(l, cs.Seq)
-		}
-		return
-	}
-	saved := *g
-	s.confirm(l, m)
+	tag := headers.ToTag(m)
 	cs, err := headers.ParseCSeq(m.Get("CSeq"))
 	if err != nil {
-		cs.Seq = g.LocalSeq
+		return
 	}
+	if g.Up && tag == tagOf(g.Remote) {
+		s.ack(l, cs.Seq)
+		return
+	}
+	known := slices.Contains(g.Forks, tag)
+	saved := *g
+	s.confirm(l, m)
 	s.ack(l, cs.Seq)
-	g.Gone = false
-	s.bye(l, sipReason(487, "Call is over"))
-	if saved.Up { // a further fork: the dialog in use stays
-		saved.LocalSeq = g.LocalSeq
-		*g = saved
+	if !known {
+		g.Gone, g.Ack = false, ""
+		s.bye(l, sipReason(487, "Call is over"))
+		saved.Forks = append(slices.Clip(saved.Forks), tag)
 	}
+	saved.LocalSeq = g.LocalSeq
+	*g = saved // the dialog in use, if any, stays
 }
 
 func tagOf(value string) string {

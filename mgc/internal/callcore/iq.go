@@ -136,29 +136,19 @@ func (s *State) onIqReply(e IqReply) {
 		if fail == nil {
 			s.d.Stats, _ = proto.Marshal(e.Reply) // a reply that was unmarshalled marshals
 		}
+	case "restart": // refused, it is undone there (atomic), and the call goes on as it was
+		s.restarted(e, fail)
 	default:
-		s.modified(w.Kind, e, fail)
+		s.modified(fail)
 	}
 	s.pump()
 }
 
 // modified takes the outcome of a Modify. A refused one releases the call: both sides believe in media that is not there.
-func (s *State) modified(kind string, e IqReply, fail *IqError) {
+func (s *State) modified(fail *IqError) {
 	if fail != nil {
 		s.end(CauseMediaGateway, 503, sipReason(503, "Media gateway refused"), nil)
-		return
 	}
-	if kind != "restart" || s.d.Reoffer == nil {
-		return
-	}
-	for i, c := range e.Reply.GetActions()[0].GetCommands() {
-		if i == 0 && c.GetResolved() != nil {
-			if m, err := s.d.Media.Resolve(side(s.d.Reoffer.Leg), c.GetResolved()); err == nil {
-				s.d.Media = m
-			}
-		}
-	}
-	s.answerReoffer(false)
 }
 
 // added goes on with the context that was created, or refuses the call.

@@ -80,14 +80,6 @@ type client struct {
 	Kind   string `json:"kind,omitempty"` // "initial", "reoffer", "pass", "bye"
 }
 
-// reoffer is an offer inside the dialog that is being answered.
-type reoffer struct {
-	Leg    Leg               `json:"leg"`
-	Server string            `json:"server"`
-	Method string            `json:"method"`
-	Before offeranswer.Media `json:"before"` // to fall back to (RFC 3264 §8)
-}
-
 // New returns a call that waits for its initial INVITE (a RequestIn).
 func New(cfg Config) *State {
 	s := &State{d: data{Cfg: cfg, Timers: map[string]time.Time{}, Clients: map[string]client{}}}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
+	"github.com/isthmus-gateway/isthmus/pkg/sdp"
 )
 
 // Step takes an event that happened at now and returns what is to be done, in order. It is deterministic: equal states, times
@@ -46,6 +47,7 @@ func (s *State) Step(now time.Time, ev Event) []Effect {
 		}
 		s.end(CauseReleased, status, sipReason(status, e.Reason), nil)
 	}
+	s.settle()
 	s.finish()
 	out := s.out
 	s.out = nil
@@ -77,6 +79,7 @@ const (
 	timerConsent  = "consent"  // grace after consent was lost
 	timerFlow     = "flow"     // grace after the WebSocket was lost
 	timerInactive = "inactive" // grace after media inactivity
+	timerSettle   = "settle"   // after glare (RFC 3261 §14.1)
 	timerGuard    = "guard"    // the end must come
 )
 
@@ -104,6 +107,7 @@ func (s *State) onTimer(name string) {
 	case timerAck:
 		s.repeat2xx()
 	case timerAckEnd:
+		s.noAck()
 		s.end(CauseTimeout, 408, sipReason(408, "No ACK"), nil)
 	case timerSetUp:
 		s.end(CauseICE, 480, sipReason(480, "Media not connected in time"), nil)
@@ -113,9 +117,22 @@ func (s *State) onTimer(name string) {
 		s.end(CauseUnreachable, 480, sipReason(480, "WebSocket lost"), nil)
 	case timerInactive:
 		s.end(CauseInactive, 480, sipReason(480, "No media"), nil)
+	case timerSettle:
+		s.d.Legs[LegAccess].Refused, s.d.Legs[LegCore].Refused = sdp.DirUnset, sdp.DirUnset
 	case timerGuard:
-		s.d.Clients, s.d.Waiting, s.d.Queue, s.d.Node.Dead = map[string]client{}, nil, nil, true
+		s.giveUp()
 	}
+}
+
+// giveUp lets go of all that has not come to an end by itself.
+func (s *State) giveUp() {
+	for _, c := range s.clientsInOrder() {
+		s.respond(c.Leg.Other(), c.Server, c.Method, 408, "", nil, nil)
+	}
+	for l := range s.d.Legs {
+		s.d.Legs[l].Due = nil
+	}
+	s.d.Clients, s.d.Waiting, s.d.Queue, s.d.Node.Dead = map[string]client{}, nil, nil, true
 }
 
 func (s *State) onFlowLost() {
@@ -148,7 +165,7 @@ func (s *State) end(cause Cause, status int, reason string, skip *Leg) {
 	before := s.d.Phase
 	s.d.Phase = phaseEnding
 	s.d.Rec.Cause, s.d.Rec.Reason, s.d.Rec.End = cause, reason, s.now
-	for _, name := range []string{timerNoAnswer, timerAck, timerAckEnd, timerSetUp, timerConsent, timerFlow, timerInactive} {
+	for _, name := range []string{timerNoAnswer, timerSetUp, timerConsent, timerFlow, timerInactive, timerSettle} {
 		s.stop(name)
 	}
 	if r := s.d.Reoffer; r != nil {
@@ -168,14 +185,19 @@ func (s *State) end(cause Cause, status int, reason string, skip *Leg) {
 			s.bye(l, reason)
 		}
 	}
+	s.stopAck()
 	s.start(timerGuard, 40*time.Second)
 	s.subtract()
 }
 
-// bye ends the dialog of a leg.
+// bye ends the dialog of a leg; not before the peer has acknowledged our 2xx, or is given up (RFC 3261 §15).
 func (s *State) bye(l Leg, reason string) {
 	g := &s.d.Legs[l]
 	if g.Gone {
+		return
+	}
+	if g.Ack != "" {
+		g.Due = &reason
 		return
 	}
 	g.Gone = true
@@ -186,9 +208,29 @@ func (s *State) bye(l Leg, reason string) {
 	s.send(l, m, client{Method: "BYE", Kind: "bye"})
 }
 
+// byeIfDue sends the BYE that waited for an ACK.
+func (s *State) byeIfDue(l Leg) {
+	if r := s.d.Legs[l].Due; r != nil {
+		s.d.Legs[l].Due = nil
+		s.bye(l, *r)
+	}
+}
+
+// noAck gives the ACKs up that have not come.
+func (s *State) noAck() {
+	for _, l := range []Leg{LegAccess, LegCore} {
+		s.d.Legs[l].Ack, s.d.Legs[l].Final = "", nil
+		s.byeIfDue(l)
+	}
+	s.stopAck()
+}
+
 // finish gives Ended once nothing is left to wait for.
 func (s *State) finish() {
 	d := &s.d
+	if d.Legs[LegAccess].Due != nil || d.Legs[LegCore].Due != nil {
+		return
+	}
 	if d.Phase != phaseEnding || len(d.Clients) > 0 || d.Waiting != nil || len(d.Queue) > 0 || (d.Node.Context != "" && !d.Node.Dead) {
 		return
 	}

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/isthmus-gateway/isthmus/mgc/internal/offeranswer/peertest"
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
 	"github.com/isthmus-gateway/isthmus/pkg/sdp"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
@@ -45,8 +46,8 @@ type told struct {
 	said    *sdp.Media    // our last description's audio
 	theirs  []codec.Codec // what the peer receives
 	dir     sdp.Direction // agreed, from our point of view
-	browser *browser
-	phone   *phone
+	browser *peertest.Browser
+	phone   *peertest.Phone
 }
 
 // check compares a Modify with the facts.
@@ -110,26 +111,26 @@ func (g *gateway) checkSending(r *iqv1.MediaDescription, f told) error {
 	return nil
 }
 
-func checkAddress(r *iqv1.MediaDescription, p *phone) error {
-	if p.nowhere {
+func checkAddress(r *iqv1.MediaDescription, p *peertest.Phone) error {
+	if p.Nowhere {
 		if r != nil && r.GetAddress() == "0.0.0.0" {
 			return fmt.Errorf("media to 0.0.0.0")
 		}
 		return nil
 	}
-	rtcp := p.rtcp
+	rtcp := p.RTCPPort
 	if rtcp == 0 {
-		rtcp = p.addr.Port() + 1
+		rtcp = p.Addr.Port() + 1
 	}
-	if r.GetAddress() != p.addr.Addr().String() || r.GetPort() != uint32(p.addr.Port()) || r.GetRtcpPort() != uint32(rtcp) {
-		return fmt.Errorf("remote %s:%d/%d, the phone receives at %s/%d", r.GetAddress(), r.GetPort(), r.GetRtcpPort(), p.addr, rtcp)
+	if r.GetAddress() != p.Addr.Addr().String() || r.GetPort() != uint32(p.Addr.Port()) || r.GetRtcpPort() != uint32(rtcp) {
+		return fmt.Errorf("remote %s:%d/%d, the phone receives at %s/%d", r.GetAddress(), r.GetPort(), r.GetRtcpPort(), p.Addr, rtcp)
 	}
 	return nil
 }
 
-func (g *gateway) checkTransport(mid string, t *iqv1.TransportGroup, b *browser) error {
+func (g *gateway) checkTransport(mid string, t *iqv1.TransportGroup, b *peertest.Browser) error {
 	role, other := iqv1.DtlsParameters_ROLE_SERVER, iqv1.DtlsParameters_ROLE_CLIENT
-	if b.web.role == sdp.SetupPassive {
+	if b.Web.Role == sdp.SetupPassive {
 		role, other = other, role
 	}
 	cands := t.GetRemoteIce().GetCandidates()
@@ -138,18 +139,18 @@ func (g *gateway) checkTransport(mid string, t *iqv1.TransportGroup, b *browser)
 		return err != nil || c.GetTransport() != "udp"
 	})
 	switch {
-	case mid != b.lines[b.audio].mid:
-		return fmt.Errorf("mid %q, the line is %q", mid, b.lines[b.audio].mid)
+	case mid != b.Lines[b.Audio].MID:
+		return fmt.Errorf("mid %q, the line is %q", mid, b.Lines[b.Audio].MID)
 	case t.GetLocalDtls().GetRole() != role, t.GetRemoteDtls().GetRole() != other:
-		return fmt.Errorf("roles %s %s, the browser is %s", t.GetLocalDtls().GetRole(), t.GetRemoteDtls().GetRole(), b.web.role)
-	case t.GetLocalIce().GetUfrag() != b.web.hisUfrag, t.GetLocalIce().GetPwd() != b.web.hisPwd, t.GetLocalIce().GetUfrag() != g.ice.Ufrag:
-		return fmt.Errorf("local ICE %s, the browser was told %s, chosen %s", t.GetLocalIce().GetUfrag(), b.web.hisUfrag, g.ice.Ufrag)
-	case t.GetRemoteIce().GetUfrag() != b.web.ufrag, t.GetRemoteIce().GetPwd() != b.web.pwd:
-		return fmt.Errorf("remote ICE %s, the browser has %s", t.GetRemoteIce().GetUfrag(), b.web.ufrag)
-	case len(t.GetRemoteDtls().GetFingerprints()) != 1, t.GetRemoteDtls().GetFingerprints()[0].GetValue() != b.web.print:
+		return fmt.Errorf("roles %s %s, the browser is %s", t.GetLocalDtls().GetRole(), t.GetRemoteDtls().GetRole(), b.Web.Role)
+	case t.GetLocalIce().GetUfrag() != b.Web.HisUfrag, t.GetLocalIce().GetPwd() != b.Web.HisPwd, t.GetLocalIce().GetUfrag() != g.ice.Ufrag:
+		return fmt.Errorf("local ICE %s, the browser was told %s, chosen %s", t.GetLocalIce().GetUfrag(), b.Web.HisUfrag, g.ice.Ufrag)
+	case t.GetRemoteIce().GetUfrag() != b.Web.Ufrag, t.GetRemoteIce().GetPwd() != b.Web.Pwd:
+		return fmt.Errorf("remote ICE %s, the browser has %s", t.GetRemoteIce().GetUfrag(), b.Web.Ufrag)
+	case len(t.GetRemoteDtls().GetFingerprints()) != 1, t.GetRemoteDtls().GetFingerprints()[0].GetValue() != b.Web.Print:
 		return fmt.Errorf("remote fingerprint is not the browser's")
-	case t.GetRemoteDtls().GetTlsId() != b.web.tlsID, t.GetLocalDtls().GetTlsId() != b.web.hisTLSID:
-		return fmt.Errorf("tls-ids %q %q, browser %q %q", t.GetRemoteDtls().GetTlsId(), t.GetLocalDtls().GetTlsId(), b.web.tlsID, b.web.hisTLSID)
+	case t.GetRemoteDtls().GetTlsId() != b.Web.TLSID, t.GetLocalDtls().GetTlsId() != b.Web.HisTLSID:
+		return fmt.Errorf("tls-ids %q %q, browser %q %q", t.GetRemoteDtls().GetTlsId(), t.GetLocalDtls().GetTlsId(), b.Web.TLSID, b.Web.HisTLSID)
 	case len(cands) != 1, bad:
 		return fmt.Errorf("candidates %v", cands)
 	}

@@ -162,14 +162,22 @@ func (m *Media) Stale(side Side) bool {
 	return l.Dir != sdp.DirUnset && m.tell(side) != l.Dir
 }
 
+// Wanted returns the direction on side that follows from what both peers want now, from our point of view.
+func (m *Media) Wanted(side Side) sdp.Direction { return m.tell(side) }
+
 // Undo returns before, the state that a failed negotiation falls back to (RFC 3264 §8), with the memory of what was said since:
 // a version that was seen is never given to another description (RFC 3264 §5), a payload type never to another format (§8.3.2).
 func (m Media) Undo(before Media) Media {
-	for side := range before.Lines {
-		was, is := &before.Lines[side], &m.Lines[side]
-		was.Version, was.Said, was.Bound = is.Version, is.Said, is.Bound
-	}
-	return before
+	return m.Revert(Access, before).Revert(Core, before)
+}
+
+// Revert undoes one side only, as the other one has agreed to something new meanwhile.
+func (m Media) Revert(side Side, before Media) Media {
+	is := m.Line(side)
+	was := before.Lines[side]
+	was.Version, was.Said, was.Bound = is.Version, is.Said, is.Bound
+	m.Lines[side] = was
+	return m
 }
 
 // Answer takes the peer's answer on side to what MakeOffer said. The error is an *Unacceptable.

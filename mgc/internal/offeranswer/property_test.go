@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/isthmus-gateway/isthmus/mgc/internal/offeranswer/peertest"
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
 	"github.com/isthmus-gateway/isthmus/pkg/sdp"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
@@ -75,12 +76,12 @@ func ladderOf(seed uint64, i int) (string, error) {
 
 // user is one of the two models.
 type user interface {
-	offer(names []string) (*sdp.Description, expect)
-	takeOffer(raw []byte) (*sdp.Description, sdp.Direction, error)
-	takeAnswer(raw []byte, e expect) (sdp.Direction, error)
-	keep()
-	restore()
-	forget()
+	Offer(names []string) (*sdp.Description, peertest.Expect)
+	TakeOffer(raw []byte) (*sdp.Description, sdp.Direction, error)
+	TakeAnswer(raw []byte, e peertest.Expect) (sdp.Direction, error)
+	Keep()
+	Restore()
+	Forget()
 }
 
 // negotiation is one sequence.
@@ -88,8 +89,8 @@ type negotiation struct {
 	r         *rand.Rand
 	m         Media
 	full      bool // the policy lets everything be transcoded
-	web       *browser
-	phone     *phone
+	web       *peertest.Browser
+	phone     *peertest.Phone
 	mgw       gateway
 	dir       [2]sdp.Direction // agreed, from our point of view; by side
 	ladder    *strings.Builder // nil: nobody reads it
@@ -99,7 +100,7 @@ type negotiation struct {
 
 func newNegotiation(seed uint64, i int) *negotiation {
 	r := rand.New(rand.NewPCG(seed, uint64(i)))
-	n := &negotiation{r: r, full: true, web: newBrowser(r), phone: newPhone(r), deep: i%64 == 0}
+	n := &negotiation{r: r, full: true, web: peertest.NewBrowser(r), phone: peertest.NewPhone(r), deep: i%64 == 0}
 	p := DefaultPolicy()
 	switch r.IntN(10) {
 	case 0:
@@ -111,8 +112,8 @@ func newNegotiation(seed uint64, i int) *negotiation {
 	case 3:
 		p.Prefer, p.Core = PreferOpus, []string{"PCMU", "PCMA"}
 	}
-	p.Latch = chance(r, 10)
-	n.m = New(p, r.Uint64()>>1, r.Uint64()>>1, word(r, 32))
+	p.Latch = peertest.Chance(r, 10)
+	n.m = New(p, r.Uint64()>>1, r.Uint64()>>1, peertest.Word(r, 32))
 	return n
 }
 
@@ -149,7 +150,7 @@ func indent(b []byte) string {
 func (n *negotiation) run() error {
 	n.note("policy %+v", n.m.Policy)
 	up, err := n.begin()
-	for i := n.r.IntN(pick(n.r, 4, 4, 4, 12)); err == nil && up && i > 0; i-- {
+	for i := n.r.IntN(peertest.Pick(n.r, 4, 4, 4, 12)); err == nil && up && i > 0; i-- {
 		if err = n.exchange(Side(n.r.IntN(2))); err == nil {
 			err = n.settle()
 		}
@@ -159,12 +160,12 @@ func (n *negotiation) run() error {
 
 // begin sets the call up; up is false when it ends there.
 func (n *negotiation) begin() (up bool, err error) {
-	if chance(n.r, 10) {
+	if peertest.Chance(n.r, 10) {
 		return n.beginWithoutOffer()
 	}
 	x := Side(n.r.IntN(2))
 	n.exchanges++
-	offer, e := n.user(x).offer(n.names(x))
+	offer, e := n.user(x).Offer(n.names(x))
 	n.note("%s offers (expected: %+v)\n%s", name(x), e, offer)
 	m, _, err := n.m.Offer(x, offer)
 	if bad := verdict(err, e, n.full); bad != nil || err != nil {
@@ -174,7 +175,7 @@ func (n *negotiation) begin() (up bool, err error) {
 	if err := n.addBoth(); err != nil {
 		return false, err
 	}
-	if x == Access && chance(n.r, 15) {
+	if x == Access && peertest.Chance(n.r, 15) {
 		return n.forked(x, e)
 	}
 	ok, err := n.tell(x.Other())
@@ -192,14 +193,14 @@ func (n *negotiation) names(s Side) []string {
 }
 
 // verdict compares the planner's with what was expected. Without transcoding a good offer may lack a codec that both sides have.
-func verdict(err error, e expect, full bool) error {
+func verdict(err error, e peertest.Expect, full bool) error {
 	var u *Unacceptable
 	switch {
-	case err == nil && e.fails != "":
-		return fmt.Errorf("taken, though: %s", e.fails)
+	case err == nil && e.Fails != "":
+		return fmt.Errorf("taken, though: %s", e.Fails)
 	case err != nil && !errors.As(err, &u):
 		return fmt.Errorf("not an Unacceptable: %w", err)
-	case err != nil && e.fails == "" && (full || u.Code != 305):
+	case err != nil && e.Fails == "" && (full || u.Code != 305):
 		return fmt.Errorf("a good offer is refused: %w", err)
 	}
 	return nil
@@ -235,7 +236,7 @@ func (n *negotiation) beginWithoutOffer() (up bool, err error) {
 }
 
 // forked has several phones answer the browser's call; the last one is it. The browser has its answer after the first.
-func (n *negotiation) forked(x Side, e expect) (up bool, err error) {
+func (n *negotiation) forked(x Side, e peertest.Expect) (up bool, err error) {
 	m, body, err := n.m.MakeOffer(Core, sdp.DirUnset)
 	if err != nil {
 		return false, err
@@ -243,9 +244,9 @@ func (n *negotiation) forked(x Side, e expect) (up bool, err error) {
 	n.m = m
 	forks := 1 + n.r.IntN(3)
 	for i := range forks {
-		p := newPhone(n.r)
-		p.can = shuffled(n.r, phoneMenu(p.event, 97)[:3])
-		ans, dir, err := p.takeOffer(body)
+		p := peertest.NewPhone(n.r)
+		p.Can = peertest.Some(n.r, peertest.PhoneMenu(101, 97)[:3])
+		ans, dir, err := p.TakeOffer(body)
 		if err != nil {
 			return false, err
 		}
@@ -285,13 +286,13 @@ func (n *negotiation) tell(y Side) (ok bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	ans, dir, err := n.user(y).takeOffer(body)
+	ans, dir, err := n.user(y).TakeOffer(body)
 	if err != nil {
 		return false, fmt.Errorf("%s does not take our offer: %w", name(y), err)
 	}
 	if ans == nil {
 		n.note("%s refuses", name(y))
-		n.user(y).restore()
+		n.user(y).Restore()
 		n.m = m.Undo(before)
 		return false, nil
 	}
@@ -305,7 +306,7 @@ func (n *negotiation) tell(y Side) (ok bool, err error) {
 }
 
 // reply answers a side's offer; settled: both sides are known by now.
-func (n *negotiation) reply(x Side, e expect, settled bool) (up bool, err error) {
+func (n *negotiation) reply(x Side, e peertest.Expect, settled bool) (up bool, err error) {
 	m, body, err := n.m.MakeAnswer(x)
 	if err != nil {
 		if !n.full {
@@ -315,7 +316,7 @@ func (n *negotiation) reply(x Side, e expect, settled bool) (up bool, err error)
 	}
 	n.note("answer to the %s\n%s", name(x), body)
 	n.m = m
-	if n.dir[x], err = n.user(x).takeAnswer(body, e); err != nil {
+	if n.dir[x], err = n.user(x).TakeAnswer(body, e); err != nil {
 		return false, fmt.Errorf("%s does not take our answer: %w", name(x), err)
 	}
 	if want := n.wanted()[x]; n.dir[x] != want {
@@ -329,22 +330,22 @@ func (n *negotiation) reply(x Side, e expect, settled bool) (up bool, err error)
 
 // wanted are the directions that follow from what both users want, from our point of view.
 func (n *negotiation) wanted() [2]sdp.Direction {
-	w, p := &n.web.peer, &n.phone.peer
+	w, p := &n.web.Peer, &n.phone.Peer
 	return [2]sdp.Direction{
-		Access: sdp.Dir(p.sends && w.receives, w.sends && p.receives),
-		Core:   sdp.Dir(w.sends && p.receives, p.sends && w.receives),
+		Access: sdp.Dir(p.Sends && w.Receives, w.Sends && p.Receives),
+		Core:   sdp.Dir(w.Sends && p.Receives, p.Sends && w.Receives),
 	}
 }
 
 // events checks that an answer has telephone-event when both users have it, at the audio's clock rate if it can (RFC 4733 §2.1).
 func (n *negotiation) events(x Side) error {
-	p, o := &n.web.peer, &n.phone.peer
+	p, o := &n.web.Peer, &n.phone.Peer
 	if x == Core {
 		p, o = o, p
 	}
-	audio, event := firstOf(p.took.Codecs, false), firstOf(p.took.Codecs, true)
-	both := !firstOf(p.codecsNow, true).IsZero() && !firstOf(o.codecsNow, true).IsZero()
-	match := slices.ContainsFunc(p.codecsNow, func(c codec.Codec) bool { return c.Is(codec.TelephoneEvent) && c.ClockRate == audio.ClockRate })
+	audio, event := peertest.First(p.Took.Codecs, false), peertest.First(p.Took.Codecs, true)
+	both := !peertest.First(p.Codecs, true).IsZero() && !peertest.First(o.Codecs, true).IsZero()
+	match := slices.ContainsFunc(p.Codecs, func(c codec.Codec) bool { return c.Is(codec.TelephoneEvent) && c.ClockRate == audio.ClockRate })
 	if both == event.IsZero() || both && match && event.ClockRate != audio.ClockRate {
 		return fmt.Errorf("answer to the %s: events %v beside %v; both have them: %v", name(x), event, audio, both)
 	}
@@ -361,7 +362,7 @@ func (n *negotiation) exchange(x Side) error {
 		old, _ = json.Marshal(before)
 	}
 	stale := n.m.Stale(y)
-	offer, e := n.user(x).offer(n.names(x))
+	offer, e := n.user(x).Offer(n.names(x))
 	n.note("%s offers (expected: %+v)\n%s", name(x), e, offer)
 	m, ch, err := n.m.Offer(x, offer)
 	if bad := verdict(err, e, n.full); bad != nil {
@@ -369,11 +370,11 @@ func (n *negotiation) exchange(x Side) error {
 	}
 	if err != nil {
 		n.note("refused: %v", err)
-		n.user(x).forget()
-		n.user(x).restore()
+		n.user(x).Forget()
+		n.user(x).Restore()
 		return n.untouched(before, old)
 	}
-	if ch.ICERestart != e.restart || ch.NewDTLS != e.newDTLS || ch.Moved && !e.moved {
+	if ch.ICERestart != e.Restart || ch.NewDTLS != e.NewDTLS || ch.Moved && !e.Moved {
 		return fmt.Errorf("change %+v, expected %+v", ch, e)
 	}
 	n.m = m
@@ -383,7 +384,7 @@ func (n *negotiation) exchange(x Side) error {
 			return err
 		}
 		if !ok {
-			n.user(x).restore()
+			n.user(x).Restore()
 			n.m = n.m.Undo(before)
 			if n.m.Stale(y) != stale {
 				return errors.New("a refused offer changes what has to be told")
@@ -391,7 +392,7 @@ func (n *negotiation) exchange(x Side) error {
 			return n.untouched(before, old)
 		}
 	}
-	if e.restart {
+	if e.Restart {
 		if n.m.ModifyDescriptor(x, Open).GetTransport().GetLocalIce() != nil {
 			return errors.New("restart without CHOOSE of local credentials")
 		}
@@ -430,14 +431,14 @@ func (n *negotiation) settle() error {
 
 // agree checks that directions follow from what both users want (RFC 3264 §8.4), and that the MGW is told what the peers were.
 func (n *negotiation) agree() error {
-	w, p, want := &n.web.peer, &n.phone.peer, n.wanted()
+	w, p, want := &n.web.Peer, &n.phone.Peer, n.wanted()
 	for _, s := range []Side{Access, Core} {
 		if stale := want[s] != n.dir[s]; stale != n.m.Stale(s) {
 			return fmt.Errorf("%s: agreed %s, users want %s, stale %v", name(s), n.dir[s], want[s], n.m.Stale(s))
 		}
-		f := told{dir: n.dir[s], said: w.took, theirs: w.codecsNow, browser: n.web}
+		f := told{dir: n.dir[s], said: w.Took, theirs: w.Codecs, browser: n.web}
 		if s == Core {
-			f = told{dir: n.dir[s], said: p.took, theirs: p.codecsNow, phone: n.phone}
+			f = told{dir: n.dir[s], said: p.Took, theirs: p.Codecs, phone: n.phone}
 		}
 		d := n.m.ModifyDescriptor(s, Open)
 		if err := n.mgw.check(s, d, f); err != nil {

@@ -1,4 +1,4 @@
-package offeranswer
+package peertest
 
 import (
 	"errors"
@@ -12,30 +12,29 @@ import (
 	"github.com/isthmus-gateway/isthmus/pkg/sdp"
 )
 
-// expect is what the planner has to make of an offer.
-type expect struct {
-	fails            string // not empty: it has to be refused, for this reason
-	restart, newDTLS bool
-	moved            bool
+// Expect is what the planner has to make of an offer.
+type Expect struct {
+	Fails            string // not empty: it has to be refused, for this reason
+	Restart, NewDTLS bool
+	Moved            bool
 }
 
-// browser is a legal peer of RFC 9429 (JSEP), with the habits of Chrome or Firefox.
-type browser struct {
-	peer
-	web, was webState
+// Browser is a legal peer of RFC 9429 (JSEP), with the habits of Chrome or Firefox.
+type Browser struct {
+	Peer
+	Web, was WebState
 	firefox  bool // ICE and DTLS attributes at session level
 	rsize    bool
 	bundles  bool
 	midCount int
 }
 
-// webState is its side of the transport, and the other end's.
-type webState struct {
-	ufrag, pwd, print, tlsID   string
-	role                       sdp.Setup // its own: active or passive; empty: not agreed
-	hisUfrag, hisPwd, hisPrint string
-	hisTLSID                   string
-	hisMux                     bool
+// WebState is its side of the transport, and the other end's.
+type WebState struct {
+	Ufrag, Pwd, Print, TLSID   string
+	Role                       sdp.Setup // its own: active or passive; empty: not agreed
+	HisUfrag, HisPwd, HisPrint string
+	HisTLSID                   string
 }
 
 func webMenu(firefox bool) []codec.Codec {
@@ -56,14 +55,15 @@ func webMenu(firefox bool) []codec.Codec {
 	if !firefox {
 		menu = append(menu, codec.Codec{Name: codec.TelephoneEvent, PT: ev48, ClockRate: 48000, Channels: 1})
 	}
-	return append(menu, codec.Codec{Name: codec.TelephoneEvent, PT: ev8, ClockRate: 8000, Channels: 1, Fmtp: fmtpEvent})
+	return append(menu, codec.Codec{Name: codec.TelephoneEvent, PT: ev8, ClockRate: 8000, Channels: 1, Fmtp: "0-15"})
 }
 
-func newBrowser(r *rand.Rand) *browser {
-	b := &browser{peer: peer{r: r, side: Access, id: r.Uint64() >> 2, version: r.Uint64N(3), sends: true, receives: true}}
-	b.firefox, b.rsize, b.bundles = chance(r, 30), chance(r, 60), chance(r, 90)
-	b.can = shuffled(r, webMenu(b.firefox))
-	b.web.print = randomPrint(r)
+// NewBrowser returns a browser with random habits.
+func NewBrowser(r *rand.Rand) *Browser {
+	b := &Browser{Peer: Peer{r: r, browser: true, id: r.Uint64() >> 2, version: r.Uint64N(3), Sends: true, Receives: true}}
+	b.firefox, b.rsize, b.bundles = Chance(r, 30), Chance(r, 60), Chance(r, 90)
+	b.Can = Some(r, webMenu(b.firefox))
+	b.Web.Print = randomPrint(r)
 	b.freshICE()
 	return b
 }
@@ -79,7 +79,8 @@ func randomPrint(r *rand.Rand) string {
 	return string(s)
 }
 
-func word(r *rand.Rand, n int) string {
+// Word returns n random characters that ICE allows.
+func Word(r *rand.Rand, n int) string {
 	const set = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 	s := make([]byte, n)
 	for i := range s {
@@ -88,22 +89,24 @@ func word(r *rand.Rand, n int) string {
 	return string(s)
 }
 
-func (b *browser) freshICE() { b.web.ufrag, b.web.pwd = word(b.r, 4), word(b.r, 24) }
+func (b *Browser) freshICE() { b.Web.Ufrag, b.Web.Pwd = Word(b.r, 4), Word(b.r, 24) }
 
-func (b *browser) keep() {
-	b.peer.keep()
-	b.was = b.web
+// Keep saves the browser before an offer, from either end.
+func (b *Browser) Keep() {
+	b.Peer.Keep()
+	b.was = b.Web
 }
 
-func (b *browser) restore() {
-	b.peer.restore()
-	b.web = b.was
+// Restore undoes a failed offer.
+func (b *Browser) Restore() {
+	b.Peer.Restore()
+	b.Web = b.was
 }
 
 // numbered gives what the browser can do the payload types of this dialog.
-func (b *browser) numbered() []codec.Codec {
+func (b *Browser) numbered() []codec.Codec {
 	var out []codec.Codec
-	for _, c := range b.can {
+	for _, c := range b.Can {
 		pt, ok := c.PT, true
 		if i := slices.IndexFunc(b.bound[:], c.SameFormat); i >= 0 {
 			pt = uint8(i)
@@ -119,162 +122,162 @@ func (b *browser) numbered() []codec.Codec {
 	return out
 }
 
-// offer makes its next offer and says what has to come of it.
-func (b *browser) offer(names []string) (*sdp.Description, expect) {
-	var e expect
+// Offer makes its next offer and says what has to come of it; names are the codecs of the policy.
+func (b *Browser) Offer(names []string) (*sdp.Description, Expect) {
+	var e Expect
 	first := b.said == nil && b.heard == nil
-	b.keep()
+	b.Keep()
 	if first {
 		b.firstLines()
-		if b.web.tlsID = ""; chance(b.r, 20) {
-			b.web.tlsID = word(b.r, 24)
+		if b.Web.TLSID = ""; Chance(b.r, 20) {
+			b.Web.TLSID = Word(b.r, 24)
 		}
 	} else {
 		e = b.mutate()
 	}
 	setup := sdp.SetupActpass
 	switch {
-	case first && chance(b.r, 20):
-		setup = pick(b.r, sdp.SetupActive, sdp.SetupPassive)
-	case !first && chance(b.r, 15) && b.web.role != "":
-		setup = b.web.role
+	case first && Chance(b.r, 20):
+		setup = Pick(b.r, sdp.SetupActive, sdp.SetupPassive)
+	case !first && Chance(b.r, 15) && b.Web.Role != "":
+		setup = b.Web.Role
 	}
 	codecs := b.numbered()
 	if !usableBy(codecs, names) {
-		e.fails = "no usable codec"
+		e.Fails = "no usable codec"
 	}
-	d := b.describe(setup, sdp.Dir(b.sends, b.receives), codecs)
-	if chance(b.r, 6) {
-		b.spoil(d, first, &e)
+	d := b.describe(setup, sdp.Dir(b.Sends, b.Receives), codecs)
+	if Chance(b.r, 6) {
+		b.spoil(d, first, names, &e)
 	}
 	b.origin(d)
-	if err := b.bind(d.Media[min(b.audio, len(d.Media)-1)].Codecs); err != nil {
+	if err := b.bind(d.Media[min(b.Audio, len(d.Media)-1)].Codecs); err != nil {
 		panic(err) // the model itself is illegal
 	}
-	b.codecsNow = codecs
+	b.Codecs = codecs
 	return d, e
 }
 
-func (b *browser) firstLines() {
-	b.lines = []line{b.newLine("audio")}
-	for chance(b.r, 25) && len(b.lines) < 4 {
-		b.lines = append(b.lines, b.newLine(pick(b.r, "video", "application")))
+func (b *Browser) firstLines() {
+	b.Lines = []Line{b.newLine("audio")}
+	for Chance(b.r, 25) && len(b.Lines) < 4 {
+		b.Lines = append(b.Lines, b.newLine(Pick(b.r, "video", "application")))
 	}
-	b.audio = 0
-	if chance(b.r, 30) { // audio not first
-		b.audio = b.r.IntN(len(b.lines))
-		b.lines[0], b.lines[b.audio] = b.lines[b.audio], b.lines[0]
+	b.Audio = 0
+	if Chance(b.r, 30) { // audio not first
+		b.Audio = b.r.IntN(len(b.Lines))
+		b.Lines[0], b.Lines[b.Audio] = b.Lines[b.Audio], b.Lines[0]
 	}
 }
 
-func (b *browser) newLine(kind string) line {
+func (b *Browser) newLine(kind string) Line {
 	formats := map[string][]string{"video": {"96", "97"}, "application": {"webrtc-datachannel"}}[kind]
 	b.midCount++
 	mid := fmt.Sprint(b.midCount - 1)
 	if b.firefox && b.r.IntN(2) == 0 {
 		mid = "sdparta_" + mid
 	}
-	return line{kind: kind, mid: mid, formats: formats}
+	return Line{Kind: kind, MID: mid, Formats: formats}
 }
 
 // mutate changes what a browser may change from one offer to the next.
-func (b *browser) mutate() (e expect) {
-	if chance(b.r, 45) {
+func (b *Browser) mutate() (e Expect) {
+	if Chance(b.r, 45) {
 		b.changeWish()
 	}
-	if chance(b.r, 20) {
+	if Chance(b.r, 20) {
 		b.freshICE()
-		e.restart = true
+		e.Restart = true
 	}
-	if chance(b.r, 6) { // another RTCPeerConnection goes on with the dialog
+	if Chance(b.r, 6) { // another RTCPeerConnection goes on with the dialog
 		b.freshICE()
-		b.web.print, b.web.role = randomPrint(b.r), ""
-		if b.web.tlsID != "" {
-			b.web.tlsID = word(b.r, 24)
+		b.Web.Print, b.Web.Role = randomPrint(b.r), ""
+		if b.Web.TLSID != "" {
+			b.Web.TLSID = Word(b.r, 24)
 		}
-		e.restart, e.newDTLS = true, true
+		e.Restart, e.NewDTLS = true, true
 	}
-	if chance(b.r, 20) {
-		b.can = shuffled(b.r, webMenu(b.firefox))
+	if Chance(b.r, 20) {
+		b.Can = Some(b.r, webMenu(b.firefox))
 	}
-	if chance(b.r, 20) {
+	if Chance(b.r, 20) {
 		b.changeLines()
 	}
 	return e
 }
 
 // changeLines adds, stops or uses again m= lines other than the audio one (RFC 9429 §5.2.2).
-func (b *browser) changeLines() {
-	switch i := b.r.IntN(len(b.lines)); {
-	case len(b.lines) < 5 && chance(b.r, 50):
-		b.lines = append(b.lines, b.newLine(pick(b.r, "video", "application", "audio")))
-		if l := &b.lines[len(b.lines)-1]; l.kind == "audio" {
-			l.formats = []string{"0"}
+func (b *Browser) changeLines() {
+	switch i := b.r.IntN(len(b.Lines)); {
+	case len(b.Lines) < 5 && Chance(b.r, 50):
+		b.Lines = append(b.Lines, b.newLine(Pick(b.r, "video", "application", "audio")))
+		if l := &b.Lines[len(b.Lines)-1]; l.Kind == "audio" {
+			l.Formats = []string{"0"}
 		}
-	case i == b.audio:
-	case b.lines[i].dead:
-		b.lines[i] = b.newLine(pick(b.r, "video", "application"))
+	case i == b.Audio:
+	case b.Lines[i].Dead:
+		b.Lines[i] = b.newLine(Pick(b.r, "video", "application"))
 	default:
-		b.lines[i].dead = true
+		b.Lines[i].Dead = true
 	}
 }
 
 // spoil makes an offer that has to be refused.
-func (b *browser) spoil(d *sdp.Description, first bool, e *expect) {
-	a := &d.Media[b.audio]
+func (b *Browser) spoil(d *sdp.Description, first bool, names []string, e *Expect) {
+	a := &d.Media[b.Audio]
 	switch b.r.IntN(8) {
 	case 0:
-		a.Port, a.Other, e.fails = 0, nil, "no audio line"
+		a.Port, a.Other, e.Fails = 0, nil, "no audio line"
 	case 1:
-		a.RTCPMux, e.fails = false, "no rtcp-mux"
+		a.RTCPMux, e.Fails = false, "no rtcp-mux"
 	case 2:
-		d.Fingerprints, a.Fingerprints = []sdp.Fingerprint{{Hash: "sha-1", Value: b.web.print[:59]}}, nil
-		e.fails = "weak fingerprint"
+		d.Fingerprints, a.Fingerprints = []sdp.Fingerprint{{Hash: "sha-1", Value: b.Web.Print[:59]}}, nil
+		e.Fails = "weak fingerprint"
 	case 3:
-		a.Proto, e.fails = "RTP/AVP", "no DTLS"
+		a.Proto, e.Fails = "RTP/AVP", "no DTLS"
 	case 4:
 		for i := range d.Media {
 			d.Media[i].ICEUfrag, d.Media[i].ICEPwd = "", ""
 		}
-		d.ICEUfrag, d.ICEPwd, e.fails = "", "", "no ICE"
+		d.ICEUfrag, d.ICEPwd, e.Fails = "", "", "no ICE"
 	case 5:
-		if !first && !e.newDTLS && b.web.role != "" {
-			flip := map[sdp.Setup]sdp.Setup{sdp.SetupActive: sdp.SetupPassive, sdp.SetupPassive: sdp.SetupActive}[b.web.role]
-			d.Setup, a.Setup, e.fails = "", flip, "another DTLS role without a new association"
+		if !first && !e.NewDTLS && b.Web.Role != "" {
+			flip := map[sdp.Setup]sdp.Setup{sdp.SetupActive: sdp.SetupPassive, sdp.SetupPassive: sdp.SetupActive}[b.Web.Role]
+			d.Setup, a.Setup, e.Fails = "", flip, "another DTLS role without a new association"
 		}
 	case 6:
-		if n := len(d.Media) - 1; !first && n > b.audio && n < len(b.backup.lines) {
-			d.Media, e.fails = d.Media[:n], "a line is missing"
+		if n := len(d.Media) - 1; !first && n > b.Audio && n < len(b.backup.Lines) {
+			d.Media, e.Fails = d.Media[:n], "a line is missing"
 		}
 	case 7:
-		a.Codecs = slices.DeleteFunc(slices.Clone(a.Codecs), func(c codec.Codec) bool { return usableBy([]codec.Codec{c}, DefaultPolicy().Access) })
+		a.Codecs = slices.DeleteFunc(slices.Clone(a.Codecs), func(c codec.Codec) bool { return usableBy([]codec.Codec{c}, names) })
 		if len(a.Codecs) == 0 {
 			a.Codecs = []codec.Codec{{Name: "CN", PT: 13, ClockRate: 8000, Channels: 1}}
 		}
-		e.fails = "no usable codec"
+		e.Fails = "no usable codec"
 	}
 }
 
 // describe writes its description with the m= lines that it has.
-func (b *browser) describe(setup sdp.Setup, dir sdp.Direction, codecs []codec.Codec) *sdp.Description {
-	d := &sdp.Description{Name: "-", Media: make([]sdp.Media, len(b.lines))}
+func (b *Browser) describe(setup sdp.Setup, dir sdp.Direction, codecs []codec.Codec) *sdp.Description {
+	d := &sdp.Description{Name: "-", Media: make([]sdp.Media, len(b.Lines))}
 	var tagged []string
-	for i, l := range b.lines {
+	for i, l := range b.Lines {
 		m := &d.Media[i]
-		*m = sdp.Media{Type: l.kind, Port: 9, Proto: "UDP/TLS/RTP/SAVPF", Formats: l.formats, MID: l.mid}
-		if l.kind == "application" {
+		*m = sdp.Media{Type: l.Kind, Port: 9, Proto: "UDP/TLS/RTP/SAVPF", Formats: l.Formats, MID: l.MID}
+		if l.Kind == "application" {
 			m.Proto = "UDP/DTLS/SCTP"
 		}
-		if l.dead {
+		if l.Dead {
 			m.Port, m.Direction = 0, sdp.Inactive
 			continue
 		}
-		tagged = append(tagged, l.mid)
+		tagged = append(tagged, l.MID)
 		if i > 0 && b.bundles && b.said == nil && b.r.IntN(3) == 0 {
 			m.Port, m.Other = 0, []sdp.Attribute{{Name: "bundle-only"}}
 		}
 		b.transport(&m.Attributes, setup)
-		m.RTCPMux = l.kind != "application"
+		m.RTCPMux = l.Kind != "application"
 	}
 	if b.bundles {
 		d.Groups = []sdp.Group{{Semantics: "BUNDLE", MIDs: tagged}}
@@ -287,7 +290,7 @@ func (b *browser) describe(setup sdp.Setup, dir sdp.Direction, codecs []codec.Co
 			m.ICEUfrag, m.ICEPwd, m.Fingerprints = "", "", nil
 		}
 	}
-	a := &d.Media[b.audio]
+	a := &d.Media[b.Audio]
 	a.Direction, a.Codecs, a.RTCPRsize = dir, codecs, b.rsize
 	a.Extmaps = []sdp.Extmap{{ID: 1, URI: "urn:ietf:params:rtp-hdrext:ssrc-audio-level"}, {ID: 4, URI: "urn:ietf:params:rtp-hdrext:sdes:mid"}}
 	a.Msids = []sdp.Msid{{Stream: "webstream", Track: "webtrack"}}
@@ -302,21 +305,21 @@ func (b *browser) describe(setup sdp.Setup, dir sdp.Direction, codecs []codec.Co
 	return d
 }
 
-func (b *browser) transport(a *sdp.Attributes, setup sdp.Setup) {
-	a.ICEUfrag, a.ICEPwd, a.ICEOptions = b.web.ufrag, b.web.pwd, []string{"trickle"}
-	a.Fingerprints = []sdp.Fingerprint{{Hash: "sha-256", Value: b.web.print}}
-	a.Setup, a.TLSID = setup, b.web.tlsID
+func (b *Browser) transport(a *sdp.Attributes, setup sdp.Setup) {
+	a.ICEUfrag, a.ICEPwd, a.ICEOptions = b.Web.Ufrag, b.Web.Pwd, []string{"trickle"}
+	a.Fingerprints = []sdp.Fingerprint{{Hash: "sha-256", Value: b.Web.Print}}
+	a.Setup, a.TLSID = setup, b.Web.TLSID
 }
 
-// takeAnswer checks the answer to its offer and takes it.
-func (b *browser) takeAnswer(raw []byte, e expect) (sdp.Direction, error) {
-	first := b.web.hisUfrag == ""
+// TakeAnswer checks the answer to its offer and takes it.
+func (b *Browser) TakeAnswer(raw []byte, e Expect) (sdp.Direction, error) {
+	first := b.Web.HisUfrag == ""
 	d, err := b.hear(raw)
 	if err != nil {
 		return 0, err
 	}
-	offered := &b.said.Media[b.audio]
-	a := &d.Media[b.audio]
+	offered := &b.said.Media[b.Audio]
+	a := &d.Media[b.Audio]
 	dir := d.DirectionOf(a)
 	fs := d.FingerprintsOf(a)
 	role := map[sdp.Setup]sdp.Setup{sdp.SetupActive: sdp.SetupPassive, sdp.SetupPassive: sdp.SetupActive}[a.Setup]
@@ -331,29 +334,29 @@ func (b *browser) takeAnswer(raw []byte, e expect) (sdp.Direction, error) {
 		return 0, fmt.Errorf("setup:%s in an answer", a.Setup)
 	case offered.Setup != sdp.SetupActpass && role != offered.Setup:
 		return 0, fmt.Errorf("setup:%s answers setup:%s", a.Setup, offered.Setup)
-	case b.web.role != "" && role != b.web.role:
+	case b.Web.Role != "" && role != b.Web.Role:
 		return 0, errors.New("the DTLS role changes within an association (RFC 8842 §5.5)")
 	case len(fs) == 0:
 		return 0, errors.New("no fingerprint")
-	case (a.TLSID != "") != (b.web.tlsID != ""):
-		return 0, fmt.Errorf("tls-id %q answers %q (RFC 8842 §5.3)", a.TLSID, b.web.tlsID)
-	case !first && (a.TLSID != b.web.hisTLSID) != (e.newDTLS && a.TLSID != ""):
-		return 0, fmt.Errorf("tls-id %q after %q, new association %v", a.TLSID, b.web.hisTLSID, e.newDTLS)
-	case !first && fs[0].Value != b.web.hisPrint && !e.newDTLS:
+	case (a.TLSID != "") != (b.Web.TLSID != ""):
+		return 0, fmt.Errorf("tls-id %q answers %q (RFC 8842 §5.3)", a.TLSID, b.Web.TLSID)
+	case !first && (a.TLSID != b.Web.HisTLSID) != (e.NewDTLS && a.TLSID != ""):
+		return 0, fmt.Errorf("tls-id %q after %q, new association %v", a.TLSID, b.Web.HisTLSID, e.NewDTLS)
+	case !first && fs[0].Value != b.Web.HisPrint && !e.NewDTLS:
 		return 0, errors.New("the fingerprint changes without a new association")
-	case !first && (a.ICEUfrag != b.web.hisUfrag || a.ICEPwd != b.web.hisPwd) != e.restart:
-		return 0, fmt.Errorf("credentials %q after %q, restart %v (RFC 8445 §9)", a.ICEUfrag, b.web.hisUfrag, e.restart)
-	case e.restart && (a.ICEUfrag == b.web.hisUfrag || a.ICEPwd == b.web.hisPwd):
+	case !first && (a.ICEUfrag != b.Web.HisUfrag || a.ICEPwd != b.Web.HisPwd) != e.Restart:
+		return 0, fmt.Errorf("credentials %q after %q, restart %v (RFC 8445 §9)", a.ICEUfrag, b.Web.HisUfrag, e.Restart)
+	case e.Restart && (a.ICEUfrag == b.Web.HisUfrag || a.ICEPwd == b.Web.HisPwd):
 		return 0, errors.New("only half of the credentials is new")
 	case a.RTCPRsize && !offered.RTCPRsize, d.Bundle() != nil && b.said.Bundle() == nil:
 		return 0, errors.New("more than was offered: rtcp-rsize or BUNDLE")
 	}
-	b.web.role, b.took = role, a
+	b.Web.Role, b.Took = role, a
 	return dir, b.takeTransport(d, a)
 }
 
 // takeTransport checks and takes what offers and answers have in common.
-func (b *browser) takeTransport(d *sdp.Description, a *sdp.Media) error {
+func (b *Browser) takeTransport(d *sdp.Description, a *sdp.Media) error {
 	fs := d.FingerprintsOf(a)
 	switch {
 	case !d.ICELite, len(a.Candidates) == 0, !a.EndOfCandidates, len(a.ICEUfrag) < 4, len(a.ICEPwd) < 22:
@@ -369,55 +372,55 @@ func (b *browser) takeTransport(d *sdp.Description, a *sdp.Media) error {
 	case len(a.Bandwidth) > 0 || strings.Contains(string(b.heardRaw), "10.9."):
 		return errors.New("the core's description shows through")
 	}
-	b.web.hisUfrag, b.web.hisPwd, b.web.hisPrint, b.web.hisTLSID = a.ICEUfrag, a.ICEPwd, fs[0].Value, a.TLSID
+	b.Web.HisUfrag, b.Web.HisPwd, b.Web.HisPrint, b.Web.HisTLSID = a.ICEUfrag, a.ICEPwd, fs[0].Value, a.TLSID
 	return nil
 }
 
-// takeOffer checks an offer and answers it; nil: it refuses, as it may.
-func (b *browser) takeOffer(raw []byte) (*sdp.Description, sdp.Direction, error) {
-	b.keep()
+// TakeOffer checks an offer and answers it; nil: it refuses, as it may.
+func (b *Browser) TakeOffer(raw []byte) (*sdp.Description, sdp.Direction, error) {
+	b.Keep()
 	first := b.said == nil
 	d, err := b.hear(raw)
 	if err != nil {
 		return nil, 0, err
 	}
 	if first {
-		b.lines, b.audio = []line{{kind: "audio", mid: d.Media[0].MID}}, 0
+		b.Lines, b.Audio = []Line{{Kind: "audio", MID: d.Media[0].MID}}, 0
 		b.midCount, b.bundles = 1, len(d.Bundle()) > 0
 	}
 	if err := b.sameLines(d); err != nil {
 		return nil, 0, err
 	}
-	a := &d.Media[b.audio]
-	was := b.web
+	a := &d.Media[b.Audio]
+	was := b.Web
 	if err := b.takeTransport(d, a); err != nil {
 		return nil, 0, err
 	}
 	switch {
 	case a.Setup != sdp.SetupActpass:
 		return nil, 0, fmt.Errorf("setup:%s in an offer (RFC 8842 §5.2)", a.Setup)
-	case !first && was.hisUfrag != "" && (b.web.hisUfrag != was.hisUfrag || b.web.hisPrint != was.hisPrint || b.web.hisTLSID != was.hisTLSID):
+	case !first && was.HisUfrag != "" && (b.Web.HisUfrag != was.HisUfrag || b.Web.HisPrint != was.HisPrint || b.Web.HisTLSID != was.HisTLSID):
 		return nil, 0, errors.New("our offer restarts a transport that goes on")
 	case first && len(d.Bundle()) != 1:
 		return nil, 0, errors.New("a first offer without BUNDLE")
 	}
 	var codecs []codec.Codec
 	for _, c := range a.Codecs {
-		if slices.ContainsFunc(b.can, c.SameFormat) {
+		if slices.ContainsFunc(b.Can, c.SameFormat) {
 			c.Fmtp = ""
 			codecs = append(codecs, c)
 		}
 	}
-	if firstOf(codecs, false).IsZero() || chance(b.r, 5) {
+	if First(codecs, false).IsZero() || Chance(b.r, 5) {
 		return nil, 0, nil
 	}
-	if b.web.role == "" {
-		b.web.role = pick(b.r, sdp.SetupActive, sdp.SetupActive, sdp.SetupPassive)
+	if b.Web.Role == "" {
+		b.Web.Role = Pick(b.r, sdp.SetupActive, sdp.SetupActive, sdp.SetupPassive)
 	}
 	dir := b.answerDirection(d.DirectionOf(a))
-	ans := b.describe(b.web.role, dir, codecs)
-	ans.Media[b.audio].RTCPRsize = ans.Media[b.audio].RTCPRsize && a.RTCPRsize
+	ans := b.describe(b.Web.Role, dir, codecs)
+	ans.Media[b.Audio].RTCPRsize = ans.Media[b.Audio].RTCPRsize && a.RTCPRsize
 	b.origin(ans)
-	b.codecsNow, b.took = codecs, a
+	b.Codecs, b.Took = codecs, a
 	return ans, dir, nil
 }

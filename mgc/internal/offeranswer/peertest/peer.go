@@ -1,4 +1,6 @@
-package offeranswer
+// Package peertest has legal peers of RFC 3264 for tests: a browser (RFC 9429) and a SIP phone whose next step is picked at random, and
+// which check everything that they are told. They know nothing of the planner. Floor 1 of mgc, for tests only; no goroutine.
+package peertest
 
 import (
 	"bytes"
@@ -11,46 +13,47 @@ import (
 	"github.com/isthmus-gateway/isthmus/pkg/sdp"
 )
 
-// peer is a user of RFC 3264 whose next step is picked at random; what it hears is checked against the RFC. A browser and a phone are
-// built on it. It knows nothing of the planner.
-type peer struct {
-	r    *rand.Rand
-	side Side
+// Peer is what a browser and a phone have in common.
+type Peer struct {
+	r       *rand.Rand
+	browser bool
 
-	sends, receives bool             // what its user wants now
-	can             []codec.Codec    // what it can do now, in order, with its payload types; by the policy usable or not
+	Sends, Receives bool             // what its user wants now
+	Can             []codec.Codec    // what it can do now, in order, with its payload types; by the policy usable or not
 	bound           [128]codec.Codec // what each payload type ever stood for in this dialog
 	id, version     uint64
 	said            *sdp.Description // its last description
-	lines           []line
-	audio           int
+	Lines           []Line
+	Audio           int
 
-	heardRaw  []byte // the last description from the other end
-	heard     *sdp.Description
-	heardID   uint64
-	took      *sdp.Media    // the other end's audio as negotiated last
-	codecsNow []codec.Codec // what it receives by its last accepted description
+	heardRaw []byte // the last description from the other end
+	heard    *sdp.Description
+	heardID  uint64
+	Took     *sdp.Media    // the other end's audio as negotiated last
+	Codecs   []codec.Codec // what it receives by its last accepted description
 
-	backup *peer // as it was before the offer that is out
+	backup *Peer // as it was before the offer that is out
 }
 
-// line is one of its m= lines.
-type line struct {
-	kind, mid string
-	dead      bool // port 0: rejected, stopped or never wanted
-	formats   []string
+// Line is one of its m= lines.
+type Line struct {
+	Kind, MID string
+	Dead      bool // port 0: rejected, stopped or never wanted
+	Formats   []string
 }
 
-func chance(r *rand.Rand, percent int) bool { return r.IntN(100) < percent }
+// Chance is true in percent of the cases.
+func Chance(r *rand.Rand, percent int) bool { return r.IntN(100) < percent }
 
-func pick[T any](r *rand.Rand, list ...T) T { return list[r.IntN(len(list))] }
+// Pick returns one of list.
+func Pick[T any](r *rand.Rand, list ...T) T { return list[r.IntN(len(list))] }
 
 func format(c codec.Codec) string {
 	return strings.ToLower(c.Name) + fmt.Sprintf("/%d/%d", c.ClockRate, c.ChannelCount())
 }
 
 // bind notes what payload types stand for; one must never stand for two formats (RFC 3264 §8.3.2).
-func (p *peer) bind(cs []codec.Codec) error {
+func (p *Peer) bind(cs []codec.Codec) error {
 	for _, c := range cs {
 		if was := p.bound[c.PT]; !was.IsZero() && !was.SameFormat(c) {
 			return fmt.Errorf("payload type %d was %s and becomes %s (RFC 3264 §8.3.2)", c.PT, format(was), format(c))
@@ -61,7 +64,7 @@ func (p *peer) bind(cs []codec.Codec) error {
 }
 
 // freePT returns a dynamic payload type that stands for nothing yet, or for c.
-func (p *peer) freePT(c codec.Codec, want ...uint8) (uint8, bool) {
+func (p *Peer) freePT(c codec.Codec, want ...uint8) (uint8, bool) {
 	for _, pt := range want {
 		if p.bound[pt].IsZero() || p.bound[pt].SameFormat(c) {
 			return pt, true
@@ -76,29 +79,29 @@ func (p *peer) freePT(c codec.Codec, want ...uint8) (uint8, bool) {
 }
 
 // changeWish lets the user hold or resume.
-func (p *peer) changeWish() {
+func (p *Peer) changeWish() {
 	switch p.r.IntN(8) {
 	case 0: // hold
-		p.sends, p.receives = true, false
+		p.Sends, p.Receives = true, false
 	case 1: // inactive
-		p.sends, p.receives = false, false
+		p.Sends, p.Receives = false, false
 	case 2: // listen only
-		p.sends, p.receives = false, true
+		p.Sends, p.Receives = false, true
 	case 3, 4:
 	default:
-		p.sends, p.receives = true, true
+		p.Sends, p.Receives = true, true
 	}
 }
 
 // origin is its o= line; the version grows by one with each description.
-func (p *peer) origin(d *sdp.Description) {
+func (p *Peer) origin(d *sdp.Description) {
 	p.version++
 	d.Origin = sdp.Origin{Username: "-", ID: p.id, Version: p.version, Addr: sdp.Address{Host: "127.0.0.1"}}
 	p.said = d
 }
 
 // hear checks what holds for every description from the other end: o= (RFC 3264 §5, §8) and payload types.
-func (p *peer) hear(raw []byte) (*sdp.Description, error) {
+func (p *Peer) hear(raw []byte) (*sdp.Description, error) {
 	d, err := sdp.Parse(raw)
 	if err != nil {
 		return nil, err
@@ -116,26 +119,26 @@ func (p *peer) hear(raw []byte) (*sdp.Description, error) {
 		}
 	}
 	p.heardRaw, p.heard = raw, d
-	if p.audio >= len(d.Media) {
+	if p.Audio >= len(d.Media) {
 		return nil, fmt.Errorf("%d media lines", len(d.Media))
 	}
-	return d, p.bind(d.Media[p.audio].Codecs)
+	return d, p.bind(d.Media[p.Audio].Codecs)
 }
 
 // sameLines checks that the m= lines are ours, in order and with their mids (RFC 3264 §6, §8; RFC 9429 §5.3.1).
-func (p *peer) sameLines(d *sdp.Description) error {
-	if len(d.Media) != len(p.lines) {
-		return fmt.Errorf("%d media lines, there are %d", len(d.Media), len(p.lines))
+func (p *Peer) sameLines(d *sdp.Description) error {
+	if len(d.Media) != len(p.Lines) {
+		return fmt.Errorf("%d media lines, there are %d", len(d.Media), len(p.Lines))
 	}
-	for i, l := range p.lines {
+	for i, l := range p.Lines {
 		m := &d.Media[i]
-		if m.Type != l.kind || m.MID != l.mid && p.side == Access || m.MID != "" && p.side == Core {
-			return fmt.Errorf("line %d is %s mid %q, was %s mid %q", i, m.Type, m.MID, l.kind, l.mid)
+		if m.Type != l.Kind || m.MID != l.MID && p.browser || m.MID != "" && !p.browser {
+			return fmt.Errorf("line %d is %s mid %q, was %s mid %q", i, m.Type, m.MID, l.Kind, l.MID)
 		}
-		if i != p.audio && (m.Port != 0 || !slices.Equal(m.Formats, l.formats)) {
-			return fmt.Errorf("line %d (%s) has port %d and formats %v, want 0 and %v", i, l.kind, m.Port, m.Formats, l.formats)
+		if i != p.Audio && (m.Port != 0 || !slices.Equal(m.Formats, l.Formats)) {
+			return fmt.Errorf("line %d (%s) has port %d and formats %v, want 0 and %v", i, l.Kind, m.Port, m.Formats, l.Formats)
 		}
-		if i == p.audio && m.Port == 0 {
+		if i == p.Audio && m.Port == 0 {
 			return fmt.Errorf("audio is rejected")
 		}
 	}
@@ -144,7 +147,7 @@ func (p *peer) sameLines(d *sdp.Description) error {
 
 // subset checks that the answer's audio holds only what was offered, under its payload types (RFC 3264 §6.1), and one audio codec that
 // is a codec and not only events.
-func (p *peer) subset(answer, offer *sdp.Media) error {
+func (p *Peer) subset(answer, offer *sdp.Media) error {
 	if answer.Proto != offer.Proto {
 		return fmt.Errorf("protocol %s, offered %s", answer.Proto, offer.Proto)
 	}
@@ -164,40 +167,40 @@ func (p *peer) subset(answer, offer *sdp.Media) error {
 }
 
 // answerDirection picks the direction of an answer: within the offer, and where the offer leaves it open as the user wants.
-func (p *peer) answerDirection(offered sdp.Direction) sdp.Direction {
-	if chance(p.r, 10) { // a change of mind, of which only what the offer leaves open can be told
-		s, r := p.sends, p.receives
+func (p *Peer) answerDirection(offered sdp.Direction) sdp.Direction {
+	if Chance(p.r, 10) { // a change of mind, of which only what the offer leaves open can be told
+		s, r := p.Sends, p.Receives
 		p.changeWish()
 		if !offered.Receives() {
-			p.sends = s
+			p.Sends = s
 		}
 		if !offered.Sends() {
-			p.receives = r
+			p.Receives = r
 		}
 	}
-	return sdp.Dir(p.sends && offered.Receives(), p.receives && offered.Sends())
+	return sdp.Dir(p.Sends && offered.Receives(), p.Receives && offered.Sends())
 }
 
-// keep saves the peer before an offer, from either end.
-func (p *peer) keep() {
+// Keep saves the peer before an offer, from either end.
+func (p *Peer) Keep() {
 	b := *p
-	b.lines, b.can, b.codecsNow = slices.Clone(p.lines), slices.Clone(p.can), slices.Clone(p.codecsNow)
+	b.Lines, b.Can, b.Codecs = slices.Clone(p.Lines), slices.Clone(p.Can), slices.Clone(p.Codecs)
 	p.backup = &b
 }
 
-// restore undoes a failed offer (RFC 3264 §8). Versions and payload types that were seen stay used.
-func (p *peer) restore() {
+// Restore undoes a failed offer (RFC 3264 §8). Versions and payload types that were seen stay used.
+func (p *Peer) Restore() {
 	b := *p.backup
 	b.version, b.said, b.bound, b.r = p.version, p.said, p.bound, p.r
 	b.heardRaw, b.heard, b.heardID = p.heardRaw, p.heard, p.heardID
 	*p = b
 }
 
-// forget lets go of the payload types of an offer that was refused outright: it never held.
-func (p *peer) forget() { p.bound = p.backup.bound }
+// Forget lets go of the payload types of an offer that was refused outright: it never held.
+func (p *Peer) Forget() { p.bound = p.backup.bound }
 
-// firstOf returns the audio codec, or the event format, that stands first in cs.
-func firstOf(cs []codec.Codec, event bool) codec.Codec {
+// First returns the audio codec, or the event format, that stands first in cs.
+func First(cs []codec.Codec, event bool) codec.Codec {
 	i := slices.IndexFunc(cs, func(c codec.Codec) bool { return c.Is(codec.TelephoneEvent) == event })
 	if i < 0 {
 		return codec.Codec{}
@@ -205,18 +208,18 @@ func firstOf(cs []codec.Codec, event bool) codec.Codec {
 	return cs[i]
 }
 
-// shuffled returns some of the menu, at least one, in a random order but mostly in the given one.
-func shuffled(r *rand.Rand, menu []codec.Codec) []codec.Codec {
+// Some returns some of the menu, at least one, in a random order but mostly in the given one.
+func Some(r *rand.Rand, menu []codec.Codec) []codec.Codec {
 	var out []codec.Codec
 	for _, c := range menu {
-		if chance(r, 70) {
+		if Chance(r, 70) {
 			out = append(out, c)
 		}
 	}
 	if len(out) == 0 {
-		out = append(out, pick(r, menu...))
+		out = append(out, Pick(r, menu...))
 	}
-	if chance(r, 30) {
+	if Chance(r, 30) {
 		r.Shuffle(len(out), func(i, j int) { out[i], out[j] = out[j], out[i] })
 	}
 	return out
