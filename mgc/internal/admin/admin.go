@@ -8,9 +8,11 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/reflection"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	adminv1 "github.com/isthmus-gateway/isthmus/proto/admin/v1"
@@ -21,6 +23,8 @@ type Source struct {
 	Nodes         func() []*adminv1.Node
 	Calls         func() []*adminv1.Call
 	Registrations func() []*adminv1.Registration
+	// Resources may read the store; its error is shown as UNAVAILABLE.
+	Resources func(ctx context.Context) (*adminv1.ControllerResourcesResponse, error)
 }
 
 // NewServer returns a gRPC server with the admin service, reflection and the standard health service.
@@ -57,6 +61,15 @@ func (s *service) ListRegistrations(context.Context, *adminv1.ListRegistrationsR
 	regs := s.src.Registrations()
 	slices.SortFunc(regs, func(a, b *adminv1.Registration) int { return strings.Compare(a.Aor+a.Contact, b.Aor+b.Contact) })
 	return &adminv1.ListRegistrationsResponse{Registrations: regs}, nil
+}
+
+// ControllerResources implements adminv1.ControllerAdminServer.
+func (s *service) ControllerResources(ctx context.Context, _ *adminv1.ControllerResourcesRequest) (*adminv1.ControllerResourcesResponse, error) {
+	r, err := s.src.Resources(ctx)
+	if err != nil {
+		return nil, status.Error(codes.Unavailable, err.Error())
+	}
+	return r, nil
 }
 
 // Time converts t; nil for the zero time.

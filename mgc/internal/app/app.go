@@ -285,7 +285,7 @@ func (a *App) makeAdmin() error {
 	if err != nil {
 		return fmt.Errorf("admin.listen: %w", err)
 	}
-	a.adminSrv, _ = admin.NewServer(admin.Source{Nodes: a.nodes, Calls: a.listCalls, Registrations: a.registrations})
+	a.adminSrv, _ = admin.NewServer(admin.Source{Nodes: a.nodes, Calls: a.listCalls, Registrations: a.registrations, Resources: a.resources})
 	a.serve(func() error { return a.adminSrv.Serve(lis) }, a.adminSrv.Stop)
 	return a.serveHTTP(a.cfg.Admin.HTTP, &http.Server{Handler: obs.Handler(a.metrics, a.ready), ReadHeaderTimeout: 5 * time.Second})
 }

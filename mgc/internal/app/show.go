@@ -1,6 +1,9 @@
 package app
 
 import (
+	"context"
+	"runtime"
+
 	"github.com/isthmus-gateway/isthmus/mgc/internal/admin"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/webphone"
 	adminv1 "github.com/isthmus-gateway/isthmus/proto/admin/v1"
@@ -34,6 +37,25 @@ func (a *App) listCalls() []*adminv1.Call {
 		out = append(out, row)
 	}
 	return out
+}
+
+// resources counts what the controller holds.
+func (a *App) resources(ctx context.Context) (*adminv1.ControllerResourcesResponse, error) {
+	keys, err := a.engine.Count(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var mem runtime.MemStats
+	runtime.ReadMemStats(&mem)
+	servers, clients := a.layer.Len()
+	r := &adminv1.ControllerResourcesResponse{
+		Calls: uint32(len(a.calls.Keys())), Registrations: uint32(len(a.registrar.All())), Goroutines: uint32(runtime.NumGoroutine()),
+		HeapBytes: mem.HeapInuse, StoreKeys: map[string]uint32{}, ServerTransactions: uint32(servers), ClientTransactions: uint32(clients),
+	}
+	for kind, n := range keys {
+		r.StoreKeys[kind] = uint32(n)
+	}
+	return r, nil
 }
 
 // phoneSettings is what the web phone is told; the demo core's accounts only on request, their passwords are public.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -378,6 +379,34 @@ func (e *Engine) List(ctx context.Context, prefix string) ([]Record, error) {
 				return out, nil
 			}
 			out = append(out, Record{Key: kve.Key(), Value: kve.Value(), Revision: kve.Revision()})
+		}
+	}
+}
+
+// Count returns the number of records by the first part of their keys, such as "call". It reads all keys, but no values.
+// Errors: ErrUnavailable.
+func (e *Engine) Count(ctx context.Context) (map[string]int, error) {
+	ctx, cancel := e.bound(ctx)
+	defer cancel()
+	kw, err := (*e.kv.Load()).Watch(ctx, wildcard(""), jetstream.IgnoreDeletes(), jetstream.MetaOnly())
+	if err != nil {
+		return nil, e.fail("count", "", err)
+	}
+	defer stopWatcher(kw)
+	out := map[string]int{}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil, e.fail("count", "", ctx.Err())
+		case kve, ok := <-kw.Updates():
+			switch {
+			case !ok:
+				return nil, e.fail("count", "", nats.ErrConnectionClosed)
+			case kve == nil:
+				return out, nil
+			}
+			kind, _, _ := strings.Cut(kve.Key(), ".")
+			out[kind]++
 		}
 	}
 }

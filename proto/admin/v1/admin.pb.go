@@ -1039,6 +1039,143 @@ func (x *ResourcesResponse) GetBuffersOut() int64 {
 	return 0
 }
 
+// ControllerResourcesRequest has no parameters.
+type ControllerResourcesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ControllerResourcesRequest) Reset() {
+	*x = ControllerResourcesRequest{}
+	mi := &file_isthmus_admin_v1_admin_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ControllerResourcesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ControllerResourcesRequest) ProtoMessage() {}
+
+func (x *ControllerResourcesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_isthmus_admin_v1_admin_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ControllerResourcesRequest.ProtoReflect.Descriptor instead.
+func (*ControllerResourcesRequest) Descriptor() ([]byte, []int) {
+	return file_isthmus_admin_v1_admin_proto_rawDescGZIP(), []int{15}
+}
+
+// ControllerResourcesResponse counts resources in use.
+type ControllerResourcesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Calls that this instance owns.
+	Calls uint32 `protobuf:"varint,1,opt,name=calls,proto3" json:"calls,omitempty"`
+	// Registrations that this instance knows.
+	Registrations uint32 `protobuf:"varint,2,opt,name=registrations,proto3" json:"registrations,omitempty"`
+	// Goroutines.
+	Goroutines uint32 `protobuf:"varint,3,opt,name=goroutines,proto3" json:"goroutines,omitempty"`
+	// Heap in use, bytes.
+	HeapBytes uint64 `protobuf:"varint,4,opt,name=heap_bytes,json=heapBytes,proto3" json:"heap_bytes,omitempty"`
+	// Records in the pool's store by kind: "call", "reg", "mgw", "inst", "keys". Kinds without records are left out.
+	StoreKeys map[string]uint32 `protobuf:"bytes,5,rep,name=store_keys,json=storeKeys,proto3" json:"store_keys,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// SIP server transactions alive.
+	ServerTransactions uint32 `protobuf:"varint,6,opt,name=server_transactions,json=serverTransactions,proto3" json:"server_transactions,omitempty"`
+	// SIP client transactions alive.
+	ClientTransactions uint32 `protobuf:"varint,7,opt,name=client_transactions,json=clientTransactions,proto3" json:"client_transactions,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
+}
+
+func (x *ControllerResourcesResponse) Reset() {
+	*x = ControllerResourcesResponse{}
+	mi := &file_isthmus_admin_v1_admin_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ControllerResourcesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ControllerResourcesResponse) ProtoMessage() {}
+
+func (x *ControllerResourcesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_isthmus_admin_v1_admin_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ControllerResourcesResponse.ProtoReflect.Descriptor instead.
+func (*ControllerResourcesResponse) Descriptor() ([]byte, []int) {
+	return file_isthmus_admin_v1_admin_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ControllerResourcesResponse) GetCalls() uint32 {
+	if x != nil {
+		return x.Calls
+	}
+	return 0
+}
+
+func (x *ControllerResourcesResponse) GetRegistrations() uint32 {
+	if x != nil {
+		return x.Registrations
+	}
+	return 0
+}
+
+func (x *ControllerResourcesResponse) GetGoroutines() uint32 {
+	if x != nil {
+		return x.Goroutines
+	}
+	return 0
+}
+
+func (x *ControllerResourcesResponse) GetHeapBytes() uint64 {
+	if x != nil {
+		return x.HeapBytes
+	}
+	return 0
+}
+
+func (x *ControllerResourcesResponse) GetStoreKeys() map[string]uint32 {
+	if x != nil {
+		return x.StoreKeys
+	}
+	return nil
+}
+
+func (x *ControllerResourcesResponse) GetServerTransactions() uint32 {
+	if x != nil {
+		return x.ServerTransactions
+	}
+	return 0
+}
+
+func (x *ControllerResourcesResponse) GetClientTransactions() uint32 {
+	if x != nil {
+		return x.ClientTransactions
+	}
+	return 0
+}
+
 var File_isthmus_admin_v1_admin_proto protoreflect.FileDescriptor
 
 const file_isthmus_admin_v1_admin_proto_rawDesc = "" +
@@ -1120,11 +1257,28 @@ const file_isthmus_admin_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"heap_bytes\x18\x05 \x01(\x04R\theapBytes\x12\x1f\n" +
 	"\vbuffers_out\x18\x06 \x01(\x03R\n" +
-	"buffersOut2\xab\x02\n" +
+	"buffersOut\"\x1c\n" +
+	"\x1aControllerResourcesRequest\"\x95\x03\n" +
+	"\x1bControllerResourcesResponse\x12\x14\n" +
+	"\x05calls\x18\x01 \x01(\rR\x05calls\x12$\n" +
+	"\rregistrations\x18\x02 \x01(\rR\rregistrations\x12\x1e\n" +
+	"\n" +
+	"goroutines\x18\x03 \x01(\rR\n" +
+	"goroutines\x12\x1d\n" +
+	"\n" +
+	"heap_bytes\x18\x04 \x01(\x04R\theapBytes\x12[\n" +
+	"\n" +
+	"store_keys\x18\x05 \x03(\v2<.isthmus.admin.v1.ControllerResourcesResponse.StoreKeysEntryR\tstoreKeys\x12/\n" +
+	"\x13server_transactions\x18\x06 \x01(\rR\x12serverTransactions\x12/\n" +
+	"\x13client_transactions\x18\a \x01(\rR\x12clientTransactions\x1a<\n" +
+	"\x0eStoreKeysEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x012\x9f\x03\n" +
 	"\x0fControllerAdmin\x12T\n" +
 	"\tListNodes\x12\".isthmus.admin.v1.ListNodesRequest\x1a#.isthmus.admin.v1.ListNodesResponse\x12T\n" +
 	"\tListCalls\x12\".isthmus.admin.v1.ListCallsRequest\x1a#.isthmus.admin.v1.ListCallsResponse\x12l\n" +
-	"\x11ListRegistrations\x12*.isthmus.admin.v1.ListRegistrationsRequest\x1a+.isthmus.admin.v1.ListRegistrationsResponse2\xc3\x01\n" +
+	"\x11ListRegistrations\x12*.isthmus.admin.v1.ListRegistrationsRequest\x1a+.isthmus.admin.v1.ListRegistrationsResponse\x12r\n" +
+	"\x13ControllerResources\x12,.isthmus.admin.v1.ControllerResourcesRequest\x1a-.isthmus.admin.v1.ControllerResourcesResponse2\xc3\x01\n" +
 	"\fGatewayAdmin\x12]\n" +
 	"\fListContexts\x12%.isthmus.admin.v1.ListContextsRequest\x1a&.isthmus.admin.v1.ListContextsResponse\x12T\n" +
 	"\tResources\x12\".isthmus.admin.v1.ResourcesRequest\x1a#.isthmus.admin.v1.ResourcesResponseB;Z9github.com/isthmus-gateway/isthmus/proto/admin/v1;adminv1b\x06proto3"
@@ -1141,51 +1295,57 @@ func file_isthmus_admin_v1_admin_proto_rawDescGZIP() []byte {
 	return file_isthmus_admin_v1_admin_proto_rawDescData
 }
 
-var file_isthmus_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_isthmus_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_isthmus_admin_v1_admin_proto_goTypes = []any{
-	(*ListNodesRequest)(nil),          // 0: isthmus.admin.v1.ListNodesRequest
-	(*ListNodesResponse)(nil),         // 1: isthmus.admin.v1.ListNodesResponse
-	(*Node)(nil),                      // 2: isthmus.admin.v1.Node
-	(*ListCallsRequest)(nil),          // 3: isthmus.admin.v1.ListCallsRequest
-	(*ListCallsResponse)(nil),         // 4: isthmus.admin.v1.ListCallsResponse
-	(*Call)(nil),                      // 5: isthmus.admin.v1.Call
-	(*ListRegistrationsRequest)(nil),  // 6: isthmus.admin.v1.ListRegistrationsRequest
-	(*ListRegistrationsResponse)(nil), // 7: isthmus.admin.v1.ListRegistrationsResponse
-	(*Registration)(nil),              // 8: isthmus.admin.v1.Registration
-	(*ListContextsRequest)(nil),       // 9: isthmus.admin.v1.ListContextsRequest
-	(*ListContextsResponse)(nil),      // 10: isthmus.admin.v1.ListContextsResponse
-	(*Context)(nil),                   // 11: isthmus.admin.v1.Context
-	(*Termination)(nil),               // 12: isthmus.admin.v1.Termination
-	(*ResourcesRequest)(nil),          // 13: isthmus.admin.v1.ResourcesRequest
-	(*ResourcesResponse)(nil),         // 14: isthmus.admin.v1.ResourcesResponse
-	(*timestamppb.Timestamp)(nil),     // 15: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),       // 16: google.protobuf.Duration
+	(*ListNodesRequest)(nil),            // 0: isthmus.admin.v1.ListNodesRequest
+	(*ListNodesResponse)(nil),           // 1: isthmus.admin.v1.ListNodesResponse
+	(*Node)(nil),                        // 2: isthmus.admin.v1.Node
+	(*ListCallsRequest)(nil),            // 3: isthmus.admin.v1.ListCallsRequest
+	(*ListCallsResponse)(nil),           // 4: isthmus.admin.v1.ListCallsResponse
+	(*Call)(nil),                        // 5: isthmus.admin.v1.Call
+	(*ListRegistrationsRequest)(nil),    // 6: isthmus.admin.v1.ListRegistrationsRequest
+	(*ListRegistrationsResponse)(nil),   // 7: isthmus.admin.v1.ListRegistrationsResponse
+	(*Registration)(nil),                // 8: isthmus.admin.v1.Registration
+	(*ListContextsRequest)(nil),         // 9: isthmus.admin.v1.ListContextsRequest
+	(*ListContextsResponse)(nil),        // 10: isthmus.admin.v1.ListContextsResponse
+	(*Context)(nil),                     // 11: isthmus.admin.v1.Context
+	(*Termination)(nil),                 // 12: isthmus.admin.v1.Termination
+	(*ResourcesRequest)(nil),            // 13: isthmus.admin.v1.ResourcesRequest
+	(*ResourcesResponse)(nil),           // 14: isthmus.admin.v1.ResourcesResponse
+	(*ControllerResourcesRequest)(nil),  // 15: isthmus.admin.v1.ControllerResourcesRequest
+	(*ControllerResourcesResponse)(nil), // 16: isthmus.admin.v1.ControllerResourcesResponse
+	nil,                                 // 17: isthmus.admin.v1.ControllerResourcesResponse.StoreKeysEntry
+	(*timestamppb.Timestamp)(nil),       // 18: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),         // 19: google.protobuf.Duration
 }
 var file_isthmus_admin_v1_admin_proto_depIdxs = []int32{
 	2,  // 0: isthmus.admin.v1.ListNodesResponse.nodes:type_name -> isthmus.admin.v1.Node
-	15, // 1: isthmus.admin.v1.Node.last_seen:type_name -> google.protobuf.Timestamp
+	18, // 1: isthmus.admin.v1.Node.last_seen:type_name -> google.protobuf.Timestamp
 	5,  // 2: isthmus.admin.v1.ListCallsResponse.calls:type_name -> isthmus.admin.v1.Call
-	15, // 3: isthmus.admin.v1.Call.started:type_name -> google.protobuf.Timestamp
+	18, // 3: isthmus.admin.v1.Call.started:type_name -> google.protobuf.Timestamp
 	8,  // 4: isthmus.admin.v1.ListRegistrationsResponse.registrations:type_name -> isthmus.admin.v1.Registration
-	15, // 5: isthmus.admin.v1.Registration.expires:type_name -> google.protobuf.Timestamp
+	18, // 5: isthmus.admin.v1.Registration.expires:type_name -> google.protobuf.Timestamp
 	11, // 6: isthmus.admin.v1.ListContextsResponse.contexts:type_name -> isthmus.admin.v1.Context
-	16, // 7: isthmus.admin.v1.Context.age:type_name -> google.protobuf.Duration
+	19, // 7: isthmus.admin.v1.Context.age:type_name -> google.protobuf.Duration
 	12, // 8: isthmus.admin.v1.Context.terminations:type_name -> isthmus.admin.v1.Termination
-	0,  // 9: isthmus.admin.v1.ControllerAdmin.ListNodes:input_type -> isthmus.admin.v1.ListNodesRequest
-	3,  // 10: isthmus.admin.v1.ControllerAdmin.ListCalls:input_type -> isthmus.admin.v1.ListCallsRequest
-	6,  // 11: isthmus.admin.v1.ControllerAdmin.ListRegistrations:input_type -> isthmus.admin.v1.ListRegistrationsRequest
-	9,  // 12: isthmus.admin.v1.GatewayAdmin.ListContexts:input_type -> isthmus.admin.v1.ListContextsRequest
-	13, // 13: isthmus.admin.v1.GatewayAdmin.Resources:input_type -> isthmus.admin.v1.ResourcesRequest
-	1,  // 14: isthmus.admin.v1.ControllerAdmin.ListNodes:output_type -> isthmus.admin.v1.ListNodesResponse
-	4,  // 15: isthmus.admin.v1.ControllerAdmin.ListCalls:output_type -> isthmus.admin.v1.ListCallsResponse
-	7,  // 16: isthmus.admin.v1.ControllerAdmin.ListRegistrations:output_type -> isthmus.admin.v1.ListRegistrationsResponse
-	10, // 17: isthmus.admin.v1.GatewayAdmin.ListContexts:output_type -> isthmus.admin.v1.ListContextsResponse
-	14, // 18: isthmus.admin.v1.GatewayAdmin.Resources:output_type -> isthmus.admin.v1.ResourcesResponse
-	14, // [14:19] is the sub-list for method output_type
-	9,  // [9:14] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	17, // 9: isthmus.admin.v1.ControllerResourcesResponse.store_keys:type_name -> isthmus.admin.v1.ControllerResourcesResponse.StoreKeysEntry
+	0,  // 10: isthmus.admin.v1.ControllerAdmin.ListNodes:input_type -> isthmus.admin.v1.ListNodesRequest
+	3,  // 11: isthmus.admin.v1.ControllerAdmin.ListCalls:input_type -> isthmus.admin.v1.ListCallsRequest
+	6,  // 12: isthmus.admin.v1.ControllerAdmin.ListRegistrations:input_type -> isthmus.admin.v1.ListRegistrationsRequest
+	15, // 13: isthmus.admin.v1.ControllerAdmin.ControllerResources:input_type -> isthmus.admin.v1.ControllerResourcesRequest
+	9,  // 14: isthmus.admin.v1.GatewayAdmin.ListContexts:input_type -> isthmus.admin.v1.ListContextsRequest
+	13, // 15: isthmus.admin.v1.GatewayAdmin.Resources:input_type -> isthmus.admin.v1.ResourcesRequest
+	1,  // 16: isthmus.admin.v1.ControllerAdmin.ListNodes:output_type -> isthmus.admin.v1.ListNodesResponse
+	4,  // 17: isthmus.admin.v1.ControllerAdmin.ListCalls:output_type -> isthmus.admin.v1.ListCallsResponse
+	7,  // 18: isthmus.admin.v1.ControllerAdmin.ListRegistrations:output_type -> isthmus.admin.v1.ListRegistrationsResponse
+	16, // 19: isthmus.admin.v1.ControllerAdmin.ControllerResources:output_type -> isthmus.admin.v1.ControllerResourcesResponse
+	10, // 20: isthmus.admin.v1.GatewayAdmin.ListContexts:output_type -> isthmus.admin.v1.ListContextsResponse
+	14, // 21: isthmus.admin.v1.GatewayAdmin.Resources:output_type -> isthmus.admin.v1.ResourcesResponse
+	16, // [16:22] is the sub-list for method output_type
+	10, // [10:16] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_isthmus_admin_v1_admin_proto_init() }
@@ -1199,7 +1359,7 @@ func file_isthmus_admin_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_isthmus_admin_v1_admin_proto_rawDesc), len(file_isthmus_admin_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   15,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -21,9 +21,10 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	ControllerAdmin_ListNodes_FullMethodName         = "/isthmus.admin.v1.ControllerAdmin/ListNodes"
-	ControllerAdmin_ListCalls_FullMethodName         = "/isthmus.admin.v1.ControllerAdmin/ListCalls"
-	ControllerAdmin_ListRegistrations_FullMethodName = "/isthmus.admin.v1.ControllerAdmin/ListRegistrations"
+	ControllerAdmin_ListNodes_FullMethodName           = "/isthmus.admin.v1.ControllerAdmin/ListNodes"
+	ControllerAdmin_ListCalls_FullMethodName           = "/isthmus.admin.v1.ControllerAdmin/ListCalls"
+	ControllerAdmin_ListRegistrations_FullMethodName   = "/isthmus.admin.v1.ControllerAdmin/ListRegistrations"
+	ControllerAdmin_ControllerResources_FullMethodName = "/isthmus.admin.v1.ControllerAdmin/ControllerResources"
 )
 
 // ControllerAdminClient is the client API for ControllerAdmin service.
@@ -38,6 +39,8 @@ type ControllerAdminClient interface {
 	ListCalls(ctx context.Context, in *ListCallsRequest, opts ...grpc.CallOption) (*ListCallsResponse, error)
 	// ListRegistrations lists bindings, by AOR.
 	ListRegistrations(ctx context.Context, in *ListRegistrationsRequest, opts ...grpc.CallOption) (*ListRegistrationsResponse, error)
+	// ControllerResources counts what the process and the store hold; leak checks read it. It reads all keys of the store: not for polling.
+	ControllerResources(ctx context.Context, in *ControllerResourcesRequest, opts ...grpc.CallOption) (*ControllerResourcesResponse, error)
 }
 
 type controllerAdminClient struct {
@@ -78,6 +81,16 @@ func (c *controllerAdminClient) ListRegistrations(ctx context.Context, in *ListR
 	return out, nil
 }
 
+func (c *controllerAdminClient) ControllerResources(ctx context.Context, in *ControllerResourcesRequest, opts ...grpc.CallOption) (*ControllerResourcesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ControllerResourcesResponse)
+	err := c.cc.Invoke(ctx, ControllerAdmin_ControllerResources_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ControllerAdminServer is the server API for ControllerAdmin service.
 // All implementations must embed UnimplementedControllerAdminServer
 // for forward compatibility.
@@ -90,6 +103,8 @@ type ControllerAdminServer interface {
 	ListCalls(context.Context, *ListCallsRequest) (*ListCallsResponse, error)
 	// ListRegistrations lists bindings, by AOR.
 	ListRegistrations(context.Context, *ListRegistrationsRequest) (*ListRegistrationsResponse, error)
+	// ControllerResources counts what the process and the store hold; leak checks read it. It reads all keys of the store: not for polling.
+	ControllerResources(context.Context, *ControllerResourcesRequest) (*ControllerResourcesResponse, error)
 	mustEmbedUnimplementedControllerAdminServer()
 }
 
@@ -108,6 +123,9 @@ func (UnimplementedControllerAdminServer) ListCalls(context.Context, *ListCallsR
 }
 func (UnimplementedControllerAdminServer) ListRegistrations(context.Context, *ListRegistrationsRequest) (*ListRegistrationsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListRegistrations not implemented")
+}
+func (UnimplementedControllerAdminServer) ControllerResources(context.Context, *ControllerResourcesRequest) (*ControllerResourcesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ControllerResources not implemented")
 }
 func (UnimplementedControllerAdminServer) mustEmbedUnimplementedControllerAdminServer() {}
 func (UnimplementedControllerAdminServer) testEmbeddedByValue()                         {}
@@ -184,6 +202,24 @@ func _ControllerAdmin_ListRegistrations_Handler(srv interface{}, ctx context.Con
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ControllerAdmin_ControllerResources_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ControllerResourcesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControllerAdminServer).ControllerResources(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ControllerAdmin_ControllerResources_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControllerAdminServer).ControllerResources(ctx, req.(*ControllerResourcesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // ControllerAdmin_ServiceDesc is the grpc.ServiceDesc for ControllerAdmin service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -202,6 +238,10 @@ var ControllerAdmin_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListRegistrations",
 			Handler:    _ControllerAdmin_ListRegistrations_Handler,
+		},
+		{
+			MethodName: "ControllerResources",
+			Handler:    _ControllerAdmin_ControllerResources_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
