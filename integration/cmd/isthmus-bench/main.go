@@ -49,7 +49,7 @@ func run() error {
 	flag.IntVar(&c.Workers, "workers", 0, "packet threads of the gateway; 0: its default, one per core")
 	flag.IntVar(&c.Threads, "rtpengine-threads", runtime.NumCPU(), "packet threads of rtpengine")
 	flag.BoolVar(&c.Rtpengine, "rtpengine", true, "measure rtpengine if it is installed")
-	gather := flag.Bool("floor-gather", true, "the kernel floor lets datagrams gather under load, as the gateway does")
+	gather := flag.Bool("floor-gather", false, "the kernel floor sleeps under load so that datagrams gather, as the gateway does")
 	flag.StringVar(&c.Gateway, "mgw", "", "the gateway's program; empty: mgw beside this one")
 	verbose := flag.Bool("verbose", false, "show the output of the processes")
 	flag.Parse()

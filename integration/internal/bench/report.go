@@ -41,7 +41,9 @@ func (r *Results) Summary() Summary {
 	}
 	relay, opus := r.Parts[Relay], r.Parts[Transcode]
 	packet := func(p *Part, name string) map[int]float64 { return p.find(name).byRound(work(p), (*Sample).perPacket) }
-	calls := func(p *Part, name string) map[int]float64 { return p.find(name).byRound(work(p), (*Sample).callsPerCore) }
+	calls := func(p *Part, name string) map[int]float64 {
+		return p.find(name).byRound(work(p), (*Sample).callsPerCore)
+	}
 	ours := packet(relay, isthmus)
 	s.RelayUS, s.FloorUS, s.RtpengineUS = median(figure(ours)), median(figure(packet(relay, floor))), median(figure(packet(relay, rtpengine)))
 	s.RelayRtpengine, s.RelayFloor = median(ratio(ours, packet(relay, rtpengine))), median(ratio(ours, packet(relay, floor)))

@@ -89,7 +89,9 @@ func (s *Sample) fault(w Work) string {
 }
 
 // perPacket is CPU time per delivered packet, microseconds.
-func (s *Sample) perPacket() float64 { return micros(s.Window.Used) / float64(max(s.Window.Delivered(), 1)) }
+func (s *Sample) perPacket() float64 {
+	return micros(s.Window.Used) / float64(max(s.Window.Delivered(), 1))
+}
 
 // callsPerCore is how many such calls would use up a core.
 func (s *Sample) callsPerCore() float64 {

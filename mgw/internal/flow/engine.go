@@ -66,10 +66,22 @@ func New(cfg Config) (*Engine, error) {
 		e.release()
 		return nil, err
 	}
+	addProcessors(len(e.workers))
 	for _, w := range e.workers {
 		go w.run()
 	}
 	return e, nil
+}
+
+// processors guards the change of GOMAXPROCS, which is the process's.
+var processors sync.Mutex
+
+// addProcessors gives each of n workers a processor of Go's scheduler beside those that other goroutines share. A worker under load keeps
+// its own while it waits (udpio.Poller.Wait): handed over and back with every wait it would cost more than the packets.
+func addProcessors(n int) {
+	processors.Lock()
+	defer processors.Unlock()
+	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + n)
 }
 
 func (c *Config) defaults() {
@@ -189,6 +201,7 @@ func (e *Engine) Close() error {
 	for _, w := range e.workers {
 		w.close()
 	}
+	addProcessors(-len(e.workers))
 	e.release()
 	close(e.down)
 	return nil

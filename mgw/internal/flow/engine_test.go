@@ -305,3 +305,34 @@ func TestFrameClockIsAHeap(t *testing.T) {
 		c.remove(c.heap[0])
 	}
 }
+
+func TestWorkersHaveProcessorsOfTheirOwn(t *testing.T) {
+	before := runtime.GOMAXPROCS(0)
+	e, err := New(Config{Workers: 3, Access: []AccessRealm{{Name: "access", Listen: loopback}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := runtime.GOMAXPROCS(0); got != before+3 {
+		t.Errorf("%d processors with 3 workers, %d before", got, before)
+	}
+	if err := e.Close(); err != nil {
+		t.Error(err)
+	}
+	if got := runtime.GOMAXPROCS(0); got != before {
+		t.Errorf("%d processors after, %d before", got, before)
+	}
+}
+
+func TestWorkerHoldsItsProcessorOnlyWhileDatagramsCome(t *testing.T) {
+	var l loadMeter
+	window := loadWindow
+	for i, step := range []struct {
+		n    int
+		busy bool
+	}{{0, false}, {1, true}, {200, true}, {0, false}} {
+		l.add(int64(i+1)*window, step.n)
+		if l.busy != step.busy {
+			t.Errorf("window %d with %d datagrams: busy %v", i, step.n, l.busy)
+		}
+	}
+}

@@ -169,7 +169,7 @@ func drain(b *testing.B, all []*loadCall, base time.Time, stop *atomic.Bool) []i
 	var m udpio.Message
 	var delays []int64
 	for !stop.Load() {
-		n, _, err := p.Wait(10 * time.Millisecond)
+		n, _, err := p.Wait(10*time.Millisecond, false)
 		if err != nil {
 			b.Error(err)
 			return delays

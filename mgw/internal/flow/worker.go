@@ -133,7 +133,7 @@ func (w *worker) run() {
 	defer runtime.UnlockOSThread()
 	defer close(w.exited)
 	for !w.stop {
-		n, _, err := w.poll.Wait(w.timeout())
+		n, _, err := w.poll.Wait(w.timeout(), w.load.busy)
 		if err != nil {
 			// Only a broken descriptor gets here, which is a fault of the program.
 			panic(err)
@@ -450,7 +450,7 @@ func (w *worker) rest(got int) {
 			d = min(d, time.Duration(due-w.monotonic()))
 		}
 		if d > 0 && !w.pending.Load() {
-			w.poll.Nap(d)
+			w.poll.Nap(d, w.load.busy)
 		}
 	}
 }
@@ -459,13 +459,15 @@ func (w *worker) rest(got int) {
 type loadMeter struct {
 	from  int64
 	count int
-	rate  int // datagrams per ms
+	rate  int  // datagrams per ms
+	busy  bool // there were some in the last window: the next wait will be short
 }
 
 func (l *loadMeter) add(now int64, n int) {
 	l.count += n
 	if d := now - l.from; d >= loadWindow {
 		l.rate = int(int64(l.count) * int64(time.Millisecond) / d)
+		l.busy = l.count > 0
 		l.from, l.count = now, 0
 	}
 }

@@ -25,7 +25,7 @@ func TestQueueReadFlushDoNotAllocate(t *testing.T) {
 			w.Queue(tx, &to, out, 0x2e<<2)
 		}
 		w.Flush()
-		if _, _, err := p.Wait(time.Second); err != nil {
+		if _, _, err := p.Wait(time.Second, false); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := r.ReadBatch(rx, bufs, msgs); err != nil {

@@ -62,15 +62,17 @@ func (p *Poller) Remove(s *Socket) error {
 }
 
 // Wait returns the number of ready sockets; Ready gives their keys. It returns after timeout at the latest (0: at once; negative: no
-// limit), or when woken; then woken is true. Errors: the kernel's, which a caller cannot repair.
-func (p *Poller) Wait(timeout time.Duration) (n int, woken bool, err error) {
+// limit), or when woken; then woken is true. hold: keep Go's processor meanwhile, so that the scheduler has nothing to do with a wait
+// that is short; only for a locked thread for which GOMAXPROCS counts one, else other goroutines starve. A held wait may end early with
+// nothing: the scheduler's signals interrupt it. Errors: the kernel's, which a caller cannot repair.
+func (p *Poller) Wait(timeout time.Duration, hold bool) (n int, woken bool, err error) {
 	var got uintptr
 	var e unix.Errno
 	if timeout == 0 {
 		// Nothing can block here, so the scheduler need not be told.
 		got, _, e = unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.ep), uintptr(unsafe.Pointer(&p.events[0])), maxEvents, 0, 0, 0)
 	} else {
-		got, e = p.block(timeout)
+		got, e = p.block(timeout, call(hold))
 	}
 	if e != 0 {
 		if e == unix.EINTR {
@@ -90,14 +92,22 @@ func (p *Poller) Wait(timeout time.Duration) (n int, woken bool, err error) {
 	return n, woken, nil
 }
 
+// call is the way into the kernel for a call that blocks.
+func call(hold bool) func(trap, a1, a2, a3, a4, a5, a6 uintptr) (r1, r2 uintptr, err unix.Errno) {
+	if hold {
+		return unix.RawSyscall6
+	}
+	return unix.Syscall6
+}
+
 // block waits with nanosecond timeouts where the kernel has epoll_pwait2 (Linux 5.11), else with milliseconds rounded up.
-func (p *Poller) block(timeout time.Duration) (uintptr, unix.Errno) {
+func (p *Poller) block(timeout time.Duration, enter func(trap, a1, a2, a3, a4, a5, a6 uintptr) (r1, r2 uintptr, err unix.Errno)) (uintptr, unix.Errno) {
 	var ts *unix.Timespec
 	if timeout > 0 {
 		p.ts = unix.NsecToTimespec(int64(timeout))
 		ts = &p.ts
 	}
-	got, _, e := unix.Syscall6(unix.SYS_EPOLL_PWAIT2, uintptr(p.ep), uintptr(unsafe.Pointer(&p.events[0])), maxEvents,
+	got, _, e := enter(unix.SYS_EPOLL_PWAIT2, uintptr(p.ep), uintptr(unsafe.Pointer(&p.events[0])), maxEvents,
 		uintptr(unsafe.Pointer(ts)), 0, 0)
 	if e != unix.ENOSYS && e != unix.EPERM {
 		return got, e
@@ -106,17 +116,17 @@ func (p *Poller) block(timeout time.Duration) (uintptr, unix.Errno) {
 	if timeout > 0 {
 		ms = int((timeout + time.Millisecond - 1) / time.Millisecond)
 	}
-	got, _, e = unix.Syscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.ep), uintptr(unsafe.Pointer(&p.events[0])), maxEvents, uintptr(ms), 0, 0)
+	got, _, e = enter(unix.SYS_EPOLL_PWAIT, uintptr(p.ep), uintptr(unsafe.Pointer(&p.events[0])), maxEvents, uintptr(ms), 0, 0)
 	return got, e
 }
 
 // Ready is the key of the i-th ready socket of the last Wait.
 func (p *Poller) Ready(i int) uint32 { return uint32(p.events[i].Fd) }
 
-// Nap sleeps d, for datagrams to gather. A wake-up does not shorten it, so d is to be well under a millisecond.
-func (p *Poller) Nap(d time.Duration) {
+// Nap sleeps d, for datagrams to gather. A wake-up does not shorten it, so d is to be well under a millisecond. hold: as for Wait.
+func (p *Poller) Nap(d time.Duration, hold bool) {
 	p.ts = unix.NsecToTimespec(int64(d))
-	_, _, _ = unix.Syscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&p.ts)), 0, 0)
+	_, _, _ = call(hold)(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&p.ts)), 0, 0, 0, 0, 0)
 }
 
 // Wake makes a present or the next Wait return. Safe from any goroutine until Close.

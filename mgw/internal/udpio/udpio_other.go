@@ -243,8 +243,8 @@ func (p *Poller) Remove(s *Socket) error {
 	return nil
 }
 
-// Wait returns the number of ready sockets, as on Linux.
-func (p *Poller) Wait(timeout time.Duration) (n int, woken bool, err error) {
+// Wait returns the number of ready sockets, as on Linux; hold has no effect.
+func (p *Poller) Wait(timeout time.Duration, _ bool) (n int, woken bool, err error) {
 	if n, woken = p.collect(); n > 0 || woken || timeout == 0 {
 		return n, woken, nil
 	}
@@ -279,7 +279,7 @@ func (p *Poller) collect() (int, bool) {
 func (p *Poller) Ready(i int) uint32 { return p.keys[i] }
 
 // Nap sleeps d, for datagrams to gather.
-func (p *Poller) Nap(d time.Duration) { time.Sleep(d) }
+func (p *Poller) Nap(d time.Duration, _ bool) { time.Sleep(d) }
 
 // Wake makes a present or the next Wait return.
 func (p *Poller) Wake() {

@@ -39,7 +39,7 @@ func waitReady(t *testing.T, p *Poller) uint32 {
 	t.Helper()
 	end := time.Now().Add(5 * time.Second)
 	for time.Now().Before(end) {
-		n, _, err := p.Wait(100 * time.Millisecond)
+		n, _, err := p.Wait(100*time.Millisecond, false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -153,12 +153,12 @@ func TestWakeFromAnotherGoroutine(t *testing.T) {
 		defer close(done)
 		p.Wake()
 	}()
-	_, woken, err := p.Wait(5 * time.Second)
+	_, woken, err := p.Wait(5*time.Second, false)
 	<-done
 	if err != nil || !woken {
 		t.Fatalf("woken %v, err %v", woken, err)
 	}
-	if _, woken, _ = p.Wait(0); woken {
+	if _, woken, _ = p.Wait(0, false); woken {
 		t.Error("one wake counted twice")
 	}
 }
@@ -166,7 +166,7 @@ func TestWakeFromAnotherGoroutine(t *testing.T) {
 func TestWaitTimesOut(t *testing.T) {
 	p := poller(t)
 	start := time.Now()
-	n, woken, err := p.Wait(2 * time.Millisecond)
+	n, woken, err := p.Wait(2*time.Millisecond, false)
 	if n != 0 || woken || err != nil {
 		t.Fatalf("%d %v %v", n, woken, err)
 	}
