@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -56,7 +57,7 @@ func (p *pool) holderOf(id *Identity, client string) string {
 // claim takes the identity that the token was assigned by its issuer, for ttl. Errors: InUse, Unavailable.
 func (p *pool) claim(ctx context.Context, id *Identity, impu, client string, ttl time.Duration) (Lease, error) {
 	l := Lease{IMPU: impu, Holder: p.holderOf(id, client)}
-	owner, err := p.leases.Acquire(ctx, leaseKey(l.IMPU), l.Holder, ttl)
+	owner, err := p.leases.Acquire(ctx, keyIMPU+l.IMPU, l.Holder, ttl)
 	switch {
 	case err != nil:
 		return Lease{}, errors.Join(Unavailable, err)
@@ -66,79 +67,118 @@ func (p *pool) claim(ctx context.Context, id *Identity, impu, client string, ttl
 	return l, nil
 }
 
+// Prefixes of the keys of Leases.
+const (
+	keyIMPU  = "impu/"   // held by the client's name: who uses the identity
+	keyOwn   = "client/" // held by the entry's number: which one the client has
+	keyTurn  = "turn/"   // held by one call: calls of one client, on whatever instance, take turns
+	noNumber = "-"       // of keyOwn: none yet
+)
+
 // assign gives the client an identity of our pool for ttl: the one it has, or else the first free one, counted from a place that
 // its name determines, so that it comes back to the same one while that is free. Whatever the interleaving of calls on whatever
-// instance, no entry has two holders and no holder two entries: the entry is taken first, then the holder's own record, which is
-// the tie-break of two calls of one client; the loser gives its entry back. Errors: PoolEmpty, Unavailable.
+// instance, no entry has two holders and no client two entries. Errors: PoolEmpty, Unavailable.
 func (p *pool) assign(ctx context.Context, id *Identity, client string, ttl time.Duration) (Identity, Lease, error) {
 	holder := p.holderOf(id, client)
+	done, err := p.takeTurn(ctx, holder)
+	if err != nil {
+		return Identity{}, Lease{}, err
+	}
+	defer done()
+	n, err := p.number(ctx, holder, ttl)
+	if err != nil {
+		return Identity{}, Lease{}, err
+	}
+	out := *id
+	out.IMPI, out.IMPUs = p.cfg.entry(p.cfg.IMPI, p.cfg.First+n), []string{p.impu(n)}
+	return out, Lease{IMPU: p.impu(n), Holder: holder}, nil
+}
+
+// takeTurn waits until no other call of the client runs. A turn that is never given back ends a little after its call must have.
+func (p *pool) takeTurn(ctx context.Context, holder string) (done func(), err error) {
+	ttl := time.Minute
+	if end, ok := ctx.Deadline(); ok {
+		ttl = time.Until(end) + 5*time.Second
+	}
+	call := rand.Text()
+	for wait := 5 * time.Millisecond; ; wait = min(2*wait, 200*time.Millisecond) {
+		owner, err := p.leases.Acquire(ctx, keyTurn+holder, call, ttl)
+		if err != nil {
+			return nil, errors.Join(Unavailable, err)
+		}
+		if owner == call {
+			return func() {
+				ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+				defer cancel()
+				_ = p.leases.Release(ctx, keyTurn+holder, call) // else it ends by itself
+			}, nil
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, errors.Join(Unavailable, ctx.Err())
+		}
+	}
+}
+
+// number returns the client's entry. Its turn it must be.
+func (p *pool) number(ctx context.Context, holder string, ttl time.Duration) (int, error) {
+	own, err := p.leases.Acquire(ctx, keyOwn+holder, noNumber, ttl)
+	if err != nil {
+		return 0, errors.Join(Unavailable, err)
+	}
+	if n, err := strconv.Atoi(own); err == nil && n >= 0 && n < p.cfg.Size {
+		owner, err := p.leases.Acquire(ctx, keyIMPU+p.impu(n), holder, ttl)
+		if err != nil {
+			return 0, errors.Join(Unavailable, err)
+		}
+		if owner == holder {
+			return n, p.setOwn(ctx, holder, own, n, ttl)
+		}
+	}
 	raw, _ := hex.DecodeString(holder) // made by holderOf
 	start := int(binary.BigEndian.Uint32(raw) % uint32(p.cfg.Size))
 	for i := range p.cfg.Size {
 		n := (start + i) % p.cfg.Size
-		owner, err := p.leases.Acquire(ctx, leaseKey(p.impu(n)), holder, ttl)
+		owner, err := p.leases.Acquire(ctx, keyIMPU+p.impu(n), holder, ttl)
 		if err != nil {
-			return Identity{}, Lease{}, errors.Join(Unavailable, err)
+			return 0, errors.Join(Unavailable, err)
 		}
 		if owner == holder {
-			return p.settle(ctx, id, holder, n, ttl)
+			return n, p.setOwn(ctx, holder, own, n, ttl)
 		}
 	}
-	return Identity{}, Lease{}, PoolEmpty
+	return 0, PoolEmpty
 }
 
-// settle makes the holder's own record agree with the entry n that it has just taken.
-func (p *pool) settle(ctx context.Context, id *Identity, holder string, n int, ttl time.Duration) (Identity, Lease, error) {
-	const prefix = "holder/"
-	for range 3 {
-		text, err := p.leases.Acquire(ctx, prefix+holder, strconv.Itoa(n), ttl)
-		if err != nil {
-			return Identity{}, Lease{}, errors.Join(Unavailable, err)
-		}
-		old, err := strconv.Atoi(text)
-		if err != nil || old < 0 || old >= p.cfg.Size {
-			return Identity{}, Lease{}, errors.Join(Unavailable, errors.New("auth: pool record of another layout"))
-		}
-		if old == n {
-			return p.fill(id, n), Lease{IMPU: p.impu(n), Holder: holder}, nil
-		}
-		owner, err := p.leases.Acquire(ctx, leaseKey(p.impu(old)), holder, ttl)
-		if err != nil {
-			return Identity{}, Lease{}, errors.Join(Unavailable, err)
-		}
-		if owner == holder { // the client has this one already: keep it, give the other back
-			if err := p.leases.Release(ctx, leaseKey(p.impu(n)), holder); err != nil {
-				return Identity{}, Lease{}, errors.Join(Unavailable, err)
-			}
-			return p.fill(id, old), Lease{IMPU: p.impu(old), Holder: holder}, nil
-		}
-		// The record outlived its entry, which is another's now.
-		if err := p.leases.Release(ctx, prefix+holder, text); err != nil {
-			return Identity{}, Lease{}, errors.Join(Unavailable, err)
+// setOwn writes down which entry the client has, for ttl. Between the two steps nobody else writes: it is the client's turn. If
+// it fails the entry stays taken until its time ends; the client, who was refused, comes back to the same place.
+func (p *pool) setOwn(ctx context.Context, holder, old string, n int, ttl time.Duration) error {
+	text := strconv.Itoa(n)
+	if old != text {
+		if err := p.leases.Release(ctx, keyOwn+holder, old); err != nil {
+			return errors.Join(Unavailable, err)
 		}
 	}
-	return Identity{}, Lease{}, Unavailable
+	owner, err := p.leases.Acquire(ctx, keyOwn+holder, text, ttl)
+	if err != nil || owner != text {
+		return errors.Join(Unavailable, err)
+	}
+	return nil
 }
 
 func (p *pool) impu(n int) string {
 	return headers.AOR(p.cfg.entry(p.cfg.IMPU, p.cfg.First+n))
 }
 
-func (p *pool) fill(id *Identity, n int) Identity {
-	out := *id
-	out.IMPI = p.cfg.entry(p.cfg.IMPI, p.cfg.First+n)
-	out.IMPUs = []string{p.impu(n)}
-	return out
-}
-
 // giveBack ends a lease after the quarantine: the same client may have it back at once, others only then, so that calls for one
 // user do not reach the next. It does nothing when the lease has passed to another.
 func (p *pool) giveBack(ctx context.Context, l Lease) error {
-	_, err := p.leases.Acquire(ctx, leaseKey(l.IMPU), l.Holder, p.cfg.Quarantine)
+	_, err := p.leases.Acquire(ctx, keyIMPU+l.IMPU, l.Holder, p.cfg.Quarantine)
 	return err
 }
-
-func leaseKey(impu string) string { return "impu/" + impu }
 
 // NewMemoryLeases returns Leases of one process. Ended ones are forgotten when their number has doubled.
 func NewMemoryLeases() Leases { return &memoryLeases{held: map[string]held{}, sweepAt: 1024} }
@@ -155,7 +195,10 @@ type memoryLeases struct {
 }
 
 // Acquire implements Leases.
-func (m *memoryLeases) Acquire(_ context.Context, key, holder string, ttl time.Duration) (string, error) {
+func (m *memoryLeases) Acquire(ctx context.Context, key, holder string, ttl time.Duration) (string, error) {
+	if err := ctx.Err(); err != nil {
+		return "", err
+	}
 	now := time.Now()
 	m.mu.Lock()
 	defer m.mu.Unlock()
