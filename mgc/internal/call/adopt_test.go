@@ -182,6 +182,8 @@ func TestAdoptionKeepsTheOrder(t *testing.T) {
 	hold.expect(487)
 	offer.respond(200, coreSDP(2, "recvonly")) // too late; it is acknowledged all the same
 	b.expectOut(callcore.LegCore, "ACK")
+	b.expectOut(callcore.LegCore, "INVITE").respond(200, coreSDP(3, "sendrecv")) // the core had agreed to the hold that was cancelled
+	b.expectOut(callcore.LegCore, "ACK")
 	if n := count(t, b.deps.Metrics.adopted); n != 1 {
 		t.Errorf("adopted %v times", n)
 	}

@@ -3,7 +3,6 @@ package callcore
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
 )
@@ -44,9 +43,6 @@ func (s *State) onRequest(e RequestIn) {
 		s.onBye(e)
 	case s.d.Phase == phaseEnding:
 		refuse(481)
-	case e.Msg.Has("Require"): // RFC 3261 §8.2.2.3: we have no extensions
-		unsupported := headers.Field{Name: "Unsupported", Value: strings.Join(headers.List(&e.Msg, "Require"), ", ")}
-		s.respond(e.Leg, e.Tx, m, 420, "", nil, []headers.Field{unsupported})
 	case m == "INVITE", m == "UPDATE" && len(e.Msg.Body) > 0:
 		s.onReoffer(e)
 	case m == "UPDATE":
