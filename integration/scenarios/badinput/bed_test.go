@@ -18,6 +18,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -113,6 +114,17 @@ const (
 	allowedOrigin, otherOrigin        = "https://phone.example.com", "https://evil.example.net"
 )
 
+// coreGot reports whether the demo core has received a request of the method with a line that begins so.
+func (b *bed) coreGot(method, line string) bool {
+	for _, m := range strings.Split(b.logs["democore"].text(), "\n"+method+" ")[1:] {
+		head, _, _ := strings.Cut(m, "\n\n")
+		if strings.Contains(head, "\n"+line) {
+			return true
+		}
+	}
+	return false
+}
+
 // start runs a daemon and waits until it serves.
 func (b *bed) start(t *testing.T, name, ready string, args ...string) {
 	t.Helper()
@@ -130,7 +142,7 @@ func (b *bed) start(t *testing.T, name, ready string, args ...string) {
 }
 
 func (b *bed) startCore(t *testing.T) {
-	args := []string{"--listen", b.at(portSIP), "--status", b.at(portStatus)}
+	args := []string{"--listen", b.at(portSIP), "--status", b.at(portStatus), "--trace"}
 	for _, u := range users {
 		args = append(args, "--user", u+":"+password(u))
 	}
