@@ -73,7 +73,7 @@ func TestRefusals(t *testing.T) {
 		"no list":     {yaml: "realms: 3\n", want: []string{"c.yaml:1: realms: expected a list"}},
 		"port":        {yaml: "realms:\n  - port: 70000\n", want: []string{"c.yaml:2: realms.port", "1..65535"}},
 		"address":     {yaml: "realms:\n  - listen: host\n", want: []string{"c.yaml:2: realms.listen"}},
-		"syntax":      {yaml: "id: [\n", want: []string{"c.yaml:"}},
+		"syntax":      {yaml: "id: [\n", want: []string{"c.yaml:1: did not find"}},
 		"both said":   {yaml: "wait: 2h\nfoo: 1\n", want: []string{"c.yaml:1", "c.yaml:2"}},
 		"env unknown": {env: []string{"X_WIAT=1s"}, want: []string{"environment variable X_WIAT", "did you mean"}},
 		"env value":   {env: []string{"X_WAIT=1"}, want: []string{"environment variable X_WAIT", "duration", "1s..1m"}},
@@ -108,6 +108,9 @@ func TestPrintConfigReadsBack(t *testing.T) {
 	if err := Load(&c, Options{Name: "x", EnvPrefix: "X", Args: args, Env: []string{}, Out: &out}); !errors.Is(err, ErrDone) {
 		t.Fatal(err)
 	}
+	if w := "# How long; allowed: 1s..1m.\nwait: 5s\n"; !strings.Contains(out.String(), w) {
+		t.Errorf("printed configuration lacks %q:\n%s", w, out.String())
+	}
 	back, err := load(t, out.String(), nil)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out.String())
@@ -123,7 +126,7 @@ func TestHelpNamesEverySetting(t *testing.T) {
 	if err := Load(&c, Options{Name: "x", EnvPrefix: "X", Args: []string{"--help"}, Env: []string{}, Out: &out}); !errors.Is(err, ErrDone) {
 		t.Fatal(err)
 	}
-	for _, w := range []string{"--id=m1", "--wait=10s", "allowed: 1s..1m", "--log.level=info", "X_LOG_LEVEL"} {
+	for _, w := range []string{"--id=m1", "--wait=10s", "How long; allowed: 1s..1m.\n", "--log.level=info", "X_LOG_LEVEL"} {
 		if !strings.Contains(out.String(), w) {
 			t.Errorf("help lacks %q:\n%s", w, out.String())
 		}

@@ -1,6 +1,7 @@
 package conf
 
 import (
+	"fmt"
 	"os"
 	"reflect"
 	"slices"
@@ -29,7 +30,9 @@ func (l *loader) readFile(name string) {
 	}
 	var doc yaml.Node
 	if err := yaml.Unmarshal(data, &doc); err != nil {
-		l.errs = append(l.errs, &Error{File: name, Line: yamlLine(err), Text: strings.TrimPrefix(err.Error(), "yaml: ")})
+		line := yamlLine(err)
+		text := strings.TrimPrefix(err.Error(), "yaml: ")
+		l.errs = append(l.errs, &Error{File: name, Line: line, Text: strings.TrimPrefix(text, fmt.Sprintf("line %d: ", line))})
 		return
 	}
 	if len(doc.Content) == 0 {

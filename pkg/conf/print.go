@@ -25,7 +25,7 @@ func printStruct(b *strings.Builder, v reflect.Value, indent string, item bool) 
 		if item && i == 0 {
 			lead = strings.TrimSuffix(indent, "  ") + "- "
 		} else if f.doc != "" {
-			fmt.Fprintf(b, "%s# %s%s\n", indent, f.doc, allowedText(f.rng))
+			fmt.Fprintf(b, "%s# %s\n", indent, docText(f))
 		}
 		switch {
 		case isLeaf(f.value.Type()):
@@ -42,6 +42,14 @@ func printStruct(b *strings.Builder, v reflect.Value, indent string, item bool) 
 			}
 		}
 	}
+}
+
+// docText is the doc with the allowed range as one sentence.
+func docText(f field) string {
+	if f.rng == "" {
+		return f.doc
+	}
+	return strings.TrimSuffix(f.doc, ".") + allowedText(f.rng) + "."
 }
 
 func leafText(v reflect.Value) string {
@@ -77,7 +85,7 @@ func (l *loader) printHelp() error {
 	b.WriteString("  --print-config     print the effective configuration with comments, and exit\n")
 	b.WriteString("  --version          print the version, and exit\n  --help             print this, and exit\n\nSettings (flag, default, meaning; each also as environment variable and in the file):\n\n")
 	walk(l.root, "", func(path string, f field) {
-		fmt.Fprintf(&b, "  --%s=%s\n        %s%s\n", path, leafText(f.value), f.doc, allowedText(f.rng))
+		fmt.Fprintf(&b, "  --%s=%s\n        %s\n", path, leafText(f.value), docText(f))
 	})
 	fmt.Fprintf(&b, "\nExample of an environment variable: %s\n", envName(l.opt.EnvPrefix, "log.level")+"=debug")
 	_, err := fmt.Fprint(l.opt.Out, b.String())
