@@ -36,5 +36,5 @@ func TestBadInput(t *testing.T) {
 	})
 	b.holds(t, held{registrations: 1}) // erin's WebSocket was dropped: her binding waits for her until it expires
 	b.settled(t, goroutines)
-	b.logsAreClean(t)
+	b.logsAreClean(t, "json")
 }

@@ -69,7 +69,8 @@ type browser struct {
 	*webua.UA
 	bed     *bed
 	user    string
-	in, out *tape // SIP messages
+	in, out *tape           // SIP messages
+	over    map[string]bool // calls hung up, by Call-ID
 }
 
 var serial atomic.Int64
@@ -80,7 +81,7 @@ func unique() string { return fmt.Sprintf("u%d-%d", time.Now().UnixNano(), seria
 // newBrowser opens a WebSocket without registering. edit may change the configuration.
 func (b *bed) newBrowser(t *testing.T, user string, edit func(*webua.Config)) *browser {
 	t.Helper()
-	br := &browser{bed: b, user: user, in: newTape(), out: newTape()}
+	br := &browser{bed: b, user: user, in: newTape(), out: newTape(), over: map[string]bool{}}
 	cfg := webua.Config{
 		URL: "ws://" + b.at(portWS) + wsPath, Origin: allowedOrigin, Domain: domain, User: user, Password: password(user), Codecs: []string{"PCMA"},
 		Trace: func(direction, msg string) {
@@ -151,6 +152,10 @@ func (br *browser) hangup(t *testing.T, c *webua.Call, d dialog) {
 		return
 	default:
 	}
+	if br.over[d.callID] {
+		return
+	}
+	br.over[d.callID] = true
 	if r := br.ask(t, d.request("BYE").set("CSeq", "1000000 BYE")); r.status != 200 {
 		t.Errorf("hang up of %s: %d %s", br.user, r.status, r.reason)
 	}

@@ -50,8 +50,11 @@ func (s *secretSource) found(b *bed) map[string]string {
 	return out
 }
 
-// logsAreClean looks at all that both daemons wrote: whole JSON lines, nothing that steers a terminal, no secret, no panic.
-func (b *bed) logsAreClean(t *testing.T) {
+// consoleLine is how a line of the console format begins.
+var consoleLine = regexp.MustCompile(`^20\d\d-\d\d-\d\dT[0-9:.]+Z?\S*\t(DEBUG|INFO|WARN|ERROR)\t`)
+
+// logsAreClean looks at all that both daemons wrote: whole lines of the format, nothing that steers a terminal, no secret, no panic.
+func (b *bed) logsAreClean(t *testing.T, formatOfMGC string) {
 	t.Helper()
 	hidden := secrets.found(b)
 	kinds := map[string]int{}
@@ -69,10 +72,12 @@ func (b *bed) logsAreClean(t *testing.T) {
 			t.Errorf("%s logs what is no UTF-8", daemon)
 		}
 		for _, line := range strings.Split(strings.TrimSuffix(text, "\n"), "\n") {
-			if !json.Valid([]byte(line)) {
+			if console := daemon == "mgc" && formatOfMGC == "console"; console && !consoleLine.MatchString(line) {
+				t.Errorf("%s: line does not begin as one: %q", daemon, line)
+			} else if !console && !json.Valid([]byte(line)) {
 				t.Errorf("%s: line is no JSON: %q", daemon, line)
 			}
-			if i := strings.IndexFunc(line, func(r rune) bool { return r < ' ' || r >= 0x7f && r <= 0x9f }); i >= 0 {
+			if i := strings.IndexFunc(line, func(r rune) bool { return r < ' ' && r != '\t' || r >= 0x7f && r <= 0x9f }); i >= 0 {
 				t.Errorf("%s: control character at %d of %q", daemon, i, line)
 			}
 			for value, what := range hidden {

@@ -379,7 +379,9 @@ func injection(t *testing.T, b *bed, bob *browser) {
 		w.alive(t, b)
 	}
 	bob.call(t, target, tone.Silence{})
-	bye := dialogOf(t, bob).request("BYE").add("Reason", `SIP;cause=200;text="`+evil+`"`)
+	d := dialogOf(t, bob)
+	bob.over[d.callID] = true
+	bye := d.request("BYE").add("Reason", `SIP;cause=200;text="`+evil+`"`)
 	if r := bob.ask(t, bye); r.status != 200 {
 		t.Errorf("BYE with a reason: %d %s", r.status, r.reason)
 	}
