@@ -3,6 +3,7 @@ package flowtoken
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -123,4 +124,74 @@ func FuzzOpen(f *testing.F) {
 			t.Errorf("%q opened as %q: not made here", token, payload)
 		}
 	})
+}
+
+// TestEveryTruncationIsForged: no part of a token is a token, with or without what base32 would round off.
+func TestEveryTruncationIsForged(t *testing.T) {
+	s := mustNew(t, key(1, 7))
+	for _, n := range []int{0, 1, 12, 16, MaxPayload} {
+		token := s.Seal(KindCall, bytes.Repeat([]byte{1}, n))
+		for cut := range token {
+			for _, part := range []string{token[:cut], token[cut+1:]} {
+				if got, err := s.Open(KindCall, part); !errors.Is(err, ErrForged) {
+					t.Fatalf("part of %d of %d characters opens as %x, %v", len(part), len(token), got, err)
+				}
+			}
+		}
+	}
+}
+
+// TestEveryBitCounts: key id, nonce, payload and tag are all authenticated.
+func TestEveryBitCounts(t *testing.T) {
+	s := mustNew(t, key(1, 7), key(0, 9)) // flipping the lowest bit of the id names the other key
+	raw, err := encoding.DecodeString(s.Seal(KindCall, []byte("payload")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range raw {
+		for bit := range 8 {
+			raw[i] ^= 1 << bit
+			if got, err := s.Open(KindCall, encoding.EncodeToString(raw)); !errors.Is(err, ErrForged) {
+				t.Fatalf("byte %d bit %d flipped: %x, %v", i, bit, got, err)
+			}
+			raw[i] ^= 1 << bit
+		}
+	}
+	if _, err := s.Open(KindCall, encoding.EncodeToString(raw)); err != nil {
+		t.Errorf("unchanged: %v", err)
+	}
+}
+
+// TestRotationStepByStep is the order that Rotate's comment gives: at no step is a token of any instance refused.
+func TestRotationStepByStep(t *testing.T) {
+	old, fresh := key(1, 7), key(2, 50)
+	a, b := mustNew(t, old), mustNew(t, old)
+	check := func(step string) {
+		t.Helper()
+		for _, from := range []*Sealer{a, b} {
+			token := from.Seal(KindFlow, []byte("x"))
+			for _, to := range []*Sealer{a, b} {
+				if _, err := to.Open(KindFlow, token); err != nil {
+					t.Errorf("%s: %v", step, err)
+				}
+			}
+		}
+	}
+	for _, keys := range [][]Key{{old, fresh}, {fresh, old}, {fresh}} {
+		for _, s := range []*Sealer{a, b} {
+			if err := s.Rotate(keys); err != nil {
+				t.Fatal(err)
+			}
+			check(fmt.Sprintf("keys %v", keys[0].ID))
+		}
+	}
+}
+
+func TestTooLongAPayloadPanics(t *testing.T) {
+	defer func() {
+		if recover() == nil {
+			t.Error("no panic")
+		}
+	}()
+	mustNew(t, key(1, 7)).Seal(KindFlow, make([]byte, MaxPayload+1))
 }

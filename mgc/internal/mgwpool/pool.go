@@ -407,12 +407,30 @@ func (p *Pool) Heartbeat(ctx context.Context, r *iqv1.HeartbeatRequest) *iqv1.He
 	switch {
 	case err != nil && n.ID != "":
 		p.hear(n)
+	case err != nil: // neither the store nor the mirror has the record: what this instance itself knows goes on
+		p.hearAgain(r, report)
 	case e != nil && e.GetCode() == uint32(gwerr.NotReady):
 		reply.ReRegister = !p.revive(ctx, r, report)
 	case e != nil:
 		reply.ReRegister = true
 	}
 	return reply
+}
+
+// hearAgain notes the report of a node that this instance has heard before.
+func (p *Pool) hearAgain(r *iqv1.HeartbeatRequest, report func(*Node)) {
+	p.mu.Lock()
+	l := p.nodes[r.GetMgwId()]
+	known := l != nil && l.heard.Boot == r.GetBootId()
+	var n Node
+	if known {
+		n = l.heard
+	}
+	p.mu.Unlock()
+	if known {
+		report(&n)
+		p.hear(n)
+	}
 }
 
 // revive writes the record anew for a node that this instance never stopped hearing.

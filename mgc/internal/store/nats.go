@@ -52,6 +52,9 @@ func (c *Config) defaults() {
 // nothing depends on it but how soon the server forgets the key.
 const markerTTL = 30 * time.Second
 
+// maxEnvelope is what the server counts to a value's size beside the value: subject and headers.
+const maxEnvelope = 8 << 10
+
 // Engine is the Store on NATS JetStream key-value. It owns the connection, the embedded server when there is one, and
 // the goroutine that looks after the bucket when the connection comes back.
 type Engine struct {
@@ -222,7 +225,8 @@ func (e *Engine) currentGeneration() chan struct{} {
 func (e *Engine) ensureBucket(ctx context.Context) error {
 	cfg := jetstream.KeyValueConfig{
 		Bucket: e.cfg.Bucket, Description: "Isthmus controller state", History: 1, Replicas: e.cfg.Replicas,
-		Storage: jetstream.MemoryStorage, LimitMarkerTTL: markerTTL, MaxValueSize: MaxValue,
+		Storage: jetstream.MemoryStorage, LimitMarkerTTL: markerTTL,
+		MaxValueSize: MaxValue + maxEnvelope,
 	}
 	if e.cfg.Persist {
 		cfg.Storage = jetstream.FileStorage

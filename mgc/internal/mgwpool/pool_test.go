@@ -1,0 +1,383 @@
+package mgwpool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/isthmus-gateway/isthmus/mgc/internal/store"
+	"github.com/isthmus-gateway/isthmus/pkg/gwerr"
+	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
+)
+
+// member is the pool of one instance and what it was told.
+type member struct {
+	*Pool
+	mu   sync.Mutex
+	lost []string
+}
+
+func (m *member) takeLost() []string {
+	synctest.Wait()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	out := m.lost
+	m.lost = nil
+	return out
+}
+
+// inBubble runs a test with pools of two instances on one store and a fake clock.
+func inBubble(t *testing.T, f func(t *testing.T, s *store.Memory, a, b *member)) {
+	synctest.Test(t, func(t *testing.T) {
+		s := store.NewMemory()
+		defer s.Close()
+		var ms [2]*member
+		for i, name := range []string{"a", "b"} {
+			m := &member{}
+			p, err := New(t.Context(), Config{Instance: name, OnLost: func(l Lost) {
+				m.mu.Lock()
+				defer m.mu.Unlock()
+				m.lost = append(m.lost, l.MGW+"/"+l.Boot+" "+l.Reason)
+			}}, s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer p.Close()
+			m.Pool = p
+			ms[i] = m
+		}
+		f(t, s, ms[0], ms[1])
+	})
+}
+
+func restart(id, boot string) *iqv1.ServiceChangeRequest {
+	return &iqv1.ServiceChangeRequest{MgwId: id, BootId: boot, Method: iqv1.ServiceChangeRequest_METHOD_RESTART, Address: "10.0.0.1:7420",
+		Capabilities: &iqv1.Capabilities{ProfileVersion: 1, Software: "mgw", MaxContexts: 100,
+			Realms: []*iqv1.Realm{{Name: "access", Kind: access}, {Name: "core", Kind: core}}, Codecs: []*iqv1.Codec{{Name: "OPUS"}}}}
+}
+
+// send makes the change and returns the H.248.8 code of the reply, 0 when it was granted.
+func (m *member) send(t *testing.T, r *iqv1.ServiceChangeRequest) gwerr.Code {
+	t.Helper()
+	reply, err := m.ServiceChange(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if reply.GetMgcInstance() != m.cfg.Instance || reply.GetHeartbeatInterval().AsDuration() != 5*time.Second || reply.GetProfileVersion() != 1 {
+		t.Errorf("reply %v", reply)
+	}
+	return gwerr.Code(reply.GetError().GetCode())
+}
+
+func (m *member) register(t *testing.T, id, boot string) {
+	t.Helper()
+	if code := m.send(t, restart(id, boot)); code != 0 {
+		t.Fatalf("%s refused: %d", id, code)
+	}
+	synctest.Wait()
+}
+
+func (m *member) beat(t *testing.T, id, boot string, contexts uint32) *iqv1.HeartbeatReply {
+	t.Helper()
+	r := m.Heartbeat(t.Context(), &iqv1.HeartbeatRequest{MgwId: id, BootId: boot, Contexts: contexts})
+	synctest.Wait()
+	return r
+}
+
+func (m *member) state(id string) State {
+	synctest.Wait()
+	n, ok := m.Node(id)
+	if !ok {
+		return "gone"
+	}
+	return n.State
+}
+
+// TestIQ32_SilentNodeExpiresAfterThreeBeats: suspect after two intervals without a report, lost after three, at every instance once.
+func TestIQ32_SilentNodeExpiresAfterThreeBeats(t *testing.T) {
+	inBubble(t, func(t *testing.T, _ *store.Memory, a, b *member) {
+		a.register(t, "g1", "1")
+		for n := range 10 {
+			time.Sleep(5 * time.Second) // the bubble's clock
+			if r := []*member{a, b}[n%2].beat(t, "g1", "1", uint32(n)); r.GetReRegister() || r.GetNext().AsDuration() != 5*time.Second {
+				t.Fatalf("beat %d: %v", n, r)
+			}
+		}
+		if n, ok := b.Node("g1"); !ok || n.Load.Contexts != 9 || n.Via != "b" || n.Beats != 11 || n.State != InService {
+			t.Errorf("node %+v", n)
+		}
+		time.Sleep(11 * time.Second)
+		if a.state("g1") != Suspect || b.state("g1") != Suspect {
+			t.Errorf("after 11 s: %s, %s", a.state("g1"), b.state("g1"))
+		}
+		if n, err := a.Pick(Request{}); err != nil || n.ID != "g1" {
+			t.Errorf("a suspect is better than nothing: %v", err)
+		}
+		time.Sleep(5 * time.Second)
+		for _, m := range []*member{a, b} {
+			if got := m.takeLost(); !slices.Equal(got, []string{"g1/1 expired"}) || m.state("g1") != "gone" {
+				t.Errorf("%s was told %q, node %s", m.cfg.Instance, got, m.state("g1"))
+			}
+			if _, err := m.Pick(Request{}); !errors.Is(err, ErrNoGateway) {
+				t.Errorf("picked: %v", err)
+			}
+		}
+		if r := a.beat(t, "g1", "1", 0); !r.GetReRegister() {
+			t.Error("a forgotten node is not asked to register again")
+		}
+	})
+}
+
+// TestIQ32_RestartLosesTheOldBoot: a new boot_id means that the contexts of the old one are gone; the same boot comes back with them.
+func TestIQ32_RestartLosesTheOldBoot(t *testing.T) {
+	inBubble(t, func(t *testing.T, _ *store.Memory, a, b *member) {
+		a.register(t, "g1", "1")
+		b.register(t, "g1", "1")
+		r := restart("g1", "1")
+		r.Method, r.Capabilities = iqv1.ServiceChangeRequest_METHOD_DISCONNECTED, nil
+		if code := a.send(t, r); code != 0 {
+			t.Errorf("link came back: %d", code)
+		}
+		if got := append(a.takeLost(), b.takeLost()...); len(got) != 0 {
+			t.Errorf("the same boot counts as lost: %q", got)
+		}
+		b.register(t, "g1", "2")
+		for _, m := range []*member{a, b} {
+			if got := m.takeLost(); !slices.Equal(got, []string{"g1/1 restarted"}) {
+				t.Errorf("%s was told %q", m.cfg.Instance, got)
+			}
+			if n, ok := m.Node("g1"); !ok || n.Boot != "2" {
+				t.Errorf("%s sees %+v", m.cfg.Instance, n)
+			}
+		}
+		if r := a.beat(t, "g1", "1", 5); !r.GetReRegister() {
+			t.Error("a beat of the old boot was taken")
+		}
+		if n, _ := a.Node("g1"); n.Load.Contexts != 0 {
+			t.Error("the load of the old boot was taken")
+		}
+	})
+}
+
+// TestIQ32_GracefulDrains: no new contexts, the present ones stay; ended by a beat or a registration of the same boot.
+func TestIQ32_GracefulDrains(t *testing.T) {
+	inBubble(t, func(t *testing.T, _ *store.Memory, a, b *member) {
+		a.register(t, "g1", "1")
+		drain := &iqv1.ServiceChangeRequest{MgwId: "g1", BootId: "1", Method: iqv1.ServiceChangeRequest_METHOD_GRACEFUL, Delay: durationpb.New(time.Minute)}
+		if code := a.send(t, drain); code != 0 {
+			t.Fatalf("refused: %d", code)
+		}
+		synctest.Wait()
+		if n, _ := b.Node("g1"); n.State != Draining || time.Until(n.DrainBy) != time.Minute {
+			t.Errorf("node %+v", n)
+		}
+		if _, err := b.Pick(Request{}); !errors.Is(err, ErrNoGateway) || !strings.Contains(err.Error(), "draining") {
+			t.Errorf("picked: %v", err)
+		}
+		if _, err := b.Pick(Request{Emergency: true}); err != nil {
+			t.Errorf("emergency: %v", err)
+		}
+		a.Heartbeat(t.Context(), &iqv1.HeartbeatRequest{MgwId: "g1", BootId: "1", Draining: true})
+		if a.state("g1") != Draining {
+			t.Error("a beat ended the drain")
+		}
+		a.beat(t, "g1", "1", 0)
+		if n, _ := b.Node("g1"); n.State != InService || !n.DrainBy.IsZero() {
+			t.Errorf("after the drain: %+v", n)
+		}
+		a.Heartbeat(t.Context(), &iqv1.HeartbeatRequest{MgwId: "g1", BootId: "1", Draining: true})
+		if b.state("g1") != Draining {
+			t.Error("a beat cannot begin a drain")
+		}
+		again := restart("g1", "1")
+		again.Capabilities = nil
+		if code := a.send(t, again); code != 0 || b.state("g1") != InService {
+			t.Errorf("cancel of the drain: %d, %s", code, b.state("g1"))
+		}
+		if got := append(a.takeLost(), b.takeLost()...); len(got) != 0 {
+			t.Errorf("a drain loses nothing: %q", got)
+		}
+	})
+}
+
+func TestIQ32_ForcedLosesAtOnce(t *testing.T) {
+	inBubble(t, func(t *testing.T, _ *store.Memory, a, b *member) {
+		a.register(t, "g1", "1")
+		if code := a.send(t, &iqv1.ServiceChangeRequest{MgwId: "g1", BootId: "1", Method: iqv1.ServiceChangeRequest_METHOD_FORCED}); code != 0 {
+			t.Fatalf("refused: %d", code)
+		}
+		if got := a.takeLost(); !slices.Equal(got, []string{"g1/1 forced out of service"}) {
+			t.Errorf("told %q", got)
+		}
+		if got := b.takeLost(); len(got) != 1 || b.state("g1") != "gone" {
+			t.Errorf("the other instance was told %q, sees %s", got, b.state("g1"))
+		}
+	})
+}
+
+func TestUnreachableNodeIsSuspectForABeat(t *testing.T) {
+	inBubble(t, func(t *testing.T, _ *store.Memory, a, b *member) {
+		a.register(t, "g1", "1")
+		a.Unreachable("g1")
+		a.Unreachable("unknown")
+		if a.state("g1") != Suspect || b.state("g1") != InService {
+			t.Errorf("%s, %s", a.state("g1"), b.state("g1"))
+		}
+		a.beat(t, "g1", "1", 0)
+		if a.state("g1") != InService {
+			t.Error("its own report does not clear it")
+		}
+	})
+}
+
+// TestPicksCountUntilTheReport: an instance does not place more than the node has room for between two reports.
+func TestPicksCountUntilTheReport(t *testing.T) {
+	inBubble(t, func(t *testing.T, _ *store.Memory, a, b *member) {
+		r := restart("g1", "1")
+		r.Capabilities.MaxContexts = 10
+		a.send(t, r)
+		synctest.Wait()
+		picked := 0
+		for range 20 {
+			if _, err := b.Pick(Request{}); err == nil {
+				picked++
+			}
+		}
+		if picked != 10 { // 10 - 10/20
+			t.Errorf("picked %d times", picked)
+		}
+		a.beat(t, "g1", "1", 4)
+		picked = 0
+		for range 20 {
+			if _, err := b.Pick(Request{}); err == nil {
+				picked++
+			}
+		}
+		if picked != 6 {
+			t.Errorf("after the report picked %d times, want 6", picked)
+		}
+	})
+}
+
+// TestStoreOutageKillsNoNode: who still hears the node keeps it and enters it again; who registers is told to come again.
+func TestStoreOutageKillsNoNode(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *store.Memory, a, b *member) {
+		a.register(t, "g1", "1")
+		s.Fail(fmt.Errorf("%w: test", store.ErrUnavailable))
+		for range 6 {
+			time.Sleep(5 * time.Second) // the bubble's clock; the record expires meanwhile
+			if r := a.beat(t, "g1", "1", 3); r.GetReRegister() {
+				t.Error("asked to register while the store is away")
+			}
+		}
+		if n, ok := a.Node("g1"); !ok || n.Load.Contexts != 3 {
+			t.Errorf("the instance that hears it sees %+v", n)
+		}
+		if _, err := a.Pick(Request{}); err != nil {
+			t.Error(err)
+		}
+		if got := a.takeLost(); len(got) != 0 {
+			t.Errorf("told %q", got)
+		}
+		if _, err := a.ServiceChange(t.Context(), restart("g2", "1")); !errors.Is(err, store.ErrUnavailable) {
+			t.Errorf("registration: %v, want ErrUnavailable", err)
+		}
+		s.Fail(nil)
+		time.Sleep(5 * time.Second)
+		a.beat(t, "g1", "1", 4)
+		if n, ok := b.Node("g1"); !ok || n.Load.Contexts != 4 {
+			t.Errorf("after the outage the other sees %+v, %v", n, ok)
+		}
+		if got := a.takeLost(); len(got) != 0 {
+			t.Errorf("told %q", got)
+		}
+	})
+}
+
+// TestLimboEnds: a node whose record expired in an outage and that falls silent too is lost.
+func TestLimboEnds(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *store.Memory, a, _ *member) {
+		a.register(t, "g1", "1")
+		s.Fail(fmt.Errorf("%w: test", store.ErrUnavailable))
+		time.Sleep(10 * time.Second) // the bubble's clock
+		a.beat(t, "g1", "1", 0)
+		time.Sleep(6 * time.Second)
+		if _, ok := a.Node("g1"); !ok {
+			t.Fatal("lost too early")
+		}
+		time.Sleep(10 * time.Second)
+		if got := a.takeLost(); !slices.Equal(got, []string{"g1/1 expired"}) || a.state("g1") != "gone" {
+			t.Errorf("told %q, sees %s", got, a.state("g1"))
+		}
+	})
+}
+
+// TestRegistrationsThatMakeNoSense are refused with a code and a text that names the fault.
+func TestRegistrationsThatMakeNoSense(t *testing.T) {
+	inBubble(t, func(t *testing.T, _ *store.Memory, a, _ *member) {
+		for name, c := range map[string]struct {
+			change func(*iqv1.ServiceChangeRequest)
+			code   gwerr.Code
+		}{
+			"no id":                {func(r *iqv1.ServiceChangeRequest) { r.MgwId = "" }, gwerr.IncorrectIdentifier},
+			"id with slash":        {func(r *iqv1.ServiceChangeRequest) { r.MgwId = "a/b" }, gwerr.IncorrectIdentifier},
+			"long id":              {func(r *iqv1.ServiceChangeRequest) { r.MgwId = strings.Repeat("a", 65) }, gwerr.IncorrectIdentifier},
+			"no boot":              {func(r *iqv1.ServiceChangeRequest) { r.BootId = "" }, gwerr.IncorrectIdentifier},
+			"no address":           {func(r *iqv1.ServiceChangeRequest) { r.Address = "" }, gwerr.UnsupportedValue},
+			"address without port": {func(r *iqv1.ServiceChangeRequest) { r.Address = "10.0.0.1" }, gwerr.UnsupportedValue},
+			"port 0":               {func(r *iqv1.ServiceChangeRequest) { r.Address = "10.0.0.1:0" }, gwerr.UnsupportedValue},
+			"port too large":       {func(r *iqv1.ServiceChangeRequest) { r.Address = "10.0.0.1:65536" }, gwerr.UnsupportedValue},
+			"no profile":           {func(r *iqv1.ServiceChangeRequest) { r.Capabilities.ProfileVersion = 0 }, gwerr.UnsupportedValue},
+			"no realm":             {func(r *iqv1.ServiceChangeRequest) { r.Capabilities.Realms = nil }, gwerr.UnsupportedValue},
+			"too many realms":      {func(r *iqv1.ServiceChangeRequest) { r.Capabilities.Realms = make([]*iqv1.Realm, 65) }, gwerr.UnsupportedValue},
+			"unknown, no caps":     {func(r *iqv1.ServiceChangeRequest) { r.Capabilities = nil }, gwerr.NotReady},
+			"no method":            {func(r *iqv1.ServiceChangeRequest) { r.Method = 0 }, gwerr.SyntaxErrorInActionID},
+			"drain of a stranger":  {func(r *iqv1.ServiceChangeRequest) { r.Method = iqv1.ServiceChangeRequest_METHOD_GRACEFUL }, gwerr.NotReady},
+			"forced stranger":      {func(r *iqv1.ServiceChangeRequest) { r.Method = iqv1.ServiceChangeRequest_METHOD_FORCED }, gwerr.NotReady},
+		} {
+			r := restart("g1", "1")
+			c.change(r)
+			if code := a.send(t, r); code != c.code {
+				t.Errorf("%s: %d, want %d", name, code, c.code)
+			}
+		}
+		if r := a.Heartbeat(t.Context(), &iqv1.HeartbeatRequest{MgwId: "a/b"}); !r.GetReRegister() {
+			t.Error("a beat under a bad id was taken")
+		}
+		synctest.Wait()
+		if len(a.Nodes()) != 0 {
+			t.Errorf("entered: %+v", a.Nodes())
+		}
+	})
+}
+
+// TestReportsOfSeveralInstances: beats that reach different instances at once do not lose each other.
+func TestReportsOfSeveralInstances(t *testing.T) {
+	inBubble(t, func(t *testing.T, _ *store.Memory, a, b *member) {
+		a.register(t, "g1", "1")
+		var wg sync.WaitGroup
+		for n := range 20 {
+			m := []*member{a, b}[n%2]
+			wg.Go(func() {
+				if r := m.Heartbeat(context.Background(), &iqv1.HeartbeatRequest{MgwId: "g1", BootId: "1", Contexts: 1}); r.GetReRegister() {
+					t.Error("asked to register")
+				}
+			})
+			if n%2 == 1 { // two at a time
+				wg.Wait()
+			}
+		}
+		synctest.Wait()
+		if n, _ := a.Node("g1"); n.Beats != 21 {
+			t.Errorf("%d beats of 21 counted", n.Beats)
+		}
+	})
+}
