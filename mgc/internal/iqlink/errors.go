@@ -14,12 +14,12 @@ import (
 // Reasons why a command could not be brought to an MGW; compare with errors.Is. Errors that the MGW itself reports
 // (H.248.8) are no Go errors: they travel in the reply.
 var (
-	// ErrUnreachable: no answer within the deadline, or no connection. The transaction may have been executed: repeat it
+	// ErrUnreachable: no answer within the deadline, or no connection; a TLS handshake that fails is no connection. The transaction may have been executed: repeat it
 	// with the same id, or release with Subtract. SIP: 503.
 	ErrUnreachable = errors.New("iqlink: media gateway unreachable")
 	// ErrOverloaded: the MGW refused for overload; try another one. SIP: 503.
 	ErrOverloaded = errors.New("iqlink: media gateway overloaded")
-	// ErrDenied: certificate or name not accepted, or an address that may not be dialled.
+	// ErrDenied: the MGW does not take commands from us, or its address may not be dialled.
 	ErrDenied = errors.New("iqlink: media gateway not authorised")
 	// ErrRejected: the MGW could not make sense of the request: a fault of this program.
 	ErrRejected = errors.New("iqlink: request rejected")

@@ -9,9 +9,11 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
 
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
@@ -117,7 +119,8 @@ func (l *Link) failed(op string, n Node, id string, err error) *Error {
 	default:
 		e.Why = reason(err)
 	}
-	if errors.Is(e.Why, ErrUnreachable) && l.registry != nil && !errors.Is(err, context.Canceled) {
+	gaveUp := errors.Is(err, context.Canceled) || status.Code(err) == codes.Canceled // the caller, which says nothing about the node
+	if errors.Is(e.Why, ErrUnreachable) && l.registry != nil && !gaveUp {
 		l.registry.Unreachable(n.ID)
 	}
 	return e
