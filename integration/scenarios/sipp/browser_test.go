@@ -155,15 +155,26 @@ func (l *ladder) received(what string) []peer.Message {
 // await waits until the browser has received n such messages and returns the nth.
 func (l *ladder) await(ctx context.Context, t *testing.T, n int, what string) peer.Message {
 	t.Helper()
+	return l.wait(ctx, t, false, n, what)
+}
+
+// sent waits until the browser has sent such a message. What it received is seen before it is answered.
+func (l *ladder) sent(ctx context.Context, t *testing.T, what string) {
+	t.Helper()
+	l.wait(ctx, t, true, 1, what)
+}
+
+func (l *ladder) wait(ctx context.Context, t *testing.T, sent bool, n int, what string) peer.Message {
+	t.Helper()
 	for {
-		got, changed := l.pick(false, what)
+		got, changed := l.pick(sent, what)
 		if len(got) >= n {
 			return got[n-1]
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			t.Fatalf("the browser did not receive %d of %s; it saw\n%s", n, what, l)
+			t.Fatalf("the browser has not seen %d of %s (sent: %v), but\n%s", n, what, sent, l)
 		}
 	}
 }

@@ -2,6 +2,10 @@ package siptx
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
@@ -23,7 +27,8 @@ type Layer struct {
 	log     *zap.Logger
 	metrics *Metrics
 	handler atomic.Pointer[Handler]
-	prefix  string // of transaction ids, one per Layer
+	prefix  string   // of transaction ids, one per Layer
+	secret  [32]byte // of the branches of ACKs
 	nextID  atomic.Uint64
 	ctx     context.Context // ends with Close: stops resolution
 	cancel  context.CancelFunc
@@ -48,6 +53,7 @@ func New(cfg Config, network siptransport.Network, metrics *Metrics, log *zap.Lo
 		servers: make(map[string]*ServerTx), clients: make(map[string]*attempt),
 		byFlow: make(map[string]map[*attempt]struct{}), perFlow: make(map[string]int), idle: make(chan struct{}),
 	}
+	_, _ = rand.Read(l.secret[:]) // never fails
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	return l
 }
@@ -368,8 +374,9 @@ func (l *Layer) Close() error {
 	return nil
 }
 
-// Send sends a request without a transaction: the ACK for a 2xx. When the target must be resolved first, failures after the
-// return are counted and logged.
+// Send sends a request without a transaction: the ACK for a 2xx. Sent again for a repeated 2xx it is the same message on the
+// wire, branch included, so that the peer can tell a repetition (RFC 3261 §13.2.2.4). When the target must be resolved first,
+// failures after the return are counted and logged.
 func (l *Layer) Send(req headers.Msg, to siptransport.Target) error {
 	if hops, ok := l.net.Known(to); ok {
 		return l.sendOnce(req, hops)
@@ -401,7 +408,7 @@ func (l *Layer) sendOnce(req headers.Msg, hops []siptransport.Hop) error {
 			continue
 		}
 		var raw []byte
-		if raw, err = withVia(&req, link, newBranch()); err != nil {
+		if raw, err = withVia(&req, link, l.ackBranch(&req)); err != nil {
 			return err
 		}
 		if err = link.Send(raw); err == nil {
@@ -413,6 +420,16 @@ func (l *Layer) sendOnce(req headers.Msg, hops []siptransport.Hop) error {
 
 // newBranch returns a branch with 120 random bits: nobody answers a request that he has not seen.
 func newBranch() string { return headers.BranchCookie + siptransport.NewFlowID() }
+
+// ackBranch returns a branch that is the same for every ACK of one 2xx, and that nobody else can make.
+func (l *Layer) ackBranch(ack *headers.Msg) string {
+	mac := hmac.New(sha256.New, l.secret[:])
+	for _, name := range [...]string{"Call-ID", "CSeq", "From", "To"} {
+		mac.Write([]byte(ack.Get(name)))
+		mac.Write([]byte{0})
+	}
+	return headers.BranchCookie + hex.EncodeToString(mac.Sum(nil)[:15])
+}
 
 // withVia returns the message as it goes over the link, our Via on top. req is not changed.
 func withVia(req *headers.Msg, link siptransport.Link, branch string) ([]byte, error) {

@@ -180,8 +180,10 @@ func TestDeadFlowIsTold(t *testing.T) {
 func TestAckForA2xxHasItsOwnBranch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
-		for range 2 {
-			if err := r.l.Send(inDialog(request("ACK", "")), core); err != nil {
+		for _, seq := range []string{"7 ACK", "8 ACK"} {
+			ack := inDialog(request("ACK", ""))
+			ack.Set("CSeq", seq)
+			if err := r.l.Send(ack, core); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -287,4 +289,32 @@ func TestMetricNames(t *testing.T) {
 	if err != nil || len(problems) != 0 {
 		t.Errorf("%v %v", problems, err)
 	}
+}
+
+// The ACK of a repeated 2xx is the one that went before; another 2xx, be it of a fork, has another.
+func TestRFC3261_13_2_2_4_AckIsRepeated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		fork, next := inDialog(request("ACK", "")), inDialog(request("ACK", ""))
+		fork.Set("To", "<sip:bob@example.com>;tag=other")
+		next.Set("CSeq", "8 ACK")
+		var branches []string
+		for _, ack := range []headers.Msg{inDialog(request("ACK", "")), inDialog(request("ACK", "")), fork, next} {
+			if err := r.l.Send(ack, core); err != nil {
+				t.Fatal(err)
+			}
+			sent := r.net.Take()
+			via, err := headers.TopVia(&sent[0].Msg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			branches = append(branches, via.Branch())
+		}
+		if branches[0] != branches[1] {
+			t.Errorf("the repeated ACK has another branch: %s, %s", branches[0], branches[1])
+		}
+		if branches[2] == branches[0] || branches[3] == branches[0] || branches[2] == branches[3] {
+			t.Errorf("ACKs of different 2xx share a branch: %v", branches)
+		}
+	})
 }
