@@ -121,7 +121,8 @@ func digitsToBrowser(p *party) {
 	p.inState(id, "ended")
 }
 
-// twoCalls: alice talks to bob and to carol by turns; the other one waits on hold; each ends for itself.
+// twoCalls: alice talks to bob and to carol by turns; the other one waits on hold; each call ends for itself, the one that carol made
+// by alice, the one that alice made by bob.
 func twoCalls(p *party) {
 	bobs := p.talk()
 	mark := p.carol.Mark()
@@ -134,33 +135,41 @@ func twoCalls(p *party) {
 	p.ok(p.alice.Resume(p.ctx, bobs))
 	p.both(bobs, p.bob, bobHz)
 	p.hearsNothing(p.carol)
-	p.tell(p.carol, "hangup", "")
+	p.ok(p.alice.Hangup(p.ctx, c.ID))
+	p.told(p.carol, mark, "CALL_CLOSED")
 	p.inState(c.ID, "ended")
 	p.both(bobs, p.bob, bobHz)
-	p.ok(p.alice.Hangup(p.ctx, bobs))
+	p.tell(p.bob, "hangup", "")
 	p.inState(bobs, "ended")
 }
 
-// inviteToAudio prints how long it takes from the browser's INVITE on the wire to the first audio heard; baresip answers at once.
+// inviteToAudio prints how long it takes from the browser's INVITE on the wire to the first audio heard, and on the way there to
+// the 200, to ICE and to DTLS connected; baresip answers at once.
 func inviteToAudio(p *party) {
 	p.tell(p.bob, "answermode", "auto")
 	defer p.tell(p.bob, "answermode", "manual")
-	var ms []float64
-	for range 5 {
+	var answer, ice, dtls, audio []float64
+	for range 7 {
 		id := p.dial("bob")
 		p.browserHears(id, bobHz)
-		t, err := p.alice.InviteToAudio(p.ctx, id)
+		m, err := p.alice.Metrics(p.ctx, id)
 		p.ok(err)
-		if t <= 0 {
-			p.t.Fatalf("the phone has no time for call %s", id)
+		if m.InviteToAudioMs <= 0 {
+			p.t.Fatalf("the phone has no time for call %s: %+v", id, m)
 		}
-		ms = append(ms, t)
+		answer, ice = append(answer, m.AnsweredAt-m.InviteSentAt), append(ice, m.ICEConnectedAt-m.InviteSentAt)
+		dtls, audio = append(dtls, m.DTLSConnectedAt-m.InviteSentAt), append(audio, m.InviteToAudioMs)
 		p.ok(p.alice.Hangup(p.ctx, id))
 		p.inState(id, "ended")
 		p.until("bob to have no call", func() (bool, any) { return p.idle(p.bob) })
 	}
-	slices.Sort(ms)
-	fmt.Printf("INVITE to audio, Chromium - Isthmus - Kamailio - baresip, %s: median %.0f ms of %.0f\n", p.mode, ms[len(ms)/2], ms)
+	fmt.Printf("INVITE to audio, Chromium - Isthmus - Kamailio - baresip, %s: median %.0f ms (200 after %.0f, ICE %.0f, DTLS %.0f), all %.0f\n",
+		p.mode, median(audio), median(answer), median(ice), median(dtls), audio)
+}
+
+func median(ms []float64) float64 {
+	ms = slices.Sorted(slices.Values(ms))
+	return ms[len(ms)/2]
 }
 
 // idle reports whether baresip has no call.

@@ -56,7 +56,11 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	closing(t, space.Close)
-	w := &world{dir: t.TempDir()}
+	w := &world{}
+	if w.dir, err = os.MkdirTemp("", "isthmus"); err != nil { // shorter than t.TempDir: Chromium's sockets go there
+		t.Fatal(err)
+	}
+	closing(t, func() error { return os.RemoveAll(w.dir) })
 	w.core, err = kamailio.Start(ctx, kamailio.Config{
 		Wrap: space.Wrap, Dir: w.sub(t, "kamailio"), Addr: sipCore, Tap: netns.Here + ":9060", Domain: domain, Log: logTo(t, "kamailio"),
 		Users: map[string]string{"alice": "wonderland", "bob": "builder", "carol": "christmas"},

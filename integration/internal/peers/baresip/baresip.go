@@ -1,5 +1,5 @@
-// Package baresip runs baresip as a SIP user for tests: it is driven over its control socket, sends a tone, and records what it
-// hears. Floor 1 of the integration module. Owner: Agent owns the process and the control connection; Close ends both.
+// Package baresip runs baresip as a SIP user for tests: it is driven over its control socket, speaks PCMA, sends a tone, and
+// records what it plays. Floor 1 of the integration module. Owner: Agent owns the process and the control connection; Close ends both.
 package baresip
 
 import (
@@ -28,7 +28,7 @@ var soundCard string
 // Wrapper changes a command so that it runs elsewhere, as netns.Space.Wrap does.
 type Wrapper func(name string, args ...string) (string, []string)
 
-// Config says what to run. All fields are needed but Codecs and Log.
+// Config says what to run. All fields are needed but Log.
 type Config struct {
 	Wrap     Wrapper
 	Dir      string  // private, existing: configuration, tone and recordings go here
@@ -38,7 +38,6 @@ type Config struct {
 	Password string  // digest
 	Domain   string  // home domain
 	Proxy    string  // host:port of registrar and outbound proxy
-	Codecs   string  // audio codecs in order of preference; empty: PCMA
 	Tone     float64 // Hz of the sine it sends
 	Friend   string  // SIP URI that Message writes to
 	RTPPorts string  // "first-last"
@@ -59,9 +58,6 @@ type Agent struct {
 
 // Start writes the configuration, runs baresip and waits until it is registered.
 func Start(ctx context.Context, cfg Config) (*Agent, error) {
-	if cfg.Codecs == "" {
-		cfg.Codecs = "PCMA"
-	}
 	a := &Agent{cfg: cfg, out: &transcript{next: cfg.Log}}
 	a.procs = stack.New(a.out)
 	var err error
@@ -124,8 +120,8 @@ func (a *Agent) configure() error {
 	if err := template.Must(template.New("card").Parse(soundCard)).Execute(&card, a.cfg); err != nil {
 		return err
 	}
-	account := fmt.Sprintf("<sip:%s@%s>;auth_user=%s;auth_pass=%s;outbound=\"sip:%s;transport=udp\";regint=3600;audio_codecs=%s;answermode=manual\n",
-		a.cfg.User, a.cfg.Domain, a.cfg.User, a.cfg.Password, a.cfg.Proxy, a.cfg.Codecs)
+	account := fmt.Sprintf("<sip:%s@%s>;auth_user=%s;auth_pass=%s;outbound=\"sip:%s;transport=udp\";regint=3600;audio_codecs=PCMA;answermode=manual\n",
+		a.cfg.User, a.cfg.Domain, a.cfg.User, a.cfg.Password, a.cfg.Proxy)
 	for name, data := range map[string][]byte{
 		"config":          conf.Bytes(),
 		"asound.conf":     card.Bytes(),

@@ -45,8 +45,8 @@ func newLoudspeaker(path string) (*loudspeaker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("baresip: %w", err)
 	}
-	const fSetPipeSize = 1031 // F_SETPIPE_SZ
-	if err := control1(f, fSetPipeSize, pipeBytes); err != nil {
+	const setPipeSize = 1031 // F_SETPIPE_SZ
+	if err := fcntl(f, setPipeSize, pipeBytes); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	l := &loudspeaker{fifo: f, stop: make(chan struct{}), done: make(chan struct{})}
@@ -54,8 +54,8 @@ func newLoudspeaker(path string) (*loudspeaker, error) {
 	return l, nil
 }
 
-// control1 performs a fcntl with one argument.
-func control1(f *os.File, command, value uintptr) error {
+// fcntl performs a file control command with one argument.
+func fcntl(f *os.File, command, value uintptr) error {
 	raw, err := f.SyscallConn()
 	if err != nil {
 		return fmt.Errorf("baresip: fifo: %w", err)

@@ -185,11 +185,17 @@ func (p *Page) Stats(ctx context.Context, id string) (s Stats, err error) {
 	return s, err
 }
 
-// InviteToAudio is the time from the INVITE on the wire to the first audio heard, in ms; 0 while unknown.
-func (p *Page) InviteToAudio(ctx context.Context, id string) (float64, error) {
-	var m struct {
-		InviteToAudioMs float64 `json:"inviteToAudioMs"`
-	}
-	err := p.invoke(ctx, "metrics", &m, id)
-	return m.InviteToAudioMs, err
+// Metrics are moments of an outgoing call; ms, 0 while unknown.
+type Metrics struct {
+	InviteSentAt    float64 `json:"inviteSentAt"`
+	AnsweredAt      float64 `json:"answeredAt"`
+	ICEConnectedAt  float64 `json:"iceConnectedAt"`
+	DTLSConnectedAt float64 `json:"dtlsConnectedAt"`
+	InviteToAudioMs float64 `json:"inviteToAudioMs"` // from InviteSentAt to the first audio heard
+}
+
+// Metrics are the moments of a call so far.
+func (p *Page) Metrics(ctx context.Context, id string) (m Metrics, err error) {
+	err = p.invoke(ctx, "metrics", &m, id)
+	return m, err
 }
