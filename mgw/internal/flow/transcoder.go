@@ -75,6 +75,9 @@ func (f *Flow) push(now int64, p rtp.Packet) {
 // schedule keeps the frame clock in step with what the pipeline wants.
 func (t *transcoder) schedule() {
 	due := t.dir.NextTick()
+	if due != audio.Idle {
+		due = onBeat(due)
+	}
 	switch {
 	case due == audio.Idle:
 		t.flow.src.w.clock.remove(t)

@@ -34,7 +34,6 @@ const (
 
 	sweepEvery = 200 * time.Millisecond // each termination is looked at so often
 	sweepBatch = 64                     // terminations per look
-	loadWindow = int64(10 * time.Millisecond)
 )
 
 // worker is one thread of packets with everything that it alone may touch.
@@ -350,6 +349,7 @@ func (w *worker) accessPacket(as *accessSock, b []byte, src netip.AddrPort) {
 	case rtp.RTP:
 		if p := as.paths[src]; p != nil {
 			if out := p.owner.rtp(w.now, src, b); out != nil {
+				w.load.urgent++
 				w.send(p.owner.t.partner, out)
 			}
 			return
@@ -373,6 +373,7 @@ func (w *worker) corePacket(c *coreState, b []byte, src netip.AddrPort, isRTCP b
 	if out == nil {
 		return false
 	}
+	w.load.urgent++
 	w.send(c.t.partner, out)
 	return true
 }
@@ -436,48 +437,4 @@ func (w *worker) runSweep() {
 		w.sweepNext++
 	}
 	w.sweepAt = w.now + int64(sweepEvery)*int64(min(sweepBatch, len(w.terms)))/int64(len(w.terms))
-}
-
-// rest counts the round and, under load, waits a little: fewer and larger batches for less than a millisecond of delay.
-func (w *worker) rest(got int) {
-	w.count.wakeups.Add(1)
-	if got > 0 {
-		w.count.received.Add(uint64(got))
-	}
-	w.load.add(w.now, got)
-	if d := w.load.nap(w.cfg.Timers.Coalesce); d > 0 {
-		if due, ok := w.clock.next(); ok {
-			d = min(d, time.Duration(due-w.monotonic()))
-		}
-		if d > 0 && !w.pending.Load() {
-			w.poll.Nap(d, w.load.busy)
-		}
-	}
-}
-
-// loadMeter measures datagrams per millisecond over short windows.
-type loadMeter struct {
-	from  int64
-	count int
-	rate  int  // datagrams per ms
-	busy  bool // there were some in the last window: the next wait will be short
-}
-
-func (l *loadMeter) add(now int64, n int) {
-	l.count += n
-	if d := now - l.from; d >= loadWindow {
-		l.rate = int(int64(l.count) * int64(time.Millisecond) / d)
-		l.busy = l.count > 0
-		l.from, l.count = now, 0
-	}
-}
-
-// nap is the wait that fits the load: as long as a good batch takes to gather, at most longest; none below 2 datagrams per ms, where it
-// would not make batches.
-func (l *loadMeter) nap(longest time.Duration) time.Duration {
-	const goodBatch = 16
-	if l.rate < 2 {
-		return 0
-	}
-	return min(longest, goodBatch*time.Millisecond/time.Duration(l.rate))
 }

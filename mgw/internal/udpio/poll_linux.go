@@ -21,6 +21,7 @@ type Poller struct {
 	ep, ev int
 	events [maxEvents]unix.EpollEvent
 	ts     unix.Timespec
+	nap    unix.PollFd
 }
 
 // NewPoller makes a Poller; the caller closes it. Errors: the kernel's.
@@ -123,10 +124,11 @@ func (p *Poller) block(timeout time.Duration, enter func(trap, a1, a2, a3, a4, a
 // Ready is the key of the i-th ready socket of the last Wait.
 func (p *Poller) Ready(i int) uint32 { return uint32(p.events[i].Fd) }
 
-// Nap sleeps d, for datagrams to gather. A wake-up does not shorten it, so d is to be well under a millisecond. hold: as for Wait.
+// Nap sleeps d, for datagrams to gather; Wake ends it early. hold: as for Wait.
 func (p *Poller) Nap(d time.Duration, hold bool) {
 	p.ts = unix.NsecToTimespec(int64(d))
-	_, _, _ = call(hold)(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&p.ts)), 0, 0, 0, 0, 0)
+	p.nap = unix.PollFd{Fd: int32(p.ev), Events: unix.POLLIN}
+	_, _, _ = call(hold)(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&p.nap)), 1, uintptr(unsafe.Pointer(&p.ts)), 0, 0, 0)
 }
 
 // Wake makes a present or the next Wait return. Safe from any goroutine until Close.

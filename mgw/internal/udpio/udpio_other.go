@@ -278,7 +278,7 @@ func (p *Poller) collect() (int, bool) {
 // Ready is the key of the i-th ready socket of the last Wait.
 func (p *Poller) Ready(i int) uint32 { return p.keys[i] }
 
-// Nap sleeps d, for datagrams to gather.
+// Nap sleeps d, for datagrams to gather; Wake does not shorten it here.
 func (p *Poller) Nap(d time.Duration, _ bool) { time.Sleep(d) }
 
 // Wake makes a present or the next Wait return.

@@ -1,0 +1,76 @@
+package flow
+
+import "time"
+
+// The pace of a worker. Waking up costs as much as a few packets, so a busy worker sleeps a little and then finds more to do at once.
+//
+//	traffic of the last 10 ms           rounds
+//	none, or few relayed datagrams      with each datagram
+//	relayed                             every relayBeat, more often when that would make more than a good batch
+//	for frame clocks only               every frameBeat: a datagram that goes to a jitter buffer can wait
+const (
+	loadWindow = int64(10 * time.Millisecond)
+	relayBeat  = int64(time.Millisecond)
+	// frameBeat is the grid on which all frame clocks of a worker tick: ptimes are multiples of it, so that a stream keeps its pace.
+	frameBeat = int64(2 * time.Millisecond)
+	goodBatch = 32
+	// leastNap is the shortest sleep that is worth its cost.
+	leastNap = int64(200 * time.Microsecond)
+)
+
+// onBeat is the first beat at or after t.
+func onBeat(t int64) int64 { return (t + frameBeat - 1) / frameBeat * frameBeat }
+
+// rest counts the round and, under load, waits a little: fewer and larger batches for about a millisecond of delay.
+func (w *worker) rest(got int) {
+	w.count.wakeups.Add(1)
+	if got > 0 {
+		w.count.received.Add(uint64(got))
+	}
+	w.load.add(w.now, got)
+	due, ok := w.clock.next()
+	now := w.monotonic()
+	d := w.load.nap(now, w.cfg.Timers.Coalesce, ok)
+	if ok {
+		d = min(d, time.Duration(due-now))
+	}
+	if d > 0 && !w.pending.Load() {
+		w.poll.Nap(d, w.load.busy)
+	}
+}
+
+// loadMeter measures datagrams over short windows.
+type loadMeter struct {
+	from   int64
+	count  int
+	urgent int  // of those, relayed ones
+	rate   int  // datagrams per ms, in the last window
+	busy   bool // there were some: the next wait will be short
+	hurry  bool // some of them were relayed
+}
+
+func (l *loadMeter) add(now int64, n int) {
+	l.count += n
+	if d := now - l.from; d >= loadWindow {
+		l.rate = int(int64(l.count) * int64(time.Millisecond) / d)
+		l.busy, l.hurry = l.count > 0, l.urgent > 0
+		l.from, l.count, l.urgent = now, 0, 0
+	}
+}
+
+// nap is the wait that fits the load. longest: for relayed datagrams; 0: never wait. coding: there are frame clocks.
+func (l *loadMeter) nap(now int64, longest time.Duration, coding bool) time.Duration {
+	switch {
+	case longest == 0 || !l.busy:
+		return 0
+	case l.hurry && l.rate >= 2:
+		d := relayBeat - now%relayBeat
+		if d < leastNap {
+			d += relayBeat
+		}
+		return min(longest, time.Duration(d), goodBatch*time.Millisecond/time.Duration(l.rate))
+	case !l.hurry && coding:
+		return time.Duration(frameBeat - now%frameBeat)
+	}
+	return 0
+}

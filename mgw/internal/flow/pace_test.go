@@ -1,0 +1,48 @@
+package flow
+
+import (
+	"testing"
+	"time"
+)
+
+func TestNapFitsTheTraffic(t *testing.T) {
+	const ms, us = time.Millisecond, time.Microsecond
+	longest := 900 * us
+	for _, c := range []struct {
+		name            string
+		received        int // in the last window
+		relayed         int
+		coding          bool
+		now             time.Duration
+		longest, wanted time.Duration
+	}{
+		{"silence", 0, 0, true, 500 * us, longest, 0},
+		{"few relayed datagrams do not wait", 15, 15, true, 500 * us, longest, 0},
+		{"relay wakes on the beat", 100, 100, false, 5300 * us, longest, 700 * us},
+		{"a beat that is near is left out", 100, 100, false, 5900 * us, longest, longest},
+		{"a good batch is enough", 640, 640, false, 5300 * us, longest, 500 * us},
+		{"frame clocks only", 20, 0, true, 4700 * us, longest, 1300 * us},
+		{"control only", 20, 0, false, 4700 * us, longest, 0},
+		{"one relayed among transcoded", 100, 1, true, 5300 * us, longest, 700 * us},
+		{"never", 100, 100, true, 5300 * us, 0, 0},
+	} {
+		l := loadMeter{urgent: c.relayed}
+		l.add(int64(10*ms), c.received)
+		if got := l.nap(int64(c.now), c.longest, c.coding); got != c.wanted {
+			t.Errorf("%s: %v, want %v", c.name, got, c.wanted)
+		}
+	}
+}
+
+func TestFrameClocksTickTogether(t *testing.T) {
+	for due, want := range map[int64]int64{0: 0, 1: frameBeat, frameBeat: frameBeat, frameBeat + 1: 2 * frameBeat} {
+		if got := onBeat(due); got != want {
+			t.Errorf("due %d ticks at %d, want %d", due, got, want)
+		}
+	}
+	for _, ptime := range []time.Duration{10 * time.Millisecond, 20 * time.Millisecond, 40 * time.Millisecond, 60 * time.Millisecond} {
+		if int64(ptime)%frameBeat != 0 {
+			t.Errorf("frames of %v do not stay on the beat", ptime)
+		}
+	}
+}
