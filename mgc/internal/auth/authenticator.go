@@ -207,14 +207,11 @@ func (a *Authenticator) verified(flow string, hash tokenHash) (Identity, bool) {
 	return st.id, true
 }
 
-// learn keeps a verdict with its connection, if that is still st's. Errors: OtherIdentity when another user has spoken over the
+// learn keeps a verdict with its connection; one that has been closed meanwhile is st's only, and goes with it. Errors: OtherIdentity when another user has spoken over the
 // connection before: one connection is one user's.
-func (a *Authenticator) learn(flow string, st *flowState, hash tokenHash, id Identity) error {
+func (a *Authenticator) learn(st *flowState, hash tokenHash, id Identity) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.flows[flow] != st {
-		return nil // closed meanwhile
-	}
 	if st.id.Subject != "" && !st.id.same(&id) {
 		return OtherIdentity
 	}
@@ -223,12 +220,12 @@ func (a *Authenticator) learn(flow string, st *flowState, hash tokenHash, id Ide
 }
 
 // verify runs the verifier within the deadline and keeps the verdict.
-func (a *Authenticator) verify(ctx context.Context, flow string, st *flowState, token string) (Identity, error) {
+func (a *Authenticator) verify(ctx context.Context, st *flowState, token string) (Identity, error) {
 	id, err := a.verifier.Verify(ctx, token)
 	if err != nil {
 		return Identity{}, err
 	}
-	return id, a.learn(flow, st, hashOf(token), id)
+	return id, a.learn(st, hashOf(token), id)
 }
 
 // start runs f beside the caller, at most MaxInFlight at once. Errors: Overloaded.

@@ -76,6 +76,8 @@ func TestREG05_REG07_REG10_TokenEndsHereAndTrustGoesOn(t *testing.T) {
 		m := request("REGISTER", "")
 		m.Add("Authorization", spelling)
 		m.Add("Proxy-Authorization", "Bearer "+token)
+		m.Add("Authorization", `Digest username="bob"`)
+		m.Add("Proxy-Authorization", `Digest username="bob"`)
 		d := register(t, a, m, "f1", "")
 		if d.Action != Trust || d.IMPU != "sip:alice@"+domain || d.Identity.IMPI != "alice@"+domain || !d.Lease.IsZero() {
 			t.Fatalf("%.20s: %+v", spelling, d)
@@ -239,6 +241,21 @@ func TestREG10_VerdictIsBoundToConnectionAndToken(t *testing.T) {
 	step("f1", "one", 4)
 }
 
+func TestREG10_RevokedTokenIsSeenOnTheSameConnection(t *testing.T) {
+	p := newIDP()
+	inBubble(t, p, func(p *idp) Config { return p.introspecting(t) }, Deps{}, func(t *testing.T, a *Authenticator) {
+		p.set(func(p *idp) { p.tokens[opaque] = p.active("alice") })
+		if d := register(t, a, request("REGISTER", opaque), "f1", ""); d.Action != Trust {
+			t.Fatalf("%+v", d)
+		}
+		p.set(func(p *idp) { delete(p.tokens, opaque) })
+		time.Sleep(61 * time.Second)
+		if d := register(t, a, request("REGISTER", opaque), "f1", ""); ReasonOf(d.Err) != Inactive {
+			t.Errorf("after introspection.cache: %+v", d)
+		}
+	})
+}
+
 func TestREG11_ChallengesByMode(t *testing.T) {
 	p := provider(t)
 	for _, mode := range []string{ModeToken, ModeBoth} {
@@ -347,6 +364,17 @@ func TestREG12_RegistrationEndsWithTheToken(t *testing.T) {
 			t.Errorf("%d connections are remembered", len(a.flows))
 		}
 	})
+}
+
+func TestREG12_TokenThatEndsWhileItIsVerified(t *testing.T) {
+	p := newIDP()
+	p.listen(t)
+	a := start(t, p.config(), Deps{})
+	defer a.Close()
+	id := Identity{IMPI: "a@ims.example", IMPUs: []string{"sip:a@ims.example"}, Expires: time.Now().Add(-time.Second)}
+	if d := a.admit(t.Context(), id, id.IMPUs[0], id.IMPUs[0], "c"); ReasonOf(d.Err) != Expired {
+		t.Errorf("%+v", d)
+	}
 }
 
 func TestREG12_ClosedConnectionsLearnNothing(t *testing.T) {

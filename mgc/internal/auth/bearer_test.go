@@ -51,6 +51,7 @@ func TestREG06_R8898_BothSpellings(t *testing.T) {
 		{"Bearer " + long, "", true, Malformed},
 		{`Bearer access_token="` + long + `"`, "", true, Malformed},
 		{"Bearer " + strings.Repeat("a", 1<<16), "", true, Malformed},
+		{`Bearer realm="` + strings.Repeat("a", 2000) + `", access_token="abc"`, "", true, Malformed},
 	}
 	for _, c := range cases {
 		token, ok, err := ParseBearer(c.value, 256)

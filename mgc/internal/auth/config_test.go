@@ -1,7 +1,11 @@
 package auth
 
 import (
+	"encoding/pem"
 	"errors"
+	"io"
+	"log"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -112,5 +116,27 @@ func TestREG05_FilesThatCannotBeRead(t *testing.T) {
 	}
 	if _, err := New(c, Deps{Domain: domain, Log: zap.NewNop()}); err == nil || !strings.Contains(err.Error(), "no certificate") {
 		t.Errorf("%v", err)
+	}
+}
+
+func TestREG05_IssuerOverTLSWithItsOwnCA(t *testing.T) {
+	p := newIDP(jwkOf("ec", ecKey()))
+	srv := httptest.NewUnstartedServer(p)
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0) // the handshake that we refuse
+	srv.StartTLS()
+	t.Cleanup(srv.Close)
+	p.url = srv.URL
+	cfg := p.config()
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for file, want := range map[string]Reason{"": Unavailable, ca: Accepted} {
+		cfg.CA = file
+		a := start(t, cfg, Deps{})
+		if _, r := check(t, a, p.token(t, "alice")); r != want {
+			t.Errorf("ca %q: %v, want %v", file, r, want)
+		}
+		a.Close()
 	}
 }

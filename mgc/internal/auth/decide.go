@@ -67,7 +67,7 @@ func (a *Authenticator) Register(req *headers.Msg, flow, client string, deliver 
 		id, ok := a.verified(flow, hashOf(token))
 		var err error
 		if !ok {
-			id, err = a.verify(ctx, flow, st, token)
+			id, err = a.verify(ctx, st, token)
 		}
 		if err != nil {
 			a.deliver(refuse(err), deliver)
@@ -154,7 +154,7 @@ func (a *Authenticator) Request(req *headers.Msg, flow string, deliver func(Deci
 		return
 	}
 	if err := a.start(func(ctx context.Context) {
-		id, err := a.verify(ctx, flow, st, token)
+		id, err := a.verify(ctx, st, token)
 		if err != nil {
 			a.deliver(refuse(err), deliver)
 			return

@@ -51,11 +51,7 @@ var credentials = []string{"Authorization", "Proxy-Authorization"}
 // §7.2A.2): a browser that sent "auth-done" itself would not be challenged.
 func Strip(m *headers.Msg) {
 	m.Fields = slices.DeleteFunc(m.Fields, func(f headers.Field) bool {
-		if !isCredentials(f.Name) {
-			return false
-		}
-		_, bearer := cutScheme(f.Value)
-		return bearer || mentions(f.Value, "access_token") || mentions(f.Value, "bearer") || withoutIntegrity(f.Value) == ""
+		return isCredentials(f.Name) && (mentions(f.Value, "bearer") || mentions(f.Value, "access_token") || withoutIntegrity(f.Value) == "")
 	})
 	for i := range m.Fields {
 		if isCredentials(m.Fields[i].Name) {

@@ -55,6 +55,7 @@ func TestREG08_ClaimsBecomeIdentities(t *testing.T) {
 		{"host from a claim, escaping", MappingConfig{IMPUs: []string{"sip:{sub}@{tenant}.ims.example"}, Domains: []string{"ims.example"}}, `{"sub":"a","tenant":"ims.example;x"}`, "", ""},
 		{"foreign ones are left out", MappingConfig{IMPUs: []string{"{impus}"}}, `{"sub":"a","impus":["sip:a@evil.example","sip:a@ims.example","mailto:a@ims.example","sip:ims.example","sip:a@ims.example:5070","sip:a:pw@ims.example"]}`,
 			"a@ims.example", "sip:a@ims.example"},
+		{"password in the URI", MappingConfig{IMPUs: []string{"{impus}"}}, `{"sub":"a","impus":"sip:a:pw@ims.example"}`, "", ""},
 		{"missing claim", MappingConfig{IMPUs: []string{"{impus}"}}, `{"sub":"a"}`, "", ""},
 		{"claim of another type", MappingConfig{IMPUs: []string{"{impus}"}}, `{"sub":"a","impus":{"x":"sip:a@ims.example"}}`, "", ""},
 		{"no private identity", MappingConfig{IMPI: "{impi}"}, `{"sub":"a"}`, "", ""},
@@ -104,8 +105,23 @@ func TestREG08_ManyIdentitiesAreRefused(t *testing.T) {
 	}
 }
 
+func TestREG08_ManyIdentitiesOfManyClaimsAreRefused(t *testing.T) {
+	m, err := newMapper(MappingConfig{IMPUs: []string{"sip:a{list}@ims.example", "sip:b{list}@ims.example"}}, domain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := make([]any, maxIMPUs/2+1)
+	for i := range list {
+		list[i] = string(rune('a' + i))
+	}
+	var id Identity
+	if err := m.identity(&id, map[string]any{"sub": "a", "list": list}); ReasonOf(err) != NoIdentity {
+		t.Errorf("%d identities: %v", len(id.IMPUs), err)
+	}
+}
+
 func TestREG09_WildcardedIdentity(t *testing.T) {
-	claims := claimsOf(t, `{"sub":"a","impus":["sip:guest!.*!@ims.example","sip:ev!a|b!il@evil.example","sip:x!a)|(.*!@ims.example","sip:y![!@ims.example"]}`)
+	claims := claimsOf(t, `{"sub":"a","impus":["sip:guest!.*!@ims.example","sip:ev!a|b!il@evil.example","sip:x!a)|(.*!@ims.example","sip:y![!@ims.example","sip:z!`+strings.Repeat("a", 65)+`!@ims.example"]}`)
 	m, err := newMapper(MappingConfig{IMPUs: []string{"{impus}"}, Wildcard: true}, domain)
 	if err != nil {
 		t.Fatal(err)

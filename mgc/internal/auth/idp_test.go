@@ -128,7 +128,7 @@ func (p *idp) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.mu.Lock()
 	p.calls[r.URL.Path]++
 	mode, gate := p.mode, p.gate
-	reply := p.answerLocked(r)
+	reply := maps.Clone(p.answerLocked(r))
 	p.mu.Unlock()
 	if gate != nil {
 		select {
@@ -138,10 +138,12 @@ func (p *idp) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	switch mode {
-	case "down":
-		http.Error(w, "down", http.StatusBadGateway)
+	case "down": // with an answer that would be good
+		w.WriteHeader(http.StatusBadGateway)
+		_ = json.NewEncoder(w).Encode(reply)
 	case "denied":
-		http.Error(w, "who are you", http.StatusUnauthorized)
+		w.WriteHeader(http.StatusUnauthorized)
+		_ = json.NewEncoder(w).Encode(reply)
 	case "slow":
 		<-r.Context().Done()
 	case "garbage":
@@ -151,7 +153,8 @@ func (p *idp) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "array":
 		_, _ = io.WriteString(w, `[{"keys":[]}]`)
 	case "oversize":
-		_, _ = io.WriteString(w, `{"keys":[],"pad":"`+strings.Repeat("x", maxBody)+`"}`)
+		reply["pad"] = strings.Repeat("x", maxBody)
+		_ = json.NewEncoder(w).Encode(reply)
 	case "redirect":
 		http.Redirect(w, r, "http://127.0.0.1:1/elsewhere", http.StatusFound)
 	default:
@@ -159,9 +162,9 @@ func (p *idp) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (p *idp) answerLocked(r *http.Request) any {
+func (p *idp) answerLocked(r *http.Request) object {
 	switch r.URL.Path {
-	case "/.well-known/openid-configuration":
+	case "/.well-known/openid-configuration", "/tenant/.well-known/openid-configuration":
 		return object{"issuer": p.url, "jwks_uri": p.url + "/jwks"}
 	case "/jwks":
 		return object{"keys": p.keys}

@@ -167,6 +167,20 @@ func TestREG05_IntrospectionOutageIs503AndOpensTheCircuit(t *testing.T) {
 	}
 }
 
+func TestREG05_OnlyFailuresInARowOpenTheCircuit(t *testing.T) {
+	p := newIDP()
+	p.listen(t)
+	a := start(t, p.introspecting(t), Deps{})
+	defer a.Close()
+	for i, mode := range []string{"down", "down", "", "down", "down", ""} {
+		p.set(func(p *idp) { p.mode = mode })
+		want := map[bool]Reason{true: Inactive, false: Unavailable}[mode == ""]
+		if _, r := check(t, a, opaque+string(rune('a'+i))); r != want {
+			t.Errorf("request %d: %v, want %v", i, r, want)
+		}
+	}
+}
+
 func TestREG05_HalfOpenCircuitTriesOnce(t *testing.T) {
 	p := newIDP()
 	p.mode = "down"

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
 // inBubble runs body with a provider in memory, whose clock is the bubble's; the end of all goroutines is checked by it.
@@ -58,7 +60,7 @@ func TestREG05_StaleKeysOutliveAnOutage(t *testing.T) {
 			p := newIDP(jwkOf("ec", ecKey()))
 			cfg := func(p *idp) Config {
 				c := p.config()
-				c.Issuers[0].Keys.MaxStale = 20 * time.Minute
+				c.Issuers[0].Keys.MaxStale, c.Issuers[0].Keys.URL = 20*time.Minute, p.url+"/jwks"
 				return c
 			}
 			inBubble(t, p, cfg, Deps{}, func(t *testing.T, a *Authenticator) {
@@ -74,7 +76,11 @@ func TestREG05_StaleKeysOutliveAnOutage(t *testing.T) {
 				if _, r := check(t, a, unknown); r != Unavailable {
 					t.Errorf("unknown key in the outage: %v, want unavailable: it may be genuine", r)
 				}
+				before := p.count("/jwks")
 				time.Sleep(4 * time.Minute)
+				if n := p.count("/jwks") - before; n < 6 || n > 8 {
+					t.Errorf("%d fetches in 4 minutes of an outage, want one per refetch limit", n)
+				}
 				if _, r := check(t, a, p.token(t, "alice")); r != Unavailable {
 					t.Errorf("after max_stale: %v", r)
 				}
@@ -150,11 +156,13 @@ func TestREG05_DiscoveryOfAnotherIssuerIsRefused(t *testing.T) {
 
 // TestREG05_RealSockets repeats the failures over TCP, where answers break off and sizes are real.
 func TestREG05_RealSockets(t *testing.T) {
-	for _, mode := range []string{"", "down", "slow", "garbage", "empty", "oversize", "redirect"} {
+	for mode, label := range map[string]string{"": "ok", "down": "status", "slow": "timeout", "garbage": "garbage", "empty": "ok", "array": "garbage",
+		"oversize": "oversize", "redirect": "status"} {
 		t.Run("mode "+mode, func(t *testing.T) {
 			p := provider(t)
 			p.mode = mode
 			cfg := p.config()
+			cfg.Issuers[0].Keys.URL = p.url + "/jwks"
 			if mode == "slow" {
 				cfg.Timeout = 100 * time.Millisecond
 			}
@@ -163,6 +171,9 @@ func TestREG05_RealSockets(t *testing.T) {
 			want := map[bool]Reason{true: Accepted, false: Unavailable}[mode == ""]
 			if _, r := check(t, a, p.token(t, "alice")); r != want {
 				t.Errorf("%v, want %v", r, want)
+			}
+			if n := testutil.ToFloat64(a.metrics.fetches.WithLabelValues("jwks", label)); n < 1 {
+				t.Errorf("no fetch counted as %s", label)
 			}
 		})
 	}

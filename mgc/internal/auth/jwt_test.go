@@ -88,6 +88,7 @@ func TestREG05_JWTVerdicts(t *testing.T) {
 		{"logout token", sign(t, with(es, object{"typ": "logout+jwt"}), p.claims("alice"), ecKey()), Malformed},
 		{"kid of another type", sign(t, object{"alg": "ES256", "kid": 7}, p.claims("alice"), ecKey()), Malformed},
 		{"padded segment", strings.Replace(good, ".", "=.", 1), Malformed},
+		{"header is null", b64([]byte("null")) + good[strings.IndexByte(good, '.'):], Malformed},
 		{"two segments", good[:strings.LastIndexByte(good, '.')], Malformed},
 		{"four segments", good + ".x", Malformed},
 		{"five segments", "a.b.c.d.e", Malformed},
@@ -107,6 +108,9 @@ func TestREG05_JWTVerdicts(t *testing.T) {
 				t.Errorf("identity %+v", id)
 			}
 		})
+	}
+	if _, err := a.verifier.(*verifiers).byIssuer[p.url].Verify(t.Context(), p.token(t, "alice", "iss", nil)); ReasonOf(err) != WrongIssuer {
+		t.Errorf("without iss, past the choice by issuer: %v", err)
 	}
 	if n := p.count("/evil"); n != 0 {
 		t.Errorf("a key location of a token was followed %d times", n)
