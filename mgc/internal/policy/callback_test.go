@@ -168,7 +168,7 @@ func TestPCC06_OrphanIsDeleted(t *testing.T) {
 			t.Errorf("open %v, %d events", got, len(a.Events()))
 		}
 		// Nobody can have our token sent to a host of his choice.
-		notify(a, "call-1", "terminate", `{"termCause":"x","resUri":"http://evil.example/app-sessions/1"}`)
+		notify(a, "call-1", "terminate", `{"termCause":"x","resUri":"http://evil.example/npcf-policyauthorization/v1/app-sessions/1"}`)
 		a.Delete(Session{Call: "call-1", URI: (<-a.Events()).Resource})
 		quiesce()
 		if p.count("delete") != 1 {
@@ -230,8 +230,16 @@ func TestResponsesAreBounded(t *testing.T) {
 			return &answer{403, nil, `{"cause":"` + strings.Repeat("A", 4*maxBody) + `"}`}
 		}
 		_, err := a.Create(t.Context(), offer())
-		if r := refusal(t, err); len(r.Cause) > 100 {
-			t.Errorf("cause of %d bytes", len(r.Cause))
+		if r := refusal(t, err); r.Verdict != Forbidden || r.Cause != "" {
+			t.Errorf("a body beyond the bound was read: cause of %d bytes", len(r.Cause))
+		}
+		p.set(func() {
+			p.hook = func(string, *http.Request) *answer {
+				return &answer{403, nil, `{"cause":"` + strings.Repeat("A", 4096) + `"}`}
+			}
+		})
+		if _, err = a.Create(t.Context(), offer()); len(refusal(t, err).Cause) != 100 {
+			t.Errorf("cause of %d bytes", len(refusal(t, err).Cause))
 		}
 	})
 }

@@ -121,8 +121,10 @@ func TestPCC08_PatchIsRepeatedOnceAndThenPasses(t *testing.T) {
 	world(t, nil, func(t *testing.T, a *N5, p *fakePCF, _ *pipes) {
 		s := must(a.Create(t.Context(), offer()))(t)
 		p.set(func() { p.hook = func(string, *http.Request) *answer { return &answer{} } })
-		next, err := a.Update(t.Context(), s, answered())
-		if err != nil || p.count("update") != 2 || len(next.Sent) != 2 || len(next.RTCP) != 1 {
+		f := answered()
+		f.Media = append(f.Media, Media{Number: 3, Type: "text"})
+		next, err := a.Update(t.Context(), s, f)
+		if err != nil || p.count("update") != 2 || len(next.Sent) != 3 || len(next.RTCP) != 1 {
 			t.Errorf("%+v %v %v", next, err, p.ops())
 		}
 	})

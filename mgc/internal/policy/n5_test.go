@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
@@ -265,6 +266,32 @@ func TestPCC06_LateSessionBesideANewOne(t *testing.T) {
 	})
 }
 
+func TestPCC06_LateAnswerForASessionInUse(t *testing.T) {
+	world(t, nil, func(t *testing.T, a *N5, p *fakePCF, _ *pipes) {
+		n := 0
+		p.after = func(op string, _ *http.Request) *answer {
+			p.mu.Lock()
+			n++
+			first := n == 1
+			p.mu.Unlock()
+			switch {
+			case first:
+				<-time.After(3 * time.Second)
+			case op == "create": // the PCF finds that it serves these media already
+				return &answer{303, map[string]string{"Location": resource + "/events-subscription"}, ""}
+			}
+			return nil
+		}
+		must(a.Create(t.Context(), offer()))(t) // goes on without
+		s := must(a.Create(t.Context(), offer()))(t)
+		<-time.After(3 * time.Second)
+		quiesce()
+		if s.URI != resource || p.count("delete") != 0 {
+			t.Errorf("%+v %v", s, p.ops())
+		}
+	})
+}
+
 func TestPCC06_DeletionIsRepeatedUntilItIsDone(t *testing.T) {
 	world(t, nil, func(t *testing.T, a *N5, p *fakePCF, ln *pipes) {
 		s := must(a.Create(t.Context(), offer()))(t)
@@ -324,11 +351,14 @@ func TestPCC06_CloseEndsWithItsContext(t *testing.T) {
 func TestPCC01_SuccessorGoesOn(t *testing.T) {
 	world(t, nil, func(t *testing.T, a *N5, p *fakePCF, ln *pipes) {
 		s := must(a.Create(t.Context(), offer()))(t)
-		b, err := New(testConfig(t), Deps{Sealer: testSealer(t), Metrics: a.deps.Metrics, Log: a.deps.Log, Dial: ln.dial})
+		b, err := New(testConfig(t), Deps{Sealer: testSealer(t), Metrics: NewMetrics(prometheus.NewRegistry()), Log: a.deps.Log, Dial: ln.dial})
 		if err != nil {
 			t.Fatal(err)
 		}
 		s = must(b.Update(t.Context(), s, answered()))(t)
+		if got := testutil.ToFloat64(b.deps.Metrics.sessions); got != 1 {
+			t.Errorf("the successor has %v sessions", got)
+		}
 		b.Delete(s)
 		if err := b.Close(t.Context()); err != nil {
 			t.Error(err)
@@ -342,9 +372,9 @@ func TestPCC01_SuccessorGoesOn(t *testing.T) {
 func TestPCC01_LostSessionIsMadeAnew(t *testing.T) {
 	world(t, nil, func(t *testing.T, a *N5, p *fakePCF, _ *pipes) {
 		s := must(a.Create(t.Context(), offer()))(t)
-		p.set(func() { clear(p.sessions) }) // the PCF restarts
+		p.set(func() { clear(p.sessions) }) // the PCF restarts; video is gone by then, and not told
 		s = must(a.Update(t.Context(), s, answered()))(t)
-		if got := p.open(); !reflect.DeepEqual(got, []string{"s2"}) || p.resource("s2")["servInfStatus"] != "FINAL" || s.Sent == nil {
+		if got := p.open(); !reflect.DeepEqual(got, []string{"s2"}) || p.resource("s2")["servInfStatus"] != "FINAL" || !reflect.DeepEqual(s.Sent, []int{1}) {
 			t.Errorf("%v %+v", got, s)
 		}
 	})

@@ -197,6 +197,7 @@ func TestPCC04_FlowDescriptions(t *testing.T) {
 		"relay":                    {Candidate{Type: "relay", Addr: ap("203.0.113.5:60000")}, "permit out ip from 203.0.113.5 to 10.45.0.2", "permit in ip from 10.45.0.2 to 203.0.113.5"},
 		"relay known":              {Candidate{Type: "relay", Addr: ap("203.0.113.5:60000"), Related: ap("10.45.0.2:4444"), Server: ap("203.0.113.4:3478"), Transport: "udp"}, "permit out 17 from 203.0.113.4 3478 to 10.45.0.2 4444", "permit in 17 from 10.45.0.2 4444 to 203.0.113.4 3478"},
 		"relay hides":              {Candidate{Type: "relay", Addr: ap("203.0.113.5:60000"), Related: ap("0.0.0.0:9"), Server: ap("203.0.113.4:443"), Transport: "tcp"}, "permit out 6 from 203.0.113.4 443 to 10.45.0.2", "permit in 6 from 10.45.0.2 to 203.0.113.4 443"},
+		"relay, port hidden":       {Candidate{Type: "relay", Addr: ap("203.0.113.5:60000"), Related: ap("198.51.100.1:9"), Server: ap("203.0.113.4:443"), Transport: "tcp"}, "permit out 6 from 203.0.113.4 443 to 10.45.0.2", "permit in 6 from 10.45.0.2 to 203.0.113.4 443"},
 		"relay, transport unknown": {Candidate{Type: "relay", Addr: ap("203.0.113.5:60000"), Related: ap("10.45.0.2:4444"), Server: ap("203.0.113.4:3478")}, "permit out ip from 203.0.113.4 to 10.45.0.2", "permit in ip from 10.45.0.2 to 203.0.113.4"},
 	} {
 		got := Flow{Local: local, Remote: c.remote}.descriptions(ue)
@@ -218,6 +219,7 @@ func TestPCC04_FlowDescriptions(t *testing.T) {
 func TestPCC07_WidestOfAllEarlyDialogs(t *testing.T) {
 	f := offer()
 	f.Media[0].Direction = Inactive
+	f.Media[0].Flows = append(make([]Flow, 0, 4), f.Media[0].Flows...)
 	f.Media[1].Removed = true
 	rr := uint64(2000)
 	f.Forks = [][]Media{
@@ -235,7 +237,7 @@ func TestPCC07_WidestOfAllEarlyDialogs(t *testing.T) {
 	if m[1].Removed || m[1].BandwidthUp != 5 || m[2].Number != 3 {
 		t.Errorf("others: %+v", m[1:])
 	}
-	if len(f.Media[0].Flows) != 1 {
+	if len(f.Media[0].Flows) != 1 || f.Media[0].Flows[:2][1].RTCP {
 		t.Error("the caller's facts changed")
 	}
 	f.Status = Final
