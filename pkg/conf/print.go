@@ -4,6 +4,7 @@ import (
 	"encoding"
 	"fmt"
 	"reflect"
+	"regexp"
 	"strings"
 	"time"
 
@@ -72,8 +73,20 @@ func leafText(v reflect.Value) string {
 	default:
 		return fmt.Sprint(x)
 	}
-	out, _ := yaml.Marshal(text) // a string always marshals
-	return strings.TrimSpace(string(out))
+	return scalar(text)
+}
+
+// plain is text that needs no quotes in any place, also inside of a [list]; whether it is a word of YAML the encoder knows.
+var plain = regexp.MustCompile(`^[A-Za-z0-9_./:@*-]*$`)
+
+// scalar writes text on one line so that YAML reads it back.
+func scalar(text string) string {
+	var value any = text
+	if !plain.MatchString(text) {
+		value = &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Style: yaml.DoubleQuotedStyle, Value: text}
+	}
+	out, _ := yaml.Marshal(value) // text always marshals
+	return strings.TrimSuffix(string(out), "\n")
 }
 
 // printHelp writes the flags with defaults, ranges and docs.
