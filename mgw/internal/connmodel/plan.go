@@ -149,7 +149,7 @@ func termViewOf(env Env, t *Termination, mask Mode) termView {
 		v.settings.Armed |= 1 << spec.Type
 	}
 	if s.HasRemote {
-		v.settings.Send, v.settings.SendDTMF = sendFormats(s.Remote.Codecs)
+		v.settings.Send, v.settings.SendDTMF, v.settings.SendCN = sendFormats(s.Remote.Codecs)
 	}
 	switch t.Kind {
 	case KindAccess:
@@ -168,8 +168,8 @@ func termViewOf(env Env, t *Termination, mask Mode) termView {
 	return v
 }
 
-// sendFormats picks from what the peer accepts: the first that is audio, and the telephone-event of its clock rate.
-func sendFormats(remote []codec.Codec) (audio, dtmf codec.Codec) {
+// sendFormats picks from what the peer accepts: the first that is audio, and the telephone-event and comfort noise of its clock rate.
+func sendFormats(remote []codec.Codec) (audio, dtmf, noise codec.Codec) {
 	for _, c := range remote {
 		if !c.Is(codec.TelephoneEvent) && !c.Is(codec.ComfortNoise) {
 			audio = c
@@ -180,8 +180,11 @@ func sendFormats(remote []codec.Codec) (audio, dtmf codec.Codec) {
 		if c.Is(codec.TelephoneEvent) && (dtmf.IsZero() || c.ClockRate == audio.ClockRate && dtmf.ClockRate != audio.ClockRate) {
 			dtmf = c
 		}
+		if c.Is(codec.ComfortNoise) && c.ClockRate == audio.ClockRate && noise.IsZero() {
+			noise = c
+		}
 	}
-	return audio, dtmf
+	return audio, dtmf, noise
 }
 
 func ptime(ms uint32) time.Duration {

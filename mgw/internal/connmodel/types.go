@@ -82,6 +82,7 @@ type Settings struct {
 	Recv     []codec.Codec // what the peer may send, in order of preference, telephone-event included; not to be mutated
 	Send     codec.Codec   // what we send; zero: not known
 	SendDTMF codec.Codec   // telephone-event that we send; zero: none
+	SendCN   codec.Codec   // comfort noise of the audio's clock rate that we send; zero: none
 	Ptime    time.Duration // packet duration of what we send
 	DSCP     uint8         // 0..63
 	Policing Policing      // of received packets; zero: none

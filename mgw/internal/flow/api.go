@@ -212,6 +212,9 @@ type Settings struct {
 	Send codec.Codec
 	// SendDTMF is the telephone-event format that the peer gets. Zero: events towards it are dropped.
 	SendDTMF codec.Codec
+	// SendCN is the comfort noise (RFC 3389) that the peer takes in place of relayed audio of the same clock rate. Zero: the peer has
+	// not agreed to it, and what the other side sends of it is refused and counted; a transcoder makes its own silence.
+	SendCN codec.Codec
 	// Ptime of transcoded output. 0: 20 ms. Relayed packets keep theirs.
 	Ptime time.Duration
 	// DSCP of what we send, 0..63 (H.248.52).

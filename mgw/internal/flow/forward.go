@@ -31,6 +31,7 @@ type transcoded struct{ concealed, recovered, late uint64 }
 type route struct {
 	kind  routeKind
 	pt    uint8       // towards the partner
+	noise bool        // routeNoise: the partner takes it
 	stamp stamp.Kind  // routeEvent
 	relay *dtmf.Relay // routeEvent: one per format
 	via   audio.Config
@@ -99,7 +100,9 @@ func (f *Flow) route(c codec.Codec, k class) route {
 		}
 		return route{kind: routeEvent, pt: events.PT, stamp: kind, relay: dtmf.NewRelay(c.ClockRate, events.ClockRate)}
 	case classNoise:
-		return route{kind: routeNoise}
+		// It replaces audio of its own clock rate, and only for a peer that has agreed to it (RFC 3389 §5).
+		cn := f.dst.set.SendCN
+		return route{kind: routeNoise, pt: cn.PT, noise: !cn.IsZero() && cn.ClockRate == c.ClockRate && c.ClockRate == send.ClockRate}
 	}
 	if c.SameFormat(send) {
 		return route{kind: routeRelay, pt: send.PT}
@@ -151,12 +154,22 @@ func (f *Flow) pass(now int64, p rtp.Packet, i uint8) []byte {
 	case routeEvent:
 		return f.event(now, p, r)
 	case routeNoise:
-		if f.active != nil {
-			f.push(now, p)
-		}
-		return nil
+		return f.noise(now, p, r)
 	}
 	return f.src.drop(gate.PayloadType)
+}
+
+// noise takes comfort noise (RFC 3389): a transcoder only learns from it that the source lives, relayed audio is replaced by it.
+func (f *Flow) noise(now int64, p rtp.Packet, r *route) []byte {
+	switch {
+	case f.active != nil:
+		f.push(now, p)
+		return nil
+	case !r.noise || !f.relayed:
+		return f.src.drop(gate.PayloadType)
+	}
+	p.SetPT(r.pt)
+	return f.stamped(now, p, stamp.Audio)
 }
 
 func (f *Flow) stamped(now int64, p rtp.Packet, k stamp.Kind) []byte {

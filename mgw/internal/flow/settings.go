@@ -48,6 +48,14 @@ func (s *Settings) check() error {
 			return fmt.Errorf("%w: %s is no telephone-event", ErrBadSettings, s.SendDTMF.Name)
 		}
 	}
+	if !s.SendCN.IsZero() {
+		if err := checkCodec(s.SendCN); err != nil {
+			return err
+		}
+		if classOf(s.SendCN) != classNoise {
+			return fmt.Errorf("%w: %s is no comfort noise", ErrBadSettings, s.SendCN.Name)
+		}
+	}
 	switch {
 	case s.Mode > SendRecv:
 		return fmt.Errorf("%w: mode %d", ErrBadSettings, s.Mode)

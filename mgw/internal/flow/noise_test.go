@@ -1,0 +1,89 @@
+package flow
+
+import (
+	"testing"
+	"time"
+
+	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/srtp"
+	"github.com/isthmus-gateway/isthmus/pkg/codec"
+)
+
+var cn8 = codec.Codec{Name: codec.ComfortNoise, PT: 13, ClockRate: 8000, Channels: 1}
+
+// Relayed comfort noise reaches a peer that has agreed to it, in sequence with the audio and under the peer's payload type;
+// for others it is refused and counted.
+func TestRFC3389_5_RelayedComfortNoise(t *testing.T) {
+	for name, agreed := range map[string]codec.Codec{"agreed": {Name: codec.ComfortNoise, PT: 97, ClockRate: 8000, Channels: 1}, "not agreed": {}} {
+		t.Run(name, func(t *testing.T) {
+			access, core := relaySettings()
+			core.Recv = append(core.Recv, cn8)
+			access.SendCN = agreed
+			r := newRig(t, srtp.AES128GCM, access, core)
+			buf := make([]byte, bufferSize)
+			noise := func() rtp.Packet { return rtp.Packet(r.fill(buf, 13)[:rtp.HeaderLen+1]) }
+			if out := r.c.core.media(1, sipAddr, noise()); out != nil {
+				t.Error("noise leaves before it is known how audio goes")
+			}
+			first := r.open(t, r.c.core.media(2, sipAddr, r.fill(buf, 8)))
+			out := r.c.core.media(3, sipAddr, noise())
+			refused := r.c.in.drops.Map()["payload_type"]
+			if agreed.IsZero() {
+				if out != nil || refused != 2 {
+					t.Errorf("sent %d bytes, %d refused", len(out), refused)
+				}
+				return
+			}
+			p := r.open(t, out)
+			if p.PT() != 97 || p.Seq() != first.Seq()+1 || p.TS() != first.TS()+160 || p.SSRC() != first.SSRC() || refused != 1 {
+				t.Errorf("audio % x, noise % x, %d refused", first[:rtp.HeaderLen], p[:rtp.HeaderLen], refused)
+			}
+			if next := r.open(t, r.c.core.media(4, sipAddr, r.fill(buf, 8))); next.Seq() != p.Seq()+1 || next.PT() != 8 {
+				t.Errorf("audio after it: % x", next[:rtp.HeaderLen])
+			}
+		})
+	}
+}
+
+// open decrypts as the browser does.
+func (r *rig) open(t *testing.T, b []byte) rtp.Packet {
+	t.Helper()
+	if b == nil {
+		t.Fatal("nothing was sent")
+	}
+	plain, err := r.peerRx.OpenRTP(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(rtp.Packet(nil), plain...)
+}
+
+// A press all of whose end packets are lost is notified once it has been silent (RFC 4733 §2.5.1.4), though it is only relayed.
+func TestRFC4733_PressWithoutEndsIsNotified(t *testing.T) {
+	access, core := relaySettings()
+	core.Armed = AllEvents
+	r := newRig(t, srtp.AES128GCM, access, core)
+	var digits []byte
+	r.w.cfg.Events = func(e Event) {
+		if e.Kind == DTMF {
+			digits = append(digits, e.Digit)
+		}
+	}
+	buf := make([]byte, bufferSize)
+	for i := range 4 {
+		rtp.PutHeader(buf, rtp.Header{PT: ev8.PT, Marker: i == 0, Seq: uint16(i + 1), TS: 160, SSRC: 77})
+		copy(buf[rtp.HeaderLen:], []byte{5, 10, 0, byte(160 / 4 * (i + 1))})
+		if r.c.core.media(int64(i)*int64(20*time.Millisecond), sipAddr, buf[:rtp.HeaderLen+4]) == nil {
+			t.Fatal("event not relayed")
+		}
+	}
+	r.c.sweep(int64(200 * time.Millisecond))
+	if len(digits) != 0 {
+		t.Errorf("%q notified while it is pressed", digits)
+	}
+	r.c.sweep(int64(500 * time.Millisecond))
+	r.c.sweep(int64(900 * time.Millisecond))
+	if string(digits) != "5" {
+		t.Errorf("notified %q, want one 5", digits)
+	}
+}
