@@ -73,7 +73,7 @@ const (
 )
 
 // request builds a check as a controlling peer sends it.
-func request(t *testing.T, user, pwd string, nominate bool) []byte {
+func request(t testing.TB, user, pwd string, nominate bool) []byte {
 	t.Helper()
 	set := []stun.Setter{stun.TransactionID, stun.BindingRequest, stun.NewUsername(user)}
 	if nominate {
