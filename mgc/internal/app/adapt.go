@@ -61,7 +61,7 @@ type gateways struct {
 	link *iqlink.Link
 }
 
-func (g gateways) Pick(need call.Need) (call.Node, error) {
+func (g *gateways) Pick(need call.Need) (call.Node, error) {
 	n, err := g.pool.Pick(mgwpool.Request{AccessRealm: need.AccessRealm, CoreRealm: need.CoreRealm})
 	if err != nil {
 		return call.Node{}, gwerr.New(gwerr.NoGateway, "pick", "", err)
@@ -69,7 +69,7 @@ func (g gateways) Pick(need call.Need) (call.Node, error) {
 	return call.Node{MGW: n.ID, Boot: n.Boot}, nil
 }
 
-func (g gateways) Transact(ctx context.Context, node call.Node, req *iqv1.TransactionRequest) (*iqv1.TransactionReply, error) {
+func (g *gateways) Transact(ctx context.Context, node call.Node, req *iqv1.TransactionRequest) (*iqv1.TransactionReply, error) {
 	id := req.GetTransactionId()
 	n, ok := g.pool.Node(node.MGW)
 	if !ok {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -47,6 +48,8 @@ type App struct {
 	pool      *mgwpool.Pool
 	link      *iqlink.Link
 	calls     *call.Manager
+	bindings  *bindings
+	gateways  *gateways
 	edge      *wsedge.Server
 	cert      *tlsfiles.Certificate
 	adminSrv  *grpc.Server
@@ -65,7 +68,7 @@ func New(cfg Config, version string, log *zap.Logger) (a *App, err error) {
 			a = nil
 		}
 	}()
-	for _, step := range []func() error{a.openStore, a.makeCore, a.makeMedia, a.makeCalls, a.makeAccess, a.makeAdmin} {
+	for _, step := range []func() error{a.openStore, a.makeCore, a.makeManager, a.makeMedia, a.makeCalls, a.makeAccess, a.makeAdmin} {
 		if err = step(); err != nil {
 			return a, err
 		}
@@ -157,9 +160,12 @@ func (a *App) makeMedia() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	var err error
+	var link atomic.Pointer[iqlink.Link] // nil until it is made: a node may be lost before
 	a.pool, err = mgwpool.New(ctx, mgwpool.Config{Instance: a.cfg.Instance, OnLost: func(l mgwpool.Lost) {
 		a.log.Warn("media gateway lost", zap.String("mgw", l.MGW), zap.String("reason", l.Reason))
-		a.link.Forget(l.MGW)
+		if made := link.Load(); made != nil {
+			made.Forget(l.MGW)
+		}
 		a.calls.GatewayLost(call.Node{MGW: l.MGW, Boot: l.Boot})
 	}}, a.engine)
 	if err != nil {
@@ -174,6 +180,7 @@ func (a *App) makeMedia() error {
 	if err != nil {
 		return fmt.Errorf("iq: %w", err)
 	}
+	link.Store(a.link)
 	a.onClose(func() {
 		a.link.Close()
 		if a.iqDone != nil {
@@ -183,25 +190,38 @@ func (a *App) makeMedia() error {
 	return nil
 }
 
-// makeCalls makes the registrar, the calls and the handler that feeds both.
-func (a *App) makeCalls() error {
-	sig := signalling{layer: a.layer, nextHop: a.cfg.Core.NextHop != ""}
-	reg := a.newRegistrar(sig)
-	a.registrar = reg
-	a.onClose(reg.Close)
+// makeManager makes the calls before the parts that tell them of losses; bindings and gateways are filled in when those are there.
+func (a *App) makeManager() error {
 	policy := callcore.DefaultPolicy()
 	policy.Media.Prefer = preference(a.cfg.Media)
 	policy.T1 = a.cfg.Core.T1
 	policy.NoAnswer, policy.SetUp, policy.FlowGrace = a.cfg.Call.NoAnswer, a.cfg.Call.SetUp, a.cfg.Call.FlowGrace
+	a.bindings, a.gateways = &bindings{instance: a.cfg.Instance}, &gateways{}
 	a.calls = call.NewManager(call.Config{
 		Instance: a.cfg.Instance, AccessHost: a.accessHost(), CoreHost: a.coreHost(),
 		AccessRealm: a.cfg.Media.AccessRealm, CoreRealm: a.cfg.Media.CoreRealm,
 		UserAgent: "isthmus-mgc/" + a.version, Policy: policy, MaxCalls: a.cfg.Call.Max, MaxPerUser: a.cfg.Call.PerUser, Alive: a.presence.Alive,
 	}, call.Deps{
-		Store: a.engine, Sealer: a.sealer, Bindings: bindings{reg}, Gateways: gateways{a.pool, a.link},
-		Signalling: sig, Metrics: call.NewMetrics(a.metrics), Log: a.log.Named("call"),
+		Store: a.engine, Sealer: a.sealer, Bindings: a.bindings, Gateways: a.gateways,
+		Signalling: a.signalling(), Metrics: call.NewMetrics(a.metrics), Log: a.log.Named("call"),
 	})
-	a.onClose(a.calls.Close)
+	return nil
+}
+
+func (a *App) signalling() signalling {
+	return signalling{layer: a.layer, nextHop: a.cfg.Core.NextHop != ""}
+}
+
+// makeCalls makes the registrar, and the handler that feeds it and the calls.
+func (a *App) makeCalls() error {
+	a.gateways.pool, a.gateways.link = a.pool, a.link
+	reg, err := a.newRegistrar(a.signalling())
+	if err != nil {
+		return fmt.Errorf("registrations: %w", err)
+	}
+	a.registrar, a.bindings.r = reg, reg
+	a.onClose(reg.Close)
+	a.onClose(a.calls.Close) // before what they use
 	a.layer.SetHandler(router{calls: a.calls, registrar: reg})
 	return nil
 }

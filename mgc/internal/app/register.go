@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"errors"
 	"time"
 
@@ -14,8 +15,10 @@ import (
 )
 
 // newRegistrar joins the registrar with the transaction layer, and its events with the calls.
-func (a *App) newRegistrar(sig signalling) *registrar.Registrar {
-	return registrar.New(registrar.Config{Instance: a.cfg.Instance, PathHost: a.coreHost()}, registrar.Deps{
+func (a *App) newRegistrar(sig signalling) (*registrar.Registrar, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	return registrar.New(ctx, registrar.Config{Instance: a.cfg.Instance, PathHost: a.coreHost()}, registrar.Deps{
 		Store: a.engine, Sealer: a.sealer, Metrics: a.metrics, Log: a.log.Named("registrar"),
 		Send: func(req headers.Msg, deliver func(registrar.Outcome)) error {
 			to := siptransport.Target{}
@@ -33,6 +36,7 @@ func (a *App) newRegistrar(sig signalling) *registrar.Registrar {
 		},
 		OnFlowLost: func(id string) { a.calls.FlowLost(id) },
 		OnFlowBack: func(id string) { a.calls.FlowBack(id) },
+		OnMoved:    func(id, owner string) { a.calls.Moved(id, owner) },
 		OnGone:     func(id string) { a.calls.Deregistered(id) },
 		OnRoutes: func(routes []string) {
 			for _, r := range routes {
@@ -45,31 +49,42 @@ func (a *App) newRegistrar(sig signalling) *registrar.Registrar {
 }
 
 // bindings gives the registrar to the calls.
-type bindings struct{ r *registrar.Registrar }
-
-func toCall(b registrar.Binding) call.Binding {
-	return call.Binding{ID: b.ID, AOR: b.AOR, Identities: b.Identities, Contact: b.Contact, ServiceRoute: b.ServiceRoute, FlowID: b.FlowID}
+type bindings struct {
+	r        *registrar.Registrar
+	instance string
 }
 
-func (b bindings) OfFlow(flow string) []call.Binding {
-	var out []call.Binding
-	for _, x := range b.r.OfFlow(flow) {
-		out = append(out, toCall(x))
+func (b *bindings) toCall(x registrar.Binding) call.Binding {
+	out := call.Binding{ID: x.ID, AOR: x.AOR, Identities: x.Identities, Contact: x.Contact, ServiceRoute: x.ServiceRoute}
+	switch {
+	case x.FlowID == "":
+	case x.Owner == b.instance:
+		out.FlowID = x.FlowID
+	default:
+		out.Elsewhere = x.Owner
 	}
 	return out
 }
 
-func (b bindings) ByID(id string) (call.Binding, bool) {
-	x, ok := b.r.ByID(id)
-	return toCall(x), ok
+func (b *bindings) OfFlow(flow string) []call.Binding {
+	var out []call.Binding
+	for _, x := range b.r.OfFlow(flow) {
+		out = append(out, b.toCall(x))
+	}
+	return out
 }
 
-func (b bindings) ByPathToken(token string) (call.Binding, error) {
+func (b *bindings) ByID(id string) (call.Binding, bool) {
+	x, ok := b.r.ByID(id)
+	return b.toCall(x), ok
+}
+
+func (b *bindings) ByPathToken(token string) (call.Binding, error) {
 	x, err := b.r.ByPathToken(token)
 	if errors.Is(err, registrar.ErrNoBinding) {
 		err = call.ErrNoBinding
 	}
-	return toCall(x), err
+	return b.toCall(x), err
 }
 
 func (a *App) registrations() []*adminv1.Registration {

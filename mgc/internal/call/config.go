@@ -45,6 +45,7 @@ type Binding struct {
 	Contact      string   // URI that the browser registered
 	ServiceRoute []string // Route values towards the core
 	FlowID       string   // connection of this instance that reaches the browser; "" when there is none
+	Elsewhere    string   // the other instance that has a connection to the browser; "" when none has
 }
 
 // Bindings finds registrations. Methods are safe for concurrent use and do not block on the network.

@@ -140,6 +140,7 @@ func (m *Manager) claim(ctx context.Context, key string, e store.Entry[store.Cal
 	m.deps.Metrics.adopted.Inc()
 	o := newOwner(m, key, state, rec, rev)
 	o.post(resumed{})
+	o.post(m.whereabouts(rec.Flow))
 	if !m.enter(o, false) {
 		o.journal.Close()
 		return nil, errClosing // the record is found by the next instance of this name

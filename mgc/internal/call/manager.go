@@ -162,6 +162,9 @@ func (m *Manager) FlowLost(binding string) { m.tell(binding, callcore.FlowLost{}
 // FlowBack is the opposite of FlowLost.
 func (m *Manager) FlowBack(binding string) { m.tell(binding, callcore.FlowBack{}) }
 
+// Moved tells that a binding has registered over another instance: its calls go there as soon as they are at rest.
+func (m *Manager) Moved(binding, instance string) { m.tell(binding, moved{to: instance}) }
+
 // Deregistered ends the calls of a binding (TS 24.229 §5.2.8.1.4).
 func (m *Manager) Deregistered(binding string) {
 	m.tell(binding, callcore.Release{Status: 480, Reason: "Registration ended"})

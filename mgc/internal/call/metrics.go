@@ -10,6 +10,7 @@ type Metrics struct {
 	refused  *prometheus.CounterVec // reason
 	dropped  prometheus.Counter
 	adopted  prometheus.Counter
+	yielded  prometheus.Counter
 	setup    prometheus.Histogram
 	storeErr prometheus.Counter
 }
@@ -23,9 +24,10 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		refused:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: "isthmus_mgc_requests_refused_total", Help: "Requests refused before they reached a call, by reason."}, []string{"reason"}),
 		dropped:  prometheus.NewCounter(prometheus.CounterOpts{Name: "isthmus_mgc_call_events_dropped_total", Help: "Events lost because a call's inbox was full."}),
 		adopted:  prometheus.NewCounter(prometheus.CounterOpts{Name: "isthmus_mgc_calls_adopted_total", Help: "Calls taken over from an instance that is gone."}),
+		yielded:  prometheus.NewCounter(prometheus.CounterOpts{Name: "isthmus_mgc_calls_yielded_total", Help: "Calls handed over to the instance that their browser went to."}),
 		setup:    prometheus.NewHistogram(prometheus.HistogramOpts{Name: "isthmus_mgc_call_setup_seconds", Help: "From INVITE to its final 2xx.", Buckets: prometheus.ExponentialBuckets(0.005, 2, 14)}),
 		storeErr: prometheus.NewCounter(prometheus.CounterOpts{Name: "isthmus_mgc_call_store_errors_total", Help: "Writes of call records that failed."}),
 	}
-	r.MustRegister(m.active, m.started, m.ended, m.refused, m.dropped, m.adopted, m.setup, m.storeErr)
+	r.MustRegister(m.active, m.started, m.ended, m.refused, m.dropped, m.adopted, m.yielded, m.setup, m.storeErr)
 	return m
 }

@@ -39,7 +39,8 @@ type owner struct {
 	log      *zap.Logger
 	unpicked error            // why no node could be chosen
 	ended    bool             // the core is done: the record goes
-	lost     bool             // another instance has claimed the record: it is not touched any more
+	lost     bool             // another instance has the call: nothing of it is touched any more
+	moveTo   string           // instance that the browser is at; the call follows when it is at rest
 	orphans  []callcore.Event // events met after the loss, for the new owner
 }
 
@@ -149,9 +150,15 @@ func (o *owner) step(ev callcore.Event) {
 		o.orphans = append(o.orphans, ev)
 		return
 	}
-	if _, ok := ev.(resumed); ok {
+	switch e := ev.(type) {
+	case resumed:
 		o.resume()
 		return
+	case moved: // for the core its browser is back; only where it is has changed
+		o.moveTo = e.to
+		ev = callcore.FlowBack{}
+	case callcore.FlowBack:
+		o.moveTo = "" // it came back here
 	}
 	effects := o.state.Step(time.Now(), ev)
 	record := o.state.Record()
@@ -168,6 +175,7 @@ func (o *owner) step(ev callcore.Event) {
 		o.perform(e)
 	}
 	o.settle(ev)
+	o.follow()
 }
 
 // settle forgets the client transaction that ev has ended.

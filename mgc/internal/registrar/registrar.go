@@ -1,8 +1,13 @@
 // Package registrar relays REGISTER between browsers and the core and keeps the bindings that come of it
-// (TS 24.229 §5.2.2, RFC 3327, RFC 3608, RFC 5626). Floor 3 of mgc. Owner: Registrar owns one goroutine that sweeps
-// expired bindings; requests are worked on by the goroutines that bring them, under one lock.
+// (TS 24.229 §5.2.2, RFC 3327, RFC 3608, RFC 5626). Floor 3 of mgc. Owner: Registrar owns a goroutine that sweeps expired
+// bindings and, while there is something to write, one per binding that is written; requests are worked on by the
+// goroutines that bring them, under one lock.
 //
 // Digest passes through unread: the core authenticates, the browser answers, and a binding exists only once the core has said 200.
+//
+// Bindings are the pool's: each instance writes its own to the store and mirrors those of all. A binding belongs to the instance that
+// holds the browser's connection (Owner); a REGISTER over another instance moves it there. With a store that outlives
+// the process bindings survive a restart: without connection, until the browser comes back or they expire.
 package registrar
 
 import (
@@ -75,8 +80,9 @@ type Deps struct {
 	Log     *zap.Logger
 
 	OnFlowLost func(binding string)         // its WebSocket is gone, the binding lives on
+	OnMoved    func(binding, owner string)  // it was this instance's and has registered over another one
 	OnFlowBack func(binding string)         // it registered again over another one
-	OnGone     func(binding string)         // de-registered or expired
+	OnGone     func(binding string)         // de-registered or expired, while it was this instance's
 	OnRoutes   func(serviceRoutes []string) // a Service-Route was learnt: requests may come from there
 }
 
@@ -89,8 +95,8 @@ type Binding struct {
 	Instance     string    `json:"instance,omitempty"`
 	RegID        string    `json:"reg_id,omitempty"`
 	ServiceRoute []string  `json:"service_route,omitempty"`
-	FlowID       string    `json:"flow,omitempty"` // "" while the browser has no connection to this instance
-	Owner        string    `json:"owner"`          // instance that holds the connection
+	FlowID       string    `json:"flow,omitempty"` // connection of Owner; "" while the browser has none
+	Owner        string    `json:"owner"`          // instance that it registered over last
 	Expires      time.Time `json:"expires"`
 }
 
@@ -99,37 +105,49 @@ type Registrar struct {
 	cfg     Config
 	deps    Deps
 	table   store.Table[Binding]
+	mirror  *store.Mirror[Binding]
 	metrics *metrics
 	ctx     context.Context
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup // sweeper and writers
 
-	mu     sync.Mutex          // guards below
-	byID   map[string]*Binding // replaced, never changed in place
-	byFlow map[string][]string // binding ids by flow
-	rates  map[string]*bucket  // by source address
-	closed bool
+	mu      sync.Mutex                     // guards below
+	byID    map[string]*Binding            // all of the pool; replaced, never changed in place
+	byFlow  map[string][]string            // binding ids by flow of this instance
+	byAOR   map[string]map[string]struct{} // binding ids of the pool
+	mine    int                            // bindings that this instance owns
+	writes  map[string]*write              // by binding id
+	unsaved map[string]*Binding            // writes that failed, to be repeated; nil: a deletion
+	rates   map[string]*bucket             // by source address
+	closed  bool
 }
 
-// New returns a registrar without bindings. The caller closes it.
-func New(cfg Config, deps Deps) *Registrar {
+// New returns a registrar that knows the bindings in the store, and follows them. The caller closes it. Errors: those of the store.
+func New(ctx context.Context, cfg Config, deps Deps) (*Registrar, error) {
 	r := &Registrar{
 		cfg: cfg.withDefaults(), deps: deps, table: store.NewTable[Binding](deps.Store, "reg"), metrics: newMetrics(deps.Metrics),
-		byID: map[string]*Binding{}, byFlow: map[string][]string{}, rates: map[string]*bucket{},
+		byID: map[string]*Binding{}, byFlow: map[string][]string{}, byAOR: map[string]map[string]struct{}{},
+		writes: map[string]*write{}, unsaved: map[string]*Binding{}, rates: map[string]*bucket{},
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
+	var err error
+	if r.mirror, err = store.NewMirror(ctx, r.table, r.onChange); err != nil {
+		r.cancel()
+		return nil, err
+	}
 	r.wg.Add(1)
 	go r.sweep()
-	return r
+	return r, nil
 }
 
-// Close stops the sweeper and waits. Bindings stay in the store until they expire.
+// Close stops the sweeper and the mirror and waits. Bindings stay in the store until they expire.
 func (r *Registrar) Close() {
 	r.mu.Lock()
 	r.closed = true
 	r.mu.Unlock()
 	r.cancel()
 	r.wg.Wait()
+	r.mirror.Close()
 }
 
 // OfFlow returns the bindings made over the connection.
@@ -148,7 +166,7 @@ func (r *Registrar) OfFlow(flow string) []Binding {
 	return out
 }
 
-// ByID returns the binding, false when it has ended.
+// ByID returns the binding, whichever instance owns it; false when it has ended.
 func (r *Registrar) ByID(id string) (Binding, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -172,7 +190,7 @@ func (r *Registrar) ByPathToken(token string) (Binding, error) {
 	return b, nil
 }
 
-// All returns the bindings in no order.
+// All returns the bindings of the pool in no order.
 func (r *Registrar) All() []Binding {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -192,10 +210,10 @@ func (r *Registrar) OnFlowClosed(flow siptransport.Flow) {
 		if b := r.byID[id]; b != nil && b.FlowID == flow.ID {
 			c := *b
 			c.FlowID = ""
-			r.byID[id] = &c
+			r.setLocked(&c)
+			r.writeLocked(id, &c)
 		}
 	}
-	r.metrics.bindings.Set(float64(len(r.byID)))
 	r.mu.Unlock()
 	for _, id := range ids {
 		call(r.deps.OnFlowLost, id)
@@ -208,103 +226,73 @@ func call(f func(string), id string) {
 	}
 }
 
-// enter stores a binding under its id and flow; an older flow of it is forgotten. It reports whether the binding had lost its
-// flow or changed it, and false when a bound is reached.
+// enter makes a binding that the core has confirmed this instance's; an older flow of it is forgotten. It reports whether the binding had
+// another flow or none before, and false when a bound is reached.
 func (r *Registrar) enter(b Binding) (back, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	old := r.byID[b.ID]
-	if old == nil && (len(r.byID) >= r.cfg.MaxTotal || r.countLocked(b.AOR) >= r.cfg.MaxPerAOR) {
+	if (old == nil || old.Owner != r.cfg.Instance) && r.mine >= r.cfg.MaxTotal || old == nil && len(r.byAOR[b.AOR]) >= r.cfg.MaxPerAOR {
 		return false, false
 	}
-	if old != nil && old.FlowID != b.FlowID {
-		back = true
-		r.unlinkLocked(old.FlowID, b.ID)
-	}
-	r.byID[b.ID] = &b
-	if !slices.Contains(r.byFlow[b.FlowID], b.ID) {
-		r.byFlow[b.FlowID] = append(r.byFlow[b.FlowID], b.ID)
-	}
-	r.metrics.bindings.Set(float64(len(r.byID)))
+	back = old != nil && (old.FlowID != b.FlowID || old.Owner != b.Owner)
+	r.setLocked(&b)
+	r.writeLocked(b.ID, &b)
 	return back, true
 }
 
-func (r *Registrar) countLocked(aor string) (n int) {
-	for _, b := range r.byID {
-		if b.AOR == aor {
-			n++
+// setLocked puts a binding into the indices in place of the one of its id. Callers hold mu and give b away.
+func (r *Registrar) setLocked(b *Binding) {
+	r.dropLocked(b.ID)
+	r.byID[b.ID] = b
+	if r.byAOR[b.AOR] == nil {
+		r.byAOR[b.AOR] = map[string]struct{}{}
+	}
+	r.byAOR[b.AOR][b.ID] = struct{}{}
+	if b.Owner == r.cfg.Instance {
+		r.mine++
+		if b.FlowID != "" {
+			r.byFlow[b.FlowID] = append(r.byFlow[b.FlowID], b.ID)
 		}
 	}
-	return n
+	r.metrics.bindings.Set(float64(r.mine))
 }
 
-func (r *Registrar) unlinkLocked(flow, id string) {
-	rest := slices.DeleteFunc(slices.Clone(r.byFlow[flow]), func(s string) bool { return s == id })
-	if len(rest) == 0 {
-		delete(r.byFlow, flow)
-		return
+// dropLocked takes a binding out of the indices and returns it. Callers hold mu.
+func (r *Registrar) dropLocked(id string) *Binding {
+	b := r.byID[id]
+	if b == nil {
+		return nil
 	}
-	r.byFlow[flow] = rest
+	delete(r.byID, id)
+	if delete(r.byAOR[b.AOR], id); len(r.byAOR[b.AOR]) == 0 {
+		delete(r.byAOR, b.AOR)
+	}
+	if b.Owner == r.cfg.Instance {
+		r.mine--
+		rest := slices.DeleteFunc(slices.Clone(r.byFlow[b.FlowID]), func(s string) bool { return s == id })
+		if r.byFlow[b.FlowID] = rest; len(rest) == 0 {
+			delete(r.byFlow, b.FlowID)
+		}
+	}
+	r.metrics.bindings.Set(float64(r.mine))
+	return b
 }
 
-// remove ends a binding and tells of it.
+// remove ends a binding that has expired or was de-registered, and tells of it.
 func (r *Registrar) remove(id string) {
 	r.mu.Lock()
-	b := r.byID[id]
+	b := r.dropLocked(id)
 	if b != nil {
-		delete(r.byID, id)
-		r.unlinkLocked(b.FlowID, id)
+		r.writeLocked(id, nil)
 	}
-	r.metrics.bindings.Set(float64(len(r.byID)))
 	r.mu.Unlock()
-	if b == nil {
-		return
+	if b != nil {
+		call(r.deps.OnGone, id)
 	}
-	r.write(func(ctx context.Context) error {
-		_, err := r.table.Delete(ctx, store.Key(id), 0)
-		return err
-	})
-	call(r.deps.OnGone, id)
 }
 
-// save writes a binding through to the store; its record ends with the registration.
-func (r *Registrar) save(b Binding) {
-	r.write(func(ctx context.Context) error {
-		id, ttl := store.Key(b.ID), time.Until(b.Expires)+time.Second
-		_, err := r.table.Create(ctx, id, b, ttl)
-		if !errors.Is(err, store.ErrConflict) {
-			return err
-		}
-		e, err := r.table.Get(ctx, id)
-		if err != nil {
-			return err
-		}
-		_, err = r.table.Update(ctx, id, b, e.Revision, ttl)
-		return err
-	})
-}
-
-// write runs a store operation beside the caller, who must not wait for the network.
-func (r *Registrar) write(f func(context.Context) error) {
-	r.mu.Lock()
-	if r.closed {
-		r.mu.Unlock()
-		return
-	}
-	r.wg.Add(1)
-	r.mu.Unlock()
-	go func() {
-		defer r.wg.Done()
-		ctx, cancel := context.WithTimeout(r.ctx, 2*time.Second)
-		defer cancel()
-		if err := f(ctx); err != nil && !errors.Is(err, context.Canceled) {
-			r.metrics.storeErrors.Inc()
-			r.deps.Log.Warn("binding not stored", zap.Error(err))
-		}
-	}()
-}
-
-// sweep ends bindings whose time is over, once a second, and forgets idle rate buckets.
+// sweep ends bindings whose time is over, once a second, repeats failed writes, and forgets idle rate buckets.
 func (r *Registrar) sweep() {
 	defer r.wg.Done()
 	tick := time.NewTicker(time.Second)
@@ -318,16 +306,22 @@ func (r *Registrar) sweep() {
 				r.metrics.results.WithLabelValues("expired").Inc()
 				r.remove(id)
 			}
+			r.writeAgain()
 		}
 	}
 }
 
+// expired returns the own bindings whose time is over. Those of others just go: their record has a time to live.
 func (r *Registrar) expired(now time.Time) (ids []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for id, b := range r.byID {
-		if !b.Expires.After(now) {
+		switch {
+		case b.Expires.After(now):
+		case b.Owner == r.cfg.Instance:
 			ids = append(ids, id)
+		default:
+			r.dropLocked(id)
 		}
 	}
 	for ip, b := range r.rates {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,33 +22,59 @@ import (
 // fixture is a registrar whose core answers with what the test says.
 type fixture struct {
 	*Registrar
-	sent             []headers.Msg
-	answer           func(req *headers.Msg) Outcome
-	lost, back, gone []string
+	t      *testing.T
+	sent   []headers.Msg
+	answer func(req *headers.Msg) Outcome
+
+	mu                      sync.Mutex // the mirror's goroutine tells, too
+	lost, back, gone, moved []string
+	routes                  []string
 }
 
 type tx struct{ got []headers.Msg }
 
 func (t *tx) Respond(m headers.Msg) error { t.got = append(t.got, m); return nil }
 
-func newFixture(t *testing.T) *fixture {
+func (f *fixture) note(list *[]string, text string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	*list = append(*list, text)
+}
+
+// told takes what the callbacks were told, after all goroutines have come to rest.
+func (f *fixture) told(list *[]string) []string {
+	synctest.Wait()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	out := *list
+	*list = nil
+	return out
+}
+
+// newFixture makes an instance of the pool that shares the store.
+func newFixture(t *testing.T, s store.Store, name string) *fixture {
 	t.Helper()
 	sealer, err := flowtoken.New([]flowtoken.Key{{ID: 1}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fixture{answer: granted}
-	f.Registrar = New(Config{Instance: "m1", PathHost: "mgc.example:5070", MaxPerAOR: 2, Burst: 8, RatePerIP: 1}, Deps{
-		Store: store.NewMemory(), Sealer: sealer, Metrics: prometheus.NewRegistry(), Log: zap.NewNop(),
+	f := &fixture{t: t, answer: granted}
+	f.Registrar, err = New(t.Context(), Config{Instance: name, PathHost: "mgc.example:5070", MaxPerAOR: 2, Burst: 8, RatePerIP: 1}, Deps{
+		Store: s, Sealer: sealer, Metrics: prometheus.NewRegistry(), Log: zap.NewNop(),
 		Send: func(req headers.Msg, deliver func(Outcome)) error {
 			f.sent = append(f.sent, req)
 			deliver(f.answer(&req))
 			return nil
 		},
-		OnFlowLost: func(id string) { f.lost = append(f.lost, id) },
-		OnFlowBack: func(id string) { f.back = append(f.back, id) },
-		OnGone:     func(id string) { f.gone = append(f.gone, id) },
+		OnFlowLost: func(id string) { f.note(&f.lost, id) },
+		OnFlowBack: func(id string) { f.note(&f.back, id) },
+		OnGone:     func(id string) { f.note(&f.gone, id) },
+		OnMoved:    func(id, owner string) { f.note(&f.moved, id+" "+owner) },
+		OnRoutes:   func(routes []string) { f.note(&f.routes, strings.Join(routes, ",")) },
 	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	return f
 }
 
@@ -92,10 +119,19 @@ func pathToken(t *testing.T, m *headers.Msg) string {
 	return u.User
 }
 
+// inPool runs the test in a bubble with a store.
+func inPool(t *testing.T, body func(t *testing.T, s *store.Memory)) {
+	synctest.Test(t, func(t *testing.T) {
+		s := store.NewMemory()
+		defer s.Close()
+		body(t, s)
+	})
+}
+
 // run runs the test in a bubble, so that the end of the registrar's goroutines is checked and its clock is the test's.
 func run(t *testing.T, body func(t *testing.T, f *fixture)) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newFixture(t)
+	inPool(t, func(t *testing.T, s *store.Memory) {
+		f := newFixture(t, s, "m1")
 		body(t, f)
 		f.Close()
 	})
@@ -177,12 +213,12 @@ func TestREG20_REG28_NewConnectionReplacesTheFlow(t *testing.T) {
 		f.register("f1", 600, "<urn:uuid:1>")
 		id := f.OfFlow("f1")[0].ID
 		f.OnFlowClosed(siptransport.Flow{ID: "f1"})
-		if b, ok := f.ByID(id); !ok || b.FlowID != "" || len(f.lost) != 1 {
-			t.Errorf("after the loss: %+v %v, lost %v", b, ok, f.lost)
+		if b, ok := f.ByID(id); !ok || b.FlowID != "" || len(f.told(&f.lost)) != 1 {
+			t.Errorf("after the loss: %+v %v, or not told", b, ok)
 		}
 		f.register("f2", 600, "<urn:uuid:1>")
-		if b, ok := f.ByID(id); !ok || b.FlowID != "f2" || len(f.All()) != 1 || len(f.back) != 1 {
-			t.Errorf("after the return: %+v %v, back %v", b, ok, f.back)
+		if b, ok := f.ByID(id); !ok || b.FlowID != "f2" || len(f.All()) != 1 || len(f.told(&f.back)) != 1 {
+			t.Errorf("after the return: %+v %v, or not told", b, ok)
 		}
 	})
 }
@@ -191,13 +227,13 @@ func TestREG27_DeregistrationAndExpiry(t *testing.T) {
 	run(t, func(t *testing.T, f *fixture) {
 		f.register("f1", 600, "<urn:uuid:1>")
 		f.register("f1", 0, "<urn:uuid:1>")
-		if len(f.All()) != 0 || len(f.gone) != 1 {
-			t.Errorf("%d bindings, gone %v", len(f.All()), f.gone)
+		if gone := f.told(&f.gone); len(f.All()) != 0 || len(gone) != 1 {
+			t.Errorf("%d bindings, gone %v", len(f.All()), gone)
 		}
 		f.register("f1", 60, "<urn:uuid:1>")
 		time.Sleep(62 * time.Second) // the bubble's clock
-		if len(f.All()) != 0 || len(f.gone) != 2 {
-			t.Errorf("after the expiry: %d bindings, gone %v", len(f.All()), f.gone)
+		if gone := f.told(&f.gone); len(f.All()) != 0 || len(gone) != 1 {
+			t.Errorf("after the expiry: %d bindings, gone %v", len(f.All()), gone)
 		}
 	})
 }

@@ -3,6 +3,7 @@ package registrar
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -37,8 +38,8 @@ func (r *Registrar) OnRegister(tx ServerTx, req headers.Msg, flow siptransport.F
 		r.refuse(tx, &req, 400, "Malformed To")
 		return
 	}
-	contacts, err := headers.ParseAddresses(headers.List(&req, "Contact"))
-	if err != nil || len(contacts) > 1 {
+	contact, err := contactOf(&req)
+	if err != nil {
 		r.refuse(tx, &req, 400, "Exactly One Contact Expected")
 		return
 	}
@@ -47,11 +48,8 @@ func (r *Registrar) OnRegister(tx ServerTx, req headers.Msg, flow siptransport.F
 		r.refuse(tx, &req, 483, "")
 		return
 	}
-	b := Binding{AOR: to.AOR(), FlowID: flow.ID, Owner: r.cfg.Instance}
-	if len(contacts) == 1 {
-		b.Contact = contacts[0].URI // "*": all of them (RFC 3261 §10.2.2); none: a query
-		b.Instance, b.RegID = headers.Unquote(contacts[0].Params.Value("+sip.instance")), contacts[0].Params.Value("reg-id")
-	}
+	b := Binding{AOR: to.AOR(), FlowID: flow.ID, Owner: r.cfg.Instance, Contact: contact.URI,
+		Instance: headers.Unquote(contact.Params.Value("+sip.instance")), RegID: contact.Params.Value("reg-id")}
 	b.ID = bindingID(b)
 	for _, name := range fromBrowser {
 		out.Del(name)
@@ -63,6 +61,23 @@ func (r *Registrar) OnRegister(tx ServerTx, req headers.Msg, flow siptransport.F
 		r.metrics.results.WithLabelValues("failed").Inc()
 		r.refuse(tx, &req, 503, "Core Unreachable")
 	}
+}
+
+// contactOf returns the one contact of a REGISTER; its URI is "*" for all of them (RFC 3261 §10.2.2) and empty in a query.
+func contactOf(req *headers.Msg) (headers.Address, error) {
+	values := headers.List(req, "Contact")
+	switch {
+	case len(values) == 0:
+		return headers.Address{}, nil
+	case len(values) > 1:
+		return headers.Address{}, fmt.Errorf("%d contacts", len(values))
+	case values[0] != "*":
+		return headers.ParseAddress(values[0])
+	}
+	if n, ok := headers.Expires(req); !ok || n != 0 {
+		return headers.Address{}, errors.New("all contacts can only be removed")
+	}
+	return headers.Address{URI: "*"}, nil
 }
 
 // bindingID names the binding of an AOR and instance, or contact: the same browser keeps it over its connections (REG-20).
@@ -150,7 +165,6 @@ func (r *Registrar) accepted(resp *headers.Msg, b Binding) bool {
 		return false
 	}
 	r.metrics.results.WithLabelValues("ok").Inc()
-	r.save(b)
 	if r.deps.OnRoutes != nil {
 		r.deps.OnRoutes(b.ServiceRoute)
 	}
@@ -209,6 +223,9 @@ func (r *Registrar) refuse(tx ServerTx, req *headers.Msg, status int, reason str
 	resp := headers.NewResponse(req, status, reason)
 	if status == 503 {
 		resp.Add("Retry-After", "5")
+	}
+	if headers.ToTag(&resp) == "" {
+		_ = headers.SetTag(&resp, "To", siptransport.NewFlowID()) // RFC 3261 §8.2.6.2; fails when To is what is malformed
 	}
 	if err := tx.Respond(resp); err != nil {
 		r.deps.Log.Debug("refusal not sent", zap.Error(fmt.Errorf("%d: %w", status, err)))
