@@ -29,7 +29,6 @@ type Config struct {
 	Rate      int            // new calls per second; 0: 10
 	Lost      int            // per cent of messages that sipp loses, sent and received
 	Echo      bool           // send received RTP back
-	Loose     bool           // requests with equal From, To, Call-ID and CSeq are repetitions, whatever else differs
 	Dir       string         // for its files
 	Timeout   time.Duration  // sipp fails when it is not done by then; whole seconds, 0: 30 s
 }
@@ -57,9 +56,6 @@ func (c *Config) args() []string {
 	}
 	if c.Lost > 0 {
 		args = append(args, "-lost", strconv.Itoa(c.Lost))
-	}
-	if c.Loose {
-		args = append(args, "-rtcheck", "loose")
 	}
 	if c.Echo {
 		args = append(args, "-rtp_echo")

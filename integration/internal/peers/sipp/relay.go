@@ -126,15 +126,18 @@ func LoseFirst(n int, d Direction, what string) func(Direction, Message) Fate {
 	}
 }
 
-// LoseEvery is a judge that loses every nth datagram of each direction, counted apart.
-func LoseEvery(n int) func(Direction, Message) Fate {
-	var seen [2]int
-	return func(way Direction, _ Message) Fate {
-		i := 0
-		if way == ToGateway {
-			i = 1
-		}
-		if seen[i]++; seen[i]%n == 0 {
+// LoseEach is a judge that loses every message of every call the first n times that it is sent in a direction: nothing gets
+// through that is not repeated, and all that is.
+func LoseEach(n int) func(Direction, Message) Fate {
+	type message struct {
+		way              Direction
+		callID, cseq, to string
+		status           int
+	}
+	sent := map[message]int{}
+	return func(way Direction, m Message) Fate {
+		key := message{way, m.Get("Call-ID"), m.Get("CSeq"), m.Tag("To"), m.Status}
+		if sent[key]++; sent[key] <= n {
 			return 0
 		}
 		return 1

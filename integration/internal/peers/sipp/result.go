@@ -42,20 +42,24 @@ func (r Result) pick(sent bool, what string) []Message {
 	return out
 }
 
-// String lists what happened, a line per message, for error texts.
+// shown is how many messages String lists.
+const shown = 80
+
+// String lists what happened, a line for each of the last messages, for error texts.
 func (r Result) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "sipp: exit %d, %d good, %d bad, %d repeats\n", r.Exit, r.Good, r.Bad, r.Repeats)
-	for i, e := range r.Trace {
-		if i == 60 {
-			b.WriteString("  ...\n")
-			break
-		}
+	from := max(0, len(r.Trace)-shown)
+	if from > 0 {
+		fmt.Fprintf(&b, "  ... %d before\n", from)
+	}
+	for _, e := range r.Trace[from:] {
 		arrow := "<-"
 		if e.Sent {
 			arrow = "->"
 		}
-		fmt.Fprintf(&b, "  %s %s\n", arrow, e.Summary())
+		id := e.Get("Call-ID")
+		fmt.Fprintf(&b, "  %s %.6s %s\n", arrow, id, e.Summary())
 	}
 	return b.String() + r.Errors
 }
