@@ -19,6 +19,7 @@ const (
 	maxDropout = 1000 // forward jump of sequence numbers that still counts as loss, packets (RFC 3550 §A.1)
 	maxOld     = 250  // backward jump that still counts as late, packets
 	maxSkew    = 2    // timestamps this far from their time mean a restarted clock, seconds
+	shiftMS    = 100  // packets too late to be played for this long mean that the source's clock stood still
 )
 
 // Config bounds the playout delay; zero fields mean the default.
@@ -124,6 +125,8 @@ type source struct {
 	seen    uint64 // bit i: hi-i has come
 	wild    bool
 	wildSeq uint16
+	behind  bool  // what comes is later than any delay allows
+	since   int64 // and has been since this arrival, ticks
 }
 
 // playout is where the outgoing stream stands.
@@ -173,6 +176,7 @@ func (b *Buffer) Push(now int64, p Packet) Verdict {
 		return v
 	}
 	b.ptime = p.Dur
+	b.follow(arrival, p.TS)
 	b.delay.add(arrival, p.TS)
 	if b.play.running && rtp.TSDiff(p.TS+p.Dur, b.play.ts) <= 0 {
 		b.stats.Late++
@@ -232,6 +236,20 @@ func (b *Buffer) clockJumped(arrival int64, ts uint32) bool {
 	late := b.delay.lateness(arrival, ts)
 	limit := int64(b.clock) * maxSkew
 	return late > limit || late < -limit
+}
+
+// follow notices that the source's clock stood still for less than clockJumped looks for, as it does when the sender's machine is
+// overloaded: everything after it is late by as much. What the network held back comes in a burst instead and is soon on time.
+func (b *Buffer) follow(arrival int64, ts uint32) {
+	switch late := b.delay.lateness(arrival, ts) > b.max+int64(b.ptime); {
+	case !late:
+		b.src.behind = false
+	case !b.src.behind:
+		b.src.behind, b.src.since = true, arrival
+	case arrival-b.src.since >= int64(b.clock)*shiftMS/1000:
+		b.src.behind = false
+		b.delay.rebase()
+	}
 }
 
 // restart forgets the old source but keeps what was learned about the network.

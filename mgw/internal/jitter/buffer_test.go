@@ -48,6 +48,49 @@ func TestRestartsPlayOn(t *testing.T) {
 	}
 }
 
+// A sender whose machine stood still goes on where it stopped: its time stamps are behind by the whole stall from then on. What it sends
+// is soon played again. A stall of the network, whose packets come all at once and are on time again, is no such case.
+func TestStallOfTheSenderIsNoLongSilence(t *testing.T) {
+	for _, stall := range []int64{250, 400, 900, 1900} {
+		for _, caught := range []bool{false, true} {
+			b := New(Config{ClockRate: 8000})
+			now, seq := int64(0), 0
+			push := func() {
+				b.Push(now, Packet{SSRC: 1, Seq: uint16(seq), TS: uint32(seq * 160), Dur: 160, Payload: []byte{1}})
+				seq++
+			}
+			run := func(n int) (played int) {
+				for range n {
+					now += 20 * ms
+					push()
+					if b.Pop(now).Kind == Frame {
+						played++
+					}
+				}
+				return played
+			}
+			run(100)
+			for end := now + stall*ms; now < end; {
+				now += 20 * ms
+				b.Pop(now)
+			}
+			if caught {
+				for range stall / 20 {
+					push()
+				}
+			}
+			if played := run(50); played < 40 {
+				t.Errorf("stall of %d ms, caught up %v: %d of the 50 packets after it were played: %+v", stall, caught, played, b.Stats())
+			}
+			run(100)
+			// What was caught up is at most the largest delay and a packet; the caller shortens it by Adjust.
+			if s := b.Stats(); s.Delay > 220*time.Millisecond || !caught && s.Delay > 60*time.Millisecond {
+				t.Errorf("stall of %d ms, caught up %v: a delay of %v stays", stall, caught, s.Delay)
+			}
+		}
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	b := New(Config{ClockRate: 8000})
 	for _, p := range []Packet{{Seq: 1, Payload: []byte{1}}, {Seq: 1, Dur: 160}, {Seq: 1, Dur: 8000, Payload: []byte{1}}, {Seq: 1, Dur: 160, Payload: make([]byte, MaxPayload+1)}} {
