@@ -9,9 +9,12 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/types/known/emptypb"
+
 	"github.com/isthmus-gateway/isthmus/integration/internal/peers/baresip"
 	"github.com/isthmus-gateway/isthmus/integration/internal/peers/kamailio"
 	"github.com/isthmus-gateway/isthmus/integration/internal/peers/webphone"
+	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
 
 // party is one scenario under way. Its methods fail the test when what they wait for does not come.
@@ -44,9 +47,7 @@ func (g *gatewayRun) tidy(t *testing.T) {
 	if t.Failed() {
 		path := filepath.Join(g.dir, strings.ReplaceAll(t.Name(), "/", "-")+".png")
 		_ = g.alice.Shot(ctx, path) // best effort, for the log
-		state, _ := g.alice.State(ctx)
-		calls, _ := g.alice.Calls(ctx)
-		t.Logf("the phone: %+v %+v", state, calls)
+		g.explain(t, ctx)
 	}
 	p := &party{gatewayRun: g, t: t, ctx: ctx}
 	for _, c := range p.calls() {
@@ -70,6 +71,28 @@ func (g *gatewayRun) tidy(t *testing.T) {
 		}
 		return true, nil
 	})
+}
+
+// explain logs what the phone and the MGW know about the calls.
+func (g *gatewayRun) explain(t *testing.T, ctx context.Context) {
+	state, _ := g.alice.State(ctx)
+	calls, _ := g.alice.Calls(ctx)
+	t.Logf("the phone: %+v", state)
+	for _, c := range calls {
+		stats, _ := g.alice.Stats(ctx, c.ID)
+		t.Logf("the phone's call: %+v %s", c, stats.All)
+	}
+	audit, err := g.mgw.AuditValue(ctx, &iqv1.AuditRequest{
+		Context:     &iqv1.ContextRef{Ref: &iqv1.ContextRef_All{All: &emptypb.Empty{}}},
+		Termination: &iqv1.TerminationRef{Ref: &iqv1.TerminationRef_All{All: &emptypb.Empty{}}},
+		Statistics:  true,
+	})
+	for err == nil {
+		var r *iqv1.AuditReply
+		if r, err = audit.Recv(); err == nil {
+			t.Logf("the MGW: %v", r)
+		}
+	}
 }
 
 func (p *party) ok(err error) {

@@ -20,6 +20,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/integration/internal/peers/webphone"
 	"github.com/isthmus-gateway/isthmus/integration/internal/stack"
 	adminv1 "github.com/isthmus-gateway/isthmus/proto/admin/v1"
+	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
 
 const (
@@ -140,6 +141,7 @@ type gatewayRun struct {
 	*world
 	mode  string
 	alice *webphone.Page
+	mgw   iqv1.MediaGatewayClient // to look into it
 }
 
 const phoneURL = "http://localhost:8080/"
@@ -161,7 +163,7 @@ func (w *world) startGateway(t *testing.T, mode string) *gatewayRun {
 			t.Fatal(err)
 		}
 	}
-	g := &gatewayRun{world: w, mode: mode}
+	g := &gatewayRun{world: w, mode: mode, mgw: iqv1.NewMediaGatewayClient(dial(t, "127.0.0.1:7420"))}
 	var err error
 	if g.alice, err = w.browser.Open(ctx, "alice-"+mode, phoneURL, micHz); err != nil {
 		t.Fatal(err)
@@ -180,25 +182,26 @@ func (w *world) startGateway(t *testing.T, mode string) *gatewayRun {
 	return g
 }
 
+// dial makes a connection to a gRPC service of a daemon.
+func dial(t *testing.T, addr string) *grpc.ClientConn {
+	conn, err := grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	closing(t, conn.Close)
+	return conn
+}
+
 // nothingLeft checks that the gateway holds no call, context or port once all calls have ended.
 func (g *gatewayRun) nothingLeft(t *testing.T) {
 	p := g.party(t)
-	conn, err := grpc.NewClient("127.0.0.1:7421", grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	mgc, err := grpc.NewClient("127.0.0.1:7401", grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer mgc.Close()
+	mgw, mgc := adminv1.NewGatewayAdminClient(dial(t, "127.0.0.1:7421")), adminv1.NewControllerAdminClient(dial(t, "127.0.0.1:7401"))
 	p.until("the MGW to hold no context and no port", func() (bool, any) {
-		r, err := adminv1.NewGatewayAdminClient(conn).Resources(p.ctx, &adminv1.ResourcesRequest{})
+		r, err := mgw.Resources(p.ctx, &adminv1.ResourcesRequest{})
 		return err == nil && r.Contexts == 0 && r.PortPairs == 0, fmt.Sprint(r, err)
 	})
 	p.until("the MGC to hold no call", func() (bool, any) {
-		r, err := adminv1.NewControllerAdminClient(mgc).ListCalls(p.ctx, &adminv1.ListCallsRequest{})
+		r, err := mgc.ListCalls(p.ctx, &adminv1.ListCallsRequest{})
 		return err == nil && len(r.Calls) == 0, fmt.Sprint(r, err)
 	})
 	if err := g.browser.Errors(); err != nil {

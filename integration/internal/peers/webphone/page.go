@@ -66,6 +66,7 @@ func (t *Tone) UnmarshalJSON(data []byte) error {
 type Stats struct {
 	CodecIn  string `json:"codecIn"` // "opus 48 kHz"
 	CodecOut string `json:"codecOut"`
+	All      string `json:"-"` // everything, as JSON
 }
 
 // Text is an instant message.
@@ -181,8 +182,15 @@ func (p *Page) Hears(ctx context.Context, id string) (t Tone, err error) {
 
 // Stats is the newest sample of a call; the zero Stats before the first.
 func (p *Page) Stats(ctx context.Context, id string) (s Stats, err error) {
-	err = p.invoke(ctx, "lastStats", &s, id)
-	return s, err
+	var all json.RawMessage
+	if err := p.invoke(ctx, "lastStats", &all, id); err != nil {
+		return Stats{}, err
+	}
+	if err := json.Unmarshal(all, &s); err != nil {
+		return Stats{}, err
+	}
+	s.All = string(all)
+	return s, nil
 }
 
 // Metrics are moments of an outgoing call; ms, 0 while unknown.
