@@ -27,6 +27,7 @@ type Summary struct {
 	LimitCalls       *float64 `json:"limit_calls_per_core"`
 	RelayDelayP99    *float64 `json:"relay_delay_p99_ms"`
 	RtpengineKiB     *float64 `json:"rtpengine_kib_per_call"`
+	Others           *float64 `json:"other_load_cores"`
 	RelayCalls       int      `json:"relay_calls"`
 	OpusCallsOffered int      `json:"opus_pcma_calls"`
 	CPU              string   `json:"cpu"`
@@ -55,8 +56,24 @@ func (r *Results) Summary() Summary {
 	s.LimitCalls = median(figure(opus.limits(one)))
 	s.OpusLimit, s.OpusLimitMany = median(ratio(ours, opus.limits(one))), median(ratio(ours, opus.limits(many)))
 	s.KiBPerCall, s.KiBPerCallOpus = relay.perCall(isthmus), opus.perCall(isthmus)
-	s.RtpengineKiB = relay.perCall(rtpengine)
+	s.RtpengineKiB, s.Others = relay.perCall(rtpengine), r.others()
 	return s
+}
+
+// others is the median of what other programs used during the windows, cores.
+func (r *Results) others() *float64 {
+	all := map[int]float64{}
+	for _, p := range r.Parts {
+		if p == nil {
+			continue
+		}
+		for _, row := range p.Rows {
+			for _, s := range row.Samples {
+				all[len(all)] = s.Others
+			}
+		}
+	}
+	return median(figure(all))
 }
 
 func work(p *Part) Work {
@@ -115,6 +132,9 @@ func (r *Results) Print(w io.Writer) error {
 	}
 	s := r.Summary()
 	s.targets(w)
+	if s.Others != nil && *s.Others > quiet {
+		fmt.Fprintf(w, "\nOther programs used %.1f cores: these figures are of a busy machine, where every program pays for cold caches.\n", *s.Others)
+	}
 	line, err := json.Marshal(s)
 	if err != nil {
 		return fmt.Errorf("bench: %w", err)
@@ -122,6 +142,9 @@ func (r *Results) Print(w io.Writer) error {
 	_, err = fmt.Fprintf(w, "\n%s\n", line)
 	return err
 }
+
+// quiet is the most that other programs may use, cores, for figures that speak for themselves.
+const quiet = 0.2
 
 func (p *Part) print(w io.Writer) {
 	fmt.Fprintf(w, "\n%-12s %-24s %-24s %-8s %-10s %s\n", p.Work, "us CPU per packet", "calls per core", "system", "KiB/call", "delay p99 ms")

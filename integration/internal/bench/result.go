@@ -38,6 +38,7 @@ type Sample struct {
 	Calls        int
 	Window       load.Window
 	User, System time.Duration // in ticks, over the warm-up too: for their proportion
+	Others       float64       // cores that other programs used meanwhile
 }
 
 // LimitSample is the codec-only limit in one round: with one pair of codecs and with as many as there are calls.
@@ -106,6 +107,7 @@ func (s *Sample) line(w Work) string {
 	} else {
 		text += fmt.Sprintf(", delay p50 %.2f p99 %.2f ms", s.Window.Delays.P50.Seconds()*1e3, s.Window.Delays.P99.Seconds()*1e3)
 	}
+	text += fmt.Sprintf(", others use %.1f cores", s.Others)
 	if f := s.fault(w); f != "" {
 		text += "  NOT COUNTED: " + f
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/isthmus-gateway/isthmus/integration/internal/bench/codecs"
@@ -175,7 +176,15 @@ func (p *part) window(round int, s *subject) error {
 	if err != nil {
 		return err
 	}
+	others, err := newBystanders(pid)
+	if err != nil {
+		return err
+	}
 	w, err := s.fleet.Run(p.c.Warm, p.c.Window, func() (time.Duration, error) { return procstat.CPU(pid) })
+	if err != nil {
+		return err
+	}
+	cores, err := others.cores()
 	if err != nil {
 		return err
 	}
@@ -183,7 +192,7 @@ func (p *part) window(round int, s *subject) error {
 	if err != nil {
 		return err
 	}
-	sample := Sample{Round: round, Window: w, Calls: p.c.Calls[p.work], User: after.User - before.User, System: after.System - before.System}
+	sample := Sample{Round: round, Window: w, Calls: p.c.Calls[p.work], Others: cores, User: after.User - before.User, System: after.System - before.System}
 	s.row.Samples = append(s.row.Samples, sample)
 	p.say("  round %d  %-13s %s", round+1, s.sys.Name(), sample.line(p.work))
 	return nil
@@ -206,3 +215,41 @@ func (p *part) limit(round int) error {
 }
 
 func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
+
+// bystanders measures what other programs use while a window runs.
+type bystanders struct {
+	pids []int // not counted: ours
+	from time.Time
+	busy time.Duration
+	own  time.Duration
+}
+
+func newBystanders(pid int) (*bystanders, error) {
+	b := &bystanders{pids: []int{pid, os.Getpid()}, from: time.Now()}
+	var err error
+	b.busy, b.own, err = b.read()
+	return b, err
+}
+
+func (b *bystanders) read() (busy, own time.Duration, err error) {
+	if busy, err = procstat.Busy(); err != nil {
+		return 0, 0, err
+	}
+	for _, pid := range b.pids {
+		cpu, err := procstat.CPU(pid)
+		if err != nil {
+			return 0, 0, err
+		}
+		own += cpu
+	}
+	return busy, own, nil
+}
+
+// cores is how many cores the others have used since.
+func (b *bystanders) cores() (float64, error) {
+	busy, own, err := b.read()
+	if err != nil {
+		return 0, err
+	}
+	return max(0, (busy-b.busy-(own-b.own)).Seconds()/time.Since(b.from).Seconds()), nil
+}

@@ -46,7 +46,7 @@ func (b *browser) connect(ctx context.Context, id *identity, a Answer) error {
 			done <- ctx.Err()
 		}
 	}()
-	err = b.serve(ctx, begin, done)
+	err = b.serve(begin, done)
 	if err == nil {
 		b.keys, err = derive(conn, !a.Client)
 	}
@@ -59,19 +59,20 @@ func (b *browser) connect(ctx context.Context, id *identity, a Answer) error {
 }
 
 // serve reads the socket: checks until one succeeds, then the handshake's records, until done tells its end.
-func (b *browser) serve(ctx context.Context, begin chan<- struct{}, done <-chan error) error {
+func (b *browser) serve(begin chan<- struct{}, done <-chan error) error {
 	var buf [2048]byte
 	var next time.Time
 	valid := false
 	for {
 		select {
-		case err := <-done:
-			return err
-		case <-ctx.Done():
-			if !valid {
-				return fmt.Errorf("ICE: no check succeeded: %w", ctx.Err())
+		case err := <-done: // with an error also when ctx has ended
+			switch {
+			case err != nil && !valid:
+				return fmt.Errorf("ICE: no check succeeded: %w", err)
+			case err != nil:
+				return fmt.Errorf("DTLS: %w", err)
 			}
-			return fmt.Errorf("DTLS: %w", ctx.Err())
+			return nil
 		default:
 		}
 		if now := time.Now(); !valid && now.After(next) {

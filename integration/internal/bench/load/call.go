@@ -38,6 +38,7 @@ type stream struct {
 	ssrc  uint32
 	seq   uint16
 	count uint32 // packets sent so far
+	first uint32 // number of the window's first packet
 	sent  [64]int64
 }
 
@@ -104,7 +105,7 @@ type verdict int
 
 const (
 	good     verdict = iota
-	aside            // RTCP, STUN, DTLS: not counted
+	aside            // RTCP, STUN, DTLS, or sent before the window: not counted
 	repeated         // the content of an earlier packet
 	wrong            // not what the other end sent
 )
@@ -158,6 +159,9 @@ func (c *call) relayed(d Direction, b []byte, now int64) (verdict, int64) {
 		return repeated, 0
 	}
 	c.in[d].last = k + 1
+	if k < s.first {
+		return aside, 0
+	}
 	if s.count-k > uint32(len(s.sent)) {
 		return good, 0
 	}

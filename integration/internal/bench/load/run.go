@@ -14,6 +14,7 @@ const (
 	slots        = int64(frameTime / slot)
 	consentEvery = 5 * time.Second // RFC 7675 §5.1
 	restart      = 300 * time.Millisecond
+	settleAtMost = 200 * time.Millisecond
 )
 
 // Count is what happened in one direction within a window.
@@ -21,7 +22,7 @@ type Count struct{ Sent, Unsent, Delivered, Repeated, Wrong int }
 
 // Window is the result of Run.
 type Window struct {
-	Length    time.Duration
+	Length    time.Duration // of the media that was sent
 	Used      time.Duration // what meter says the system used
 	Counts    [2]Count      // by Direction
 	Delays    Delays        // relayed packets only
@@ -75,15 +76,19 @@ func (f *Fleet) Run(warm, window time.Duration, meter func() (time.Duration, err
 	if err != nil {
 		return Window{}, err
 	}
-	own, begin := threadTime(), time.Now()
+	own := threadTime()
+	for _, c := range f.calls {
+		c.out[Up].first, c.out[Down].first = c.out[Up].count, c.out[Down].count
+	}
 	r.open = true
 	r.span(int64(warm/slot), int64((warm+window)/slot))
+	r.settle()
 	r.open = false
 	end, err := meter()
 	if err != nil {
 		return Window{}, err
 	}
-	r.w.Length, r.w.Used, r.w.Own = time.Since(begin), end-used, threadTime()-own
+	r.w.Length, r.w.Used, r.w.Own = window, end-used, threadTime()-own
 	r.w.Delays = percentiles(r.delays)
 	if f.o.Transcode {
 		if r.w.Listening, err = f.heard(); err != nil {
@@ -103,6 +108,13 @@ func (r *runner) span(first, last int64) {
 		r.w.Late = max(r.w.Late, time.Duration(r.now()-at))
 		r.emit(k)
 		r.drain(r.f.poll.wait(0))
+	}
+}
+
+// settle receives what is still on its way when the last packet has been sent.
+func (r *runner) settle() {
+	for end := r.now() + int64(settleAtMost); r.w.Share() < 1 && r.now() < end; {
+		r.drain(r.f.poll.wait(int64(slot)))
 	}
 }
 

@@ -86,3 +86,32 @@ func ParseResident(b []byte) (int, error) {
 	}
 	return 0, fmt.Errorf("%w: no VmRSS", ErrFormat)
 }
+
+// Busy is the CPU time that all cores together have spent on anything, in ticks. Errors: ErrFormat.
+func Busy() (time.Duration, error) {
+	b, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, fmt.Errorf("procstat: %w", err)
+	}
+	return ParseBusy(b)
+}
+
+// ParseBusy adds up the first line of /proc/stat without idle and iowait; the guest times at its end are in user and nice already.
+func ParseBusy(b []byte) (time.Duration, error) {
+	line, _, _ := bytes.Cut(b, []byte("\n"))
+	f := bytes.Fields(line)
+	if len(f) < 9 || string(f[0]) != "cpu" {
+		return 0, fmt.Errorf("%w: %q", ErrFormat, line)
+	}
+	sum := uint64(0)
+	for i, field := range f[1:9] {
+		n, err := strconv.ParseUint(string(field), 10, 62)
+		if err != nil {
+			return 0, fmt.Errorf("%w: %q", ErrFormat, line)
+		}
+		if i != 3 && i != 4 {
+			sum += n
+		}
+	}
+	return time.Duration(sum) * (time.Second / userHZ), nil
+}

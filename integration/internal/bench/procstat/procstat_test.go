@@ -83,3 +83,18 @@ func TestNoSuchProcess(t *testing.T) {
 		t.Error("memory of no process")
 	}
 }
+
+func TestParseBusyLeavesIdleOut(t *testing.T) {
+	got, err := ParseBusy([]byte("cpu  100 20 3 99999 88888 4 5 6 70 80\ncpu0 1 2 3 4 5 6 7 8 9 10\n"))
+	if want := 1380 * time.Millisecond; got != want || err != nil {
+		t.Errorf("%v, %v, want %v", got, err, want)
+	}
+	for _, bad := range []string{"", "cpu 1 2 3", "cpux 1 2 3 4 5 6 7 8", "cpu 1 2 x 4 5 6 7 8"} {
+		if got, err := ParseBusy([]byte(bad)); !errors.Is(err, ErrFormat) {
+			t.Errorf("%q: %v, %v", bad, got, err)
+		}
+	}
+	if busy, err := Busy(); err != nil || busy <= 0 {
+		t.Errorf("%v, %v", busy, err)
+	}
+}

@@ -59,15 +59,25 @@ func (c ngClient) attempt(ctx context.Context, datagram []byte) (bencode.Dict, e
 		if err := conn.SetReadDeadline(time.Now().Add(ngRepeat)); err != nil {
 			return nil, err
 		}
-		n, err := conn.Read(buf)
+		body, err := await(conn, cookie, buf)
 		if err == nil {
-			if got, body, ok := bytes.Cut(buf[:n], []byte(" ")); ok && bytes.Equal(got, cookie) {
-				return verdict(body)
-			}
-			continue
+			return verdict(body)
 		}
 		if !isTimeout(err) || ctx.Err() != nil {
 			return nil, err
+		}
+	}
+}
+
+// await reads until the reply with the cookie is there; it aliases buf.
+func await(conn net.Conn, cookie, buf []byte) ([]byte, error) {
+	for {
+		n, err := conn.Read(buf)
+		if err != nil {
+			return nil, err
+		}
+		if got, body, ok := bytes.Cut(buf[:n], []byte(" ")); ok && bytes.Equal(got, cookie) {
+			return body, nil
 		}
 	}
 }

@@ -1,0 +1,92 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	kernelfloor "github.com/isthmus-gateway/isthmus/integration/internal/bench/floor"
+	"github.com/isthmus-gateway/isthmus/integration/internal/bench/load"
+)
+
+// asFloor in the environment makes the test program the kernel floor.
+const asFloor = "ISTHMUS_TEST_FLOOR"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asFloor) != "" {
+		if err := kernelfloor.Serve(os.Stdin, os.Stdout, kernelfloor.Options{Tag: load.Tag}); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// gateway builds the media gateway.
+func gateway(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "mgw")
+	build := exec.Command("go", "build", "-o", path, "github.com/isthmus-gateway/isthmus/mgw/cmd/mgw")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return path
+}
+
+// One small round of everything against the real gateway, and against rtpengine where it is installed.
+func TestRunMeasuresRealSystems(t *testing.T) {
+	t.Setenv(asFloor, "1")
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	r, err := Run(ctx, Config{
+		Gateway: gateway(t), Floor: []string{os.Args[0]}, Calls: [2]int{6, 3}, Window: 2 * time.Second, Rounds: 1, Threads: 2, Rtpengine: true,
+		Out: io.Discard, LimitTime: 20 * time.Millisecond,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range r.Parts {
+		for _, row := range p.Rows {
+			if len(row.Samples) != 1 || row.FullKiB < row.EmptyKiB/2 || row.EmptyKiB == 0 {
+				t.Fatalf("%s, %s: %+v", p.Work, row.System, row)
+			}
+			s := row.Samples[0]
+			t.Logf("%s, %s: %s", p.Work, row.System, s.line(p.Work))
+			if s.Window.Used <= 0 {
+				t.Errorf("%s, %s used no CPU", p.Work, row.System)
+			}
+			for d, c := range s.Window.Counts {
+				// How much arrives is up to the machine's other load, that it is right is not.
+				if c.Sent != 100*p.Calls || c.Delivered < c.Sent/2 || c.Wrong > 0 {
+					t.Errorf("%s, %s, %s: %+v", p.Work, row.System, load.Direction(d), c)
+				}
+			}
+			if p.Work == Transcode && (s.Window.Listening.Of != 6 || s.Window.Listening.Octets < 10) {
+				t.Errorf("%s: %+v", row.System, s.Window.Listening)
+			}
+		}
+	}
+	if got := len(r.Parts[Transcode].Limits); got != 1 {
+		t.Errorf("%d limits", got)
+	}
+	if p := r.Parts[Relay]; p.find(isthmus) == nil || p.find(floor) == nil || p.find(isthmus).Profile == "" || p.find(floor).Profile != "" {
+		t.Errorf("rows: %+v", p.Rows)
+	}
+}
+
+func TestRunEndsWithItsContextAndLeavesNothing(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := Run(ctx, Config{Gateway: "/bin/false", Floor: []string{"/bin/false"}, Calls: [2]int{1, 1}, Window: 2 * time.Second, Rounds: 1, Out: io.Discard})
+	if err == nil {
+		t.Error("measured nothing and says nothing")
+	}
+}
