@@ -64,4 +64,7 @@ func TestLikeness(t *testing.T) {
 			t.Errorf("%s: %.2f", name, l)
 		}
 	}
+	if l := Likeness(ref, make([]int16, 5*Narrow)); l != 0 {
+		t.Errorf("silence, which does not move at all: %v", l)
+	}
 }
