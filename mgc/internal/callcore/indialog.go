@@ -127,10 +127,13 @@ func (s *State) onResponse(e ResponseIn) {
 	case "pass":
 		s.passBack(e, c)
 	}
-	if e.Msg.Status == 481 && c.Kind != "initial" && c.Kind != "bye" || e.Msg.Status == 408 && c.Kind == "reoffer" {
-		l := e.Leg // RFC 3261 §12.2.1.2: the dialog is gone
+	reason := sipReason(e.Msg.Status, "Dialog is gone")
+	switch l := e.Leg; { // RFC 3261 §12.2.1.2
+	case e.Msg.Status == 481 && (c.Kind == "reoffer" || c.Method == "INFO"): // others are no part of the call (RFC 5057 §5.1)
 		s.d.Legs[l].Gone = true
-		s.end(CauseTimeout, 480, sipReason(e.Msg.Status, "Dialog is gone"), &l)
+		s.end(CauseTimeout, 480, reason, &l)
+	case e.Msg.Status == 408 && c.Kind == "reoffer": // somebody on the way says so; the peer may still be there
+		s.end(CauseTimeout, 480, reason, nil)
 	}
 }
 

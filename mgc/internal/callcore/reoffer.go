@@ -170,21 +170,20 @@ func (s *State) restarted(e IqReply, fail *IqError) {
 		return
 	}
 	if fail == nil {
-		var err error
-		s.d.Media, err = s.takeRestart(r.Leg, e)
-		if err != nil {
-			fail = &IqError{Code: uint32(gwerr.ProtocolError), Text: "incomplete reply"}
+		media, err := s.takeRestart(r.Leg, e)
+		if err == nil {
+			s.d.Media = media
+			s.answerReoffer()
+			return
 		}
+		fail = &IqError{Text: "incomplete reply"}
 	}
-	if fail != nil {
-		status := 503
-		if fail.Code != 0 {
-			status = gwerr.Code(fail.Code).SIP()
-		}
-		s.failReoffer(status, nil)
+	if fail.Code != 0 {
+		s.failReoffer(gwerr.Code(fail.Code).SIP(), nil)
 		return
 	}
-	s.answerReoffer()
+	s.failReoffer(503, nil) // what the MGW has done is not known: nothing can be said to the browser any more
+	s.end(CauseMediaGateway, 503, sipReason(503, "Media gateway: no answer to an ICE restart"), nil)
 }
 
 func (s *State) takeRestart(l Leg, e IqReply) (offeranswer.Media, error) {

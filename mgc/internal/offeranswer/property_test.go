@@ -91,7 +91,7 @@ type negotiation struct {
 	full      bool // the policy lets everything be transcoded
 	web       *peertest.Browser
 	phone     *peertest.Phone
-	mgw       gateway
+	mgw       peertest.Gateway
 	dir       [2]sdp.Direction // agreed, from our point of view; by side
 	ladder    *strings.Builder // nil: nobody reads it
 	exchanges int
@@ -212,7 +212,7 @@ func (n *negotiation) addBoth() error {
 			d.GetStreams()[0].GetLocalControl().GetMode() != iqv1.LocalControl_MODE_INACTIVE {
 			return fmt.Errorf("Add %s: %v", name(s), d)
 		}
-		m, err := n.m.Resolve(s, n.mgw.add(s))
+		m, err := n.m.Resolve(s, n.mgw.Add(s == Core))
 		if err != nil {
 			return err
 		}
@@ -396,7 +396,7 @@ func (n *negotiation) exchange(x Side) error {
 		if n.m.ModifyDescriptor(x, Open).GetTransport().GetLocalIce() != nil {
 			return errors.New("restart without CHOOSE of local credentials")
 		}
-		if n.m, err = n.m.Resolve(x, &iqv1.TerminationDescriptor{Transport: n.mgw.restart()}); err != nil {
+		if n.m, err = n.m.Resolve(x, &iqv1.TerminationDescriptor{Transport: n.mgw.Restart()}); err != nil {
 			return err
 		}
 	}
@@ -436,18 +436,18 @@ func (n *negotiation) agree() error {
 		if stale := want[s] != n.dir[s]; stale != n.m.Stale(s) {
 			return fmt.Errorf("%s: agreed %s, users want %s, stale %v", name(s), n.dir[s], want[s], n.m.Stale(s))
 		}
-		f := told{dir: n.dir[s], said: w.Took, theirs: w.Codecs, browser: n.web}
+		f := peertest.Told{Dir: n.dir[s], Said: w.Took, Theirs: w.Codecs, Browser: n.web}
 		if s == Core {
-			f = told{dir: n.dir[s], said: p.Took, theirs: p.Codecs, phone: n.phone}
+			f = peertest.Told{Dir: n.dir[s], Said: p.Took, Theirs: p.Codecs, Phone: n.phone}
 		}
 		d := n.m.ModifyDescriptor(s, Open)
-		if err := n.mgw.check(s, d, f); err != nil {
+		if err := n.mgw.Check(s == Core, d, f); err != nil {
 			return fmt.Errorf("Modify %s: %w", name(s), err)
 		}
 	}
 	a := n.m.ModifyDescriptor(Access, Open).GetStreams()[0].GetRemote().GetCodecs()
 	c := n.m.ModifyDescriptor(Core, Open).GetStreams()[0].GetRemote().GetCodecs()
-	if len(a) > 0 && len(c) > 0 && !n.full && !codecOf(a[0]).SameFormat(codecOf(c[0])) {
+	if len(a) > 0 && len(c) > 0 && !n.full && !peertest.CodecOf(a[0]).SameFormat(peertest.CodecOf(c[0])) {
 		return fmt.Errorf("%v and %v cannot be joined without transcoding", a[0], c[0])
 	}
 	return nil

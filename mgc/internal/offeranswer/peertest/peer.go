@@ -125,6 +125,12 @@ func (p *Peer) hear(raw []byte) (*sdp.Description, error) {
 	return d, p.bind(d.Media[p.Audio].Codecs)
 }
 
+// Overhear notes an offer that the peer refuses unread: its version and payload types have been seen.
+func (p *Peer) Overhear(raw []byte) error {
+	_, err := p.hear(raw)
+	return err
+}
+
 // sameLines checks that the m= lines are ours, in order and with their mids (RFC 3264 §6, §8; RFC 9429 §5.3.1).
 func (p *Peer) sameLines(d *sdp.Description) error {
 	if len(d.Media) != len(p.Lines) {

@@ -1,0 +1,195 @@
+package callcore
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+
+	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
+	"github.com/isthmus-gateway/isthmus/mgc/internal/offeranswer"
+	"github.com/isthmus-gateway/isthmus/mgc/internal/offeranswer/peertest"
+	"github.com/isthmus-gateway/isthmus/pkg/sdp"
+)
+
+// user is the media side of an agent.
+type user interface {
+	Offer(names []string) (*sdp.Description, peertest.Expect)
+	TakeOffer(raw []byte) (*sdp.Description, sdp.Direction, error)
+	TakeAnswer(raw []byte, e peertest.Expect) (sdp.Direction, error)
+	Keep()
+	Restore()
+	Forget()
+}
+
+// agent is one SIP user agent on a leg: a legal one, so it never has two offers open and answers glare with 491 (RFC 3261 §14).
+type agent struct {
+	leg   Leg
+	r     *rand.Rand
+	user  user
+	web   *peertest.Browser // one of these is the user
+	phone *peertest.Phone
+
+	callID, tag, ourTag string
+	seq                 uint32 // of its last request
+
+	open    string // server transaction of its INVITE or UPDATE with an offer that has no final response
+	method  string // of that
+	openSeq uint32
+	expect  peertest.Expect
+	answer  []byte // of the initial INVITE, which 18x and 2xx repeat
+	given   []byte // its own answer to the initial INVITE
+	dir     sdp.Direction
+	acks    []uint32 // CSeq of 2xx that it has still to acknowledge
+	waits   bool     // its own 2xx to INVITE waits for our ACK
+	up      bool
+	over    bool // BYE sent or received
+	byes    int  // BYE received
+}
+
+func newAgent(r *rand.Rand, l Leg, callID, tag string) *agent {
+	a := &agent{leg: l, r: r, callID: callID, tag: tag}
+	if l == LegAccess {
+		a.web = peertest.NewBrowser(r)
+		a.user = a.web
+	} else {
+		a.phone = peertest.NewPhone(r)
+		a.user = a.phone
+	}
+	return a
+}
+
+func (a *agent) peer() *peertest.Peer {
+	if a.web != nil {
+		return &a.web.Peer
+	}
+	return &a.phone.Peer
+}
+
+func names(l Leg) []string {
+	p := offeranswer.DefaultPolicy()
+	if l == LegAccess {
+		return p.Access
+	}
+	return p.Core
+}
+
+func (a *agent) uri() string {
+	if a.leg == LegAccess {
+		return "sip:alice@df7.invalid;transport=ws"
+	}
+	return "sip:bob@10.9.0.7:5060"
+}
+
+// request makes its next request.
+func (a *agent) request(method string, body []byte) headers.Msg {
+	if method != "ACK" {
+		a.seq++
+	}
+	m := headers.Msg{Method: method, RequestURI: "sip:x@isthmus.example", Body: body}
+	to := "<sip:other@x.example>"
+	if a.ourTag != "" {
+		to += ";tag=" + a.ourTag
+	}
+	m.Add("From", "<sip:me@x.example>;tag="+a.tag)
+	m.Add("To", to)
+	m.Add("Call-ID", a.callID)
+	m.Add("CSeq", headers.CSeq{Seq: a.seq, Method: method}.String())
+	m.Add("Max-Forwards", fmt.Sprint(1+a.r.IntN(70)))
+	m.Add("Contact", "<"+a.uri()+">")
+	if len(body) > 0 {
+		m.Add("Content-Type", "application/sdp")
+	}
+	return m
+}
+
+// offers makes a request with its next offer.
+func (a *agent) offers(method, tx string) headers.Msg {
+	d, e := a.user.Offer(names(a.leg))
+	a.expect, a.open, a.method = e, tx, method
+	m := a.request(method, d.Marshal())
+	a.openSeq = a.seq
+	return m
+}
+
+// mayOffer reports whether RFC 3261 §14.1 lets it send an offer now.
+func (a *agent) mayOffer() bool {
+	return a.up && !a.over && a.open == "" && !a.waits && len(a.acks) == 0
+}
+
+// response makes a response to one of our requests; an answer when sdp is given.
+func (a *agent) response(req *headers.Msg, status int, body []byte) headers.Msg {
+	m := headers.NewResponse(req, status, "")
+	if headers.ToTag(&m) == "" {
+		m.Set("To", m.Get("To")+";tag="+a.tag)
+	}
+	m.Add("Contact", "<"+a.uri()+">")
+	if len(body) > 0 {
+		m.Add("Content-Type", "application/sdp")
+		m.Body = body
+	}
+	return m
+}
+
+// hears takes a response to its offer.
+func (a *agent) hears(tx string, m *headers.Msg) error {
+	switch {
+	case tx != a.open:
+		return nil
+	case m.Status < 200 && len(m.Body) > 0, m.Status < 300 && m.Status >= 200:
+		if err := a.takeAnswer(m); err != nil {
+			return err
+		}
+	}
+	if m.Status < 200 {
+		return nil
+	}
+	a.open, a.answer = "", nil
+	if m.Status >= 300 {
+		a.user.Forget()
+		a.user.Restore()
+		return nil
+	}
+	if a.method == "INVITE" {
+		a.acks = append(a.acks, a.openSeq)
+	}
+	if !a.up {
+		a.up, a.ourTag = true, headers.ToTag(m)
+	}
+	return nil
+}
+
+func (a *agent) takeAnswer(m *headers.Msg) error {
+	if a.answer != nil {
+		if string(a.answer) != string(m.Body) {
+			return fmt.Errorf("%d repeats the answer with another text (RFC 3264, RFC 6337 §3.1.1)", m.Status)
+		}
+		return nil
+	}
+	if a.expect.Fails != "" {
+		return fmt.Errorf("%d to an offer with %s", m.Status, a.expect.Fails)
+	}
+	dir, err := a.user.TakeAnswer(m.Body, a.expect)
+	if err != nil {
+		return fmt.Errorf("%s does not take the answer in %d: %w", a.leg, m.Status, err)
+	}
+	a.answer, a.dir = slices.Clone(m.Body), dir
+	return nil
+}
+
+// takesOffer answers an offer of ours; nil: it refuses.
+func (a *agent) takesOffer(body []byte) ([]byte, error) {
+	ans, dir, err := a.user.TakeOffer(body)
+	if err != nil {
+		return nil, fmt.Errorf("%s does not take our offer: %w", a.leg, err)
+	}
+	if ans == nil {
+		a.user.Restore()
+		return nil, nil
+	}
+	offered, err := sdp.Parse(body)
+	if err != nil {
+		return nil, err
+	}
+	a.dir = offered.DirectionOf(&offered.Media[a.peer().Audio]).And(dir.Reverse())
+	return ans.Marshal(), nil
+}

@@ -1,0 +1,6 @@
+//go:build !race
+
+package callcore
+
+// sequences of TestRandomCalls.
+const sequences = 12_000

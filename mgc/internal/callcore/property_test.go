@@ -1,0 +1,179 @@
+package callcore
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/isthmus-gateway/isthmus/mgc/internal/offeranswer/peertest"
+	"github.com/isthmus-gateway/isthmus/pkg/sdp"
+)
+
+const (
+	sequencesShort = 600
+	fixedSeed      = 0x15764
+)
+
+// TestRandomCalls plays random interleavings of a call's events, each also against a state that is marshalled and revived before every
+// event. A failure prints the sequence as a ladder; ISTHMUS_SEED and ISTHMUS_SEQUENCE play it again.
+func TestRandomCalls(t *testing.T) {
+	n, seed := sequences, uint64(fixedSeed)
+	if testing.Short() {
+		n = sequencesShort
+	}
+	if v, err := strconv.ParseUint(os.Getenv("ISTHMUS_SEED"), 0, 64); err == nil {
+		seed = v
+	}
+	t.Logf("ISTHMUS_SEED=%#x", seed)
+	if one, err := strconv.Atoi(os.Getenv("ISTHMUS_SEQUENCE")); err == nil {
+		ladder, err := ladderOf(seed, one)
+		if t.Logf("%s", ladder); err != nil {
+			t.Error(err)
+		}
+		return
+	}
+	defer debug.SetGCPercent(debug.SetGCPercent(400))
+	var next, events, failed atomic.Int64
+	var wg sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n && failed.Load() < 3; i = int(next.Add(1)) - 1 {
+				w := newWorld(seed, i)
+				if err := w.run(); err != nil {
+					failed.Add(1)
+					ladder, _ := ladderOf(seed, i)
+					t.Errorf("ISTHMUS_SEED=%#x ISTHMUS_SEQUENCE=%d: %v\n%s", seed, i, err, ladder)
+				}
+				events.Add(int64(w.events))
+			}
+		})
+	}
+	wg.Wait()
+	t.Logf("%d sequences, %d events", n, events.Load())
+}
+
+func ladderOf(seed uint64, i int) (string, error) {
+	w := newWorld(seed, i)
+	w.ladder = &strings.Builder{}
+	err := w.run()
+	return w.ladder.String(), err
+}
+
+// run plays a call to its end.
+func (w *world) run() error {
+	if err := w.begin(); err != nil {
+		return err
+	}
+	for i := 10 + w.r.IntN(70); i > 0 && w.ended == 0; i-- {
+		if err := w.act(); err != nil {
+			return err
+		}
+		if err := w.agree(); err != nil {
+			return err
+		}
+	}
+	if err := w.finish(); err != nil {
+		return err
+	}
+	return w.step(FlowLost{}) // and nothing comes after the end
+}
+
+func (w *world) act() error {
+	list := w.actions()
+	if w.s.d.Phase == phaseUp && w.r.IntN(60) == 0 {
+		return w.late2xx()
+	}
+	sum := 0
+	for _, a := range list {
+		sum += a.weight
+	}
+	for n := w.r.IntN(sum); ; list = list[1:] {
+		if n -= list[0].weight; n < 0 {
+			return list[0].do()
+		}
+	}
+}
+
+// finish ends the call: agents that answer, or, in some, only the clock.
+func (w *world) finish() error {
+	if w.ended > 0 {
+		return nil
+	}
+	silent := peertest.Chance(w.r, 30)
+	if !w.ending {
+		a := w.agents[w.caller]
+		var err error
+		if a.up && !a.over && len(a.acks) == 0 && w.r.IntN(2) == 0 {
+			err = w.sendBye(a)
+		} else {
+			err = w.step(Release{})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for i := 0; w.ended == 0; i++ {
+		if i > 200 {
+			return errors.New("the call does not end")
+		}
+		if err := w.wind(silent); err != nil {
+			return err
+		}
+		if w.ended == 0 && !w.guardEnd.IsZero() && w.now.After(w.guardEnd.Add(1e9)) {
+			return fmt.Errorf("not over %s after the guard", w.now.Sub(w.guardEnd))
+		}
+	}
+	return nil
+}
+
+// wind is one event of the end.
+func (w *world) wind(silent bool) error {
+	if w.mgw.out != nil {
+		return w.iqReply()
+	}
+	if !silent {
+		for _, a := range w.agents {
+			if a != nil && len(a.acks) > 0 {
+				return w.sendAck(a)
+			}
+		}
+		if open := w.openClients(); len(open) > 0 {
+			if w.r.IntN(5) == 0 {
+				return w.failClient(open[0], true)
+			}
+			return w.respond(open[0])
+		}
+	}
+	return w.fireTimer()
+}
+
+// agree checks, when nothing is under way, that the MGW was told what the peers were, and that directions follow from what both want.
+func (w *world) agree() error {
+	d := &w.s.d
+	if d.Phase != phaseUp || d.Waiting != nil || len(d.Queue) > 0 || len(w.openClients()) > 0 || d.Reoffer != nil {
+		return nil
+	}
+	if d.Legs[LegAccess].Ack != "" || d.Legs[LegCore].Ack != "" || w.agents[0].over || w.agents[1].over {
+		return nil
+	}
+	b, p := w.agents[LegAccess].peer(), w.agents[LegCore].peer()
+	want := [2]sdp.Direction{sdp.Dir(p.Sends && b.Receives, b.Sends && p.Receives), sdp.Dir(b.Sends && p.Receives, p.Sends && b.Receives)}
+	for _, l := range []Leg{LegAccess, LegCore} {
+		a := w.agents[l]
+		if a.dir != want[l] && !w.refusals {
+			return fmt.Errorf("agreed with %s: %s, the users want %s", l, a.dir, want[l])
+		}
+		told := peertest.Told{Dir: a.dir, Said: a.peer().Took, Theirs: a.peer().Codecs, Browser: a.web, Phone: a.phone}
+		if err := w.mgw.Check(l == LegCore, w.mgw.state[l], told); err != nil {
+			return fmt.Errorf("MGW, %s: %w", l, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,337 @@
+package callcore
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
+	"github.com/isthmus-gateway/isthmus/mgc/internal/offeranswer/peertest"
+	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
+)
+
+// world is all around one call: the transaction layer, both user agents, the MGW and the clock. It feeds events to a State and, in the
+// same order, to a twin that is marshalled and revived before each; both have to do the same.
+type world struct {
+	r      *rand.Rand
+	now    time.Time
+	s      *State
+	twin   []byte // the marshalled state
+	events int
+	ladder *strings.Builder // nil: nobody reads it
+
+	caller Leg
+	agents [2]*agent // of the dialog in use; the callee's from its 2xx on
+	forks  []*agent  // of the callee
+	client map[string]*clientTx
+	server map[string]*serverTx
+	timers map[string]time.Time
+	mgw    mgwWorld
+	txs    int
+
+	secure, lost       bool
+	refusals           bool // a side has refused an offer of ours
+	gaveUp             bool // the wait for an ACK is over
+	ending             bool
+	ended              int
+	mustAck            string // what this step has to acknowledge
+	acked              []string
+	byes               []string // dialogs that were sent BYE
+	seqs               [2]uint32
+	tornDown, guardEnd time.Time
+}
+
+// clientTx is a request of ours at an agent.
+type clientTx struct {
+	id        string
+	leg       Leg
+	msg       headers.Msg
+	delivered bool
+	cancelled bool
+	glare     bool
+	final     bool
+	ringing   int
+}
+
+// serverTx is a request of an agent.
+type serverTx struct {
+	leg    Leg
+	method string
+	finals int
+	ok     bool // the final one is 2xx
+}
+
+func newWorld(seed uint64, i int) *world {
+	r := rand.New(rand.NewPCG(seed, uint64(i)))
+	p := DefaultPolicy()
+	p.EarlyMedia = peertest.Chance(r, 80)
+	if peertest.Chance(r, 20) {
+		p.InactivityGrace = 30 * time.Second
+	}
+	cfg := Config{Key: "k1", Instance: "i", Seed: fmt.Sprintf("0123456789abcdef%016x", r.Uint64()), AccessContact: "sip:at@a.example",
+		CoreContact: "sip:ct@c.example", AccessTag: "at", CoreTag: "ct", AccessRealm: "access", CoreRealm: "core", UserAgent: "isthmus", Policy: p}
+	w := &world{r: r, now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), s: New(cfg), caller: Leg(r.IntN(2)),
+		client: map[string]*clientTx{}, server: map[string]*serverTx{}, timers: map[string]time.Time{}}
+	w.agents[w.caller] = newAgent(r, w.caller, "caller-call-id", "f1")
+	w.twin, _ = w.s.MarshalJSON()
+	return w
+}
+
+func (w *world) note(format string, args ...any) {
+	if w.ladder != nil {
+		fmt.Fprintf(w.ladder, "%8.2f "+format+"\n", append([]any{w.now.Sub(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)).Seconds()}, args...)...)
+	}
+}
+
+func (w *world) tx(l Leg, method string) string {
+	w.txs++
+	id := fmt.Sprintf("s%d", w.txs)
+	w.server[id] = &serverTx{leg: l, method: method}
+	return id
+}
+
+// step feeds an event to both and takes the effects.
+func (w *world) step(ev Event) error {
+	w.now = w.now.Add(time.Duration(1+w.r.IntN(50)) * time.Millisecond)
+	w.events++
+	revived := &State{}
+	if err := revived.UnmarshalJSON(w.twin); err != nil {
+		return err
+	}
+	w.note("%s", describeEvent(ev))
+	ended := w.s.Ended()
+	got, other := w.s.Step(w.now, ev), revived.Step(w.now, ev)
+	if !slices.EqualFunc(got, other, sameEffect) {
+		return fmt.Errorf("the revived state acts otherwise:\n%v\n%v", got, other)
+	}
+	var err error
+	if w.twin, err = revived.MarshalJSON(); err != nil {
+		return err
+	}
+	if w.events%8 == 0 || revived.Ended() {
+		if live, _ := w.s.MarshalJSON(); !bytes.Equal(live, w.twin) {
+			return fmt.Errorf("the revived state differs:\n%s\n%s", live, w.twin)
+		}
+	}
+	if ended && len(got) > 0 {
+		return fmt.Errorf("%d effects after the end", len(got))
+	}
+	for _, e := range got {
+		if err := w.take(e); err != nil {
+			return err
+		}
+	}
+	if must := w.mustAck; must != "" && !ended && !slices.Contains(w.acked, must) {
+		return fmt.Errorf("2xx is not acknowledged: %s (RFC 3261 §13.2.2.4)", must)
+	}
+	w.mustAck, w.acked = "", w.acked[:0]
+	return w.afterStep()
+}
+
+// afterStep notes the beginning of the end, from which the guard runs.
+func (w *world) afterStep() error {
+	if w.s.d.Phase == phaseEnding && !w.ending {
+		w.ending, w.tornDown = true, w.now
+		at, ok := w.timers[timerGuard]
+		if !ok || at.Sub(w.now) > 40*time.Second {
+			return errors.New("no guard over the end")
+		}
+		w.guardEnd = at
+	}
+	if w.ended > 0 != w.s.Ended() {
+		return errors.New("Ended effect and state differ")
+	}
+	return nil
+}
+
+func sameEffect(a, b Effect) bool {
+	x, ok1 := a.(Transact)
+	y, ok2 := b.(Transact)
+	if ok1 && ok2 {
+		ok := proto.Equal(x.Req, y.Req)
+		x.Req, y.Req = nil, nil
+		return ok && x == y
+	}
+	e, ok1 := a.(Ended)
+	f, ok2 := b.(Ended)
+	if ok1 && ok2 {
+		ok := slices.EqualFunc(e.Record.Statistics, f.Record.Statistics, func(s, t *iqv1.Statistics) bool { return proto.Equal(s, t) })
+		e.Record.Statistics, f.Record.Statistics = nil, nil
+		return ok && reflect.DeepEqual(e, f)
+	}
+	return reflect.DeepEqual(a, b)
+}
+
+func describeEvent(ev Event) string {
+	switch e := ev.(type) {
+	case RequestIn:
+		return fmt.Sprintf("%s: %s %s %s\n%s", e.Leg, e.Msg.Method, e.Msg.Get("CSeq"), e.Tx, e.Msg.Body)
+	case ResponseIn:
+		return fmt.Sprintf("%s: %d %s %s To %s\n%s", e.Leg, e.Msg.Status, e.Msg.Get("CSeq"), e.Tx, e.Msg.Get("To"), e.Msg.Body)
+	case IqReply:
+		return fmt.Sprintf("mgw: reply %s error %v", e.ID, e.Err)
+	case IqNotify:
+		return fmt.Sprintf("mgw: notify %v", e.Req.GetEvents())
+	}
+	return fmt.Sprintf("%T %+v", ev, ev)
+}
+
+// take checks one effect and performs it.
+func (w *world) take(e Effect) error {
+	if w.ended > 0 {
+		return fmt.Errorf("%T after Ended", e)
+	}
+	switch e := e.(type) {
+	case SendRequest:
+		return w.takeRequest(e)
+	case SendCancel:
+		w.note("    -> %s: CANCEL %s", e.Leg, e.Tx)
+		c := w.client[e.Tx]
+		if c == nil || c.final || c.msg.Method != "INVITE" || c.cancelled {
+			return fmt.Errorf("CANCEL of %s", e.Tx)
+		}
+		c.cancelled = true
+	case SendResponse:
+		return w.takeResponse(e)
+	case Transact:
+		return w.takeTransact(e)
+	case StartTimer:
+		w.timers[e.Name] = e.At
+	case StopTimer:
+		delete(w.timers, e.Name)
+	case Ended:
+		w.note("    -> Ended %s", e.Cause)
+		w.ended++
+		return w.checkEnd()
+	}
+	return nil
+}
+
+func dialogOf(m *headers.Msg) string { return m.Get("Call-ID") + "/" + headers.ToTag(m) }
+
+func (w *world) takeRequest(e SendRequest) error {
+	m := &e.Msg
+	w.note("    -> %s: %s %s %s To %s\n%s", e.Leg, m.Method, m.Get("CSeq"), e.Tx, m.Get("To"), m.Body)
+	cs, err := headers.ParseCSeq(m.Get("CSeq"))
+	if err != nil || cs.Method != m.Method {
+		return fmt.Errorf("CSeq %q", m.Get("CSeq"))
+	}
+	if m.Method == "ACK" {
+		if e.Tx != "" {
+			return errors.New("ACK with a transaction")
+		}
+		w.acked = append(w.acked, fmt.Sprintf("%s %d", dialogOf(m), cs.Seq))
+		if a := w.agents[e.Leg]; a != nil && headers.ToTag(m) == a.tag {
+			a.waits = false
+		}
+		return nil
+	}
+	if cs.Seq <= w.seqs[e.Leg] || w.client[e.Tx] != nil || e.Tx == "" {
+		return fmt.Errorf("%s %d after %d, transaction %q (RFC 3261 §12.2.1.1)", m.Method, cs.Seq, w.seqs[e.Leg], e.Tx)
+	}
+	w.seqs[e.Leg] = cs.Seq
+	w.client[e.Tx] = &clientTx{id: e.Tx, leg: e.Leg, msg: *m}
+	if slices.Contains(w.byes, dialogOf(m)) {
+		return fmt.Errorf("%s in a dialog that has had its BYE", m.Method)
+	}
+	a := w.agents[e.Leg]
+	switch {
+	case m.Method == "BYE":
+		return w.takeBye(e, a)
+	case headers.ToTag(m) == "" && m.Method != "INVITE":
+		return fmt.Errorf("%s without a dialog", m.Method)
+	case m.Method == "INVITE" && headers.ToTag(m) != "":
+		return w.takeReinvite(e, a)
+	}
+	return nil
+}
+
+func (w *world) takeBye(e SendRequest, a *agent) error {
+	w.byes = append(w.byes, dialogOf(&e.Msg))
+	if a == nil || headers.ToTag(&e.Msg) != a.tag {
+		return nil // a fork that lost
+	}
+	a.byes++
+	switch {
+	case a.over && a.byes > 1:
+		return fmt.Errorf("%d BYE for %s", a.byes, e.Leg)
+	case len(a.acks) > 0 && !w.gaveUp:
+		return errors.New("BYE before the ACK of our 2xx (RFC 3261 §15)")
+	case !a.up:
+		return errors.New("BYE for a dialog that is not up")
+	}
+	return nil
+}
+
+func (w *world) takeReinvite(e SendRequest, a *agent) error {
+	for _, c := range w.client {
+		if c.leg == e.Leg && c.id != e.Tx && c.msg.Method == "INVITE" && !c.final {
+			return errors.New("two INVITEs are open (RFC 3261 §14.1)")
+		}
+	}
+	switch {
+	case a == nil || !a.up || a.over:
+		return errors.New("re-INVITE without a dialog")
+	case len(e.Msg.Body) == 0:
+		return errors.New("re-INVITE without an offer")
+	case len(a.acks) > 0:
+		return errors.New("re-INVITE before the ACK of our 2xx (RFC 3261 §14.1)")
+	case a.open != "" && w.server[a.open].finals == 0:
+		return errors.New("an offer while the peer's is not answered (RFC 3264 §4)")
+	}
+	return nil
+}
+
+func (w *world) takeResponse(e SendResponse) error {
+	w.note("    -> %s: %d %s retransmission %v\n%s", e.Leg, e.Msg.Status, e.Tx, e.Retransmission, e.Msg.Body)
+	tx := w.server[e.Tx]
+	switch {
+	case tx == nil || tx.leg != e.Leg:
+		return fmt.Errorf("response for unknown transaction %q", e.Tx)
+	case e.Msg.Method != tx.method && tx.method != "":
+		return fmt.Errorf("response to %s for a %s", e.Msg.Method, tx.method)
+	case e.Retransmission:
+		if !tx.ok || tx.method != "INVITE" {
+			return errors.New("repeats what is no 2xx to INVITE")
+		}
+		return nil
+	case tx.finals > 0:
+		return fmt.Errorf("%d after the final response to %s", e.Msg.Status, tx.method)
+	}
+	a := w.agents[e.Leg]
+	if e.Msg.Status >= 200 {
+		tx.finals++
+		tx.ok = e.Msg.Status < 300
+	} else if tx.method != "INVITE" {
+		return fmt.Errorf("%d to %s", e.Msg.Status, tx.method)
+	}
+	if e.Tx == a.open && tx.ok && len(e.Msg.Body) == 0 {
+		return errors.New("2xx without answer")
+	}
+	if e.Tx != a.open && tx.method == "INVITE" && len(e.Msg.Body) > 0 {
+		return errors.New("an answer without offer")
+	}
+	return a.hears(e.Tx, &e.Msg)
+}
+
+// checkEnd holds for every call that is over.
+func (w *world) checkEnd() error {
+	for id, tx := range w.server {
+		if tx.finals != 1 {
+			return fmt.Errorf("%s %s has had %d final responses", id, tx.method, tx.finals)
+		}
+	}
+	for _, a := range w.agents {
+		if a != nil && a.up && !a.over && a.byes == 0 {
+			return fmt.Errorf("the dialog of %s has had no BYE", a.leg)
+		}
+	}
+	return w.mgw.checkEnd()
+}
