@@ -439,3 +439,28 @@ func TestLedgerForgetsTheOldest(t *testing.T) {
 		t.Errorf("the old one is not: %v", l.calls)
 	}
 }
+
+func TestCHG01_FailedClosingOfAFileIsTriedAgainSlowly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir, d := t.TempDir(), newDisk()
+		cfg := testConfig(t, dir)
+		cfg.Size = 1
+		w := mustOpen(t, cfg, d.open)
+		if err := w.Put(rec("a", 1, Event), func(error) { d.set(func() { d.noSync = true }) }); err != nil { // kept; closing fails
+			t.Fatal(err)
+		}
+		<-time.After(21 * time.Second)
+		d.set(func() {
+			if d.syncs != 6 { // one with the record, then every five seconds
+				t.Errorf("%d syncs", d.syncs)
+			}
+			d.noSync = false
+		})
+		<-time.After(5 * time.Second)
+		synctest.Wait()
+		if names, err := filepath.Glob(filepath.Join(dir, "cdr-mgc-1-*.jsonl")); err != nil || len(names) != 1 {
+			t.Errorf("%v %v", names, err)
+		}
+		mustClose(t, w)
+	})
+}

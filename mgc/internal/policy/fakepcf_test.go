@@ -247,18 +247,6 @@ func (p *fakePCF) count(op string) int {
 	return n
 }
 
-// last returns the body of the last request of op.
-func (p *fakePCF) last(op string) []byte {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, l := range slices.Backward(p.log) {
-		if l.op == op {
-			return l.body
-		}
-	}
-	return nil
-}
-
 // open returns the ids of the application sessions.
 func (p *fakePCF) open() []string {
 	p.mu.Lock()

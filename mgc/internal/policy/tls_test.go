@@ -75,6 +75,61 @@ func (a *authority) pool() *x509.CertPool {
 	return p
 }
 
+// load returns the named certificate.
+func (a *authority) load(name string) *tls.Certificate {
+	a.t.Helper()
+	c, err := tls.LoadX509KeyPair(a.file(name+".pem"), a.file(name+".key"))
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return &c
+}
+
+func listen(t *testing.T) net.Listener {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ln
+}
+
+func http2Only() *http.Protocols {
+	var p http.Protocols
+	p.SetHTTP2(true)
+	return &p
+}
+
+// serve serves h with mutual TLS until the test ends.
+func (a *authority) serve(ln net.Listener, h http.Handler, name string) {
+	srv := &http.Server{Handler: h, Protocols: http2Only(), TLSConfig: &tls.Config{Certificates: []tls.Certificate{*a.load(name)}, ClientCAs: a.pool(), ClientAuth: tls.RequireAndVerifyClientCert}}
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		_ = srv.ServeTLS(ln, "", "") // ends with Close
+	}()
+	a.t.Cleanup(func() { _ = srv.Close(); <-served })
+}
+
+// notify posts body as the PCF does, with its certificate, which is taken, and without, which is not.
+func (a *authority) notify(notifURI, body string) {
+	a.t.Helper()
+	for name, conf := range map[string]*tls.Config{"with": {RootCAs: a.pool(), Certificates: []tls.Certificate{*a.load("pcf")}}, "without": {RootCAs: a.pool()}} {
+		tr := &http.Transport{Protocols: http2Only(), TLSClientConfig: conf}
+		resp, err := (&http.Client{Transport: tr}).Post(notifURI+"/notify", "application/json", strings.NewReader(body))
+		if name == "without" {
+			if err == nil {
+				a.t.Errorf("a notification without a certificate: %s", resp.Status)
+			}
+		} else if err != nil || resp.StatusCode != 204 || resp.ProtoMajor != 2 {
+			a.t.Errorf("%v %v", resp, err)
+		} else {
+			_ = resp.Body.Close()
+		}
+		tr.CloseIdleConnections()
+	}
+}
+
 // TestPCC08_MutualTLSAndHTTP2 goes over real sockets: PCF and NRF with mutual TLS, and a notification back over HTTP/2.
 func TestPCC08_MutualTLSAndHTTP2(t *testing.T) {
 	ca := newAuthority(t)
@@ -84,29 +139,10 @@ func TestPCC08_MutualTLSAndHTTP2(t *testing.T) {
 	if err := os.WriteFile(secret, []byte("s3cret"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	load := func(name string) *tls.Certificate {
-		c, err := tls.LoadX509KeyPair(ca.file(name+".pem"), ca.file(name+".key"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return &c
-	}
-	listen := func() net.Listener {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		return ln
-	}
-	ln, back := listen(), listen()
+	ln, back := listen(t), listen(t)
 	p := newFakePCF(t)
 	p.root, p.token = "https://"+ln.Addr().String(), true
-	var h2 http.Protocols
-	h2.SetHTTP2(true)
-	srv := &http.Server{Handler: p, Protocols: &h2, TLSConfig: &tls.Config{Certificates: []tls.Certificate{*load("pcf")}, ClientCAs: ca.pool(), ClientAuth: tls.RequireAndVerifyClientCert}}
-	served := make(chan struct{})
-	go func() { defer close(served); _ = srv.ServeTLS(ln, "", "") }()
-	defer func() { _ = srv.Close(); <-served }()
+	ca.serve(ln, p, "pcf")
 
 	cfg := testConfig(t, "--pcf="+p.root, "--tls.ca="+ca.file("ca.pem"), "--tls.cert="+ca.file("pcscf.pem"), "--tls.key="+ca.file("pcscf.key"), "--failure=refuse", "--limits.timeout=10s",
 		"--token.url="+p.root+"/oauth2/token", "--token.instance="+testInstance, "--token.client=isthmus", "--token.secret_file="+secret,
@@ -120,7 +156,7 @@ func TestPCC08_MutualTLSAndHTTP2(t *testing.T) {
 	life, end := context.WithCancel(ctx)
 	stopped := make(chan error, 1)
 	go func() {
-		stopped <- a.Serve(life, back, func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return load("pcscf"), nil })
+		stopped <- a.Serve(life, back, func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return ca.load("pcscf"), nil })
 	}()
 
 	s, err := a.Create(ctx, offer())
@@ -131,21 +167,7 @@ func TestPCC08_MutualTLSAndHTTP2(t *testing.T) {
 	if u, err := url.Parse(notifURI); err != nil || u.Host != back.Addr().String() || u.Scheme != "https" {
 		t.Fatalf("notifUri %q %v", notifURI, err)
 	}
-	body := `{"evSubsUri":"` + s.URI + `/events-subscription","evNotifs":[{"event":"SUCCESSFUL_RESOURCES_ALLOCATION"}]}`
-	for name, conf := range map[string]*tls.Config{"with": {RootCAs: ca.pool(), Certificates: []tls.Certificate{*load("pcf")}}, "without": {RootCAs: ca.pool()}} {
-		tr := &http.Transport{Protocols: &h2, TLSClientConfig: conf}
-		resp, err := (&http.Client{Transport: tr}).Post(notifURI+"/notify", "application/json", strings.NewReader(body))
-		if name == "without" {
-			if err == nil {
-				t.Errorf("a notification without a certificate: %s", resp.Status)
-			}
-		} else if err != nil || resp.StatusCode != 204 || resp.ProtoMajor != 2 {
-			t.Errorf("%v %v", resp, err)
-		} else {
-			_ = resp.Body.Close()
-		}
-		tr.CloseIdleConnections()
-	}
+	ca.notify(notifURI, `{"evSubsUri":"`+s.URI+`/events-subscription","evNotifs":[{"event":"SUCCESSFUL_RESOURCES_ALLOCATION"}]}`)
 	if e := <-a.Events(); e.Kind != ResourcesAllocated || e.Call != "call-1" {
 		t.Errorf("%+v", e)
 	}
