@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -350,4 +351,30 @@ func FuzzReader(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestReaderKeepsNoMoreThanALine(t *testing.T) {
+	r := NewReader(strings.NewReader(strings.Repeat("x", 5*maxLine)))
+	if _, err := r.Next(); !errors.Is(err, ErrTorn) || len(r.torn) > maxLine+64<<10 {
+		t.Errorf("%d bytes, %v", len(r.torn), err)
+	}
+}
+
+// BenchmarkRecord is one call's Stop record through the writer to the disk, many at once.
+func BenchmarkRecord(b *testing.B) {
+	cfg := testConfig(b, b.TempDir(), "--queue=1000000")
+	w := mustOpen(b, cfg, nil)
+	var kept sync.WaitGroup
+	kept.Add(b.N)
+	for n := range b.N {
+		r := rec(fmt.Sprint(n), 1, Stop)
+		r.Streams = []Stream{{Side: "access", Number: 1}, {Side: "core", Number: 1}}
+		if err := w.Put(r, func(error) { kept.Done() }); err != nil {
+			b.Fatal(err)
+		}
+	}
+	kept.Wait()
+	if err := w.Close(b.Context()); err != nil {
+		b.Error(err)
+	}
 }

@@ -35,7 +35,7 @@ type Writer struct {
 
 	mu     sync.RWMutex // guards closed, and sending to queue against closing it
 	closed bool
-	queue  chan item // writers: Put, without blocking; full: ErrFull
+	queue  chan *item // writers: Put, without blocking; full: ErrFull
 	done   chan struct{}
 	ctx    context.Context // ends when Close does not wait any longer
 	stop   context.CancelFunc
@@ -56,7 +56,7 @@ func open(cfg Config, instance string, m *Metrics, log *zap.Logger, disk opener)
 	if err := errors.Join(checkInstance(instance), cfg.Validate()); err != nil {
 		return nil, err
 	}
-	w := &Writer{cfg: cfg, instance: instance, metrics: m, log: log, known: newLedger(cfg.Known), queue: make(chan item, cfg.Queue), done: make(chan struct{})}
+	w := &Writer{cfg: cfg, instance: instance, metrics: m, log: log, known: newLedger(cfg.Known), queue: make(chan *item, cfg.Queue), done: make(chan struct{})}
 	j, err := openJournal(cfg, instance, w.known, disk, m, log)
 	if err != nil {
 		return nil, err
@@ -87,7 +87,7 @@ func (w *Writer) Put(r Record, done func(error)) error {
 		err = ErrClosed
 	} else if r.Type.closes() || len(w.queue) < cap(w.queue)*3/4 {
 		select {
-		case w.queue <- item{r, done}:
+		case w.queue <- &item{r, done}:
 			w.metrics.waiting.Inc()
 			return nil
 		default:
@@ -129,7 +129,7 @@ func (w *Writer) run() {
 }
 
 // collect waits for records, then a moment for more of them. It returns none when the file has come of age. more: the queue is open.
-func (w *Writer) collect() (items []item, more bool) {
+func (w *Writer) collect() (items []*item, more bool) {
 	var age <-chan time.Time
 	if due := w.journal.due(); !due.IsZero() {
 		t := time.NewTimer(time.Until(due))
@@ -162,7 +162,7 @@ func (w *Writer) collect() (items []item, more bool) {
 }
 
 // keep writes the records that were not written before, trying until it succeeds or nobody waits any more, and tells everybody.
-func (w *Writer) keep(items []item) {
+func (w *Writer) keep(items []*item) {
 	var lines []byte
 	fresh := make([]bool, len(items))
 	for i := range items {
@@ -172,7 +172,7 @@ func (w *Writer) keep(items []item) {
 		}
 		line, err := json.Marshal(&items[i].rec)
 		if err != nil || len(line) >= maxLine {
-			w.refuse(&items[i], fmt.Errorf("%w: %w", ErrRecord, errors.Join(err, errors.New("too long or not to be encoded"))))
+			w.refuse(items[i], fmt.Errorf("%w: %w", ErrRecord, errors.Join(err, errors.New("too long or not to be encoded"))))
 			fresh[i] = false
 			continue
 		}
