@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"math/big"
 	"net"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -41,7 +40,11 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	bin = dir
-	build := exec.Command("go", "build", "-o", dir+"/", "./mgc/cmd/mgc", "./mgw/cmd/mgw", "./integration/cmd/democore")
+	args := []string{"build", "-o", dir + "/", "./mgc/cmd/mgc", "./mgw/cmd/mgw", "./integration/cmd/democore"}
+	if os.Getenv("ISTHMUS_RACE_DAEMONS") != "" { // what races under bad input then shows in the daemons' logs; twice as slow
+		args = append([]string{"build", "-race"}, args[1:]...)
+	}
+	build := exec.Command("go", args...)
 	build.Dir = filepath.Join("..", "..", "..")
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build of the daemons: %v\n%s", err, out)
@@ -99,8 +102,6 @@ func newBed(t *testing.T, base int) *bed {
 // at is the address with the port base+offset.
 func (b *bed) at(offset int) string { return fmt.Sprintf("127.0.0.1:%d", b.base+offset) }
 
-func (b *bed) addr(offset int) netip.AddrPort { return netip.MustParseAddrPort(b.at(offset)) }
-
 // Offsets of the ports.
 const (
 	portIq, portAdmin, portHTTP       = 0, 1, 2 // of the MGC
@@ -114,15 +115,18 @@ const (
 	allowedOrigin, otherOrigin        = "https://phone.example.com", "https://evil.example.net"
 )
 
-// coreGot reports whether the demo core has received a request of the method with a line that begins so.
-func (b *bed) coreGot(method, line string) bool {
-	for _, m := range strings.Split(b.logs["democore"].text(), "\n"+method+" ")[1:] {
-		head, _, _ := strings.Cut(m, "\n\n")
-		if strings.Contains(head, "\n"+line) {
-			return true
+// coreGot requires that the demo core receives, or has received, a request of the method with a line that begins so.
+func (b *bed) coreGot(t *testing.T, method, line string) {
+	t.Helper()
+	eventually(t, deadline, func() string {
+		for _, m := range strings.Split(b.logs["democore"].text(), "\n"+method+" ")[1:] {
+			head, _, _ := strings.Cut(m, "\n\n")
+			if strings.Contains(head, "\n"+line) {
+				return ""
+			}
 		}
-	}
-	return false
+		return fmt.Sprintf("the core got no %s with %q", method, line)
+	})
 }
 
 // start runs a daemon and waits until it serves.

@@ -31,6 +31,7 @@ func coreSide(t *testing.T, b *bed) {
 	t.Run("requests of the core", func(t *testing.T) { wrongRequests(t, b) })
 	t.Run("no SIP", func(t *testing.T) { coreGarbage(t, b) })
 	t.Run("streams", func(t *testing.T) { badStreams(t, b) })
+	t.Run("Iq and operators", func(t *testing.T) { otherPorts(t, b) })
 }
 
 // peer is a socket on the core side.
@@ -369,4 +370,24 @@ func badStreams(t *testing.T, b *bed) {
 			all.Write(buf[:n])
 		}
 	})
+}
+
+// otherPorts sends garbage to the control link, the admin services and the metrics of both daemons: only the connection ends.
+func otherPorts(t *testing.T, b *bed) {
+	for name, what := range map[string]string{
+		"noise": strings.Repeat("\xff\x00\x1b[31m", 1000), "SIP": coreRequest(b, "OPTIONS").String(),
+		"HTTP/2 of nonsense": "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + strings.Repeat("\xff", 200), "TLS": "\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00" + strings.Repeat("x", 100),
+	} {
+		for _, port := range []int{portIq, portAdmin, portHTTP, portGWIq, portGWAdmin, portGWHTTP} {
+			c := dialTCP(t, b.at(port))
+			_, _ = io.WriteString(c, what) // may be closed already
+			_ = c.(*net.TCPConn).CloseWrite()
+			if err := ended(c, 2*deadline); err != nil {
+				t.Errorf("%s to port %d: %v", name, port, err)
+			}
+		}
+	}
+	if h := b.held(t); h.calls == 0 || h.contexts == 0 {
+		t.Errorf("after it the daemons hold %+v", h)
+	}
 }

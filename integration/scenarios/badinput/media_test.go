@@ -374,7 +374,5 @@ func wrongFingerprint(t *testing.T, b *bed) {
 	if tel, err := b.telephone("dave"); err != nil || tel.State != "ended" || tel.RTP.Recv.Packets != 0 {
 		t.Errorf("the far end: %s, %d packets, %v", tel.State, tel.RTP.Recv.Packets, err)
 	}
-	if !b.coreGot("BYE", "Reason: SIP;cause=488;") {
-		t.Error("the core was not told the reason")
-	}
+	b.coreGot(t, "BYE", "Reason: SIP;cause=488;")
 }

@@ -176,9 +176,7 @@ func (b *bed) released(t *testing.T, calls []*webua.Call, within time.Duration) 
 			t.Errorf("call %d goes on without a media gateway", i)
 		}
 	}
-	if !b.coreGot("BYE", `Reason: SIP;cause=503;text="Media gateway lost"`) {
-		t.Error("the core was not told the reason")
-	}
+	b.coreGot(t, "BYE", `Reason: SIP;cause=503;text="Media gateway lost"`)
 	for _, u := range []string{"carol", "dave"} {
 		eventually(t, deadline, func() string {
 			if tel, err := b.telephone(u); err != nil || tel.State != "ended" {

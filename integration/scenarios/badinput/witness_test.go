@@ -66,7 +66,6 @@ type witness struct {
 	done   chan struct{}
 	id     string // Call-ID on the core side
 
-	blocks [2]int // at the last look
 	breaks uint64 // disruptions that the far end saw at the beginning
 }
 
