@@ -2,6 +2,7 @@ package webua
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/emiago/sipgo/sip"
@@ -36,7 +37,7 @@ func (c *Call) Request(ctx context.Context, method string, headers []string, bod
 }
 
 // Reoffer sends a re-INVITE with the direction ("sendonly", "inactive", "recvonly", "sendrecv") and takes the answer
-// (RFC 3264 §8.4). It returns the answer's text.
+// (RFC 3264 §8.4). It returns the answer's text. After a refusal, a *StatusError, everything is as before.
 func (c *Call) Reoffer(ctx context.Context, direction string) (string, error) {
 	p := c.media()
 	if p == nil {
@@ -59,7 +60,7 @@ func (c *Call) Reoffer(ctx context.Context, direction string) (string, error) {
 	}
 	c.ack(r, target, branch, seq)
 	if r.StatusCode >= 300 {
-		return "", statusError(r)
+		return "", errors.Join(statusError(r), p.rollback())
 	}
 	return string(r.Body()), p.accept(string(r.Body()))
 }

@@ -142,6 +142,16 @@ func (p *peer) reoffer(direction string) (string, error) {
 	return "", errors.New("webua: offer without a direction")
 }
 
+// rollback takes back an offer that was refused. pion cannot (RFC 8829 §4.1.10.2), so what the peer described last is taken for
+// its answer: nothing changes by it.
+func (p *peer) rollback() error {
+	last := strings.Replace(p.pc.CurrentRemoteDescription().SDP, "a=setup:actpass", "a=setup:passive", 1)
+	if err := p.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: last}); err != nil {
+		return fmt.Errorf("webua: rollback: %w", err)
+	}
+	return nil
+}
+
 // answer answers an offer.
 func (p *peer) answer(offer string) (string, error) {
 	// pion stops a transceiver for good when the peer offers inactive; browsers can be resumed.

@@ -23,7 +23,7 @@ func TestBurst(t *testing.T) {
 				Transport: transport, Local: local(t), Remote: world.core, Calls: calls, Rate: 20, Timeout: 50 * time.Second,
 			})
 			at := local(t)
-			to := startSipp(t, "uas_answer", params{"User": "callee"}, peer.Config{Transport: transport, Local: at, Calls: calls, Timeout: 50 * time.Second})
+			to := startSipp(t, "uas_plain", params{"User": "callee"}, peer.Config{Transport: transport, Local: at, Calls: calls, Timeout: 50 * time.Second})
 			placeCalls(ctx, t, newBrowser(t, transport, at, nil), calls, func(c *webua.Call) error { return c.Hangup(ctx) })
 			from.done(ctx)
 			to.done(ctx)

@@ -13,9 +13,9 @@ import (
 	"github.com/isthmus-gateway/isthmus/integration/internal/webua"
 )
 
-// linger is how long sipp stays after its last message in tests with loss, in ms: repetitions of the gateway come after
-// 1, 3, 7 and 15 of T1.
-const linger = 1800
+// linger is how long sipp stays after its last message in tests with loss, in ms: repetitions of the gateway come after 1, 3 and
+// 7 of T1.
+const linger = int64(9 * t1 / time.Millisecond)
 
 // relayed starts a scenario behind a relay. With a browser it is called by sipp, else sipp waits for calls and a browser that
 // calls it is returned.
@@ -235,7 +235,7 @@ func TestLossyCalls(t *testing.T) {
 		t.Run("browser_calls/"+c.name, func(t *testing.T) {
 			t.Parallel()
 			// sipp hangs up, as only it knows when the ACK has come.
-			b, r, _ := relayed(t, "uas_plain", nil, params{"Hold": 200}, c.judge(), cfg)
+			b, r, _ := relayed(t, "uas_plain", nil, params{"Hold": 200, "HangsUp": true}, c.judge(), cfg)
 			ctx := deadline(t, patience)
 			placeCalls(ctx, t, b, calls, func(c *webua.Call) error {
 				select {

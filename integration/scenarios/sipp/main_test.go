@@ -33,10 +33,10 @@ const (
 	firstPort     = 19000
 )
 
-// t1 is the round-trip estimate that the controller runs with: a tenth of the real default shortens every wait, 64 of it is
-// timer B.
+// t1 is the round-trip estimate that the controller runs with. Less than the default shortens every wait; much less makes a busy
+// machine look like loss. timerB is 64 of it.
 const (
-	t1     = 100 * time.Millisecond
+	t1     = 200 * time.Millisecond
 	timerB = 64 * t1
 )
 

@@ -291,10 +291,7 @@ func holdByBrowser(t *testing.T, transport string) {
 		t.Fatal(err)
 	}
 	for _, c := range [][2]string{{"sendonly", "recvonly"}, {"sendrecv", "sendrecv"}} {
-		answer, err := call.Reoffer(ctx, c[0])
-		if err != nil {
-			t.Fatalf("%s: %v", c[0], err)
-		}
+		answer := reoffer(ctx, t, call, c[0])
 		if !strings.Contains(answer, "a="+c[1]) {
 			t.Errorf("answer to %s is not %s:\n%s", c[0], c[1], answer)
 		}

@@ -45,7 +45,7 @@ type params map[string]any
 func render(t *testing.T, name string, p params) string {
 	t.Helper()
 	all := params{"Retrans": int(t1 / time.Millisecond)}
-	for _, key := range []string{"User", "URI", "Path", "Contact", "RecordRoute", "Headers", "Body", "ContentType", "MaxForwards", "Hold", "NoBody", "Silence", "CSeq", "ToTag", "Linger"} {
+	for _, key := range []string{"User", "URI", "Path", "Contact", "RecordRoute", "Headers", "Body", "ContentType", "MaxForwards", "Hold", "NoBody", "Silence", "CSeq", "ToTag", "Linger", "HangsUp"} {
 		all[key] = ""
 	}
 	for k, v := range p {
