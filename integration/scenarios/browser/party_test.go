@@ -77,7 +77,8 @@ func (g *gatewayRun) tidy(t *testing.T) {
 func (g *gatewayRun) explain(t *testing.T, ctx context.Context) {
 	state, _ := g.alice.State(ctx)
 	calls, _ := g.alice.Calls(ctx)
-	t.Logf("the phone: %+v", state)
+	digits, _ := g.alice.DTMFSent(ctx)
+	t.Logf("the phone: %+v, digits sent %q", state, digits)
 	for _, c := range calls {
 		stats, _ := g.alice.Stats(ctx, c.ID)
 		t.Logf("the phone's call: %+v %s", c, stats.All)

@@ -77,13 +77,6 @@ type Text struct {
 	Status    string `json:"status"`
 }
 
-// Event is something that the phone recorded; Detail depends on Kind (HookEvent in hook.ts).
-type Event struct {
-	T      float64         `json:"t"` // ms
-	Kind   string          `json:"kind"`
-	Detail json.RawMessage `json:"detail"`
-}
-
 // Open loads the phone into a new tab; mic is the sine, in Hz, that stands for its microphone.
 func (b *Browser) Open(ctx context.Context, name, url string, mic float64) (*Page, error) {
 	p := &Page{browser: b, name: name}
@@ -191,6 +184,24 @@ func (p *Page) Stats(ctx context.Context, id string) (s Stats, err error) {
 	}
 	s.All = string(all)
 	return s, nil
+}
+
+// DTMFSent lists the digits that the browser began to send in any call since the page was loaded, in order.
+func (p *Page) DTMFSent(ctx context.Context) (string, error) {
+	var events []struct {
+		Kind   string `json:"kind"`
+		Detail struct {
+			Tone string `json:"tone"`
+		} `json:"detail"`
+	}
+	err := p.invoke(ctx, "events", &events)
+	digits := ""
+	for _, e := range events {
+		if e.Kind == "tone" {
+			digits += e.Detail.Tone
+		}
+	}
+	return digits, err
 }
 
 // Metrics are moments of an outgoing call; ms, 0 while unknown.

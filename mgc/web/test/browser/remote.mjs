@@ -2,7 +2,7 @@
 // line on standard output. Ends with its standard input.
 //
 //   {"id":1,"op":"open","page":"alice","args":[url]}       a tab with the phone, ready
-//   {"id":2,"op":"call","page":"alice","fn":"dial","args":[target]}   window.isthmus.dial(target)
+//   {"id":2,"op":"call","page":"alice","fn":"dial","args":[target]}   window.isthmus.dial(target), or a property
 //   {"id":3,"op":"reload","page":"alice"}                  loads the page again
 //   {"id":4,"op":"close","page":"alice"}
 //   {"id":5,"op":"shot","page":"alice","args":[path]}      a picture
@@ -39,7 +39,13 @@ const ops = {
 
 async function perform({ op, page, fn, args = [] }) {
   if (op !== 'call') return ops[op](page, ...args);
-  return pages.get(page).evaluate(([f, a]) => window.isthmus[f](...a), [fn, args]);
+  return pages.get(page).evaluate(
+    ([f, a]) => {
+      const it = window.isthmus[f];
+      return typeof it === 'function' ? it(...a) : it;
+    },
+    [fn, args],
+  );
 }
 
 say({ id: 0, result: browser.context.browser()?.version() ?? '' });
