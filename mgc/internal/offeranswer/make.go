@@ -3,6 +3,7 @@ package offeranswer
 import (
 	"bytes"
 	"net/netip"
+	"slices"
 
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
 	"github.com/isthmus-gateway/isthmus/pkg/sdp"
@@ -123,39 +124,50 @@ func (l *Line) webDescription(setup sdp.Setup) *sdp.Description {
 	w := &l.Web
 	d := l.frame()
 	d.ICELite = true
-	slot := l.Slots[l.Audio]
-	if w.Bundle && slot.MID != "" {
-		d.Groups = []sdp.Group{{Semantics: "BUNDLE", MIDs: []string{slot.MID}}}
-	}
 	d.Other = []sdp.Attribute{{Name: "msid-semantic", Value: " WMS isthmus"}}
+	var group []string
 	for i := range d.Media {
-		m := &d.Media[i]
-		m.MID = l.Slots[i].MID
-		if i != l.Audio {
-			m.Connection = &sdp.Connection{}
-			m.Direction = sdp.Inactive
+		m, slot := &d.Media[i], &l.Slots[i]
+		m.MID = slot.MID
+		switch {
+		case i == l.Audio:
+			l.webTransport(m, setup)
+			group = append(group, slot.MID)
+		case !slot.Held.IsZero():
+			l.webTransport(m, setup)
+			m.Codecs, m.Direction = []codec.Codec{slot.Held}, sdp.Inactive
+			group = slices.Insert(group, 0, slot.MID) // first: it is the tagged one
+		default:
+			m.Connection, m.Direction = &sdp.Connection{}, sdp.Inactive
 		}
 	}
-	a := &d.Media[l.Audio]
-	addr := l.Local
-	a.Port = addr.Port()
-	a.Connection = &sdp.Connection{Addr: sdp.AddressOf(addr.Addr())}
-	a.RTCP = &sdp.RTCP{Port: addr.Port(), Addr: sdp.AddressOf(addr.Addr())}
-	a.ICEUfrag, a.ICEPwd = w.LocalUfrag, w.LocalPwd
-	a.Candidates, a.EndOfCandidates = w.LocalCands, true
-	a.Fingerprints, a.Setup = w.LocalPrints, setup
-	if w.TLSID != "" {
-		a.TLSID = w.LocalTLSID // only towards a peer that uses it (RFC 8842 §5.3)
+	if w.Bundle && l.Slots[l.Audio].MID != "" {
+		d.Groups = []sdp.Group{{Semantics: "BUNDLE", MIDs: group}}
 	}
+	a := &d.Media[l.Audio]
 	a.Direction = l.Told
 	a.Msids = []sdp.Msid{{Stream: "isthmus", Track: "audio"}}
-	a.RTCPMux, a.RTCPRsize = true, w.Rsize
 	a.Codecs = l.Ours
 	a.Ptime = 20
 	if l.SSRC != 0 {
 		a.SSRCs = []sdp.SSRC{{ID: l.SSRC, Name: "cname", Value: l.CName}}
 	}
 	return d
+}
+
+// webTransport writes the ICE and DTLS transport into a line.
+func (l *Line) webTransport(m *sdp.Media, setup sdp.Setup) {
+	w := &l.Web
+	addr := sdp.AddressOf(l.Local.Addr())
+	m.Port, m.Connection = l.Local.Port(), &sdp.Connection{Addr: addr}
+	m.RTCP = &sdp.RTCP{Port: l.Local.Port(), Addr: addr}
+	m.ICEUfrag, m.ICEPwd = w.LocalUfrag, w.LocalPwd
+	m.Candidates, m.EndOfCandidates = w.LocalCands, true
+	m.Fingerprints, m.Setup = w.LocalPrints, setup
+	if w.TLSID != "" {
+		m.TLSID = w.LocalTLSID // only towards a peer that uses it (RFC 8842 §5.3)
+	}
+	m.RTCPMux, m.RTCPRsize = true, w.Rsize
 }
 
 // frame returns the description with all slots, each rejected (RFC 3264 §6: port 0, protocol and formats kept).

@@ -79,6 +79,8 @@ type Slot struct {
 	Proto   string   `json:"proto"`
 	Formats []string `json:"formats"` // to repeat in a rejected line
 	MID     string   `json:"mid,omitempty"`
+
+	Held codec.Codec `json:"held,omitzero"` // not zero: the line is kept, inactive, with this format: it carries the BUNDLE transport
 }
 
 // Web is the WebRTC transport of the access side.
@@ -270,7 +272,27 @@ func (l *Line) takeSlots(side Side, d *sdp.Description) error {
 		return unacceptable(304, "no audio offered")
 	}
 	l.Slots, l.Audio = slots, audio
+	if side == Access {
+		l.holdTagged(d)
+	}
 	return nil
+}
+
+// holdTagged marks the line that carries the transport of the BUNDLE group when that is not the audio line: an answer must not reject
+// it as long as another line of the group lives (RFC 9143 §7.3.3). Chromium fails on one that does.
+func (l *Line) holdTagged(d *sdp.Description) {
+	group := d.Bundle()
+	if !slices.Contains(group, l.Slots[l.Audio].MID) || group[0] == l.Slots[l.Audio].MID {
+		return
+	}
+	for i := range d.Media {
+		if m := &d.Media[i]; m.MID == group[0] && m.IsRTP() && m.Port != 0 {
+			if j := slices.IndexFunc(m.Codecs, func(c codec.Codec) bool { return c.Name != "" }); j >= 0 {
+				l.Slots[i].Held = m.Codecs[j]
+			}
+			return
+		}
+	}
 }
 
 // usableProto reports whether proto is a transport that side can have.

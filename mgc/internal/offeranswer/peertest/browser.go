@@ -147,6 +147,7 @@ func (b *Browser) Offer(names []string) (*sdp.Description, Expect) {
 		e.Fails = "no usable codec"
 	}
 	d := b.describe(setup, sdp.Dir(b.Sends, b.Receives), codecs)
+	b.tag(d)
 	if Chance(b.r, 6) {
 		b.spoil(d, first, names, &e)
 	}
@@ -156,6 +157,18 @@ func (b *Browser) Offer(names []string) (*sdp.Description, Expect) {
 	}
 	b.Codecs = codecs
 	return d, e
+}
+
+// tag notes which line carries the transport.
+func (b *Browser) tag(d *sdp.Description) {
+	b.tagged = 0
+	if g := d.Bundle(); len(g) > 0 && g[0] != b.Lines[b.Audio].MID {
+		for i, l := range b.Lines {
+			if l.MID == g[0] && l.Kind != "application" {
+				b.tagged = i + 1
+			}
+		}
+	}
 }
 
 func (b *Browser) firstLines() {
@@ -273,6 +286,9 @@ func (b *Browser) describe(setup sdp.Setup, dir sdp.Direction, codecs []codec.Co
 			continue
 		}
 		tagged = append(tagged, l.MID)
+		if l.Kind == "video" {
+			m.Codecs = []codec.Codec{{Name: "VP8", PT: 96, ClockRate: 90000, Channels: 1}, {Name: "rtx", PT: 97, ClockRate: 90000, Channels: 1, Fmtp: "apt=96"}}
+		}
 		if i > 0 && b.bundles && b.said == nil && b.r.IntN(3) == 0 {
 			m.Port, m.Other = 0, []sdp.Attribute{{Name: "bundle-only"}}
 		}
@@ -365,8 +381,8 @@ func (b *Browser) takeTransport(d *sdp.Description, a *sdp.Media) error {
 		return fmt.Errorf("fingerprints %v", fs)
 	case !a.RTCPMux:
 		return errors.New("no rtcp-mux")
-	case len(d.Bundle()) > 1 || len(d.Bundle()) == 1 && d.Bundle()[0] != a.MID:
-		return fmt.Errorf("BUNDLE %v; only audio %q lives", d.Bundle(), a.MID)
+	case d.Bundle() != nil && !slices.Equal(d.Bundle(), b.living()):
+		return fmt.Errorf("BUNDLE %v; what lives is %v", d.Bundle(), b.living())
 	case len(a.Extmaps) > 0 || len(d.Extmaps) > 0:
 		return errors.New("header extensions that the gateway does not have")
 	case len(a.Bandwidth) > 0 || strings.Contains(string(b.heardRaw), "10.9."):
@@ -374,6 +390,15 @@ func (b *Browser) takeTransport(d *sdp.Description, a *sdp.Media) error {
 	}
 	b.Web.HisUfrag, b.Web.HisPwd, b.Web.HisPrint, b.Web.HisTLSID = a.ICEUfrag, a.ICEPwd, fs[0].Value, a.TLSID
 	return nil
+}
+
+// living are the mids that an answer may have in the BUNDLE group.
+func (b *Browser) living() []string {
+	audio := b.Lines[b.Audio].MID
+	if b.tagged > 0 {
+		return []string{b.Lines[b.tagged-1].MID, audio}
+	}
+	return []string{audio}
 }
 
 // TakeOffer checks an offer and answers it; nil: it refuses, as it may.

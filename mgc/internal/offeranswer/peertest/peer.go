@@ -25,6 +25,7 @@ type Peer struct {
 	said            *sdp.Description // its last description
 	Lines           []Line
 	Audio           int
+	tagged          int // 1 + the line that carries the BUNDLE transport, by its last offer, when that is no audio; 0: none
 
 	heardRaw []byte // the last description from the other end
 	heard    *sdp.Description
@@ -140,6 +141,12 @@ func (p *Peer) sameLines(d *sdp.Description) error {
 		m := &d.Media[i]
 		if m.Type != l.Kind || m.MID != l.MID && p.browser || m.MID != "" && !p.browser {
 			return fmt.Errorf("line %d is %s mid %q, was %s mid %q", i, m.Type, m.MID, l.Kind, l.MID)
+		}
+		if i+1 == p.tagged { // must not be rejected (RFC 9143 §7.3.3)
+			if m.Port == 0 || m.Direction != sdp.Inactive || len(m.Codecs) != 1 || m.Formats[0] != l.Formats[0] {
+				return fmt.Errorf("the line that carries the transport, %d, has port %d, %s, formats %v", i, m.Port, m.Direction, m.Formats)
+			}
+			continue
 		}
 		if i != p.Audio && (m.Port != 0 || !slices.Equal(m.Formats, l.Formats)) {
 			return fmt.Errorf("line %d (%s) has port %d and formats %v, want 0 and %v", i, l.Kind, m.Port, m.Formats, l.Formats)
