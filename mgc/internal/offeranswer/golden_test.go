@@ -184,7 +184,7 @@ func checkCore(t *testing.T, body []byte) {
 				t.Errorf("a=%s crosses to the core", a)
 			}
 		}
-		if strings.HasPrefix(line, "m=") && !strings.Contains(line, " RTP/AVP ") {
+		if strings.HasPrefix(line, "m=") && !strings.Contains(line, " RTP/AVP ") && !strings.Contains(line, " 0 ") { // a rejected line repeats its own
 			t.Errorf("%q is said to the core", line)
 		}
 	}
