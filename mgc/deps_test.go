@@ -13,7 +13,7 @@ func TestFloors(t *testing.T) {
 	bad, err := archtest.Floors{
 		Module: root + "/mgc",
 		Floor: map[string]int{
-			"": 0, "web": 0, "internal/headers": 0,
+			"": 0, "web": 0, "internal/headers": 0, "internal/precond": 0,
 			"internal/offeranswer": 1, "internal/flowtoken": 1, "internal/siptransport": 1, "internal/store": 1, "internal/bus": 1, "internal/tlsfiles": 1,
 			"internal/auth": 1, "internal/policy": 1, "internal/cdr": 1, "internal/offeranswer/peertest": 1,
 			"internal/callcore": 2, "internal/siptx": 2, "internal/siptx/siptxtest": 2,
@@ -22,7 +22,7 @@ func TestFloors(t *testing.T) {
 			"internal/app": 5,
 			"cmd/mgc":      6,
 		},
-		Foreign: map[string][]string{"*": {root + "/mgw/...", root + "/integration/..."}, "internal/callcore": pure, "internal/offeranswer": pure},
+		Foreign: map[string][]string{"*": {root + "/mgw/...", root + "/integration/..."}, "internal/callcore": pure, "internal/offeranswer": pure, "internal/precond": pure},
 	}.Violations(".")
 	if err != nil {
 		t.Fatal(err)
