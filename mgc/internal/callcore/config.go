@@ -40,12 +40,26 @@ type Policy struct {
 	FlowGrace       time.Duration      `json:"flow_grace"`       // from the loss of the browser's WebSocket to release of an answered call; default 60 s
 	InactivityGrace time.Duration      `json:"inactivity_grace"` // from media inactivity to release; 0: never released
 	InactivityAfter time.Duration      `json:"inactivity_after"` // detection time that the MGW is told; 0: the MGW's default
-	EarlyMedia      bool               `json:"early_media"`      // let media of an 18x with SDP through to the browser
+	EarlyMedia      EarlyMedia         `json:"early_media"`      // whether media of an 18x with SDP reaches the browser
+	Reliable        bool               `json:"reliable"`         // 100rel towards the core (RFC 3262)
+	Reserve         time.Duration      `json:"reserve"`          // longest wait for the caller's resources (RFC 3312); default 30 s
+	SessionExpires  uint32             `json:"session_expires"`  // seconds, session timer asked for towards the core (RFC 4028); 0: none
+	MinSE           uint32             `json:"min_se"`           // seconds, least interval taken; at least 90
 	T1              time.Duration      `json:"t1"`               // RFC 3261 §17.1.1.1; default 500 ms
 	T2              time.Duration      `json:"t2"`               // default 4 s
 	RetryAfter      int                `json:"retry_after"`      // seconds, in 503 for exhausted ports; default 5
 	CheckRevision   bool               `json:"check_revision"`   // send expect_revision in Modify
 }
+
+// EarlyMedia says whose early media reaches the browser.
+type EarlyMedia string
+
+// The values.
+const (
+	EarlyMediaNever      EarlyMedia = "never"
+	EarlyMediaAuthorised EarlyMedia = "authorised" // only what P-Early-Media authorises (RFC 5009)
+	EarlyMediaAlways     EarlyMedia = "always"
+)
 
 // DefaultPolicy returns the defaults named at the fields, with early media on.
 func DefaultPolicy() Policy {
@@ -55,7 +69,9 @@ func DefaultPolicy() Policy {
 		SetUp:        15 * time.Second,
 		ConsentGrace: 15 * time.Second,
 		FlowGrace:    60 * time.Second,
-		EarlyMedia:   true,
+		EarlyMedia:   EarlyMediaAlways,
+		Reliable:     true,
+		Reserve:      30 * time.Second,
 		T1:           500 * time.Millisecond,
 		T2:           4 * time.Second,
 		RetryAfter:   5,

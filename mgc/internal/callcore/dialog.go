@@ -32,12 +32,23 @@ type leg struct {
 	Final     *headers.Msg  `json:"final,omitempty"`   // that 2xx, to repeat
 	Every     time.Duration `json:"every,omitempty"`   // interval of its repetition
 	Due       *string       `json:"due,omitempty"`     // Reason of a BYE that waits for that ACK (RFC 3261 §15)
+	RSeq      uint32        `json:"rsq,omitempty"`     // last reliable provisional response taken (RFC 3262)
+	Update    bool          `json:"update,omitempty"`  // the peer takes UPDATE
+	Timer     refresh       `json:"timer,omitzero"`
 	Forks     []string      `json:"forks,omitempty"`   // tags of dialogs of other forks that were acknowledged and ended
 	Refused   sdp.Direction `json:"refused,omitempty"` // direction that the peer was offered by settle and has not agreed to
 }
 
 // allow lists the methods taken inside a call.
 const allow = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, MESSAGE, UPDATE, NOTIFY, REFER"
+
+// allowOn lists the methods taken on a leg: the browser's has no reliable provisional responses.
+func allowOn(l Leg) string {
+	if l == LegCore {
+		return allow + ", PRACK"
+	}
+	return allow
+}
 
 func withTag(value, tag string) string {
 	a, err := headers.ParseAddress(value)
@@ -60,6 +71,7 @@ func (s *State) openUAS(l Leg, req *headers.Msg) {
 	if c, err := headers.ParseCSeq(req.Get("CSeq")); err == nil {
 		g.RemoteSeq, g.InviteSeq = c.Seq, c.Seq
 	}
+	s.noteAllow(l, req)
 }
 
 // openUAC fills the callee's leg before its INVITE.
@@ -84,6 +96,7 @@ func (s *State) confirm(l Leg, resp *headers.Msg) {
 	routes := headers.List(resp, "Record-Route")
 	slices.Reverse(routes)
 	g.Routes = routes
+	s.noteAllow(l, resp)
 }
 
 func contactOf(m *headers.Msg) string {
@@ -115,7 +128,7 @@ func (s *State) request(l Leg, method string, seq uint32) headers.Msg {
 	m.Add("Call-ID", g.CallID)
 	m.Add("CSeq", headers.CSeq{Seq: seq, Method: method}.String())
 	switch method {
-	case "INVITE", "UPDATE", "REFER", "NOTIFY":
+	case "INVITE", "UPDATE", "REFER", "NOTIFY", "PRACK":
 		m.Add("Contact", "<"+g.Contact+">")
 	}
 	if ua := s.d.Cfg.UserAgent; ua != "" {
@@ -169,10 +182,10 @@ func (s *State) respond(l Leg, tx, method string, status int, reason string, bod
 	}
 	if method == "INVITE" && status > 100 && status < 300 || method == "UPDATE" && status < 300 {
 		m.Add("Contact", "<"+g.Contact+">")
-		m.Add("Allow", allow)
+		m.Add("Allow", allowOn(l))
 	}
 	if status == 405 {
-		m.Set("Allow", allow)
+		m.Set("Allow", allowOn(l))
 	}
 	if ua := s.d.Cfg.UserAgent; ua != "" {
 		m.Add("Server", ua)
@@ -180,6 +193,10 @@ func (s *State) respond(l Leg, tx, method string, status int, reason string, bod
 	if body != nil {
 		m.Set("Content-Type", "application/sdp")
 		m.Body = body
+	}
+	if method == "INVITE" && l == s.d.Caller && tx == s.d.Server && status > 100 && status < 200 && s.reliably(body) {
+		s.progressReliably(m)
+		return
 	}
 	s.emit(SendResponse{Leg: l, Tx: tx, Msg: m})
 	if method == "INVITE" && status >= 200 && status < 300 {
@@ -215,6 +232,13 @@ func (s *State) onAck(e AckIn) {
 	}
 	g.Ack, g.Final = "", nil
 	s.stopAck()
+	switch r := s.d.Reoffer; {
+	case s.d.Phase != phaseUp:
+	case s.d.Late && e.Leg == s.d.Caller:
+		s.lateAnswer(e.Leg, "", "ACK", &e.Msg)
+	case r != nil && r.Late && r.Leg == e.Leg:
+		s.bareAnswer(e.Leg, &e.Msg)
+	}
 	s.byeIfDue(e.Leg)
 }
 

@@ -84,6 +84,7 @@ const (
 	CauseConsent      Cause = "consent_lost"   // RFC 7675 consent lost and not regained
 	CauseInactive     Cause = "media_inactive" // no media
 	CauseReleased     Cause = "released"       // Release event
+	CauseExpired      Cause = "expired"        // session timer (RFC 4028)
 )
 
 // Record is what is worth keeping of a call: for the log and the call data record.

@@ -3,6 +3,7 @@ package callcore
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
 )
@@ -17,6 +18,9 @@ func (s *State) onRequest(e RequestIn) {
 		return
 	}
 	g := &s.d.Legs[e.Leg]
+	if tag := headers.FromTag(&e.Msg); e.Leg != s.d.Caller && !g.Up && tag != tagOf(g.Remote) {
+		s.turnTo(e.Leg, tag)
+	}
 	refuse := func(status int) { s.respond(e.Leg, e.Tx, e.Msg.Method, status, "", nil, nil) }
 	cs, err := headers.ParseCSeq(e.Msg.Get("CSeq"))
 	switch {
@@ -39,17 +43,26 @@ func (s *State) onRequest(e RequestIn) {
 		g.Target = t
 	}
 	switch m := e.Msg.Method; {
+	case m == "PRACK":
+		s.onPrack(e)
 	case m == "BYE":
 		s.onBye(e)
 	case s.d.Phase == phaseEnding:
 		refuse(481)
+	case (m == "INVITE" || m == "UPDATE") && s.tooShort(&e.Msg) != nil:
+		s.respond(e.Leg, e.Tx, m, 422, "", nil, s.tooShort(&e.Msg))
+	case m == "UPDATE" && len(e.Msg.Body) > 0 && s.d.Phase != phaseUp:
+		s.onEarlyOffer(e)
+		s.reserved()
 	case m == "INVITE", m == "UPDATE" && len(e.Msg.Body) > 0:
 		s.onReoffer(e)
-	case m == "UPDATE":
+	case m == "UPDATE" && s.d.Phase != phaseUp:
 		refuse(200)
+	case m == "UPDATE":
+		s.respond(e.Leg, e.Tx, m, 200, "", nil, s.answerTimer(e.Leg, &e.Msg))
 	case slices.Contains(through, m):
 		s.passOn(e)
-	case m == "PRACK" || m == "SUBSCRIBE" || m == "PUBLISH" || m == "REGISTER":
+	case m == "SUBSCRIBE" || m == "PUBLISH" || m == "REGISTER":
 		refuse(405)
 	default:
 		refuse(501)
@@ -119,20 +132,25 @@ func (s *State) onResponse(e ResponseIn) {
 	}
 	switch c.Kind {
 	case "initial":
-		s.onInitial(e)
+		s.onInitial(e, c)
 	case "reoffer":
 		if e.Msg.Status >= 200 {
 			s.onReofferAnswer(e, c)
 		}
 	case "pass":
 		s.passBack(e, c)
+	case "refresh":
+		if e.Msg.Status >= 200 {
+			s.onRefreshed(e, c)
+		}
 	}
 	reason := sipReason(e.Msg.Status, "Dialog is gone")
+	ours := c.Kind == "reoffer" || c.Kind == "refresh"
 	switch l := e.Leg; { // RFC 3261 §12.2.1.2
-	case e.Msg.Status == 481 && (c.Kind == "reoffer" || c.Method == "INFO"): // others are no part of the call (RFC 5057 §5.1)
+	case e.Msg.Status == 481 && (ours || c.Method == "INFO"): // others are no part of the call (RFC 5057 §5.1)
 		s.d.Legs[l].Gone = true
 		s.end(CauseTimeout, 480, reason, &l)
-	case e.Msg.Status == 408 && c.Kind == "reoffer": // somebody on the way says so; the peer may still be there
+	case e.Msg.Status == 408 && ours: // somebody on the way says so; the peer may still be there
 		s.end(CauseTimeout, 480, reason, nil)
 	}
 }
@@ -171,6 +189,12 @@ func (s *State) onFailed(e TxFailed) {
 		s.failReoffer(status, nil)
 		if e.Timeout {
 			s.end(cause, status, sipReason(status, "Dialog is gone"), nil)
+		}
+	case "refresh":
+		if e.Timeout {
+			s.end(cause, status, sipReason(status, "Dialog is gone"), nil)
+		} else {
+			s.start(timerRefresh(e.Leg), 3*time.Second)
 		}
 	case "pass":
 		s.respond(e.Leg.Other(), c.Server, c.Method, status, "", nil, nil)

@@ -25,12 +25,20 @@ func (s *State) onInvite(e RequestIn) {
 		s.refuse(483, nil)
 		return
 	}
-	if tags := headers.List(&e.Msg, "Require"); len(tags) > 0 {
+	known := s.optionTags(e.Leg)
+	tags := slices.DeleteFunc(headers.List(&e.Msg, "Require"), func(t string) bool {
+		return slices.ContainsFunc(known, func(k string) bool { return strings.EqualFold(k, t) })
+	})
+	if len(tags) > 0 {
 		s.refuse(420, unsupported(tags))
 		return
 	}
 	if t := headers.MediaType(&e.Msg); len(e.Msg.Body) > 0 && t != sdpType {
 		s.refuse(415, []headers.Field{{Name: "Accept", Value: sdpType}}) // RFC 3261 §8.2.3
+		return
+	}
+	if f := s.tooShort(&e.Msg); f != nil {
+		s.refuse(422, f)
 		return
 	}
 	if err := s.firstOffer(&e.Msg); err != nil {
@@ -58,15 +66,18 @@ func uriOf(value string) string {
 }
 
 func (s *State) firstOffer(m *headers.Msg) error {
+	ids := s.id()
+	s.d.Media = offeranswer.New(s.mediaPolicy(), sessID(ids[:12]), sessID(ids[12:24]), s.id())
 	if len(m.Body) == 0 {
+		if s.d.Late = s.d.Caller == LegCore; s.d.Late {
+			return nil
+		}
 		return &offeranswer.Unacceptable{Code: 399, Text: "an INVITE without offer is not supported"}
 	}
 	desc, err := describe(m)
 	if err != nil {
 		return err
 	}
-	ids := s.id()
-	s.d.Media = offeranswer.New(s.d.Cfg.Policy.Media, sessID(ids[:12]), sessID(ids[12:24]), s.id())
 	s.d.Media, _, err = s.d.Media.Offer(side(s.d.Caller), desc)
 	return err
 }
@@ -128,6 +139,20 @@ func (s *State) answerCaller(status int, reason string, body []byte, extra []hea
 	if s.d.Server == "" {
 		return
 	}
+	if s.d.Prov.Done && body != nil && status < 300 {
+		body = nil // acknowledged already (standards MT-07)
+	}
+	switch {
+	case status >= 300:
+		s.dropProvisional()
+	case status >= 200 && s.unacknowledged():
+		s.d.Prov.Held = &held{Body: body, Extra: extra} // RFC 3262 §3
+		return
+	case status >= 200:
+		s.dropProvisional()
+		s.d.Legs[s.d.Caller].Up = true
+		extra = append(slices.Clone(extra), s.answerTimer(s.d.Caller, &s.d.Invite)...)
+	}
 	s.respond(s.d.Caller, s.d.Server, "INVITE", status, reason, body, extra)
 	if status >= 200 {
 		s.d.Server = ""
@@ -147,28 +172,70 @@ func (s *State) inviteCallee() {
 	s.d.Phase = phaseCall
 	s.openUAC(l)
 	s.d.Rec.CallIDs[l] = s.d.Legs[l].CallID
+	s.sendInvite(l, body)
+	s.start(timerNoAnswer, s.policy(s.d.Cfg.Policy.NoAnswer, 3*time.Minute))
+}
+
+// sendInvite sends the initial INVITE with our offer; again after a 422.
+func (s *State) sendInvite(l Leg, body []byte) {
 	req := s.inDialog(l, "INVITE")
 	if n, ok := headers.MaxForwards(&s.d.Invite); ok {
 		req.Set("Max-Forwards", fmt.Sprint(n-1))
 	}
 	req.Fields = append(req.Fields, pass(s.d.Caller, &s.d.Invite)...)
 	req.Fields = append(req.Fields, s.d.Cfg.Outbound.Fields...)
-	req.Set("Allow", allow)
+	req.Set("Allow", allowOn(l))
+	s.askCore(l, &req)
+	s.askTimer(l, &req)
 	req.Set("Content-Type", "application/sdp")
 	req.Body = body
 	s.send(l, req, client{Method: "INVITE", Kind: "initial"})
-	s.start(timerNoAnswer, s.policy(s.d.Cfg.Policy.NoAnswer, 3*time.Minute))
+	blank := s.d.Legs[l]
+	s.d.Forks = forks{Blank: &blank}
+}
+
+// askCore adds to the initial INVITE towards the core what we can do there.
+func (s *State) askCore(l Leg, m *headers.Msg) {
+	if l != LegCore {
+		return
+	}
+	p := &s.d.Cfg.Policy
+	if p.Reliable {
+		headers.AddToken(m, "Supported", "100rel")
+	}
+	if p.Reliable && s.d.Media.Line(offeranswer.Core).Pre.InUse() {
+		headers.AddToken(m, "Supported", "precondition")
+	}
+	if p.EarlyMedia == EarlyMediaAuthorised {
+		m.Set("P-Early-Media", "supported")
+	}
+}
+
+// tryAgain sends the initial INVITE anew with the longer session interval that a 422 asks for (RFC 4028 §7.3); false: it does not.
+func (s *State) tryAgain(l Leg, m *headers.Msg) bool {
+	least, ok := headers.MinSE(m)
+	if g := &s.d.Legs[l]; !ok || s.d.Phase != phaseCall || least <= max(g.Timer.Min, s.d.Cfg.Policy.lowest()) {
+		return false
+	}
+	blank := s.d.Forks.Blank
+	blank.Timer.Min = least
+	s.d.Legs[l] = *blank
+	s.sendInvite(l, s.d.Media.Line(side(l)).Said)
+	return true
 }
 
 // onInitial takes a response of the callee to the initial INVITE.
-func (s *State) onInitial(e ResponseIn) {
+func (s *State) onInitial(e ResponseIn, c client) {
 	l, m := e.Leg, &e.Msg
 	switch {
 	case m.Status <= 100:
 	case m.Status < 200:
-		s.progress(l, m)
+		if s.d.Phase == phaseCall && s.turn(l, m) && s.acknowledge(l, m, c.Seq) {
+			s.progress(l, m)
+		}
 	case m.Status < 300:
-		s.answered(l, m)
+		s.answered(l, m, c.Seq)
+	case m.Status == 422 && s.tryAgain(l, m):
 	case s.d.Phase == phaseCall:
 		extra := pass(l, m)
 		if m.Status < 400 {
@@ -183,15 +250,51 @@ func (s *State) onInitial(e ResponseIn) {
 
 // progress forwards a provisional response; the caller's description is made once and stays (standards MO-14).
 func (s *State) progress(l Leg, m *headers.Msg) {
-	if s.d.Phase != phaseCall {
-		return
+	if l == LegCore {
+		s.earlyMedia(l, m)
 	}
-	if len(m.Body) > 0 && l == LegCore && s.d.Cfg.Policy.EarlyMedia {
-		if s.early(l, m) {
-			s.modify("modify", offeranswer.EarlyAccess, LegAccess, LegCore)
+	body := s.d.Early
+	if s.d.Late && headers.HasToken(&s.d.Invite, "Require", "100rel") && s.d.Prov.Last == 0 { // RFC 3262 §5: the first one carries the offer
+		if offer, err := s.lateOffer(); err == nil {
+			s.d.Early, body = offer, offer
 		}
 	}
-	s.answerCaller(m.Status, m.Reason, s.d.Early, pass(l, m))
+	s.answerCaller(m.Status, m.Reason, body, pass(l, m))
+}
+
+// earlyMedia takes the description of a provisional response, and lets its media through as far as the policy and P-Early-Media
+// allow: the latest authorised fork is heard (standards MO-10, MO-14).
+func (s *State) earlyMedia(l Leg, m *headers.Msg) {
+	tag, heard := headers.ToTag(m), s.d.Forks.Heard
+	allowed := headers.ReadEarlyMedia(m)
+	if s.d.Cfg.Policy.EarlyMedia == EarlyMediaAlways && !allowed.Present {
+		allowed.Receives = true
+	}
+	if s.d.Cfg.Policy.EarlyMedia == EarlyMediaNever {
+		allowed = headers.EarlyMedia{}
+	}
+	if len(m.Body) > 0 {
+		s.hear(l, tag)
+		if before := s.d.Media.Line(side(l)).Chosen; !before.IsZero() && headers.RSeq(m) != 0 && s.d.Forks.Heard == heard {
+			// The answer of this dialog has been given; a repetition changes nothing (RFC 3261 §13.2.1).
+		} else if !s.early(l, m) {
+			s.hear(l, heard)
+			return
+		}
+	} else if !allowed.Present || s.d.Media.Line(side(l)).Chosen.IsZero() || tag != heard {
+		return
+	}
+	gate := offeranswer.Closed
+	switch {
+	case allowed.Receives && allowed.Sends:
+		gate = offeranswer.Open
+	case allowed.Receives:
+		gate = offeranswer.EarlyAccess
+	case len(m.Body) > 0 && heard != "" && heard != tag:
+		s.hear(l, heard) // not authorised: who was heard before still is
+		return
+	}
+	s.modify("modify", gate, LegAccess, LegCore)
 }
 
 // early takes an answer of the callee and makes the caller's, or keeps the one it has.
@@ -204,7 +307,7 @@ func (s *State) early(l Leg, m *headers.Msg) bool {
 	if err != nil {
 		return false
 	}
-	if s.d.Early == nil {
+	if s.d.Early == nil && !s.d.Late {
 		var body []byte
 		if media, body, err = media.MakeAnswer(side(s.d.Caller)); err != nil {
 			return false
@@ -216,30 +319,50 @@ func (s *State) early(l Leg, m *headers.Msg) bool {
 }
 
 // answered takes a 2xx of the callee.
-func (s *State) answered(l Leg, m *headers.Msg) {
+func (s *State) answered(l Leg, m *headers.Msg, inviteSeq uint32) {
 	g := &s.d.Legs[l]
 	if g.Up || s.d.Phase != phaseCall { // a repetition, a further fork, or too late
 		s.late2xx(l, m)
 		return
 	}
+	s.turn(l, m)
+	s.hear(l, headers.ToTag(m))
 	s.confirm(l, m)
-	s.ack(l, g.LocalSeq)
+	s.forgetForks()
+	s.ack(l, inviteSeq)
 	s.stop(timerNoAnswer)
-	if len(m.Body) > 0 && !s.early(l, m) || s.d.Early == nil {
+	if !s.answeredMedia(l, m) {
 		s.answerCaller(488, "", nil, warning(nil))
 		s.end(CauseMedia, 488, sipReason(488, "Answer not usable"), nil)
 		return
 	}
 	s.d.Phase = phaseUp
 	s.d.Rec.Answer = s.now
-	c := &s.d.Legs[s.d.Caller]
-	c.Up = true
+	s.takeTimer(l, m)
 	s.answerCaller(200, "", s.d.Early, pass(l, m))
 	s.modify("modify", offeranswer.Open, LegAccess, LegCore)
 	s.d.Rec.AccessCodec, s.d.Rec.CoreCodec = codecText(s.d.Media, offeranswer.Access), codecText(s.d.Media, offeranswer.Core)
 	if !s.d.Legs[LegAccess].Secure {
 		s.start(timerSetUp, s.policy(s.d.Cfg.Policy.SetUp, 15*time.Second))
 	}
+}
+
+// answeredMedia takes the answer of a 2xx, when the dialog has none yet, and makes the caller's description; false: no media.
+func (s *State) answeredMedia(l Leg, m *headers.Msg) bool {
+	if len(m.Body) > 0 && !s.early(l, m) {
+		return false
+	}
+	if s.d.Media.Line(side(l)).Chosen.IsZero() {
+		return false
+	}
+	if s.d.Late && s.d.Early == nil {
+		body, err := s.lateOffer()
+		if err != nil {
+			return false
+		}
+		s.d.Early = body
+	}
+	return s.d.Early != nil
 }
 
 func codecText(m offeranswer.Media, sd offeranswer.Side) string {

@@ -87,6 +87,7 @@ func (s *State) modify(kind string, g offeranswer.Gate, legs ...Leg) {
 			Descriptor_: s.d.Media.ModifyDescriptor(side(l), g),
 		}}})
 	}
+	s.d.Gate = g
 	s.queue(kind, &iqv1.Action{Context: &iqv1.ContextRef{Ref: &iqv1.ContextRef_Id{Id: s.d.Node.Context}}, Commands: cmds})
 }
 
@@ -173,6 +174,7 @@ func (s *State) added(e IqReply, fail *IqError) {
 		s.subtract()
 	case fail != nil:
 		s.refuseForGateway(fail)
+	case s.awaitReservation():
 	default:
 		s.inviteCallee()
 	}

@@ -24,12 +24,14 @@ type reoffer struct {
 	Told    bool              `json:"told,omitempty"`    // the other side has agreed to its part
 	Restart bool              `json:"restart,omitempty"` // a stage restart is to come, or under way
 	Iq      bool              `json:"iq,omitempty"`      // it is under way
+	Late    bool              `json:"late,omitempty"`    // the offer is ours, in a 2xx; its answer comes in the ACK
+	Timer   []headers.Field   `json:"timer,omitempty"`   // of the 2xx (RFC 4028)
 }
 
 // onReoffer takes an offer inside the dialog (RFC 3261 §14, RFC 3311).
 func (s *State) onReoffer(e RequestIn) {
 	refuse := func(status int, extra []headers.Field) { s.respond(e.Leg, e.Tx, e.Msg.Method, status, "", nil, extra) }
-	if r := s.d.Reoffer; s.d.Phase != phaseUp || r != nil || s.reoffering() {
+	if r := s.d.Reoffer; s.d.Phase != phaseUp || r != nil || s.reoffering() || s.d.Late {
 		if s.d.Phase != phaseUp && e.Leg == s.d.Caller || r != nil && r.Server != "" && r.Leg == e.Leg {
 			refuse(500, []headers.Field{{Name: "Retry-After", Value: "2"}}) // RFC 3261 §14.2: its own offer is not answered yet
 			return
@@ -38,7 +40,7 @@ func (s *State) onReoffer(e RequestIn) {
 		return
 	}
 	if len(e.Msg.Body) == 0 {
-		refuse(488, warning(&offeranswer.Unacceptable{Code: 399, Text: "an INVITE without offer is not supported"}))
+		s.onBareReinvite(e)
 		return
 	}
 	desc, err := describe(&e.Msg)
@@ -60,6 +62,7 @@ func (s *State) onReoffer(e RequestIn) {
 	}
 	s.d.Reoffer = &reoffer{
 		Leg: e.Leg, Server: e.Tx, Method: e.Msg.Method, Before: s.d.Media, Restart: change.ICERestart || change.NewDTLS,
+		Timer: s.answerTimer(e.Leg, &e.Msg),
 	}
 	s.d.Media = media
 	if change.Tell {
@@ -82,7 +85,7 @@ func (s *State) busy(l Leg) bool {
 // reoffering reports whether an offer of ours is out.
 func (s *State) reoffering() bool {
 	for _, c := range s.clientsInOrder() {
-		if c.Kind == "reoffer" {
+		if c.Kind == "reoffer" || c.Kind == "refresh" && c.Method == "INVITE" {
 			return true
 		}
 	}
@@ -99,7 +102,8 @@ func (s *State) tellOther() {
 	}
 	s.d.Media = media
 	m := s.inDialog(o, "INVITE")
-	m.Set("Allow", allow)
+	m.Set("Allow", allowOn(o))
+	s.askTimer(o, &m)
 	m.Set("Content-Type", "application/sdp")
 	m.Body = body
 	s.send(o, m, client{Method: "INVITE", Kind: "reoffer"})
@@ -112,6 +116,7 @@ func (s *State) onReofferAnswer(e ResponseIn, c client) {
 			s.d.Legs[e.Leg].Target = t
 		}
 		s.ack(e.Leg, c.Seq)
+		s.takeTimer(e.Leg, &e.Msg)
 	}
 	r := s.d.Reoffer
 	if r == nil {
@@ -203,7 +208,7 @@ func (s *State) answerReoffer() {
 		return
 	}
 	s.d.Media, s.d.Reoffer = media, nil
-	s.respond(r.Leg, r.Server, r.Method, 200, "", body, nil)
+	s.respond(r.Leg, r.Server, r.Method, 200, "", body, r.Timer)
 	s.agreed()
 }
 
@@ -245,7 +250,7 @@ func (s *State) cancelReoffer(tx string) {
 // settle offers to a side what holds now, when that is not what was agreed with it: a fork that answered with another direction, an
 // offer that was cancelled or failed after the other side had agreed to it. A side that refuses is left alone until something changes.
 func (s *State) settle() {
-	if s.d.Phase != phaseUp || s.d.Reoffer != nil || s.reoffering() {
+	if s.d.Phase != phaseUp || s.d.Reoffer != nil || s.reoffering() || s.d.Late {
 		return
 	}
 	if _, waits := s.d.Timers[timerSettle]; waits {

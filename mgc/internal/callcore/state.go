@@ -23,12 +23,13 @@ type State struct {
 type phase string
 
 const (
-	phaseNew    phase = ""       // waits for the INVITE
-	phaseAdd    phase = "add"    // context being created
-	phaseCall   phase = "call"   // callee invited
-	phaseUp     phase = "up"     // answered
-	phaseEnding phase = "ending" // over; dialogs and context are being released
-	phaseEnded  phase = "ended"
+	phaseNew     phase = ""        // waits for the INVITE
+	phaseAdd     phase = "add"     // context being created
+	phaseReserve phase = "reserve" // core side answered; waits for the caller's resources (RFC 3312)
+	phaseCall    phase = "call"    // callee invited
+	phaseUp      phase = "up"      // answered
+	phaseEnding  phase = "ending"  // over; dialogs and context are being released
+	phaseEnded   phase = "ended"
 )
 
 // data is everything a call knows; exported fields so that it survives JSON.
@@ -44,6 +45,10 @@ type data struct {
 	Legs   [2]leg            `json:"legs"`
 	Media  offeranswer.Media `json:"media"`
 	Early  []byte            `json:"early,omitempty"` // answer that the caller has been given
+	Late   bool              `json:"late,omitempty"`  // the caller made no offer and has not answered ours
+	Gate   offeranswer.Gate  `json:"gate,omitempty"`  // what the MGW has been told last
+	Forks  forks             `json:"forks,omitzero"`
+	Prov   provisional       `json:"prov,omitzero"`
 
 	Node    node       `json:"node"`
 	Waiting *iqIntent  `json:"waiting,omitempty"` // transaction whose reply is out
@@ -77,7 +82,7 @@ type client struct {
 	Method string `json:"method"`
 	Server string `json:"server,omitempty"` // server transaction of the other leg that waits for its response
 	Seq    uint32 `json:"seq"`
-	Kind   string `json:"kind,omitempty"` // "initial", "reoffer", "pass", "bye"
+	Kind   string `json:"kind,omitempty"` // "initial", "reoffer", "pass", "bye", "prack", "refresh"
 }
 
 // New returns a call that waits for its initial INVITE (a RequestIn).

@@ -81,6 +81,9 @@ const (
 	timerInactive = "inactive" // grace after media inactivity
 	timerSettle   = "settle"   // after glare (RFC 3261 §14.1)
 	timerGuard    = "guard"    // the end must come
+	timerRel      = "rel"      // repeat the reliable provisional response
+	timerRelEnd   = "rel_end"  // give its PRACK up
+	timerReserve  = "reserve"  // the caller must have reserved
 )
 
 func (s *State) start(name string, after time.Duration) {
@@ -119,6 +122,19 @@ func (s *State) onTimer(name string) {
 		s.end(CauseInactive, 480, sipReason(480, "No media"), nil)
 	case timerSettle:
 		s.d.Legs[LegAccess].Refused, s.d.Legs[LegCore].Refused = sdp.DirUnset, sdp.DirUnset
+	case timerRel:
+		s.repeatProvisional()
+	case timerRelEnd:
+		s.answerCaller(504, "", nil, nil)
+		s.end(CauseTimeout, 504, sipReason(504, "No PRACK"), nil)
+	case timerReserve:
+		s.failReservation()
+	case timerRefresh(LegAccess):
+		s.sendRefresh(LegAccess)
+	case timerRefresh(LegCore):
+		s.sendRefresh(LegCore)
+	case timerExpire(LegAccess), timerExpire(LegCore):
+		s.end(CauseExpired, 408, sipReason(408, "Session timer expired"), nil)
 	case timerGuard:
 		s.giveUp()
 	}
@@ -139,7 +155,7 @@ func (s *State) onFlowLost() {
 	switch s.d.Phase {
 	case phaseUp:
 		s.start(timerFlow, s.policy(s.d.Cfg.Policy.FlowGrace, time.Minute))
-	case phaseAdd, phaseCall:
+	case phaseAdd, phaseReserve, phaseCall:
 		s.end(CauseUnreachable, 480, sipReason(480, "WebSocket lost"), nil)
 	}
 }
@@ -165,13 +181,15 @@ func (s *State) end(cause Cause, status int, reason string, skip *Leg) {
 	before := s.d.Phase
 	s.d.Phase = phaseEnding
 	s.d.Rec.Cause, s.d.Rec.Reason, s.d.Rec.End = cause, reason, s.now
-	for _, name := range []string{timerNoAnswer, timerSetUp, timerConsent, timerFlow, timerInactive, timerSettle} {
+	for _, name := range []string{timerNoAnswer, timerSetUp, timerConsent, timerFlow, timerInactive, timerSettle, timerReserve,
+		timerRefresh(LegAccess), timerRefresh(LegCore), timerExpire(LegAccess), timerExpire(LegCore)} {
 		s.stop(name)
 	}
 	if r := s.d.Reoffer; r != nil {
 		s.d.Reoffer = nil
 		s.respond(r.Leg, r.Server, r.Method, 487, "", nil, nil)
 	}
+	s.dropProvisional()
 	if s.d.Server != "" {
 		s.answerCaller(status, "", nil, nil)
 	}

@@ -42,3 +42,6 @@ func wantAfterAnswer(old, offered, answer sdp.Direction) sdp.Direction {
 	}
 	return sdp.Dir(sends, receives)
 }
+
+// Able returns the direction for an offer that nobody asked with one: all that the other peer wants (RFC 6337 §5.2).
+func (m *Media) Able(side Side) sdp.Direction { return want(m.Line(side.Other())) }

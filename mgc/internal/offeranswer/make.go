@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/isthmus-gateway/isthmus/mgc/internal/precond"
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
 	"github.com/isthmus-gateway/isthmus/pkg/sdp"
 )
@@ -13,6 +14,9 @@ import (
 // that we have, RFC 6337 §5.2). The local addresses must have been resolved. The error is an *Unacceptable: no codec is left to offer.
 func (m Media) MakeOffer(side Side, dir sdp.Direction) (Media, []byte, error) {
 	l := m.Line(side)
+	if side == Core && l.Said == nil && m.Policy.Preconditions == PreconditionsFull && m.Line(Access).Theirs != nil {
+		l.Pre = precond.Offered()
+	}
 	l.Ours = m.offerCodecs(side)
 	if len(l.Ours) == 0 || !isAudio(l.Ours[0]) {
 		return m, nil, unacceptable(305, "no codec to offer")
@@ -108,6 +112,7 @@ func (l *Line) coreDescription() *sdp.Description {
 	}
 	a.Ptime = 20
 	a.Direction = l.Told
+	a.Other = l.Pre.Attributes()
 	return d
 }
 

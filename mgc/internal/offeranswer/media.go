@@ -19,6 +19,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/isthmus-gateway/isthmus/mgc/internal/precond"
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
 	"github.com/isthmus-gateway/isthmus/pkg/sdp"
 )
@@ -69,6 +70,7 @@ type Line struct {
 	Ptime      uint32         `json:"ptime,omitempty"` // ms, what the peer asks for; 0: nothing
 	MaxPtime   uint32         `json:"maxptime,omitempty"`
 	RTCPOff    bool           `json:"rtcp_off,omitempty"` // b=RS:0 and b=RR:0
+	Pre        precond.Table  `json:"pre,omitzero"`       // core: quality-of-service preconditions
 
 	Web Web `json:"web,omitzero"` // access only
 }
@@ -234,6 +236,9 @@ func (m *Media) takePeer(side Side, d *sdp.Description, a *sdp.Media, answer boo
 	}
 	if err != nil {
 		return ch, err
+	}
+	if side == Core {
+		m.takePreconditions(l, precond.Read(a.Other), answer)
 	}
 	l.bind(a.Codecs)
 	l.Theirs = usable(a.Codecs, m.names(side))

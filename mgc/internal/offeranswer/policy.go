@@ -9,6 +9,19 @@ const (
 	PreferOpus  Preference = "opus"  // Opus whenever the browser has it, transcoded
 )
 
+// Preconditions says on which calls quality-of-service preconditions are used towards the core (RFC 3312; standards PRE-01).
+type Preconditions string
+
+// The values.
+const (
+	PreconditionsOff    Preconditions = "off"
+	PreconditionsAnswer Preconditions = "answer-only" // of the core's calls, when the caller uses them
+	PreconditionsFull   Preconditions = "full"        // of all calls
+)
+
+// Answers reports whether those of the core's offers are answered.
+func (p Preconditions) Answers() bool { return p == PreconditionsAnswer || p == PreconditionsFull }
+
 // Policy says which codecs may be used. Names are encoding names in order of preference.
 type Policy struct {
 	Access    []string   `json:"access"`          // codecs for browsers
@@ -17,6 +30,8 @@ type Policy struct {
 	Prefer    Preference `json:"prefer"`          // empty: relay
 	Latch     bool       `json:"latch,omitempty"` // learn the core peer's address from its media (H.248.37), for peers behind NAT
 	DSCP      uint32     `json:"dscp,omitempty"`  // of media, 0 to 63
+
+	Preconditions Preconditions `json:"preconditions,omitempty"` // empty: off
 }
 
 // DefaultPolicy is Opus, G.711 and G.722 for browsers, G.711 and G.722 for the core, all transcodable, relay preferred,

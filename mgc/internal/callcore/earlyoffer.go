@@ -1,0 +1,52 @@
+package callcore
+
+import (
+	"strconv"
+
+	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
+	"github.com/isthmus-gateway/isthmus/mgc/internal/offeranswer"
+)
+
+// onEarlyOffer takes an offer in an UPDATE or PRACK before the call is answered (RFC 3311 §5.1, RFC 3262 §5): it concerns the core
+// side alone, the browser keeps what it has been told.
+func (s *State) onEarlyOffer(e RequestIn) {
+	refuse := func(status int, extra []headers.Field) { s.respond(e.Leg, e.Tx, e.Msg.Method, status, "", nil, extra) }
+	switch {
+	case e.Leg != LegCore || s.d.Phase != phaseCall && s.d.Phase != phaseReserve:
+		refuse(491, nil)
+		return
+	case e.Leg == s.d.Caller && !s.d.Prov.Done && e.Msg.Method != "PRACK": // the answer to the first offer is not acknowledged
+		refuse(500, []headers.Field{{Name: "Retry-After", Value: strconv.Itoa(1 + int(s.d.Count%10))}})
+		return
+	}
+	desc, err := describe(&e.Msg)
+	if err != nil {
+		refuse(488, warning(err))
+		return
+	}
+	before, heard := s.d.Media, s.d.Forks.Heard
+	if e.Leg != s.d.Caller {
+		s.hear(e.Leg, headers.FromTag(&e.Msg))
+		if s.d.Media.Line(side(e.Leg)).Chosen.IsZero() { // our first offer has no answer in this dialog (RFC 3311 §5.2)
+			s.hear(e.Leg, heard)
+			refuse(491, nil)
+			return
+		}
+	}
+	media, _, err := s.d.Media.Offer(side(e.Leg), desc)
+	var body []byte
+	if err == nil {
+		media, body, err = media.MakeAnswer(side(e.Leg))
+	}
+	if err != nil {
+		s.hear(e.Leg, heard)
+		s.d.Media = before
+		refuse(488, warning(err))
+		return
+	}
+	s.d.Media = media
+	s.respond(e.Leg, e.Tx, e.Msg.Method, 200, "", body, nil)
+	if s.d.Gate != offeranswer.Closed {
+		s.modify("modify", s.d.Gate, LegAccess, LegCore)
+	}
+}

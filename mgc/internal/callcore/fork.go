@@ -1,0 +1,102 @@
+package callcore
+
+import (
+	"slices"
+
+	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
+	"github.com/isthmus-gateway/isthmus/mgc/internal/offeranswer"
+)
+
+// maxForks bounds the early dialogs that are kept of a callee; what comes from a further one is not acted on.
+const maxForks = 32
+
+// Each To tag in a response to our INVITE names a dialog of its own (RFC 3261 §12.1.2): the callee's leg works with one of them at
+// a time, the others are parked. Likewise Media holds the line of the fork that is heard. The caller notices nothing: its
+// description is made once and stays (standards MO-14).
+type forks struct {
+	Parked map[string]leg              `json:"parked,omitempty"` // by To tag, without the one in use
+	Blank  *leg                        `json:"blank,omitempty"`  // as the INVITE left it: what a new fork begins with
+	Heard  string                      `json:"heard,omitempty"`  // To tag of the fork whose line is in Media
+	Lines  map[string]offeranswer.Line `json:"lines,omitempty"`  // of the others; "" is the line as the INVITE left it
+}
+
+// turn makes the callee's leg work with the dialog of a provisional response and opens it when it is new. False: there are too
+// many.
+func (s *State) turn(l Leg, m *headers.Msg) bool {
+	g := &s.d.Legs[l]
+	tag := headers.ToTag(m)
+	if tag == "" || g.Up || s.d.Forks.Blank == nil {
+		return true
+	}
+	if tag != tagOf(g.Remote) && !s.turnTo(l, tag) {
+		if len(s.d.Forks.Parked) >= maxForks {
+			return false
+		}
+		s.park(g)
+		*g = *s.d.Forks.Blank
+		g.Remote = m.Get("To")
+	}
+	if t := contactOf(m); t != "" {
+		g.Target = t
+	}
+	if routes := headers.List(m, "Record-Route"); len(routes) > 0 {
+		slices.Reverse(routes)
+		g.Routes = routes
+	}
+	s.noteAllow(l, m)
+	return true
+}
+
+// turnTo makes the leg work with the parked dialog of the tag; false when there is none.
+func (s *State) turnTo(l Leg, tag string) bool {
+	f, ok := s.d.Forks.Parked[tag]
+	if !ok {
+		return false
+	}
+	g := &s.d.Legs[l]
+	delete(s.d.Forks.Parked, tag)
+	s.park(g)
+	*g = f
+	return true
+}
+
+func (s *State) park(g *leg) {
+	tag := tagOf(g.Remote)
+	if tag == "" {
+		return
+	}
+	if s.d.Forks.Parked == nil {
+		s.d.Forks.Parked = map[string]leg{}
+	}
+	s.d.Forks.Parked[tag] = *g
+}
+
+// hear puts the fork's line into Media, in the place of the one that is there.
+func (s *State) hear(l Leg, tag string) {
+	f := &s.d.Forks
+	if f.Heard == tag || s.d.Legs[l].Up {
+		return
+	}
+	line := s.d.Media.Line(side(l))
+	if f.Lines == nil {
+		f.Lines = map[string]offeranswer.Line{}
+	}
+	f.Lines[f.Heard] = *line
+	kept, ok := f.Lines[tag]
+	if !ok {
+		kept = f.Lines[""]
+	}
+	delete(f.Lines, tag)
+	*line, f.Heard = kept, tag
+}
+
+// forgetForks forgets the other forks: the callee has answered (RFC 3261 §13.2.2.4: their early dialogs end by themselves, a 2xx of one
+// of them is acknowledged and ended).
+func (s *State) forgetForks() { s.d.Forks = forks{} }
+
+// noteAllow remembers whether the peer takes UPDATE (RFC 3311 §4).
+func (s *State) noteAllow(l Leg, m *headers.Msg) {
+	if m.Has("Allow") {
+		s.d.Legs[l].Update = headers.HasToken(m, "Allow", "UPDATE")
+	}
+}

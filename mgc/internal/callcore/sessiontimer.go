@@ -1,0 +1,183 @@
+package callcore
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
+)
+
+// Session timers (RFC 4028), for each leg of its own (standards MO-13). The deadlines are timers of the call and so part of its
+// stored state: they outlive the instance.
+
+// minSE is the least interval that anybody may ask for, seconds (RFC 4028 §4).
+const minSE = 90
+
+// refresh is the session timer of a leg; Seconds 0: none.
+type refresh struct {
+	Seconds uint32 `json:"s,omitempty"`
+	Ours    bool   `json:"ours,omitempty"` // we refresh
+	Min     uint32 `json:"min,omitempty"`  // the peer's Min-SE, as 422 told it
+}
+
+func timerRefresh(l Leg) string { return "refresh_" + l.String() }
+func timerExpire(l Leg) string  { return "expire_" + l.String() }
+
+// lowest is the least interval that is taken.
+func (p *Policy) lowest() uint32 { return max(minSE, p.MinSE) }
+
+// askTimer adds to an INVITE or UPDATE of ours what asks for a session timer.
+func (s *State) askTimer(l Leg, m *headers.Msg) {
+	p := &s.d.Cfg.Policy
+	g := &s.d.Legs[l]
+	want := headers.SessionExpires{Seconds: p.SessionExpires}
+	if g.Timer.Seconds != 0 { // a refresh keeps the roles (RFC 4028 §7.4)
+		want = headers.SessionExpires{Seconds: g.Timer.Seconds, Refresher: "uas"}
+		if g.Timer.Ours {
+			want.Refresher = "uac"
+		}
+	}
+	if want.Seconds == 0 || l == LegAccess && g.Timer.Seconds == 0 {
+		return
+	}
+	least := max(p.lowest(), g.Timer.Min)
+	want.Seconds = max(want.Seconds, least)
+	headers.AddToken(m, "Supported", "timer")
+	m.Set("Session-Expires", want.String())
+	if least > minSE {
+		m.Set("Min-SE", strconv.FormatUint(uint64(least), 10))
+	}
+}
+
+// tooShort returns the fields of a 422 when the peer asks for less than is taken (RFC 4028 §9).
+func (s *State) tooShort(m *headers.Msg) []headers.Field {
+	e, err := headers.ParseSessionExpires(m.Get("Session-Expires"))
+	least := s.d.Cfg.Policy.lowest()
+	if err != nil || e.Seconds >= least {
+		return nil
+	}
+	return []headers.Field{{Name: "Min-SE", Value: strconv.FormatUint(uint64(least), 10)}}
+}
+
+// answerTimer starts the timer that a request of the peer asks for, and returns what its 2xx says (RFC 4028 §9).
+func (s *State) answerTimer(l Leg, m *headers.Msg) []headers.Field {
+	p := &s.d.Cfg.Policy
+	knows := headers.HasToken(m, "Supported", "timer")
+	e, err := headers.ParseSessionExpires(m.Get("Session-Expires"))
+	if err != nil { // not asked for: ours, when it is wanted
+		if p.SessionExpires == 0 || l == LegAccess {
+			s.runTimer(l, 0, false)
+			return nil
+		}
+		e = headers.SessionExpires{Seconds: p.SessionExpires}
+		if least, ok := headers.MinSE(m); ok {
+			e.Seconds = max(e.Seconds, least)
+		}
+	}
+	if e.Refresher == "" || !knows {
+		e.Refresher = "uas"
+		if knows {
+			e.Refresher = "uac"
+		}
+	}
+	s.runTimer(l, e.Seconds, e.Refresher == "uas")
+	fields := []headers.Field{{Name: "Session-Expires", Value: e.String()}}
+	if e.Refresher == "uac" {
+		fields = append(fields, headers.Field{Name: "Require", Value: "timer"})
+	}
+	return fields
+}
+
+// takeTimer starts the timer that a 2xx to a request of ours grants (RFC 4028 §7.2).
+func (s *State) takeTimer(l Leg, m *headers.Msg) {
+	e, err := headers.ParseSessionExpires(m.Get("Session-Expires"))
+	if err != nil {
+		s.runTimer(l, 0, false)
+		return
+	}
+	s.runTimer(l, e.Seconds, e.Refresher != "uas")
+}
+
+func (s *State) runTimer(l Leg, seconds uint32, ours bool) {
+	g := &s.d.Legs[l]
+	g.Timer.Seconds, g.Timer.Ours = seconds, ours
+	if seconds == 0 {
+		s.stop(timerRefresh(l))
+		s.stop(timerExpire(l))
+		return
+	}
+	whole := time.Duration(seconds) * time.Second
+	if ours {
+		s.start(timerRefresh(l), whole/2)
+	} else {
+		s.stop(timerRefresh(l))
+	}
+	s.start(timerExpire(l), whole-min(32*time.Second, whole/3)) // RFC 4028 §10
+}
+
+// sendRefresh keeps the dialog alive: by UPDATE, or by the last description again where the peer takes no UPDATE.
+func (s *State) sendRefresh(l Leg) {
+	g := &s.d.Legs[l]
+	if s.d.Phase != phaseUp || g.Gone {
+		return
+	}
+	if s.d.Reoffer != nil || s.reoffering() || s.busy(l) {
+		s.start(timerRefresh(l), 2*time.Second)
+		return
+	}
+	method := "INVITE"
+	if g.Update {
+		method = "UPDATE"
+	}
+	m := s.inDialog(l, method)
+	m.Set("Allow", allowOn(l))
+	s.askTimer(l, &m)
+	if method == "INVITE" {
+		m.Set("Content-Type", "application/sdp")
+		m.Body = s.d.Media.Line(side(l)).Said
+	}
+	s.send(l, m, client{Method: method, Kind: "refresh"})
+}
+
+// onRefreshed takes the final response to a refresh of ours.
+func (s *State) onRefreshed(e ResponseIn, c client) {
+	g := &s.d.Legs[e.Leg]
+	switch m := &e.Msg; {
+	case m.Status < 300:
+		if t := contactOf(m); t != "" {
+			g.Target = t
+		}
+		if c.Method == "INVITE" {
+			s.ack(e.Leg, c.Seq)
+			s.reanswered(e.Leg, m)
+		}
+		s.takeTimer(e.Leg, m)
+	case m.Status == 422:
+		if least, ok := headers.MinSE(m); ok && least > g.Timer.Min {
+			g.Timer.Min = least
+			s.sendRefresh(e.Leg)
+		}
+	case (m.Status == 405 || m.Status == 501) && c.Method == "UPDATE":
+		g.Update = false
+		s.sendRefresh(e.Leg)
+	case m.Status == 491 || m.Status >= 500:
+		s.start(timerRefresh(e.Leg), 3*time.Second)
+	}
+}
+
+// reanswered takes the answer to an offer that only repeated what was said.
+func (s *State) reanswered(l Leg, m *headers.Msg) {
+	desc, err := describe(m)
+	if err != nil {
+		return
+	}
+	media, err := s.d.Media.Answer(side(l), desc)
+	if err != nil {
+		return
+	}
+	was, is := s.d.Media.Lines[side(l)], media.Lines[side(l)]
+	s.d.Media = media
+	if was.Dir != is.Dir || was.Remote != is.Remote || was.RemoteRTCP != is.RemoteRTCP || was.Chosen != is.Chosen {
+		s.agreed() // the peer took the occasion to change something
+	}
+}
