@@ -5,29 +5,33 @@ import (
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/offeranswer"
+	"github.com/isthmus-gateway/isthmus/mgc/internal/trust"
 )
 
 // Config is what the executor hands in when a call begins; it is part of the State and never changes.
 type Config struct {
-	Key           string   `json:"key"`            // call key; correlation_id of the context
-	Instance      string   `json:"instance"`       // mgc_instance of Iq requests
-	Seed          string   `json:"seed"`           // at least 16 random characters; Call-ID, o= ids and transaction ids are derived from it
-	AccessContact string   `json:"access_contact"` // URI with call token, for Contact towards the browser
-	CoreContact   string   `json:"core_contact"`   // URI with call token, for Contact towards the core
-	AccessTag     string   `json:"access_tag"`     // our tag in the browser's dialog
-	CoreTag       string   `json:"core_tag"`       // our tag in the core's dialog
-	AccessRealm   string   `json:"access_realm"`   // IP realm of the access termination
-	CoreRealm     string   `json:"core_realm"`     // IP realm of the core termination
-	UserAgent     string   `json:"user_agent"`     // value of User-Agent and Server; empty: none
-	Outbound      Outbound `json:"outbound"`
-	Policy        Policy   `json:"policy"`
+	Key           string        `json:"key"`            // call key; correlation_id of the context
+	Instance      string        `json:"instance"`       // mgc_instance of Iq requests
+	Seed          string        `json:"seed"`           // at least 16 random characters; Call-ID, o= ids and transaction ids are derived from it
+	AccessContact string        `json:"access_contact"` // URI with call token, for Contact towards the browser
+	CoreContact   string        `json:"core_contact"`   // URI with call token, for Contact towards the core
+	AccessTag     string        `json:"access_tag"`     // our tag in the browser's dialog
+	CoreTag       string        `json:"core_tag"`       // our tag in the core's dialog
+	AccessRealm   string        `json:"access_realm"`   // IP realm of the access termination
+	CoreRealm     string        `json:"core_realm"`     // IP realm of the core termination
+	UserAgent     string        `json:"user_agent"`     // value of User-Agent and Server; empty: none
+	Outbound      Outbound      `json:"outbound"`
+	Trust         trust.Profile `json:"trust,omitzero"` // what crosses between the legs
+	Policy        Policy        `json:"policy"`
 }
 
 // Outbound says how the initial INVITE leaves on the other leg.
 type Outbound struct {
 	RequestURI string          `json:"request_uri"` // empty: that of the received INVITE (browser calls), as the digest of the browser covers it
 	Routes     []string        `json:"routes"`      // Route values in order, each one name-addr; towards the core only
-	Fields     []headers.Field `json:"fields"`      // appended, e.g. P-Asserted-Identity, P-Charging-Vector
+	Fields     []headers.Field `json:"fields"`      // appended to the initial INVITE, e.g. P-Asserted-Identity
+	Dialog     []headers.Field `json:"dialog"`      // appended to every request towards the core but ACK, e.g. P-Charging-Vector
+	Answer     []headers.Field `json:"answer"`      // appended to responses to the core's initial INVITE, e.g. P-Asserted-Identity
 	Target     string          `json:"target"`      // opaque to the core: which binding or flow the browser leg goes to (AOR, instance)
 }
 

@@ -3,7 +3,6 @@ package callcore
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
@@ -134,6 +133,9 @@ func (s *State) request(l Leg, method string, seq uint32) headers.Msg {
 	if ua := s.d.Cfg.UserAgent; ua != "" {
 		m.Add("User-Agent", ua)
 	}
+	if l == LegCore && method != "ACK" {
+		m.Fields = append(m.Fields, s.d.Cfg.Outbound.Dialog...)
+	}
 	return m
 }
 
@@ -250,29 +252,10 @@ func (s *State) stopAck() {
 	}
 }
 
-// carried are header fields that cross in both directions and in requests and responses (transparent B2BUA).
-var carried = []string{
-	"Subject", "Alert-Info", "Call-Info", "Organization", "Priority", "Date", "Privacy", "Reason", "P-Preferred-Service", "Accept-Contact",
-	"Reject-Contact", "Request-Disposition", "User-to-User", "Diversion", "History-Info", "Referred-By", "Refer-To", "Refer-Sub", "Accept-Language",
-	"In-Reply-To", "Geolocation", "Geolocation-Routing", "Event", "Subscription-State", "Info-Package", "Content-Disposition", "Content-Encoding",
-	"Warning", "Retry-After", "Error-Info", "WWW-Authenticate", "Proxy-Authenticate", "Authorization", "Proxy-Authorization", "Content-Language",
-}
-
-// towardsBrowser are those that only the core may assert.
-var towardsBrowser = []string{"P-Asserted-Identity", "P-Called-Party-ID"}
-
-// pass copies what crosses from a message received on leg from.
-func pass(from Leg, in *headers.Msg) []headers.Field {
-	var out []headers.Field
-	private := strings.Contains(in.Get("Privacy"), "id")
-	for _, f := range in.Fields {
-		match := func(n string) bool { return strings.EqualFold(n, f.Name) }
-		switch {
-		case slices.ContainsFunc(carried, match):
-			out = append(out, f)
-		case from == LegCore && !private && slices.ContainsFunc(towardsBrowser, match):
-			out = append(out, f)
-		}
+// pass copies what crosses from a message received on leg from (package trust).
+func (s *State) pass(from Leg, in *headers.Msg) []headers.Field {
+	if from == LegAccess {
+		return s.d.Cfg.Trust.ToCore(in)
 	}
-	return out
+	return s.d.Cfg.Trust.ToBrowser(in)
 }

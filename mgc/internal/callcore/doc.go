@@ -25,7 +25,7 @@
 //
 // # What is carried across
 //
-// From, To (without tags) and the bodies of requests that are not offers or answers pass. Header fields pass by the allow-list in
-// pass.go; everything else is per leg: Call-ID, tags, CSeq, Via, Route, Record-Route, Contact, Max-Forwards, Allow,
+// From, To (without tags) and the bodies of requests that are not offers or answers pass. Header fields pass by the allow-lists
+// of package trust; everything else is per leg: Call-ID, tags, CSeq, Via, Route, Record-Route, Contact, Max-Forwards, Allow,
 // Supported, Require, User-Agent, Server, session timers, reliability, and SDP (package offeranswer).
 package callcore

@@ -467,3 +467,22 @@ func TestREL04_SessionTimerExpires(t *testing.T) {
 	b.has("core BYE", "Session timer expired")
 	b.done("access> BYE", "core> BYE", "mgw> Subtract", "ended expired")
 }
+
+func TestMO06_MT02_WhatTheGatewayAsserts(t *testing.T) {
+	b := newBench(t)
+	b.s.d.Cfg.Outbound.Dialog = []headers.Field{{Name: "P-Charging-Vector", Value: "icid-value=\"1\""}}
+	b.s.d.Cfg.Outbound.Answer = []headers.Field{{Name: "P-Asserted-Identity", Value: "<sip:alice@x.example>"}}
+	b.step(RequestIn{Leg: LegCore, Tx: "s1", Msg: caller("INVITE", 1, "", "Require: 100rel", "Privacy: id", "P-Asserted-Identity: <sip:bob@x.example>", "P-Charging-Vector: icid-value=9")})
+	b.reply()
+	b.has("access INVITE", "Privacy: id", "!P-Asserted", "!P-Charging")
+	b.response("access INVITE", 180, "w1", "")
+	b.response("access INVITE", 200, "w1", browserAnswer, "P-Asserted-Identity: <sip:forged@x.example>")
+	b.step(RequestIn{Leg: LegCore, Tx: "p1", Msg: caller("PRACK", 2, coreSDP(1, "10.0.0.7"), "RAck: "+b.field("core 180", "RSeq")+" 1 INVITE")})
+	m := b.last["core 200"]
+	if got := m.Values("P-Asserted-Identity"); len(got) != 1 || got[0] != "<sip:alice@x.example>" {
+		t.Errorf("P-Asserted-Identity of the answer: %q", got)
+	}
+	b.step(TimerFired{Name: timerAckEnd})
+	b.has("core BYE", "P-Charging-Vector: icid-value=\"1\"")
+	b.has("access BYE", "!P-Charging")
+}

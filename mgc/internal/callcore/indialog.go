@@ -110,7 +110,7 @@ func (s *State) passOn(e RequestIn) {
 	if limited {
 		m.Set("Max-Forwards", fmt.Sprint(hops-1))
 	}
-	m.Fields = append(m.Fields, pass(e.Leg, &e.Msg)...)
+	m.Fields = append(m.Fields, s.pass(e.Leg, &e.Msg)...)
 	if len(e.Msg.Body) > 0 {
 		m.Set("Content-Type", e.Msg.Get("Content-Type"))
 		m.Body = slices.Clone(e.Msg.Body)
@@ -159,7 +159,7 @@ func (s *State) passBack(e ResponseIn, c client) {
 	if e.Msg.Status <= 100 {
 		return
 	}
-	extra := pass(e.Leg, &e.Msg)
+	extra := s.pass(e.Leg, &e.Msg)
 	o := e.Leg.Other()
 	if len(e.Msg.Body) > 0 {
 		extra = append(extra, headers.Field{Name: "Content-Type", Value: e.Msg.Get("Content-Type")})

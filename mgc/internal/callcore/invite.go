@@ -153,6 +153,9 @@ func (s *State) answerCaller(status int, reason string, body []byte, extra []hea
 		s.d.Legs[s.d.Caller].Up = true
 		extra = append(slices.Clone(extra), s.answerTimer(s.d.Caller, &s.d.Invite)...)
 	}
+	if s.d.Caller == LegCore && status > 100 && status < 300 {
+		extra = append(slices.Clone(extra), s.d.Cfg.Outbound.Answer...)
+	}
 	s.respond(s.d.Caller, s.d.Server, "INVITE", status, reason, body, extra)
 	if status >= 200 {
 		s.d.Server = ""
@@ -182,7 +185,7 @@ func (s *State) sendInvite(l Leg, body []byte) {
 	if n, ok := headers.MaxForwards(&s.d.Invite); ok {
 		req.Set("Max-Forwards", fmt.Sprint(n-1))
 	}
-	req.Fields = append(req.Fields, pass(s.d.Caller, &s.d.Invite)...)
+	req.Fields = append(req.Fields, s.pass(s.d.Caller, &s.d.Invite)...)
 	req.Fields = append(req.Fields, s.d.Cfg.Outbound.Fields...)
 	req.Set("Allow", allowOn(l))
 	s.askCore(l, &req)
@@ -237,7 +240,7 @@ func (s *State) onInitial(e ResponseIn, c client) {
 		s.answered(l, m, c.Seq)
 	case m.Status == 422 && s.tryAgain(l, m):
 	case s.d.Phase == phaseCall:
-		extra := pass(l, m)
+		extra := s.pass(l, m)
 		if m.Status < 400 {
 			for _, c := range m.Values("Contact") {
 				extra = append(extra, headers.Field{Name: "Contact", Value: c})
@@ -259,7 +262,7 @@ func (s *State) progress(l Leg, m *headers.Msg) {
 			s.d.Early, body = offer, offer
 		}
 	}
-	s.answerCaller(m.Status, m.Reason, body, pass(l, m))
+	s.answerCaller(m.Status, m.Reason, body, s.pass(l, m))
 }
 
 // earlyMedia takes the description of a provisional response, and lets its media through as far as the policy and P-Early-Media
@@ -339,7 +342,7 @@ func (s *State) answered(l Leg, m *headers.Msg, inviteSeq uint32) {
 	s.d.Phase = phaseUp
 	s.d.Rec.Answer = s.now
 	s.takeTimer(l, m)
-	s.answerCaller(200, "", s.d.Early, pass(l, m))
+	s.answerCaller(200, "", s.d.Early, s.pass(l, m))
 	s.modify("modify", offeranswer.Open, LegAccess, LegCore)
 	s.d.Rec.AccessCodec, s.d.Rec.CoreCodec = codecText(s.d.Media, offeranswer.Access), codecText(s.d.Media, offeranswer.Core)
 	if !s.d.Legs[LegAccess].Secure {

@@ -126,7 +126,7 @@ func (s *State) onReofferAnswer(e ResponseIn, c client) {
 		if r.Server == "" && e.Msg.Status == 491 {
 			s.start(timerSettle, s.glareWait(e.Leg))
 		}
-		s.failReoffer(e.Msg.Status, pass(e.Leg, &e.Msg))
+		s.failReoffer(e.Msg.Status, s.pass(e.Leg, &e.Msg))
 		return
 	}
 	desc, err := describe(&e.Msg)
