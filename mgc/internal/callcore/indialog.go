@@ -35,7 +35,7 @@ func (s *State) onRequest(e RequestIn) {
 		return
 	}
 	g.RemoteSeq = cs.Seq
-	if tags := headers.List(&e.Msg, "Require"); len(tags) > 0 {
+	if tags := s.unknownTags(e.Leg, &e.Msg); len(tags) > 0 {
 		s.respond(e.Leg, e.Tx, e.Msg.Method, 420, "", nil, unsupported(tags))
 		return
 	}

@@ -25,11 +25,7 @@ func (s *State) onInvite(e RequestIn) {
 		s.refuse(483, nil)
 		return
 	}
-	known := s.optionTags(e.Leg)
-	tags := slices.DeleteFunc(headers.List(&e.Msg, "Require"), func(t string) bool {
-		return slices.ContainsFunc(known, func(k string) bool { return strings.EqualFold(k, t) })
-	})
-	if len(tags) > 0 {
+	if tags := s.unknownTags(e.Leg, &e.Msg); len(tags) > 0 {
 		s.refuse(420, unsupported(tags))
 		return
 	}

@@ -1,6 +1,8 @@
 package callcore
 
 import (
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
@@ -11,7 +13,15 @@ import (
 // Preconditions (RFC 3312, RFC 4032): the MGC meets them on behalf of the browser, whose access network reserves nothing. The browser
 // is alerted only when the caller has its resources (standards PRE-04, MT-04) and never sees a line of them (PRE-09).
 
-// optionTags returns what of an initial INVITE's Require may stand: the rest gets 420.
+// unknownTags returns the option tags that a request requires and we do not have on the leg (RFC 3261 §8.2.2.3).
+func (s *State) unknownTags(l Leg, m *headers.Msg) []string {
+	known := s.optionTags(l)
+	return slices.DeleteFunc(headers.List(m, "Require"), func(t string) bool {
+		return slices.ContainsFunc(known, func(k string) bool { return strings.EqualFold(k, t) })
+	})
+}
+
+// optionTags returns what a request's Require may hold.
 func (s *State) optionTags(l Leg) []string {
 	tags := []string{"timer"}
 	if l == LegCore {
