@@ -12,34 +12,56 @@ import (
 
 // begin starts a call with its initial INVITE, or refuses it.
 func (m *Manager) begin(leg callcore.Leg, tx ServerTx, req headers.Msg, flow string) {
-	var b Binding
-	var out callcore.Outbound
-	var no *refusal
+	service := ""
 	if leg == callcore.LegAccess {
-		b, no = m.Originator(&req, flow)
-		out = callcore.Outbound{Routes: b.ServiceRoute, Target: b.ID}
-	} else {
-		b, no = m.Terminator(&req)
-		out = callcore.Outbound{RequestURI: b.Contact, Target: b.ID}
+		var done bool
+		if service, done = m.screen(tx, &req); done {
+			return
+		}
 	}
+	b, no := m.party(leg, &req, flow, service)
 	if no != nil {
 		m.refuse(tx, &req, no.Status, no.Reason, no.Label)
 		return
 	}
-	if m.crowded(b.ID) {
+	if service == "" && m.crowded(b.ID) {
 		m.refuseCrowded(leg, tx, &req)
 		return
 	}
 	req.Del("Route")
 	o := newOwner(m, "", nil, store.Call{}, 0)
-	o.create(b.ID, m.coreConfig(o.key, out))
-	if !m.enter(o, true) {
+	cfg := m.coreConfig(o.key, m.outbound(leg, b, &req, o.key, service))
+	cfg.Emergency = service != ""
+	o.create(b.ID, cfg)
+	if !m.enter(o, service == "") {
 		o.journal.Close()
 		m.refuse(tx, &req, 503, "", "full")
 		return
 	}
 	m.deps.Metrics.started.WithLabelValues(direction(leg)).Inc()
 	m.deliver(o, tx, callcore.RequestIn{Leg: leg, Tx: tx.ID(), Msg: req}, flow)
+}
+
+// party is the browser of a new call: the one that calls, or the one that is called.
+func (m *Manager) party(leg callcore.Leg, req *headers.Msg, flow, service string) (Binding, *refusal) {
+	switch {
+	case leg == callcore.LegCore:
+		return m.Terminator(req)
+	case service != "":
+		return m.emergencyCaller(req, flow)
+	}
+	return m.Originator(req, flow)
+}
+
+// outbound says how the INVITE leaves on the other leg.
+func (m *Manager) outbound(leg callcore.Leg, b Binding, req *headers.Msg, key, service string) callcore.Outbound {
+	switch {
+	case leg == callcore.LegCore:
+		return m.terminating(b, req)
+	case service != "":
+		return m.emergencyCall(b, req, key, service)
+	}
+	return m.originating(b, req, key)
 }
 
 func direction(leg callcore.Leg) string {
@@ -57,7 +79,7 @@ func (m *Manager) coreConfig(key string, out callcore.Outbound) callcore.Config 
 		CoreContact:   "sip:" + ct + "@" + m.cfg.CoreHost,
 		AccessTag:     at, CoreTag: ct,
 		AccessRealm: m.cfg.AccessRealm, CoreRealm: m.cfg.CoreRealm,
-		UserAgent: m.cfg.UserAgent, Outbound: out, Policy: m.cfg.Policy,
+		UserAgent: m.cfg.UserAgent, Outbound: out, Policy: m.cfg.Policy, Trust: m.cfg.Trust,
 	}
 }
 

@@ -2,13 +2,16 @@ package call
 
 import (
 	"context"
+	"strings"
 
 	"go.uber.org/zap"
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/callcore"
+	"github.com/isthmus-gateway/isthmus/mgc/internal/emergency"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/flowtoken"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/store"
+	"github.com/isthmus-gateway/isthmus/mgc/internal/trust"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
 
@@ -21,6 +24,8 @@ type Config struct {
 	CoreRealm   string                     // IP realm of core terminations
 	UserAgent   string                     // Server and User-Agent
 	Policy      callcore.Policy            // timers and media
+	Trust       trust.Profile              // what crosses the border, what we assert
+	Emergency   emergency.Policy           // what becomes of emergency calls
 	MaxCalls    int                        // 0: no limit
 	MaxPerUser  int                        // of one binding, 0: no limit
 	Alive       func(instance string) bool // whether an instance of the pool is alive
@@ -42,10 +47,25 @@ type Binding struct {
 	ID           string   // names the binding for as long as it lives, also across WebSockets
 	AOR          string   // canonical "sip:user@host"
 	Identities   []string // AORs that it may use: its own and the implicitly registered ones
+	Default      string   // the one that is asserted when it prefers none; "": its own
 	Contact      string   // URI that the browser registered
 	ServiceRoute []string // Route values towards the core
 	FlowID       string   // connection of this instance that reaches the browser; "" when there is none
 	Elsewhere    string   // the other instance that has a connection to the browser; "" when none has
+}
+
+// identity is who may act over the binding's flow.
+func (b Binding) identity() trust.Identity {
+	id := trust.Identity{Default: b.Default, All: b.Identities}
+	if id.Default == "" {
+		id.Default = b.AOR
+	}
+	for _, x := range b.Identities {
+		if strings.HasPrefix(x, "tel:") {
+			id.Aliases = append(id.Aliases, x)
+		}
+	}
+	return id
 }
 
 // Bindings finds registrations. Methods are safe for concurrent use and do not block on the network.

@@ -57,6 +57,10 @@ func (m *Manager) OnRequest(leg callcore.Leg, tx ServerTx, req headers.Msg, flow
 		m.begin(leg, tx, req, flow)
 		return
 	}
+	if p, ok := m.openPeer(req.RequestURI, leg); ok {
+		m.relayInDialog(leg, tx, req, flow, p)
+		return
+	}
 	key, status := m.locate(&req, leg)
 	if status != 0 {
 		m.refuse(tx, &req, status, "", map[int]string{403: "forged_token", 481: "unknown_dialog"}[status])
@@ -95,6 +99,9 @@ func (m *Manager) deliver(o *owner, tx ServerTx, ev callcore.RequestIn, flow str
 
 // owns reports whether the binding was made over the flow.
 func (m *Manager) owns(flow, binding string) bool {
+	if binding == anonymousPrefix+flow {
+		return flow != ""
+	}
 	return slices.ContainsFunc(m.deps.Bindings.OfFlow(flow), func(b Binding) bool { return b.ID == binding })
 }
 

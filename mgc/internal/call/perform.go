@@ -3,6 +3,7 @@ package call
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -40,6 +41,9 @@ func (o *owner) perform(e callcore.Effect) {
 func (o *owner) flow(leg callcore.Leg) (string, bool) {
 	if leg == callcore.LegCore {
 		return "", true
+	}
+	if flow, anonymous := strings.CutPrefix(o.binding, anonymousPrefix); anonymous {
+		return flow, true
 	}
 	b, ok := o.m.deps.Bindings.ByID(o.binding)
 	return b.FlowID, ok && b.FlowID != ""

@@ -73,11 +73,17 @@ func TestRFC3428_StandaloneFromCore(t *testing.T) {
 	}
 }
 
+// perHop are fields that must not cross.
+var perHop = []string{
+	"Via", "Record-Route", "Proxy-Require", "Require", "Supported", "Path", "Service-Route", "P-Charging-Vector", "P-Charging-Function-Addresses",
+	"P-Visited-Network-ID", "Security-Client", "Security-Verify", "Security-Server", "User-Agent", "Server", "Allow",
+}
+
 // checkCrossing checks the fields of a relayed request.
 func checkCrossing(t *testing.T, method string, m *headers.Msg) {
 	t.Helper()
 	for _, name := range perHop {
-		if name != "Route" && name != "Max-Forwards" && m.Has(name) {
+		if m.Has(name) {
 			t.Errorf("%s: %s crosses", method, name)
 		}
 	}
@@ -97,7 +103,7 @@ func checkCrossing(t *testing.T, method string, m *headers.Msg) {
 func TestStandaloneRefusals(t *testing.T) {
 	p := newPool(t)
 	i := p.instance("m1")
-	for _, method := range []string{"SUBSCRIBE", "NOTIFY", "REFER", "FOO", "REGISTER"} {
+	for _, method := range []string{"FOO", "REGISTER"} {
 		if m := i.refusedAlone(request(method, ""), 405); m.Get("Allow") == "" {
 			t.Errorf("405 to %s without Allow", method)
 		}

@@ -10,16 +10,17 @@ import (
 
 // Config is what the executor hands in when a call begins; it is part of the State and never changes.
 type Config struct {
-	Key           string        `json:"key"`            // call key; correlation_id of the context
-	Instance      string        `json:"instance"`       // mgc_instance of Iq requests
-	Seed          string        `json:"seed"`           // at least 16 random characters; Call-ID, o= ids and transaction ids are derived from it
-	AccessContact string        `json:"access_contact"` // URI with call token, for Contact towards the browser
-	CoreContact   string        `json:"core_contact"`   // URI with call token, for Contact towards the core
-	AccessTag     string        `json:"access_tag"`     // our tag in the browser's dialog
-	CoreTag       string        `json:"core_tag"`       // our tag in the core's dialog
-	AccessRealm   string        `json:"access_realm"`   // IP realm of the access termination
-	CoreRealm     string        `json:"core_realm"`     // IP realm of the core termination
-	UserAgent     string        `json:"user_agent"`     // value of User-Agent and Server; empty: none
+	Key           string        `json:"key"`                 // call key; correlation_id of the context
+	Instance      string        `json:"instance"`            // mgc_instance of Iq requests
+	Seed          string        `json:"seed"`                // at least 16 random characters; Call-ID, o= ids and transaction ids are derived from it
+	AccessContact string        `json:"access_contact"`      // URI with call token, for Contact towards the browser
+	CoreContact   string        `json:"core_contact"`        // URI with call token, for Contact towards the core
+	AccessTag     string        `json:"access_tag"`          // our tag in the browser's dialog
+	CoreTag       string        `json:"core_tag"`            // our tag in the core's dialog
+	AccessRealm   string        `json:"access_realm"`        // IP realm of the access termination
+	CoreRealm     string        `json:"core_realm"`          // IP realm of the core termination
+	UserAgent     string        `json:"user_agent"`          // value of User-Agent and Server; empty: none
+	Emergency     bool          `json:"emergency,omitempty"` // an emergency call: priority in the MGW (TS 23.334 §5.14)
 	Outbound      Outbound      `json:"outbound"`
 	Trust         trust.Profile `json:"trust,omitzero"` // what crosses between the legs
 	Policy        Policy        `json:"policy"`

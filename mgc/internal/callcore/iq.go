@@ -55,9 +55,13 @@ func (s *State) add() {
 			Termination: &iqv1.TerminationRef{Ref: &iqv1.TerminationRef_Choose{Choose: &emptypb.Empty{}}}, Descriptor_: d,
 		}}})
 	}
+	attributes := &iqv1.ContextAttributes{CorrelationId: s.d.Cfg.Key, OwnerHint: s.d.Cfg.Instance}
+	if s.d.Cfg.Emergency {
+		attributes.Emergency, attributes.Priority = true, 15 // standards EMG-04
+	}
 	s.queue("add", &iqv1.Action{
 		Context:    &iqv1.ContextRef{Ref: &iqv1.ContextRef_Choose{Choose: &emptypb.Empty{}}},
-		Attributes: &iqv1.ContextAttributes{CorrelationId: s.d.Cfg.Key, OwnerHint: s.d.Cfg.Instance},
+		Attributes: attributes,
 		Commands:   cmds,
 	})
 }

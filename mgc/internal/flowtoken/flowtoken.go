@@ -24,13 +24,14 @@ import (
 const (
 	KindFlow byte = 1 // user part of our Path URI: which connection of which instance
 	KindCall byte = 2 // user part of our Contact and our tags: which call
+	KindPeer byte = 3 // user part of our Contact in a dialog that is only relayed: the peer's target and route set
 )
 
 // KeySize is the length of a key's secret in bytes.
 const KeySize = 32
 
 // MaxPayload bounds the payload in bytes; a longer token is refused before any cryptography.
-const MaxPayload = 256
+const MaxPayload = 1024
 
 const (
 	nonceSize = 12

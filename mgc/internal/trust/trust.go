@@ -98,10 +98,9 @@ type Identity struct {
 	Aliases []string // URIs that name the same user, e.g. the tel URI of P-Associated-URI
 }
 
-// Assert returns the fields that a request of the browser gets towards the core: P-Asserted-Identity by what the browser prefers
-// among its identities (RFC 3325 §6, standards MO-03), a charging vector with the given unique ICID (MO-06), the access network
-// as we know it (REG-18). A profile that asserts nothing gives nothing.
-func (p Profile) Assert(m *headers.Msg, id Identity, icid string) []headers.Field {
+// Assert returns the asserted identity that a request of the browser gets towards the core: what the browser prefers among its
+// identities, else its default one (RFC 3325 §6, standards MO-03). A profile that asserts nothing gives nothing.
+func (p Profile) Assert(m *headers.Msg, id Identity) []headers.Field {
 	if !p.Asserts {
 		return nil
 	}
@@ -112,7 +111,7 @@ func (p Profile) Assert(m *headers.Msg, id Identity, icid string) []headers.Fiel
 			break // RFC 3325 §9.1: at most one sip and one tel
 		}
 	}
-	return append(out, p.Charge(icid)...)
+	return out
 }
 
 // asserted returns the identity that the browser prefers when it may use it, with its display name, else the default one.
@@ -137,7 +136,7 @@ func (p Profile) Answer(m *headers.Msg, id Identity, called string) []headers.Fi
 	return []headers.Field{{Name: "P-Asserted-Identity", Value: p.asserted(m, id)}}
 }
 
-// Charge returns the charging vector with the ICID and the access network information. A profile that asserts nothing gives
+// Charge returns the charging vector with the unique ICID (standards MO-06) and the access network as we know it (REG-18). A profile that asserts nothing gives
 // nothing.
 func (p Profile) Charge(icid string) []headers.Field {
 	if !p.Asserts {

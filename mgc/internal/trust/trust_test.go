@@ -41,7 +41,7 @@ func TestMO03_AssertedIdentity(t *testing.T) {
 			if c.prefers != "" {
 				m.Add("P-Preferred-Identity", c.prefers)
 			}
-			got := ims.Assert(m, alice, "icid-1")
+			got := ims.Assert(m, alice)
 			if got[0].Value != c.want || got[1].Value != "<tel:+491234>" {
 				t.Errorf("got %s", text(got))
 			}
@@ -50,14 +50,14 @@ func TestMO03_AssertedIdentity(t *testing.T) {
 			}
 		})
 	}
-	if got := (Profile{}).Assert(msg(), alice, "x"); got != nil {
+	if got := append((Profile{}).Assert(msg(), alice), (Profile{}).Charge("x")...); got != nil {
 		t.Errorf("a plain SIP core gets %s", text(got))
 	}
 }
 
 func TestMO06_CHG03_ChargingVectorIsOurs(t *testing.T) {
 	m := msg(`P-Charging-Vector: icid-value="forged"`, "P-Charging-Function-Addresses: ccf=evil")
-	got := text(ims.Assert(m, alice, "abc-1"))
+	got := text(ims.Charge("abc-1"))
 	if !strings.Contains(got, `icid-value="abc-1";icid-generated-at="10.0.0.9:5070";orig-ioi=home1.example`) || strings.Contains(got+text(ims.ToCore(m)), "forged") {
 		t.Errorf("got %s", got)
 	}
