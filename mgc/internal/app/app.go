@@ -194,13 +194,13 @@ func (a *App) makeMedia() error {
 func (a *App) makeManager() error {
 	policy := callcore.DefaultPolicy()
 	policy.Media.Prefer = preference(a.cfg.Media)
-	policy.T1 = a.cfg.Core.T1
+	a.cfg.Core.shape(&policy)
 	policy.NoAnswer, policy.SetUp, policy.FlowGrace = a.cfg.Call.NoAnswer, a.cfg.Call.SetUp, a.cfg.Call.FlowGrace
 	a.bindings, a.gateways = &bindings{instance: a.cfg.Instance}, &gateways{}
 	a.calls = call.NewManager(call.Config{
 		Instance: a.cfg.Instance, AccessHost: a.accessHost(), CoreHost: a.coreHost(),
 		AccessRealm: a.cfg.Media.AccessRealm, CoreRealm: a.cfg.Media.CoreRealm,
-		UserAgent: "isthmus-mgc/" + a.version, Policy: policy, MaxCalls: a.cfg.Call.Max, MaxPerUser: a.cfg.Call.PerUser, Alive: a.presence.Alive,
+		UserAgent: "isthmus-mgc/" + a.version, Policy: policy, Trust: a.cfg.Core.trust(a.coreHost()), Emergency: a.cfg.Core.emergency(a.cfg.Emergency), MaxCalls: a.cfg.Call.Max, MaxPerUser: a.cfg.Call.PerUser, Alive: a.presence.Alive,
 	}, call.Deps{
 		Store: a.engine, Sealer: a.sealer, Bindings: a.bindings, Gateways: a.gateways,
 		Signalling: a.signalling(), Metrics: call.NewMetrics(a.metrics), Log: a.log.Named("call"),

@@ -7,23 +7,25 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/isthmus-gateway/isthmus/mgc/internal/emergency"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/offeranswer"
 	"github.com/isthmus-gateway/isthmus/pkg/obs"
 )
 
 // Config is the controller's configuration.
 type Config struct {
-	Instance string        `conf:"instance" default:"mgc-1" doc:"Name of this instance, unique in the pool."`
-	Domain   string        `conf:"domain" default:"isthmus.example" doc:"Home domain told to the web phone."`
-	Access   AccessConfig  `conf:"access" doc:"Browsers."`
-	Core     CoreConfig    `conf:"core" doc:"SIP core or PBX."`
-	Media    MediaConfig   `conf:"media" doc:"Media policy."`
-	Call     CallConfig    `conf:"call" doc:"Calls."`
-	Iq       IqConfig      `conf:"iq" doc:"Control link to the media gateways."`
-	Store    StoreConfig   `conf:"store" doc:"Shared state."`
-	Admin    AdminConfig   `conf:"admin" doc:"Operators."`
-	Phone    PhoneConfig   `conf:"phone" doc:"Built-in web phone."`
-	Log      obs.LogConfig `conf:"log" doc:"Logging."`
+	Instance  string           `conf:"instance" default:"mgc-1" doc:"Name of this instance, unique in the pool."`
+	Domain    string           `conf:"domain" default:"isthmus.example" doc:"Home domain told to the web phone."`
+	Access    AccessConfig     `conf:"access" doc:"Browsers."`
+	Core      CoreConfig       `conf:"core" doc:"SIP core or PBX."`
+	Media     MediaConfig      `conf:"media" doc:"Media policy."`
+	Call      CallConfig       `conf:"call" doc:"Calls."`
+	Emergency emergency.Policy `conf:"emergency" doc:"Emergency calls."`
+	Iq        IqConfig         `conf:"iq" doc:"Control link to the media gateways."`
+	Store     StoreConfig      `conf:"store" doc:"Shared state."`
+	Admin     AdminConfig      `conf:"admin" doc:"Operators."`
+	Phone     PhoneConfig      `conf:"phone" doc:"Built-in web phone."`
+	Log       obs.LogConfig    `conf:"log" doc:"Logging."`
 }
 
 // AccessConfig is the browsers' side.
@@ -52,6 +54,17 @@ type CoreConfig struct {
 	Trusted   []netip.Prefix `conf:"trusted" doc:"Prefixes that requests from the core may come from, besides the next hop."`
 	Reach     []netip.Prefix `conf:"reach" doc:"Prefixes that requests may be sent to; empty: anywhere."`
 	T1        time.Duration  `conf:"t1" default:"500ms" range:"50ms..4s" doc:"Round-trip estimate (RFC 3261 T1): the first retransmission over UDP; a request without an answer ends after 64 of it."`
+
+	Profile        string        `conf:"profile" default:"sip" range:"sip|ims" doc:"What the core is: sip for a PBX or provider, ims for an IMS core. Sets what the fields below mean by auto."`
+	Identity       string        `conf:"identity" default:"auto" range:"auto|assert|none" doc:"assert: P-Asserted-Identity, P-Charging-Vector and access network towards the core (RFC 3325, RFC 7315). auto: sip none, ims assert."`
+	Reliable       string        `conf:"reliable" default:"auto" range:"auto|on|off" doc:"Reliable provisional responses, 100rel (RFC 3262). auto: on."`
+	Preconditions  string        `conf:"preconditions" default:"auto" range:"auto|off|answer-only|full" doc:"QoS preconditions (RFC 3312): answer-only takes those of callers, full offers them too. auto: sip off, ims answer-only."`
+	EarlyMedia     string        `conf:"early_media" default:"auto" range:"auto|always|authorised|never" doc:"Media before the answer: authorised follows P-Early-Media (RFC 5009). auto: sip always, ims authorised."`
+	SessionExpires time.Duration `conf:"session_expires" default:"30m" range:"0s..24h" doc:"Session timer asked for (RFC 4028); 0: none, those of the peer are kept all the same."`
+	MinSE          time.Duration `conf:"min_se" default:"90s" range:"90s..1h" doc:"Shortest session timer taken; less is answered 422."`
+	AccessInfo     string        `conf:"access_info" doc:"P-Access-Network-Info asserted, e.g. IEEE-802.11;network-provided; empty: none."`
+	IOI            string        `conf:"ioi" doc:"Our operator's name in P-Charging-Vector (orig-ioi); empty: none."`
+	History        bool          `conf:"history" default:"false" doc:"Let browsers say History-Info and Diversion."`
 }
 
 // MediaConfig is the media policy.
@@ -107,6 +120,9 @@ func (c *Config) Validate() error {
 	}
 	if c.Access.Path == "" || c.Access.Path[0] != '/' || c.Access.Path == "/" {
 		errs = append(errs, errors.New("access.path: must begin with / and not be /"))
+	}
+	if err := c.Emergency.Validate(); err != nil {
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }

@@ -16,14 +16,15 @@ type Mode string
 
 // The modes.
 const (
-	Redirect Mode = "380"     // 380 Alternative Service: the app uses the phone's own dialler (default)
+	Auto     Mode = "auto"    // by the core's profile; resolved before use
+	Redirect Mode = "380"     // 380 Alternative Service: the app uses the phone's own dialler
 	Route    Mode = "e-cscf"  // to the configured E-CSCF
 	Ordinary Mode = "ignored" // an ordinary call; for cores that route emergency calls themselves
 )
 
 // Policy is what an operator sets.
 type Policy struct {
-	Mode      Mode     `conf:"mode" default:"380" range:"380|e-cscf|ignored" doc:"Emergency calls: answer 380 so that the phone's own dialler is used, route to the E-CSCF, or treat as ordinary calls."`
+	Mode      Mode     `conf:"mode" default:"auto" range:"auto|380|e-cscf|ignored" doc:"380: answered so that the phone's own dialler is used; e-cscf: routed there; ignored: ordinary calls, the core routes them. auto: sip ignored, ims 380."`
 	ECSCF     string   `conf:"ecscf" doc:"SIP URI of the E-CSCF."`
 	Numbers   []string `conf:"numbers" default:"112,911" doc:"Dial strings of emergency services, besides urn:service:sos."`
 	Anonymous bool     `conf:"anonymous" default:"false" doc:"Route emergency calls of browsers that are not registered (e-cscf only)."`
