@@ -24,6 +24,10 @@ func (m *Manager) begin(leg callcore.Leg, tx ServerTx, req headers.Msg, flow str
 		m.refuse(tx, &req, no.Status, no.Reason, no.Label)
 		return
 	}
+	if !m.translateReplaces(leg, &req) {
+		m.refuse(tx, &req, 481, "", "unknown_dialog")
+		return
+	}
 	if service == "" && m.crowded(b.ID) {
 		m.refuseCrowded(leg, tx, &req)
 		return

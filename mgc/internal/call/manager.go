@@ -87,6 +87,9 @@ func (m *Manager) deliver(o *owner, tx ServerTx, ev callcore.RequestIn, flow str
 		m.refuse(tx, &ev.Msg, 403, "Dialog of Another User", "foreign_flow")
 		return
 	}
+	if ev.Msg.Method == "REFER" {
+		m.translateReferTo(ev.Leg, &ev.Msg)
+	}
 	switch o.request(tx, ev, flow) {
 	case taken:
 		m.bind(tx, o, ev.Leg)

@@ -22,8 +22,9 @@ type owner struct {
 	key     string
 	binding string
 	inbox   *inbox
-	place   atomic.Pointer[Node]            // where the media is; empty: no node is chosen
-	shown   atomic.Pointer[callcore.Record] // for listings
+	place   atomic.Pointer[Node]                 // where the media is; empty: no node is chosen
+	shown   atomic.Pointer[callcore.Record]      // for listings
+	dialogs atomic.Pointer[[2]callcore.DialogID] // for Replaces
 
 	txMu   sync.Mutex // guards server: written by edges, read by run
 	server map[string]served
@@ -163,6 +164,8 @@ func (o *owner) step(ev callcore.Event) {
 	effects := o.state.Step(time.Now(), ev)
 	record := o.state.Record()
 	o.shown.Store(&record)
+	ids := o.state.Dialogs()
+	o.dialogs.Store(&ids)
 	o.ended = o.state.Ended()
 	o.choose(effects)
 	if !o.ended {
@@ -194,6 +197,8 @@ func (o *owner) settle(ev callcore.Event) {
 func (o *owner) resume() {
 	record := o.state.Record()
 	o.shown.Store(&record)
+	ids := o.state.Dialogs()
+	o.dialogs.Store(&ids)
 	for name, at := range o.state.Timers() {
 		o.startTimer(name, at)
 	}

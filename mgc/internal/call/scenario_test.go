@@ -2,11 +2,13 @@ package call
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/callcore"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
+	"github.com/isthmus-gateway/isthmus/mgc/internal/store"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
 
@@ -46,6 +48,7 @@ type running struct {
 // establish lets alice call carol at i.
 func (i *instance) establish() *running {
 	i.t.Helper()
+	before := i.Keys()
 	x := i.ask(callcore.LegAccess, request("INVITE", browserSDP), "fa")
 	out := i.expectOut(callcore.LegCore, "INVITE")
 	out.respond(180, "")
@@ -53,13 +56,15 @@ func (i *instance) establish() *running {
 	out.respond(200, coreSDP(1, "sendrecv"))
 	i.expectOut(callcore.LegCore, "ACK")
 	r := &running{t: i.t, answer: x.expect(200), invite: out, seq: map[callcore.Leg]int{callcore.LegAccess: 1, callcore.LegCore: 0}}
-	r.key = i.Keys()[0]
+	r.key = slices.DeleteFunc(i.Keys(), func(k string) bool { return slices.Contains(before, k) })[0]
 	ack := r.in(callcore.LegAccess, "ACK", "")
 	i.OnAck(callcore.LegAccess, ack, "fa")
 	i.connected(r.key)
 	eventually(i.t, "the call is confirmed in the store", func() bool {
-		recs := i.pool.records()
-		return len(recs) == 1 && strings.Contains(string(recs[0].Value.State), `"phase":"up"`) && !strings.Contains(string(recs[0].Value.State), `"waiting"`)
+		return slices.ContainsFunc(i.pool.records(), func(e store.Entry[store.Call]) bool {
+			state := string(e.Value.State)
+			return strings.Contains(state, r.key) && strings.Contains(state, `"phase":"up"`) && !strings.Contains(state, `"waiting"`)
+		})
 	})
 	return r
 }

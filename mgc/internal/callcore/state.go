@@ -108,6 +108,23 @@ func (s *State) Timers() map[string]time.Time { return maps.Clone(s.d.Timers) }
 // Ended reports whether the Ended effect has been given.
 func (s *State) Ended() bool { return s.d.Phase == phaseEnded }
 
+// DialogID names the dialog of a leg.
+type DialogID struct {
+	CallID    string
+	LocalTag  string // ours
+	RemoteTag string // the peer's; "" as long as it is not known
+	Target    string // the peer's Contact URI
+}
+
+// Dialogs returns both dialogs by Leg.
+func (s *State) Dialogs() (out [2]DialogID) {
+	for l := range s.d.Legs {
+		g := &s.d.Legs[l]
+		out[l] = DialogID{CallID: g.CallID, LocalTag: g.Tag, RemoteTag: tagOf(g.Remote), Target: g.Target}
+	}
+	return out
+}
+
 // Record returns what is known of the call now.
 func (s *State) Record() Record {
 	r := s.d.Rec
