@@ -71,7 +71,7 @@ type serverTx struct {
 func newWorld(seed uint64, i int) *world {
 	r := rand.New(rand.NewPCG(seed, uint64(i)))
 	p := DefaultPolicy()
-	p.EarlyMedia = peertest.Chance(r, 80)
+	p.EarlyMedia = peertest.Pick(r, EarlyMediaAlways, EarlyMediaAlways, EarlyMediaAlways, EarlyMediaAuthorised, EarlyMediaNever)
 	if peertest.Chance(r, 20) {
 		p.InactivityGrace = 30 * time.Second
 	}
