@@ -64,6 +64,8 @@ type CoreConfig struct {
 	MinSE          time.Duration `conf:"min_se" default:"90s" range:"90s..1h" doc:"Shortest session timer taken; less is answered 422."`
 	AccessInfo     string        `conf:"access_info" doc:"P-Access-Network-Info asserted, e.g. IEEE-802.11;network-provided; empty: none."`
 	IOI            string        `conf:"ioi" doc:"Our operator's name in P-Charging-Vector (orig-ioi); empty: none."`
+	VisitedNetwork string        `conf:"visited_network" doc:"P-Visited-Network-ID of REGISTER requests; empty: none."`
+	RegEvent       string        `conf:"reg_event" default:"auto" range:"auto|on|off" doc:"Subscribe to the registration state of each user (RFC 3680), so that the network can end a registration. auto: sip off, ims on."`
 	History        bool          `conf:"history" default:"false" doc:"Let browsers say History-Info and Diversion."`
 }
 

@@ -44,6 +44,9 @@ func (c *CoreConfig) shape(p *callcore.Policy) {
 	p.T1 = c.T1
 }
 
+// regEvent reports whether the registration state of each user is subscribed to.
+func (c *CoreConfig) regEvent() bool { return c.choose(c.RegEvent, "off", "on") == "on" }
+
 // emergency is the policy with its mode resolved.
 func (c *CoreConfig) emergency(p emergency.Policy) emergency.Policy {
 	p.Mode = emergency.Mode(c.choose(string(p.Mode), string(emergency.Ordinary), string(emergency.Redirect)))

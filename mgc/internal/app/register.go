@@ -7,6 +7,7 @@ import (
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/admin"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/call"
+	"github.com/isthmus-gateway/isthmus/mgc/internal/callcore"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/registrar"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/siptransport"
@@ -18,7 +19,10 @@ import (
 func (a *App) newRegistrar(sig signalling) (*registrar.Registrar, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	return registrar.New(ctx, registrar.Config{Instance: a.cfg.Instance, PathHost: a.coreHost()}, registrar.Deps{
+	return registrar.New(ctx, registrar.Config{
+		Instance: a.cfg.Instance, PathHost: a.coreHost(),
+		Trust: a.cfg.Core.trust(a.coreHost()), VisitedNetwork: a.cfg.Core.VisitedNetwork, RegEvent: a.cfg.Core.regEvent(),
+	}, registrar.Deps{
 		Store: a.engine, Sealer: a.sealer, Metrics: a.metrics, Log: a.log.Named("registrar"),
 		Send: func(req headers.Msg, deliver func(registrar.Outcome)) error {
 			to := siptransport.Target{}
@@ -34,6 +38,16 @@ func (a *App) newRegistrar(sig signalling) (*registrar.Registrar, error) {
 			})
 			return err
 		},
+		Request: func(req headers.Msg, deliver func(registrar.Outcome)) error {
+			_, err := sig.Request(callcore.LegCore, "", req, func(o call.Outcome) {
+				if o.Retransmission || o.Msg.Status >= 100 && o.Msg.Status < 200 {
+					return
+				}
+				deliver(registrar.Outcome{Msg: o.Msg, Timeout: o.Timeout})
+			})
+			return err
+		},
+		CloseFlow:  a.edge.CloseFlow,
 		OnFlowLost: func(id string) { a.calls.FlowLost(id) },
 		OnFlowBack: func(id string) { a.calls.FlowBack(id) },
 		OnMoved:    func(id, owner string) { a.calls.Moved(id, owner) },
@@ -55,7 +69,7 @@ type bindings struct {
 }
 
 func (b *bindings) toCall(x registrar.Binding) call.Binding {
-	out := call.Binding{ID: x.ID, AOR: x.AOR, Identities: x.Identities, Contact: x.Contact, ServiceRoute: x.ServiceRoute}
+	out := call.Binding{ID: x.ID, AOR: x.AOR, Identities: x.Identities, Contact: x.Contact, ServiceRoute: x.ServiceRoute, Default: x.Default}
 	switch {
 	case x.FlowID == "":
 	case x.Owner == b.instance:

@@ -28,11 +28,21 @@ func (r router) OnRequest(tx *siptx.ServerTx, req headers.Msg, from siptransport
 	switch {
 	case req.Method == "REGISTER" && leg == callcore.LegAccess:
 		r.registrar.OnRegister(tx, req, from)
+	case req.Method == "NOTIFY" && leg == callcore.LegCore && r.regEvent(tx, req):
 	case req.Method == "INVITE" || headers.ToTag(&req) != "":
 		r.calls.OnRequest(leg, tx, req, from.ID)
 	default:
 		r.calls.OnStandalone(leg, tx, req, from.ID)
 	}
+}
+
+// regEvent takes the NOTIFY of a subscription of the registrar.
+func (r router) regEvent(tx *siptx.ServerTx, req headers.Msg) bool {
+	binding, ok := r.registrar.IsRegContact(req.RequestURI)
+	if ok {
+		r.registrar.OnNotify(tx, req, binding)
+	}
+	return ok
 }
 
 // OnCancel implements siptx.Handler.

@@ -24,6 +24,7 @@ import (
 const (
 	KindFlow byte = 1 // user part of our Path URI: which connection of which instance
 	KindCall byte = 2 // user part of our Contact and our tags: which call
+	KindReg  byte = 4 // user part of our Contact in a subscription to a registration state: which binding
 	KindPeer byte = 3 // user part of our Contact in a dialog that is only relayed: the peer's target and route set
 )
 

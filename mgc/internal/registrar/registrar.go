@@ -24,6 +24,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/siptransport"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/store"
+	"github.com/isthmus-gateway/isthmus/mgc/internal/trust"
 )
 
 // ErrNoBinding: the token is genuine but its binding has ended.
@@ -38,6 +39,10 @@ type Config struct {
 	MaxTotal  int           // bindings of this instance, default 200000
 	RatePerIP float64       // REGISTER per second from one address, default 50
 	Burst     float64       // that may come at once, default 200
+
+	Trust          trust.Profile // what we assert towards the core
+	VisitedNetwork string        // P-Visited-Network-ID (RFC 7315 §4.3); "": none
+	RegEvent       bool          // subscribe to the registration state of each user
 }
 
 func (c Config) withDefaults() Config {
@@ -79,6 +84,11 @@ type Deps struct {
 	Metrics prometheus.Registerer
 	Log     *zap.Logger
 
+	// Request sends a request of our own to its top Route or Request-URI; nil: none are sent. deliver as with Send.
+	Request func(req headers.Msg, deliver func(Outcome)) error
+	// CloseFlow closes a browser's connection.
+	CloseFlow func(flow, reason string)
+
 	OnFlowLost func(binding string)         // its WebSocket is gone, the binding lives on
 	OnMoved    func(binding, owner string)  // it was this instance's and has registered over another one
 	OnFlowBack func(binding string)         // it registered again over another one
@@ -94,10 +104,13 @@ type Binding struct {
 	Contact      string    `json:"contact"`    // URI
 	Instance     string    `json:"instance,omitempty"`
 	RegID        string    `json:"reg_id,omitempty"`
+	Default      string    `json:"default,omitempty"` // the identity that is asserted when the browser prefers none
 	ServiceRoute []string  `json:"service_route,omitempty"`
 	FlowID       string    `json:"flow,omitempty"` // connection of Owner; "" while the browser has none
 	Owner        string    `json:"owner"`          // instance that it registered over last
 	Expires      time.Time `json:"expires"`
+
+	Sub *Subscription `json:"sub,omitempty"` // to its registration state; nil: none
 }
 
 // Registrar holds the bindings. All methods are safe for concurrent use.
@@ -307,6 +320,7 @@ func (r *Registrar) sweep() {
 				r.remove(id)
 			}
 			r.writeAgain()
+			r.refreshSubscriptions(now)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -15,16 +16,6 @@ import (
 	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/siptransport"
 )
-
-// fromBrowser are header fields of a browser that do not reach the core: it may not assert them, or they end here
-// (REG-16 to REG-19).
-var fromBrowser = []string{
-	"Via", "Route", "Path", "P-Visited-Network-ID", "P-Charging-Vector", "P-Charging-Function-Addresses", "P-Asserted-Identity",
-	"Security-Client", "Security-Verify", "Proxy-Require",
-}
-
-// fromCore are those of the core that browsers have no use for (REG-22).
-var fromCore = []string{"Via", "Path", "P-Charging-Vector", "P-Charging-Function-Addresses"}
 
 // OnRegister relays a REGISTER of a browser. It does not block; the answer follows when the core has spoken.
 func (r *Registrar) OnRegister(tx ServerTx, req headers.Msg, flow siptransport.Flow) {
@@ -51,10 +42,7 @@ func (r *Registrar) OnRegister(tx ServerTx, req headers.Msg, flow siptransport.F
 	b := Binding{AOR: to.AOR(), FlowID: flow.ID, Owner: r.cfg.Instance, Contact: contact.URI,
 		Instance: headers.Unquote(contact.Params.Value("+sip.instance")), RegID: contact.Params.Value("reg-id")}
 	b.ID = bindingID(b)
-	for _, name := range fromBrowser {
-		out.Del(name)
-	}
-	r.addPath(&out, b)
+	r.cross(&out, b, flow)
 	err = r.deps.Send(out, func(o Outcome) { r.answered(tx, &req, b, o) })
 	if err != nil {
 		r.deps.Log.Info("registration not relayed", zap.Error(err))
@@ -120,6 +108,12 @@ func (r *Registrar) answered(tx ServerTx, req *headers.Msg, b Binding, o Outcome
 		r.refuse(tx, req, 500, "Core Does Not Support Path")
 		return
 	}
+	if o.Msg.Status >= 300 && o.Msg.Status < 400 { // where the core wants it is the core's business (TS 24.229 §5.2.2.1)
+		r.metrics.results.WithLabelValues("failed").Inc()
+		r.deps.Log.Warn("core redirects registrations", zap.Int("status", o.Msg.Status))
+		r.refuse(tx, req, 504, "Core Redirects Registrations")
+		return
+	}
 	resp := o.Msg.Clone()
 	for _, name := range fromCore {
 		resp.Del(name)
@@ -158,7 +152,10 @@ func (r *Registrar) accepted(resp *headers.Msg, b Binding) bool {
 	}
 	b.Expires = time.Now().Add(life)
 	b.ServiceRoute = headers.List(resp, "Service-Route")
-	b.Identities = identities(resp, b.AOR)
+	b.Identities, b.Default = identities(resp, b.AOR)
+	if old, ok := r.ByID(b.ID); ok {
+		b.Sub = old.Sub
+	}
 	back, ok := r.enter(b)
 	if !ok {
 		r.metrics.results.WithLabelValues("limited").Inc()
@@ -170,6 +167,9 @@ func (r *Registrar) accepted(resp *headers.Msg, b Binding) bool {
 	}
 	if back {
 		call(r.deps.OnFlowBack, b.ID)
+	}
+	if b.Sub == nil {
+		r.subscribe(b)
 	}
 	resp.Set("Flow-Timer", strconv.Itoa(int(r.cfg.FlowTimer.Seconds())))
 	return true
@@ -204,19 +204,27 @@ func (r *Registrar) end(b Binding) {
 	}
 }
 
-// identities are the public identities that the core lists for the registration, the AOR first (REG-22).
-func identities(resp *headers.Msg, aor string) []string {
-	out := []string{aor}
+// identities are the public identities that the core lists for the registration, the AOR first, and the default one: the first that
+// it lists (REG-22, TS 24.229 §5.2.2.1).
+func identities(resp *headers.Msg, aor string) (all []string, def string) {
+	all = []string{aor}
 	addresses, err := headers.ParseAddresses(headers.List(resp, "P-Associated-URI"))
 	if err != nil {
-		return out
+		return all, aor
 	}
 	for _, a := range addresses {
-		if id := a.AOR(); !slices.Contains(out, id) {
-			out = append(out, id)
+		id := a.AOR()
+		if def == "" && strings.HasPrefix(id, "sip") {
+			def = id
+		}
+		if !slices.Contains(all, id) {
+			all = append(all, id)
 		}
 	}
-	return out
+	if def == "" {
+		def = aor
+	}
+	return all, def
 }
 
 func (r *Registrar) refuse(tx ServerTx, req *headers.Msg, status int, reason string) {

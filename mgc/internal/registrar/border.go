@@ -1,0 +1,82 @@
+package registrar
+
+import (
+	"crypto/rand"
+	"strings"
+
+	"github.com/isthmus-gateway/isthmus/mgc/internal/auth"
+	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
+	"github.com/isthmus-gateway/isthmus/mgc/internal/siptransport"
+)
+
+// fromBrowser are header fields of a browser's REGISTER that do not reach the core: it may not assert them, or they end here.
+var fromBrowser = []string{
+	"Via", "Route", "Path", "P-Visited-Network-ID", "P-Charging-Vector", "P-Charging-Function-Addresses", "P-Asserted-Identity",
+	"P-Preferred-Identity", "P-Access-Network-Info", "Security-Client", "Security-Verify", "Feature-Caps",
+}
+
+// fromCore are those of the core that browsers have no use for (REG-22).
+var fromCore = []string{"Via", "Path", "P-Charging-Vector", "P-Charging-Function-Addresses", "Security-Server"}
+
+// cross turns a browser's REGISTER into the one that the core gets (TS 24.229 §5.2.2.1).
+func (r *Registrar) cross(out *headers.Msg, b Binding, flow siptransport.Flow) {
+	for _, name := range fromBrowser {
+		out.Del(name)
+	}
+	for _, name := range []string{"Require", "Proxy-Require"} { // no security agreement within TLS (RFC 3329; REG-19)
+		headers.RemoveToken(out, name, "sec-agree")
+	}
+	auth.Strip(out)
+	r.protect(out, b, flow)
+	r.addPath(out, b)
+	if r.cfg.Trust.Asserts {
+		out.Fields = append(out.Fields, r.cfg.Trust.Charge(strings.ToLower(rand.Text()))...) // a new ICID each (REG-17)
+		if n := r.cfg.VisitedNetwork; n != "" {
+			out.Add("P-Visited-Network-ID", headers.Quote(n)) // REG-16
+		}
+	}
+}
+
+// protect tells an IMS core how the digest credentials came (TS 24.229 §5.2.2.4, REG-02): "tls-pending" when they answer a challenge
+// over a TLS connection that has not registered the user yet, "tls-yes" when it has. Over a plain WebSocket nothing is said.
+func (r *Registrar) protect(out *headers.Msg, b Binding, flow siptransport.Flow) {
+	if !r.cfg.Trust.Asserts || flow.Transport != "WSS" {
+		return
+	}
+	for i := range out.Fields {
+		f := &out.Fields[i]
+		if !strings.EqualFold(f.Name, "Authorization") || !answersChallenge(f.Value) {
+			continue
+		}
+		state := "tls-pending"
+		if r.registered(b, flow.ID) {
+			state = "tls-yes"
+		}
+		f.Value += `, integrity-protected="` + state + `"`
+	}
+}
+
+// answersChallenge reports whether digest credentials hold a response.
+func answersChallenge(value string) bool {
+	scheme, rest, ok := strings.Cut(strings.TrimSpace(value), " ")
+	if !ok || !strings.EqualFold(scheme, "Digest") {
+		return false
+	}
+	for _, p := range headers.SplitList(rest) {
+		name, v, _ := strings.Cut(p, "=")
+		if strings.EqualFold(strings.TrimSpace(name), "response") {
+			return headers.Unquote(strings.TrimSpace(v)) != ""
+		}
+	}
+	return false
+}
+
+// registered reports whether the core has accepted the user over the connection.
+func (r *Registrar) registered(b Binding, flow string) bool {
+	for _, other := range r.OfFlow(flow) {
+		if other.AOR == b.AOR {
+			return true
+		}
+	}
+	return false
+}
