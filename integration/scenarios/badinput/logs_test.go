@@ -85,6 +85,9 @@ func (b *bed) logsAreClean(t *testing.T, formatOfMGC string) {
 					t.Errorf("%s: %s in the log: %s", daemon, what, line)
 				}
 			}
+			if strings.Contains(line, `"mgc.http"`) && !strings.Contains(line, `"level":"debug"`) {
+				t.Errorf("%s: a stranger fills the log: %s", daemon, line)
+			}
 			if strings.Contains(line, "panic") || strings.Contains(line, "DATA RACE") {
 				t.Errorf("%s: %s", daemon, line)
 			}

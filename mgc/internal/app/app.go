@@ -236,7 +236,7 @@ func (a *App) makeAccess() error {
 	mux.Handle(a.cfg.Access.Path, a.edge)
 	mux.Handle("/", phone)
 	a.onClose(func() { a.note("access edge", a.edge.Close()) })
-	errorLog := zap.NewStdLog(a.log.Named("http"))
+	errorLog := wsedge.ErrorLog(a.log.Named("http"))
 	if err := a.serveHTTP(a.cfg.Access.Listen.String(), wsedge.NewHTTPServer(mux, nil, errorLog)); err != nil {
 		return err
 	}
