@@ -3,6 +3,7 @@ package badinput
 import (
 	"bufio"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -147,11 +148,20 @@ func (w *rawWS) mustClose(t *testing.T, status int) {
 	}
 }
 
+// open reports whether the server has neither closed the connection nor sent anything.
+func open(c net.Conn) bool {
+	_ = c.SetReadDeadline(time.Now().Add(time.Millisecond))
+	_, err := c.Read(make([]byte, 1))
+	var ne net.Error
+	return errors.As(err, &ne) && ne.Timeout()
+}
+
 // ended waits until the server has closed the connection.
 func ended(c net.Conn, within time.Duration) error {
 	_ = c.SetReadDeadline(time.Now().Add(within))
 	_, err := io.Copy(io.Discard, c)
-	if ne, ok := err.(net.Error); ok && ne.Timeout() {
+	var ne net.Error
+	if errors.As(err, &ne) && ne.Timeout() {
 		return fmt.Errorf("still open after %v", within)
 	}
 	return nil
