@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/isthmus-gateway/isthmus/integration/internal/democore"
 	"github.com/isthmus-gateway/isthmus/integration/internal/tone"
 	"github.com/isthmus-gateway/isthmus/integration/internal/webua"
 )
@@ -143,6 +144,16 @@ func (br *browser) call(t *testing.T, target string, source tone.Source) *webua.
 	d := dialogOf(t, br)
 	t.Cleanup(func() { br.hangup(t, c, d) })
 	return c
+}
+
+// hears requires that the browser hears the far end's tone.
+func hears(t *testing.T, c *webua.Call) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), deadline)
+	defer cancel()
+	if err := c.WaitAudio(ctx, democore.ToneHz); err != nil {
+		t.Error(err)
+	}
 }
 
 // hangup ends a call that has not ended, by a BYE beyond every CSeq that a test has used.

@@ -151,9 +151,7 @@ func strangersUDP(t *testing.T, b *bed) {
 		}
 		return ""
 	})
-	if err := call.WaitAudio(t.Context(), 1000); err != nil {
-		t.Error(err)
-	}
+	hears(t, call)
 }
 
 // strangersTCP get their 403 and lose the connection.

@@ -1,6 +1,7 @@
 package badinput
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
@@ -296,8 +297,10 @@ func strangersWhileItRings(t *testing.T, b *bed) {
 		err  error
 	}
 	done := make(chan outcome, 1)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*deadline)
+	defer cancel()
 	go func() {
-		c, err := dave.Call(t.Context(), "sip:early@"+domain, tone.NewSine(callerHz, level)) // answered after 3 s of ringing
+		c, err := dave.Call(ctx, "sip:early@"+domain, tone.NewSine(callerHz, level)) // answered after 3 s of ringing
 		done <- outcome{c, err}
 	}()
 	if raw := dave.in.wait(deadline, func(raw string) bool { return parseReply(raw).status == 183 }); raw == "" {
@@ -348,13 +351,15 @@ func wrongFingerprint(t *testing.T, b *bed) {
 		}
 	})
 	b.mustRegister(t, erin)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*deadline)
+	defer cancel()
 	defer func() {
-		if err := erin.Register(t.Context(), 0); err != nil {
+		if err := erin.Register(ctx, 0); err != nil {
 			t.Error(err)
 		}
 	}()
 	b.counts(t, "mgc", `isthmus_mgc_calls_ended_total{cause="dtls_failed"}`, 1, func() {
-		c, err := erin.Call(t.Context(), target, tone.NewSine(callerHz, level))
+		c, err := erin.Call(ctx, target, tone.NewSine(callerHz, level))
 		if err != nil {
 			t.Fatal(err)
 		}

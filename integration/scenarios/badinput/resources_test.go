@@ -125,10 +125,8 @@ func portsUsedUp(t *testing.T, b *bed, bob *browser) {
 		calls = append(calls, u.call(t, target, tone.NewSine(callerHz, level)))
 	}
 	b.unavailable(t, bob, mediaGateway)
-	for i, c := range calls {
-		if err := c.WaitAudio(t.Context(), 1000); err != nil {
-			t.Errorf("call %d: %v", i, err)
-		}
+	for _, c := range calls {
+		hears(t, c)
 	}
 	users[0].hangup(t, calls[0], dialogOf(t, users[0]))
 	eventually(t, deadline, func() string { return b.tryCall(t, bob) }) // the pair rests for two seconds
@@ -155,9 +153,7 @@ func (b *bed) twoCalls(t *testing.T) (calls []*webua.Call) {
 	for _, u := range []string{"carol", "dave"} {
 		br := b.register(t, u, nil)
 		c := br.call(t, target, tone.NewSine(callerHz, level))
-		if err := c.WaitAudio(t.Context(), 1000); err != nil {
-			t.Fatal(err)
-		}
+		hears(t, c)
 		calls = append(calls, c)
 	}
 	return calls

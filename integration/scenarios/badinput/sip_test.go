@@ -313,9 +313,7 @@ func foreignDialogs(t *testing.T, b *bed, bob *browser) {
 			}
 		})
 	}
-	if err := call.WaitAudio(t.Context(), 1000); err != nil {
-		t.Error(err)
-	}
+	hears(t, call)
 }
 
 // ownDialog are wrong requests inside the browser's own call, which goes on after them.
@@ -347,9 +345,7 @@ func ownDialog(t *testing.T, b *bed, bob *browser) {
 	if r := bob.ask(t, d.request("INFO").set("CSeq", "1 INFO")); r.status != 500 { // RFC 3261 §12.2.2
 		t.Errorf("old CSeq answered %d %s, want 500", r.status, r.reason)
 	}
-	if err := call.WaitAudio(t.Context(), 1000); err != nil {
-		t.Error(err)
-	}
+	hears(t, call)
 }
 
 // injection puts line ends and escape sequences where the grammar allows them, and where it does not; the logs are read at the end.
