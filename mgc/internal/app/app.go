@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/admin"
+	"github.com/isthmus-gateway/isthmus/mgc/internal/bus"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/call"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/callcore"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/coreedge"
@@ -41,6 +42,8 @@ type App struct {
 	metrics   *prometheus.Registry
 	engine    *store.Engine
 	presence  *store.Presence
+	bus       *bus.Bus
+	told      atomic.Pointer[call.Manager] // calls, as soon as they are there: instances may leave before
 	sealer    *flowtoken.Sealer
 	core      *coreedge.Edge
 	layer     *siptx.Layer
@@ -93,8 +96,16 @@ func (a *App) openStore() error {
 		return fmt.Errorf("store: %w", err)
 	}
 	a.onClose(a.engine.Close)
+	a.bus = bus.New(a.engine.Conn(), a.cfg.Instance)
+	a.onClose(a.bus.Close)
 	self := store.Instance{ID: a.cfg.Instance, Boot: siptransport.NewFlowID(), Started: time.Now()}
-	if a.presence, err = store.Announce(ctx, a.engine, self, nil); err != nil {
+	gone := func(i store.Instance) {
+		a.log.Warn("instance has left the pool", zap.String("instance", i.ID))
+		if m := a.told.Load(); m != nil {
+			m.InstanceGone(i.ID)
+		}
+	}
+	if a.presence, err = store.Announce(ctx, a.engine, self, gone); err != nil {
 		return fmt.Errorf("store: %w", err)
 	}
 	a.onClose(a.presence.Close)
@@ -203,8 +214,9 @@ func (a *App) makeManager() error {
 		UserAgent: "isthmus-mgc/" + a.version, Policy: policy, Trust: a.cfg.Core.trust(a.coreHost()), Emergency: a.cfg.Core.emergency(a.cfg.Emergency), MaxCalls: a.cfg.Call.Max, MaxPerUser: a.cfg.Call.PerUser, Alive: a.presence.Alive,
 	}, call.Deps{
 		Store: a.engine, Sealer: a.sealer, Bindings: a.bindings, Gateways: a.gateways,
-		Signalling: a.signalling(), Metrics: call.NewMetrics(a.metrics), Log: a.log.Named("call"),
+		Signalling: a.signalling(), Bus: a.bus, Metrics: call.NewMetrics(a.metrics), Log: a.log.Named("call"),
 	})
+	a.told.Store(a.calls)
 	return nil
 }
 
@@ -223,6 +235,9 @@ func (a *App) makeCalls() error {
 	a.onClose(reg.Close)
 	a.onClose(a.calls.Close) // before what they use
 	a.layer.SetHandler(router{calls: a.calls, registrar: reg})
+	if err := a.calls.Join(); err != nil {
+		return fmt.Errorf("bus: %w", err)
+	}
 	return nil
 }
 

@@ -21,7 +21,7 @@ func (m *Manager) begin(leg callcore.Leg, tx ServerTx, req headers.Msg, flow str
 	}
 	b, no := m.party(leg, &req, flow, service)
 	if no != nil {
-		m.refuse(tx, &req, no.Status, no.Reason, no.Label)
+		m.decline(leg, tx, &req, b, no)
 		return
 	}
 	if !m.translateReplaces(leg, &req) {
@@ -87,6 +87,15 @@ func (m *Manager) coreConfig(key string, out callcore.Outbound) callcore.Config 
 	}
 }
 
+// decline refuses a request outside a dialog, unless another instance has the browser that it is for: then that one gets it.
+func (m *Manager) decline(leg callcore.Leg, tx ServerTx, req *headers.Msg, b Binding, no *refusal) {
+	if leg == callcore.LegCore && m.canForward(tx, b.Elsewhere) {
+		m.forward(b.Elsewhere, leg, tx, req)
+		return
+	}
+	m.refuse(tx, req, no.Status, no.Reason, no.Label)
+}
+
 // refusal says why a request outside a dialog may not go on.
 type refusal struct {
 	Status int
@@ -122,7 +131,8 @@ func (m *Manager) Originator(req *headers.Msg, flow string) (Binding, *refusal) 
 }
 
 // Terminator finds the browser of a request from the core by the flow token in its top Route, which is our Path
-// (RFC 5626 §5.3), or, when the core routes to the Contact itself, in its Request-URI.
+// (RFC 5626 §5.3), or, when the core routes to the Contact itself, in its Request-URI. With the refusal of a browser without
+// connection here comes the binding, which may have one elsewhere.
 func (m *Manager) Terminator(req *headers.Msg) (Binding, *refusal) {
 	token := ""
 	if routes := headers.List(req, "Route"); len(routes) > 0 {
@@ -144,7 +154,7 @@ func (m *Manager) Terminator(req *headers.Msg) (Binding, *refusal) {
 	case err != nil:
 		return Binding{}, &refusal{430, "", "flow_gone"}
 	case b.FlowID == "":
-		return Binding{}, &refusal{430, "", "flow_gone"}
+		return b, &refusal{430, "", "flow_gone"}
 	}
 	return b, nil
 }

@@ -6,6 +6,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/isthmus-gateway/isthmus/mgc/internal/bus"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/callcore"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/emergency"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/flowtoken"
@@ -31,13 +32,14 @@ type Config struct {
 	Alive       func(instance string) bool // whether an instance of the pool is alive
 }
 
-// Deps are the parts that calls use; all are needed.
+// Deps are the parts that calls use; all but Bus are needed.
 type Deps struct {
 	Store      store.Store
 	Sealer     *flowtoken.Sealer
 	Bindings   Bindings
 	Gateways   Gateways
 	Signalling Signalling
+	Bus        *bus.Bus // to the other instances; nil: there are none
 	Metrics    *Metrics
 	Log        *zap.Logger
 }

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
 
+	"github.com/isthmus-gateway/isthmus/mgc/internal/bus"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/callcore"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/flowtoken"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
@@ -29,6 +30,8 @@ const patience = 10 * time.Second
 type pool struct {
 	t      *testing.T
 	store  store.Store
+	engine *store.Engine // nil: the store of a bubble
+	joined bool          // instances have a bus
 	sealer *flowtoken.Sealer
 
 	mu   sync.Mutex
@@ -47,7 +50,9 @@ func newPool(t *testing.T) *pool {
 		engine.Close()
 		goleak.VerifyNone(t, before)
 	})
-	return poolOn(t, engine)
+	p := poolOn(t, engine)
+	p.engine = engine
+	return p
 }
 
 func poolOn(t *testing.T, s store.Store) *pool {
@@ -83,6 +88,7 @@ type instance struct {
 	bind *bindings
 	mgw  *mgws
 	sip  *sip
+	bus  *bus.Bus
 	txs  atomic.Uint64
 }
 
@@ -94,10 +100,23 @@ func (p *pool) instance(name string, adapt ...func(*Config)) *instance {
 	for _, f := range adapt {
 		f(&cfg)
 	}
+	if p.joined {
+		i.bus = bus.New(p.engine.Conn(), name)
+	}
 	i.Manager = NewManager(cfg, Deps{Store: p.store, Sealer: p.sealer, Bindings: i.bind, Gateways: i.mgw, Signalling: i.sip,
-		Metrics: NewMetrics(prometheus.NewRegistry()), Log: zap.NewNop()})
-	p.t.Cleanup(i.Close) // runs before the store closes
+		Metrics: NewMetrics(prometheus.NewRegistry()), Log: zap.NewNop(), Bus: i.bus})
+	if err := i.Join(); err != nil {
+		p.t.Fatal(err)
+	}
+	p.t.Cleanup(i.stop) // runs before the store closes
 	return i
+}
+
+func (i *instance) stop() {
+	i.Close()
+	if i.bus != nil {
+		i.bus.Close()
+	}
 }
 
 // kill ends the instance as a crash does for the others: its records stay, it is no longer alive.
@@ -105,7 +124,7 @@ func (i *instance) kill() {
 	i.pool.mu.Lock()
 	i.pool.dead[i.cfg.Instance] = true
 	i.pool.mu.Unlock()
-	i.Close()
+	i.stop()
 }
 
 // bindings is a fake registrar with alice on flow fa and bob on flow fb; path tokens are "path-" and the id.

@@ -21,7 +21,7 @@ var (
 )
 
 // elsewhere is the error of a call that a live instance owns.
-type elsewhere struct{ key, owner string }
+type elsewhere struct{ key, owner, binding string }
 
 func (e *elsewhere) Error() string {
 	return fmt.Sprintf("call %s is owned by %s, which is alive", e.key, e.owner)
@@ -126,7 +126,7 @@ func (m *Manager) revive(key string) (*owner, error) {
 func (m *Manager) claim(ctx context.Context, key string, e store.Entry[store.Call]) (*owner, error) {
 	rec := e.Value
 	if rec.Owner != m.cfg.Instance && m.cfg.Alive(rec.Owner) {
-		return nil, &elsewhere{key, rec.Owner}
+		return nil, &elsewhere{key, rec.Owner, rec.Flow}
 	}
 	state := &callcore.State{}
 	if err := json.Unmarshal(rec.State, state); err != nil {

@@ -28,7 +28,7 @@ func (m *Manager) whereabouts(binding string) callcore.Event {
 }
 
 // follow hands a call at rest over to the instance that its browser is at: the record names the new owner, and this instance lets go.
-// The new one adopts the call with the first message for it. While the store is away the call stays.
+// The new one adopts the call when it is told, or with the first message for it. While the store is away the call stays.
 func (o *owner) follow() {
 	if o.moveTo == "" || !o.atRest() {
 		return
@@ -45,6 +45,9 @@ func (o *owner) follow() {
 	}
 	o.lost = true
 	o.m.deps.Metrics.yielded.Inc()
+	if o.m.courier != nil {
+		o.m.dispatch(o.moveTo, envelope{Kind: kindAdopt, Key: o.key}, nil)
+	}
 }
 
 // atRest reports whether nothing of the call depends on this process: it is answered and acknowledged, its media is connected, and no

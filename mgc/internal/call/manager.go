@@ -24,6 +24,8 @@ type Manager struct {
 	deps  Deps
 	table store.Table[store.Call]
 
+	courier *courier // nil: this instance is alone
+
 	wg  sync.WaitGroup     // owners, adoptions
 	ctx context.Context    // ends with Close
 	end context.CancelFunc // ends ctx
@@ -33,6 +35,7 @@ type Manager struct {
 	ending   map[string]*owner    // ended, the record is being deleted
 	adopting map[string]*adoption // being looked up in the store
 	invites  map[string]*invite   // by server transaction of a pending INVITE, for CANCEL
+	away     map[string]*away     // requests that other instances work on, by server transaction
 	draining bool                 // no new calls
 	closed   bool                 // no calls at all
 }
@@ -40,8 +43,11 @@ type Manager struct {
 // NewManager returns a manager without calls.
 func NewManager(cfg Config, deps Deps) *Manager {
 	m := &Manager{cfg: cfg, deps: deps, table: store.Calls(deps.Store), calls: map[string]*owner{}, ending: map[string]*owner{},
-		adopting: map[string]*adoption{}, invites: map[string]*invite{}}
+		adopting: map[string]*adoption{}, invites: map[string]*invite{}, away: map[string]*away{}}
 	m.ctx, m.end = context.WithCancel(context.Background())
+	if deps.Bus != nil {
+		m.courier = newCourier(m.ctx, deps.Bus)
+	}
 	return m
 }
 
@@ -72,18 +78,26 @@ func (m *Manager) OnRequest(leg callcore.Leg, tx ServerTx, req headers.Msg, flow
 // seek brings an in-dialog request to the owner of its call.
 func (m *Manager) seek(key string, tx ServerTx, ev callcore.RequestIn, flow string) {
 	m.find(key, func(o *owner, err error) {
-		if err != nil {
-			status, label := statusOf(err)
-			m.refuse(tx, &ev.Msg, status, "", label)
+		if err == nil {
+			m.deliver(o, tx, ev, flow)
 			return
 		}
-		m.deliver(o, tx, ev, flow)
+		if other := (*elsewhere)(nil); errors.As(err, &other) && m.canForward(tx, other.owner) {
+			if m.mayUse(ev.Leg, tx, flow, other.binding) {
+				m.forward(other.owner, ev.Leg, tx, &ev.Msg)
+				return
+			}
+			m.refuse(tx, &ev.Msg, 403, "Dialog of Another User", "foreign_flow")
+			return
+		}
+		status, label := statusOf(err)
+		m.refuse(tx, &ev.Msg, status, "", label)
 	})
 }
 
 // deliver hands a request to its owner after checking that it came over the browser's own connection.
 func (m *Manager) deliver(o *owner, tx ServerTx, ev callcore.RequestIn, flow string) {
-	if ev.Leg == callcore.LegAccess && !m.owns(flow, o.binding) {
+	if !m.mayUse(ev.Leg, tx, flow, o.binding) {
 		m.refuse(tx, &ev.Msg, 403, "Dialog of Another User", "foreign_flow")
 		return
 	}
@@ -111,7 +125,7 @@ func (m *Manager) owns(flow, binding string) bool {
 // OnCancel takes a CANCEL of the INVITE of tx; it is answered already.
 func (m *Manager) OnCancel(leg callcore.Leg, tx ServerTx, cancel headers.Msg) {
 	m.mu.Lock()
-	inv := m.invites[tx.ID()]
+	inv, forwarded := m.invites[tx.ID()], m.away[tx.ID()]
 	var o *owner
 	if inv != nil {
 		if o = inv.o; o == nil {
@@ -119,37 +133,84 @@ func (m *Manager) OnCancel(leg callcore.Leg, tx ServerTx, cancel headers.Msg) {
 		}
 	}
 	m.mu.Unlock()
-	if o != nil {
+	switch {
+	case o != nil:
 		o.post(callcore.CancelIn{Leg: leg, Tx: tx.ID(), Msg: &cancel})
+	case inv == nil && forwarded != nil:
+		m.dispatch(forwarded.owner, envelope{Kind: kindCancel, Tx: tx.ID(), Leg: leg, msg: cancel}, nil)
 	}
 }
 
 // OnAck takes an ACK for a 2xx. One that names no call is dropped: there is nobody to answer to (RFC 3261 §17).
 func (m *Manager) OnAck(leg callcore.Leg, ack headers.Msg, flow string) {
+	m.ack(leg, ack, func(binding, owner string) bool {
+		if leg == callcore.LegAccess && !m.owns(flow, binding) {
+			return false
+		}
+		if owner != "" && m.courier != nil {
+			m.dispatch(owner, envelope{Kind: kindAck, Leg: leg, msg: ack}, nil)
+		}
+		return true
+	})
+}
+
+// ackHere takes an ACK that another instance has forwarded, and has looked at.
+func (m *Manager) ackHere(leg callcore.Leg, ack headers.Msg) {
+	m.ack(leg, ack, func(_, owner string) bool { return owner == "" })
+}
+
+// ack brings an ACK to its call. allow is asked with the binding of the call and the other instance that owns it, "" when it is here.
+func (m *Manager) ack(leg callcore.Leg, ack headers.Msg, allow func(binding, owner string) bool) {
+	stray := func() { m.deps.Metrics.refused.WithLabelValues("stray_ack").Inc() }
 	key, status := m.locate(&ack, leg)
 	if status != 0 {
-		m.deps.Metrics.refused.WithLabelValues("stray_ack").Inc()
+		stray()
 		return
 	}
 	m.find(key, func(o *owner, err error) {
-		if err != nil || leg == callcore.LegAccess && !m.owns(flow, o.binding) {
-			m.deps.Metrics.refused.WithLabelValues("stray_ack").Inc()
-			return
+		other := (*elsewhere)(nil)
+		switch {
+		case errors.As(err, &other):
+			if !allow(other.binding, other.owner) {
+				stray()
+			}
+		case err != nil || !allow(o.binding, ""):
+			stray()
+		default:
+			o.post(callcore.AckIn{Leg: leg, Msg: ack})
 		}
-		o.post(callcore.AckIn{Leg: leg, Msg: ack})
 	})
 }
 
 // Notify takes events that an MGW observed; the verdict is for its NotifyReply. It blocks while the call is looked up in the
-// store, at most two seconds.
+// store or its owner is asked, at most four seconds.
 func (m *Manager) Notify(req *iqv1.NotifyRequest) iqv1.NotifyReply_Verdict {
+	return m.notifyHere(req, true)
+}
+
+// notifyHere is Notify; forward tells whether the owner of another instance's call is asked.
+func (m *Manager) notifyHere(req *iqv1.NotifyRequest, forward bool) iqv1.NotifyReply_Verdict {
 	key := req.GetCorrelationId()
 	if !isKey(key) {
 		return iqv1.NotifyReply_VERDICT_UNKNOWN_CONTEXT // not one of ours
 	}
-	verdict := make(chan iqv1.NotifyReply_Verdict, 1) // one writer, once
-	m.find(key, func(o *owner, err error) { verdict <- m.notify(o, err, req) })
-	return <-verdict
+	type found struct {
+		verdict iqv1.NotifyReply_Verdict
+		owner   string // instance to ask
+	}
+	done := make(chan found, 1) // one writer, once
+	m.find(key, func(o *owner, err error) {
+		if other := (*elsewhere)(nil); forward && errors.As(err, &other) {
+			done <- found{owner: other.owner}
+			return
+		}
+		done <- found{verdict: m.notify(o, err, req)}
+	})
+	f := <-done
+	if f.owner != "" {
+		return m.forwardNotify(f.owner, req)
+	}
+	return f.verdict
 }
 
 func (m *Manager) notify(o *owner, err error, req *iqv1.NotifyRequest) iqv1.NotifyReply_Verdict {
@@ -269,9 +330,15 @@ func (m *Manager) Release(reason string) {
 func (m *Manager) Close() {
 	m.mu.Lock()
 	m.closed = true
+	for _, a := range m.away {
+		a.timer.Stop()
+	}
 	m.mu.Unlock()
 	m.end()
 	m.wg.Wait()
+	if m.courier != nil {
+		m.courier.close()
+	}
 }
 
 // refuse answers a request that reaches no call, and counts it.

@@ -12,6 +12,7 @@ type Metrics struct {
 	dropped     prometheus.Counter
 	adopted     prometheus.Counter
 	yielded     prometheus.Counter
+	forwarded   *prometheus.CounterVec // kind
 	setup       prometheus.Histogram
 	storeErr    prometheus.Counter
 }
@@ -27,9 +28,10 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		dropped:     prometheus.NewCounter(prometheus.CounterOpts{Name: "isthmus_mgc_call_events_dropped_total", Help: "Events lost because a call's inbox was full."}),
 		adopted:     prometheus.NewCounter(prometheus.CounterOpts{Name: "isthmus_mgc_calls_adopted_total", Help: "Calls taken over from an instance that is gone."}),
 		yielded:     prometheus.NewCounter(prometheus.CounterOpts{Name: "isthmus_mgc_calls_yielded_total", Help: "Calls handed over to the instance that their browser went to."}),
+		forwarded:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "isthmus_mgc_forwarded_total", Help: "Messages brought to the instance that owns their call or browser, by kind: request, notify."}, []string{"kind"}),
 		setup:       prometheus.NewHistogram(prometheus.HistogramOpts{Name: "isthmus_mgc_call_setup_seconds", Help: "From INVITE to its final 2xx.", Buckets: prometheus.ExponentialBuckets(0.005, 2, 14)}),
 		storeErr:    prometheus.NewCounter(prometheus.CounterOpts{Name: "isthmus_mgc_call_store_errors_total", Help: "Writes of call records that failed."}),
 	}
-	r.MustRegister(m.active, m.started, m.ended, m.refused, m.emergencies, m.dropped, m.adopted, m.yielded, m.setup, m.storeErr)
+	r.MustRegister(m.active, m.started, m.ended, m.refused, m.emergencies, m.dropped, m.adopted, m.yielded, m.forwarded, m.setup, m.storeErr)
 	return m
 }

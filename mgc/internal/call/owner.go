@@ -193,7 +193,8 @@ func (o *owner) settle(ev callcore.Event) {
 	}
 }
 
-// resume starts the timers of a revived call and sends its open transactions again.
+// resume starts the timers of a revived call, sends its open Iq transactions again and gives up its open SIP requests, whose
+// responses would go to the former owner.
 func (o *owner) resume() {
 	record := o.state.Record()
 	o.shown.Store(&record)
@@ -205,6 +206,9 @@ func (o *owner) resume() {
 	for _, t := range o.state.Pending() {
 		o.choose([]callcore.Effect{t})
 		o.transact(t)
+	}
+	for _, failed := range o.state.Orphans() {
+		o.post(failed)
 	}
 }
 

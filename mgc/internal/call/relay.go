@@ -67,7 +67,7 @@ func (m *Manager) relayInDialog(leg callcore.Leg, tx ServerTx, req headers.Msg, 
 		m.refuse(tx, &req, 403, "Dialog of Another User", "foreign_flow")
 		return
 	case !ok || b.FlowID == "" && leg == callcore.LegCore:
-		m.refuse(tx, &req, 430, "", "flow_gone")
+		m.decline(leg, tx, &req, b, &refusal{430, "", "flow_gone"})
 		return
 	}
 	m.pass(leg, tx, req, b, p.target, p.routes)
@@ -83,7 +83,7 @@ func (m *Manager) relay(leg callcore.Leg, tx ServerTx, req headers.Msg, flow str
 		b, no = m.Terminator(&req)
 	}
 	if no != nil {
-		m.refuse(tx, &req, no.Status, no.Reason, no.Label)
+		m.decline(leg, tx, &req, b, no)
 		return
 	}
 	if leg == callcore.LegAccess {

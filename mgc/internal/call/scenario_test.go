@@ -95,7 +95,7 @@ func (r *running) in(leg callcore.Leg, method, body string) headers.Msg {
 		r.t.Fatal(err)
 	}
 	m.RequestURI = a.URI
-	for _, f := range [][2]string{{"From", from}, {"To", to}, {"Call-ID", id}, {"CSeq", fmt.Sprintf("%d %s", r.seq[leg], method)}, {"Max-Forwards", "70"}} {
+	for _, f := range [][2]string{{"Via", "SIP/2.0/WS df7.invalid;branch=z9hG4bKa1"}, {"From", from}, {"To", to}, {"Call-ID", id}, {"CSeq", fmt.Sprintf("%d %s", r.seq[leg], method)}, {"Max-Forwards", "70"}} {
 		m.Add(f[0], f[1])
 	}
 	if method == "INVITE" {
