@@ -2,14 +2,17 @@ package admin
 
 import (
 	"context"
+	"errors"
 	"net"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
 
 	adminv1 "github.com/isthmus-gateway/isthmus/proto/admin/v1"
@@ -17,13 +20,19 @@ import (
 
 func TestListsInOrder(t *testing.T) {
 	defer goleak.VerifyNone(t)
-	now := time.Now()
+	now, away := time.Now(), false
 	s, _ := NewServer(Source{
 		Nodes: func() []*adminv1.Node { return []*adminv1.Node{{MgwId: "b"}, {MgwId: "a"}} },
 		Calls: func() []*adminv1.Call {
 			return []*adminv1.Call{{CallId: "2", Started: Time(now)}, {CallId: "1", Started: Time(now.Add(-time.Second))}}
 		},
 		Registrations: func() []*adminv1.Registration { return []*adminv1.Registration{{Aor: "sip:b@x"}, {Aor: "sip:a@x"}} },
+		Resources: func(context.Context) (*adminv1.ControllerResourcesResponse, error) {
+			if away {
+				return nil, errors.New("the store is away")
+			}
+			return &adminv1.ControllerResourcesResponse{Calls: 2, StoreKeys: map[string]uint32{"call": 3}}, nil
+		},
 	})
 	lis := bufconn.Listen(1 << 16)
 	done := make(chan error, 1)
@@ -46,6 +55,13 @@ func TestListsInOrder(t *testing.T) {
 	}
 	if r, err := healthpb.NewHealthClient(conn).Check(ctx, &healthpb.HealthCheckRequest{}); err != nil || r.Status != healthpb.HealthCheckResponse_SERVING {
 		t.Errorf("health: %v %v", r, err)
+	}
+	if r, err := c.ControllerResources(ctx, &adminv1.ControllerResourcesRequest{}); err != nil || r.Calls != 2 || r.StoreKeys["call"] != 3 {
+		t.Errorf("resources: %v %v", r, err)
+	}
+	away = true
+	if _, err := c.ControllerResources(ctx, &adminv1.ControllerResourcesRequest{}); status.Code(err) != codes.Unavailable {
+		t.Errorf("resources without the store: %v", err)
 	}
 	conn.Close()
 	s.Stop()
