@@ -1,6 +1,7 @@
 package sipp
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -18,13 +19,20 @@ func TestBurst(t *testing.T) {
 			access, core := ended("hangup_access"), ended("hangup_core")
 			dropped := metric(t, "isthmus_mgc_call_events_dropped_total")
 			ctx := deadline(t, 60*time.Second)
-			called := newBrowser(t, transport, nowhere, answerAll)
-			from := startSipp(t, "uac_call", called.caller().with("Hold", 300), peer.Config{
-				Transport: transport, Local: local(t), Remote: world.core, Calls: calls, Rate: 20, Timeout: 50 * time.Second,
-			})
+			// The calls are shared out among browsers, to stay below the bound on one registration's calls. sipp learns of the
+			// called ones from the registrar.
+			var callers []*browser
+			var called []string
 			at := local(t)
+			for range 5 {
+				callers = append(callers, newBrowser(t, transport, at, nil))
+				called = append(called, newBrowser(t, transport, nowhere, answerAll).injection())
+			}
+			from := startSipp(t, "uac_call", injected.with("Hold", 300), peer.Config{
+				Transport: transport, Local: local(t), Remote: world.core, Calls: calls, Rate: 20, Timeout: 50 * time.Second, Inject: called,
+			})
 			to := startSipp(t, "uas_plain", params{"User": "callee"}, peer.Config{Transport: transport, Local: at, Calls: calls, Timeout: 50 * time.Second})
-			placeCalls(ctx, t, newBrowser(t, transport, at, nil), calls, func(c *webua.Call) error { return c.Hangup(ctx) })
+			placeCalls(ctx, t, callers, calls, func(c *webua.Call) error { return c.Hangup(ctx) })
 			from.done(ctx)
 			to.done(ctx)
 			if err := until(held); err != nil {
@@ -41,4 +49,15 @@ func TestBurst(t *testing.T) {
 			}
 		})
 	}
+}
+
+// injected are the parameters of calls to browsers from an injection file, with injection as its lines.
+var injected = params{"User": "[field0]", "URI": "sip:[field0]@[field1];transport=ws", "Path": "<sip:[field2];lr;ob>"}
+
+// injection is the browser's line: user, host of its Contact, user and host of its Path.
+func (b *browser) injection() string {
+	u := world.registrar.binding(b.user)
+	host, _, _ := strings.Cut(strings.TrimPrefix(u.contact, "sip:"+b.user+"@"), ";")
+	path, _, _ := strings.Cut(strings.TrimPrefix(u.path, "<sip:"), ";")
+	return b.user + ";" + host + ";" + path
 }

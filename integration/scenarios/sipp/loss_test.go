@@ -237,7 +237,7 @@ func TestLossyCalls(t *testing.T) {
 			// sipp hangs up, as only it knows when the ACK has come.
 			b, r, _ := relayed(t, "uas_plain", nil, params{"Hold": 200, "HangsUp": true}, c.judge(), cfg)
 			ctx := deadline(t, patience)
-			placeCalls(ctx, t, b, calls, func(c *webua.Call) error {
+			placeCalls(ctx, t, []*browser{b}, calls, func(c *webua.Call) error {
 				select {
 				case <-c.Ended():
 					return nil
@@ -261,15 +261,15 @@ func answerAll(c *webua.Config) {
 	c.OnCall = func(call *webua.Call) { _ = call.Answer(tone.Silence{}) } // a call that is gone shows in sipp's result
 }
 
-// placeCalls has the browser place calls, 20 a second, and do with each what end says when it is answered.
-func placeCalls(ctx context.Context, t *testing.T, b *browser, calls int, end func(*webua.Call) error) {
+// placeCalls has the browsers place calls in turn, 20 a second, and do with each what end says when it is answered.
+func placeCalls(ctx context.Context, t *testing.T, from []*browser, calls int, end func(*webua.Call) error) {
 	t.Helper()
 	failed := make(chan error, calls)
 	pace := time.NewTicker(50 * time.Millisecond)
 	defer pace.Stop()
-	for range calls {
+	for i := range calls {
 		go func() {
-			call, err := b.Call(ctx, callee, tone.Silence{})
+			call, err := from[i%len(from)].Call(ctx, callee, tone.Silence{})
 			if err == nil {
 				err = end(call)
 			}

@@ -3,11 +3,13 @@ package sipp
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -36,9 +38,12 @@ const (
 // t1 is the round-trip estimate that the controller runs with. Less than the default shortens every wait; much less makes a busy
 // machine look like loss. timerB is 64 of it.
 const (
-	t1     = 200 * time.Millisecond
+	t1     = 300 * time.Millisecond
 	timerB = 64 * t1
 )
+
+// parallel is how many tests run at once: nearly all they do is wait for repetitions.
+const parallel = 6
 
 // world is what all tests share; it is set by TestMain and never changed.
 var world struct {
@@ -88,6 +93,10 @@ func run(m *testing.M) (code int, err error) {
 		}
 		defer conn.Close()
 		use(conn)
+	}
+	flag.Parse()
+	if err := flag.Set("test.parallel", strconv.Itoa(parallel)); err != nil {
+		return 1, err
 	}
 	code = m.Run()
 	return code, settled()

@@ -94,6 +94,8 @@ type sippRun struct {
 	t *testing.T
 	p *peer.Process
 	n int // calls
+
+	told bool // the test has its result
 }
 
 // startSipp runs a scenario; cfg carries what is not the default.
@@ -106,14 +108,26 @@ func startSipp(t *testing.T, scenario string, p params, cfg peer.Config) *sippRu
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(proc.Stop)
-	return &sippRun{t: t, p: proc, n: cfg.Calls}
+	r := &sippRun{t: t, p: proc, n: cfg.Calls}
+	t.Cleanup(r.close)
+	return r
+}
+
+// close ends sipp and, when the test failed otherwise, tells what sipp saw.
+func (r *sippRun) close() {
+	r.p.Stop()
+	if !r.t.Failed() || r.told {
+		return
+	}
+	res, err := r.p.Wait(context.Background()) // it has ended
+	r.t.Logf("%s %v", res, err)
 }
 
 // done waits until sipp has ended and checks that every call went as its scenario says.
 func (r *sippRun) done(ctx context.Context) peer.Result {
 	r.t.Helper()
 	res, err := r.p.Wait(ctx)
+	r.told = true
 	if err != nil {
 		r.t.Fatalf("%v\n%s", err, res)
 	}

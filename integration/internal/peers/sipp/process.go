@@ -29,6 +29,7 @@ type Config struct {
 	Rate      int            // new calls per second; 0: 10
 	Lost      int            // per cent of messages that sipp loses, sent and received
 	Echo      bool           // send received RTP back
+	Inject    []string       // values for [field0], [field1] ... of one call each, separated by ';'; used round and round
 	Dir       string         // for its files
 	Timeout   time.Duration  // sipp fails when it is not done by then; whole seconds, 0: 30 s
 }
@@ -57,6 +58,9 @@ func (c *Config) args() []string {
 	if c.Lost > 0 {
 		args = append(args, "-lost", strconv.Itoa(c.Lost))
 	}
+	if len(c.Inject) > 0 {
+		args = append(args, "-inf", c.file("inject.csv"))
+	}
 	if c.Echo {
 		args = append(args, "-rtp_echo")
 	}
@@ -83,6 +87,10 @@ func Start(ctx context.Context, cfg Config) (*Process, error) {
 		return nil, ErrMissing
 	}
 	if err := os.WriteFile(cfg.file("scenario.xml"), []byte(cfg.Scenario), 0o600); err != nil {
+		return nil, fmt.Errorf("sipp: %w", err)
+	}
+	inject := "SEQUENTIAL\n" + strings.Join(cfg.Inject, "\n") + "\n"
+	if err := os.WriteFile(cfg.file("inject.csv"), []byte(inject), 0o600); err != nil {
 		return nil, fmt.Errorf("sipp: %w", err)
 	}
 	out, err := os.Create(cfg.file("screen.log"))
