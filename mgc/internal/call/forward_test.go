@@ -143,6 +143,8 @@ func TestCancelWhileTheOwnerIsLookedFor(t *testing.T) {
 	hold.expect(487)
 	offer.respond(200, answerToHold) // too late; it is acknowledged all the same
 	a.expectOut(callcore.LegAccess, "ACK")
+	a.expectOut(callcore.LegAccess, "INVITE").respond(200, strings.Replace(answerToHold, "a=recvonly", "a=sendrecv", 1)) // the browser had agreed to it
+	a.expectOut(callcore.LegAccess, "ACK")
 	a.hangUp(r)
 }
 

@@ -12,6 +12,9 @@ import (
 func (s *State) onEarlyOffer(e RequestIn) {
 	refuse := func(status int, extra []headers.Field) { s.respond(e.Leg, e.Tx, e.Msg.Method, status, "", nil, extra) }
 	switch {
+	case e.Leg == s.d.Caller && e.Leg != LegCore: // its offer in the INVITE is not answered finally (RFC 3311 §5.2)
+		refuse(500, []headers.Field{{Name: "Retry-After", Value: "2"}})
+		return
 	case e.Leg != LegCore || s.d.Phase != phaseCall && s.d.Phase != phaseReserve:
 		refuse(491, nil)
 		return

@@ -69,13 +69,12 @@ func TestRequestsInTheDialog(t *testing.T) {
 		msg    headers.Msg
 	}{
 		{483, b.phone("MESSAGE", 1, "", field("Max-Forwards", "0"))},
-		{500, b.phone("INFO", 1, "")}, // the same CSeq again (RFC 3261 §12.2.2)
-		{405, b.phone("PRACK", 2, "")},
+		{500, b.phone("INFO", 1, "")},  // the same CSeq again (RFC 3261 §12.2.2)
+		{400, b.phone("PRACK", 2, "")}, // without RAck
 		{405, b.phone("SUBSCRIBE", 3, "")},
 		{501, b.phone("FANCY", 4, "")},
 		{420, b.phone("INFO", 5, "", field("Require", "fancy"))},
 		{481, b.phone("INFO", 6, "", field("From", "<sip:bob@x.example>;tag=other"))},
-		{488, b.phone("INVITE", 7, "")},
 		{488, b.phone("INVITE", 8, "hello")},
 		{488, b.phone("INVITE", 9, strings.Replace(phoneSDP("sendrecv", 2), "RTP/AVP 8", "RTP/AVP 18", 1))},
 	}
