@@ -23,6 +23,11 @@
 //     Request-URI; one for LegAccess goes over the browser's flow.
 //   - A Transact with Pick set has no MGW yet: the executor chooses one and reports it in IqReply.MGW and BootID.
 //
+// # Offers in the call
+//
+// One at a time (reoffer.go): the other side is told when the direction changes for it, the MGW restarts ICE when asked to, then the answer
+// goes out. What fails leaves each side at what it has agreed to; where that no longer fits, settle makes an offer of our own.
+//
 // # What is carried across
 //
 // From, To (without tags) and the bodies of requests that are not offers or answers pass. Header fields pass by the allow-lists

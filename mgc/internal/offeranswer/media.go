@@ -7,7 +7,8 @@
 //	browser calls:    Offer(Access) · Add both · Resolve · MakeOffer(Core) · Answer(Core) · MakeAnswer(Access) · Modify both
 //	SIP user calls:   Offer(Core) · Add both · Resolve · MakeOffer(Access) · Answer(Access) · MakeAnswer(Core) · Modify both
 //	without an offer: Add both · Resolve · MakeOffer(Access) · Answer(Access) · MakeOffer(Core) · Answer(Core) from the ACK
-//	in the call:      Offer(x); when Change.Tell: MakeOffer(y), Answer(y); then MakeAnswer(x)
+//	in the call:      Offer(x); when Change.Tell: MakeOffer(y), Answer(y); on ICERestart or NewDTLS: Modify(x), Resolve; MakeAnswer(x)
+//	when that fails:  Undo, or Revert(x) when y has agreed to its part; a side that is Stale then gets an offer of ours
 //
 // Nothing of the browser's description crosses to the core or back: each side's description is built from typed values by
 // an allow-list (TS 23.228 §U.1.1).
