@@ -241,7 +241,7 @@ func (b *Buffer) clockJumped(arrival int64, ts uint32) bool {
 // follow notices that the source's clock stood still for less than clockJumped looks for, as it does when the sender's machine is
 // overloaded: everything after it is late by as much. What the network held back comes in a burst instead and is soon on time.
 func (b *Buffer) follow(arrival int64, ts uint32) {
-	switch late := b.delay.lateness(arrival, ts) > b.max+int64(b.ptime); {
+	switch late := b.delay.lateness(arrival, ts) > b.max; {
 	case !late:
 		b.src.behind = false
 	case !b.src.behind:

@@ -51,7 +51,7 @@ func TestRestartsPlayOn(t *testing.T) {
 // A sender whose machine stood still goes on where it stopped: its time stamps are behind by the whole stall from then on. What it sends
 // is soon played again. A stall of the network, whose packets come all at once and are on time again, is no such case.
 func TestStallOfTheSenderIsNoLongSilence(t *testing.T) {
-	for _, stall := range []int64{250, 400, 900, 1900} {
+	for _, stall := range []int64{210, 250, 400, 900, 1900} {
 		for _, caught := range []bool{false, true} {
 			b := New(Config{ClockRate: 8000})
 			now, seq := int64(0), 0
@@ -63,7 +63,7 @@ func TestStallOfTheSenderIsNoLongSilence(t *testing.T) {
 				for range n {
 					now += 20 * ms
 					push()
-					if b.Pop(now).Kind == Frame {
+					if b.Pop(now+15*ms).Kind == Frame { // the frame clock is not in step with the packets
 						played++
 					}
 				}
@@ -72,7 +72,7 @@ func TestStallOfTheSenderIsNoLongSilence(t *testing.T) {
 			run(100)
 			for end := now + stall*ms; now < end; {
 				now += 20 * ms
-				b.Pop(now)
+				b.Pop(now + 15*ms)
 			}
 			if caught {
 				for range stall / 20 {
@@ -87,6 +87,39 @@ func TestStallOfTheSenderIsNoLongSilence(t *testing.T) {
 			if s := b.Stats(); s.Delay > 220*time.Millisecond || !caught && s.Delay > 60*time.Millisecond {
 				t.Errorf("stall of %d ms, caught up %v: a delay of %v stays", stall, caught, s.Delay)
 			}
+		}
+	}
+}
+
+// A worker that stood still finds all that came meanwhile at once, more than fits. What comes after it is played, without the delay.
+func TestStallOfTheWorkerIsNoSilence(t *testing.T) {
+	for _, stall := range []int64{300, 900, 1300, 1600, 3000} {
+		b := New(Config{ClockRate: 8000})
+		now, seq := int64(0), 0
+		push := func() {
+			b.Push(now, Packet{SSRC: 1, Seq: uint16(seq), TS: uint32(seq * 160), Dur: 160, Payload: make([]byte, 160)})
+			seq++
+		}
+		run := func(n int) (played int) {
+			for range n {
+				now += 20 * ms
+				push()
+				if b.Pop(now).Kind == Frame {
+					played++
+				}
+			}
+			return played
+		}
+		run(100)
+		now += stall * ms
+		for range stall / 20 {
+			push()
+		}
+		if played := run(50); played < 48 {
+			t.Errorf("stall of %d ms: %d of the 50 packets after it were played: %+v", stall, played, b.Stats())
+		}
+		if s := b.Stats(); s.Delay > 400*time.Millisecond {
+			t.Errorf("stall of %d ms: a delay of %v stays", stall, s.Delay)
 		}
 	}
 }

@@ -7,10 +7,13 @@ import (
 )
 
 const (
-	holdMS  = 100  // with an empty buffer the position waits this long, then the stream counts as paused
-	steady  = 16   // pops over which an excess or lack of delay is averaged
-	slackMS = 10   // excess or lack that Adjust leaves alone
-	fecLoss = 0.01 // loss from which on the target leaves time for the successor too
+	holdMS  = 100 // with an empty buffer the position waits this long, then the stream counts as paused
+	steady  = 16  // pops over which an excess or lack of delay is averaged
+	slackMS = 10  // excess or lack that Adjust leaves alone
+	// hopeless: a delay of this many times the largest is not shortened little by little, packets are skipped: the worker stood still.
+	// Left alone it would lose every packet once more come than there are slots, as one is given up while another takes its place.
+	hopeless = 2
+	fecLoss  = 0.01 // loss from which on the target leaves time for the successor too
 )
 
 // Target is the delay that playout aims at, beyond the fastest packet, ticks.
@@ -33,6 +36,10 @@ func (b *Buffer) Pop(now int64) Result {
 	s := b.current()
 	if s == nil {
 		return b.underflow()
+	}
+	if b.delay.lateness(at, b.play.ts) > hopeless*b.max {
+		b.play.pause = true
+		return b.resume(at)
 	}
 	b.play.gone = 0
 	gap := int64(rtp.TSDiff(s.ts, b.play.ts))
