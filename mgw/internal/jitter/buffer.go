@@ -160,7 +160,7 @@ func New(cfg Config) *Buffer {
 		arena: make([]byte, arenaSize),
 		ptime: cfg.ClockRate / 50,
 	}
-	b.delay.init(cfg.ClockRate, pick(cfg.Start, 20*time.Millisecond))
+	b.delay.init(cfg.ClockRate, pick(cfg.Start, 20*time.Millisecond), b.max)
 	return b
 }
 

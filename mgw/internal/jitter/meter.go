@@ -15,6 +15,7 @@ type meter struct {
 	clock  int64
 	bucket int64 // ticks per bucket
 	start  int64 // target before measurements, ticks
+	most   int64 // largest delay, ticks
 
 	based   bool
 	ref     uint32 // transit of the first packet: all others are relative to it
@@ -28,8 +29,8 @@ type meter struct {
 	loss   float32 // share of packets missing at their time
 }
 
-func (m *meter) init(clock uint32, start int64) {
-	m.clock, m.bucket, m.start = int64(clock), int64(clock)/bucketRate, start
+func (m *meter) init(clock uint32, start, most int64) {
+	m.clock, m.bucket, m.start, m.most = int64(clock), int64(clock)/bucketRate, start, most
 	m.target = start
 }
 
@@ -68,7 +69,7 @@ func (m *meter) add(arrival int64, ts uint32) {
 
 // count puts a lateness into the histogram and derives the target. What comes later than any delay could save does not count.
 func (m *meter) count(late int64) {
-	if late >= buckets*m.bucket {
+	if late > m.most || late >= buckets*m.bucket {
 		return
 	}
 	m.weight = min(m.weight+1, int(1/forgetMin))
