@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 )
 
 // Binding is one contact that Kamailio holds for a user.
@@ -22,13 +23,16 @@ type Binding struct {
 	Changed  int64  `json:"Last-Modified"` // UNIX time, s
 }
 
+// unbound is what Kamailio says of a user without bindings, and of one whose bindings have expired and are not yet swept.
+var unbound = []string{"AOR not found in location table", "AOR has no contacts"}
+
 // Bindings lists what a user has registered; none is no error.
 func (p *Proxy) Bindings(ctx context.Context, user string) ([]Binding, error) {
 	var found struct {
 		Contacts []struct{ Contact Binding }
 	}
 	err := p.rpc(ctx, &found, "ul.lookup", "location", user)
-	if refused := (*refusal)(nil); errors.As(err, &refused) && refused.Message == "AOR not found in location table" {
+	if refused := (*refusal)(nil); errors.As(err, &refused) && slices.Contains(unbound, refused.Message) {
 		return nil, nil
 	}
 	var out []Binding
