@@ -29,6 +29,7 @@ func TestBrowserCalls(t *testing.T) {
 	both(t, "browser_hangs_up", browserHangsUp)
 	both(t, "callee_hangs_up", calleeHangsUp)
 	both(t, "MO-14_early_media", earlyMedia)
+	both(t, "MO-11_reliable_183", reliableProgress)
 	both(t, "MO-15_cancel", cancelRinging)
 	both(t, "MO-15_cancel_before_1xx", cancelSilent)
 	both(t, "MO-15_cancel_crosses_200", cancelCrosses200)
@@ -129,6 +130,30 @@ func earlyMedia(t *testing.T, transport string) {
 	early, final := b.ladder.await(ctx, t, 1, "183 INVITE"), b.ladder.await(ctx, t, 1, "200 INVITE")
 	if early.Body == "" || early.Body != final.Body {
 		t.Errorf("descriptions differ:\n%s\n%s", early.Body, final.Body)
+	}
+}
+
+// reliableProgress: the gateway acknowledges a reliable 183 by itself, and the browser sees an unreliable one (RFC 3262).
+func reliableProgress(t *testing.T, transport string) {
+	b, r := toSipp(t, "uas_reliable", transport, nil)
+	ctx := deadline(t, patience)
+	call, err := b.Call(ctx, callee, tone.NewSine(620, -12))
+	if err != nil {
+		t.Fatalf("%v; the browser saw\n%s", err, b.ladder)
+	}
+	if err := call.WaitAudio(ctx, 620); err != nil {
+		t.Error(err)
+	}
+	if err := call.Hangup(ctx); err != nil {
+		t.Error(err)
+	}
+	res := r.done(ctx)
+	if got := received(t, res, "PRACK", 0).Get("RAck"); got != "17 1 INVITE" {
+		t.Errorf("RAck %q", got)
+	}
+	early := b.ladder.await(ctx, t, 1, "183 INVITE")
+	if early.Get("RSeq") != "" || early.Get("Require") != "" || early.Body == "" {
+		t.Errorf("the browser's 183: %v %q", early.Lines, early.Body)
 	}
 }
 

@@ -27,6 +27,7 @@ func TestCoreCalls(t *testing.T) {
 	both(t, "MT-10_socket_lost_while_ringing", socketLost)
 	both(t, "requests_in_dialog", requestsToSipp)
 	both(t, "message", messageToBrowser)
+	both(t, "MO-19_late_offer", lateOffer)
 }
 
 func callerHangsUp(t *testing.T, transport string) {
@@ -70,6 +71,28 @@ func calledBrowserHangsUp(t *testing.T, transport string) {
 		t.Error(err)
 	}
 	r.done(ctx)
+}
+
+// lateOffer: an INVITE without an offer; the gateway's is in the 200, sipp's answer in the ACK (RFC 3261 §13.2.1).
+func lateOffer(t *testing.T, transport string) {
+	b := newBrowser(t, transport, nowhere, nil)
+	p := b.caller().with("NoBody", true)
+	r := startSipp(t, "uac_late_offer", p, peer.Config{Transport: transport, Local: local(t), Remote: world.core, Echo: true})
+	ctx := deadline(t, patience)
+	call := b.incoming(ctx, t)
+	if err := call.Answer(tone.NewSine(620, -12)); err != nil {
+		t.Fatal(err)
+	}
+	if err := call.WaitAudio(ctx, 620); err != nil {
+		t.Error(err)
+	}
+	if err := call.Hangup(ctx); err != nil {
+		t.Error(err)
+	}
+	res := r.done(ctx)
+	if offer := received(t, res, "200 INVITE", 0).Body; !strings.Contains(offer, "m=audio") {
+		t.Errorf("no offer in the 200: %q", offer)
+	}
 }
 
 // callerCancels: CANCEL before and after the browser rings; sipp gets 200 for it and 487, the browser a CANCEL.
