@@ -74,6 +74,7 @@ type worker struct {
 	sweepAt   int64
 	sweepNext int // index in terms
 	load      loadMeter
+	warmth    uint64 // of warm; without meaning
 }
 
 // counters are folded in once per round.
@@ -141,6 +142,7 @@ func (w *worker) run() {
 		w.round++
 		w.runCommands()
 		got := 0
+		w.warmCore(n)
 		for i := range n {
 			got += w.read(w.poll.Ready(i))
 		}
@@ -286,6 +288,7 @@ func (w *worker) readAccess(as *accessSock) (got int) {
 		w.used = first + n
 		// A command may have been posted before these datagrams were sent: an address that was authenticated, a new key.
 		w.runCommands()
+		w.warmAccess(as, n)
 		for i := range n {
 			m := &w.msgs[i]
 			if m.Truncated {

@@ -124,6 +124,12 @@ func (s *Sender) ProtectRTP(b []byte) ([]byte, error) {
 	return out, nil
 }
 
+// Warm reads some of what ProtectRTP will read, so that the processor has it at hand then, and returns something without meaning.
+func (s *Sender) Warm() uint64 {
+	roc, _ := s.ctx.ROC(s.rtp.SSRC) // of the newest packet
+	return uint64(roc)
+}
+
 // ProtectRTCP is ProtectRTP for a compound or reduced-size RTCP packet.
 func (s *Sender) ProtectRTCP(b []byte) ([]byte, error) {
 	out, err := s.ctx.EncryptRTCP(b[:0], b, &s.rtcp)
@@ -152,6 +158,12 @@ func (r *Receiver) OpenRTP(b []byte) ([]byte, error) {
 		r.sources = append(r.sources, ssrc)
 	}
 	return out, nil
+}
+
+// Warm reads some of what OpenRTP will read, so that the processor has it at hand then, and returns something without meaning.
+func (r *Receiver) Warm() uint64 {
+	roc, _ := r.ctx.ROC(r.rtp.SSRC) // of the newest packet
+	return uint64(roc)
 }
 
 // OpenRTCP is OpenRTP for SRTCP.
