@@ -40,8 +40,8 @@ func main() {
 }
 
 func run() error {
-	c := bench.Config{Out: os.Stdout, LimitTime: 500 * time.Millisecond, LimitPairs: 40}
-	flag.IntVar(&c.Calls[bench.Relay], "relay-calls", 200, "relayed calls, 1 to 1000")
+	c := bench.Config{Out: os.Stdout, LimitTime: 500 * time.Millisecond}
+	flag.IntVar(&c.Calls[bench.Relay], "relay-calls", 400, "relayed calls, 1 to 1000")
 	flag.IntVar(&c.Calls[bench.Transcode], "opus-calls", 40, "transcoded calls, 1 to 1000")
 	seconds := flag.Float64("seconds", 3, "length of a window, 2 to 60")
 	flag.IntVar(&c.Rounds, "rounds", 7, "rounds; each measures every system once")

@@ -26,20 +26,19 @@ func (w Work) String() string { return [2]string{"relay", "opus-pcma"}[w] }
 
 // Config of a run.
 type Config struct {
-	Gateway    string // path of the mgw program
-	Floor      []string
-	Calls      [2]int // by Work
-	Window     time.Duration
-	Warm       time.Duration
-	Rounds     int
-	Only       string // "", "relay" or "opus-pcma"
-	Workers    int    // packet threads of the gateway; 0: its default
-	Threads    int    // packet threads of rtpengine
-	Rtpengine  bool   // measure it if it is installed
-	Out        io.Writer
-	Log        io.Writer // output of the processes; nil: none
-	LimitTime  time.Duration
-	LimitPairs int // codec pairs of the second, cache-bound limit
+	Gateway   string        // path of the mgw program
+	Floor     []string      // command that calls floor.Serve
+	Calls     [2]int        // by Work
+	Window    time.Duration // of one measurement
+	Warm      time.Duration // media before each window
+	Rounds    int
+	Only      string        // "", "relay" or "opus-pcma"
+	Workers   int           // packet threads of the gateway; 0: its default
+	Threads   int           // packet threads of rtpengine
+	Rtpengine bool          // measure it if it is installed
+	Out       io.Writer     // progress
+	Log       io.Writer     // output of the processes; nil: none
+	LimitTime time.Duration // CPU time of each measurement of the codec-only limit
 }
 
 // Validate refuses what cannot be measured.
