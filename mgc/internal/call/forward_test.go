@@ -42,7 +42,14 @@ func TestRequestsReachTheOwner(t *testing.T) {
 	r := a.establish()
 
 	info := b.ask(callcore.LegCore, r.in(callcore.LegCore, "INFO", ""), "")
-	a.expectOut(callcore.LegAccess, "INFO").respond(200, "", headers.Field{Name: "Subject", Value: "from the browser"})
+	out := a.expectOut(callcore.LegAccess, "INFO")
+	stranger := envelope{Kind: kindResponse, From: "c", Tx: info.ID(), msg: headers.NewResponse(&info.req, 603, "")}
+	if raw, err := stranger.encode(); err != nil {
+		t.Fatal(err)
+	} else if _, err := b.onParcel(t.Context(), raw); err != nil { // it was not asked
+		t.Fatal(err)
+	}
+	out.respond(200, "", headers.Field{Name: "Subject", Value: "from the browser"})
 	resp := info.expect(200)
 	if resp.Get("Subject") != "from the browser" || resp.Get("CSeq") != "1 INFO" {
 		t.Errorf("answer %+v", resp)
@@ -176,7 +183,8 @@ func TestOwnerDies(t *testing.T) {
 	r := a.establish()
 	info := b.ask(callcore.LegCore, r.in(callcore.LegCore, "INFO", ""), "")
 	a.expectOut(callcore.LegAccess, "INFO") // and no answer
-	a.stop()                                // still alive as far as the pool knows
+	eventually(t, "the open request is in the record", func() bool { return strings.Contains(string(p.records()[0].Value.State), `"clients":{"c`) })
+	a.stop() // still alive as far as the pool knows
 	select {
 	case m := <-info.got: // its 503 may have made it
 		if m.Status != 503 {

@@ -1,8 +1,10 @@
 package registrar
 
 import (
+	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -211,6 +213,88 @@ func TestREG32_LimitOfTheAORIsThePools(t *testing.T) {
 		}
 		if resp := b.register("f3", 600, "<urn:uuid:1>"); resp.Status != 200 {
 			t.Errorf("move of the first: %d", resp.Status)
+		}
+	})
+}
+
+// lame is an instance's own way to the store, which can be slow or broken.
+type lame struct {
+	store.Store
+	mu   sync.Mutex
+	hold chan struct{} // Create waits until it is closed; nil: it does not
+	err  error         // what Get fails with, and so every write
+}
+
+func (l *lame) set(f func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	f()
+}
+
+func (l *lame) Get(ctx context.Context, key string) (store.Record, error) {
+	l.mu.Lock()
+	err := l.err
+	l.mu.Unlock()
+	if err != nil {
+		return store.Record{}, err
+	}
+	return l.Store.Get(ctx, key)
+}
+
+func (l *lame) Create(ctx context.Context, key string, v []byte, ttl time.Duration) (uint64, error) {
+	l.mu.Lock()
+	hold := l.hold
+	l.mu.Unlock()
+	if hold != nil {
+		<-hold
+	}
+	return l.Store.Create(ctx, key, v, ttl)
+}
+
+// TestSlowWritesStayInOrder: what a browser does last is what the store holds, however long the first write takes.
+func TestSlowWritesStayInOrder(t *testing.T) {
+	inPool(t, func(t *testing.T, s *store.Memory) {
+		hold := make(chan struct{})
+		l := &lame{Store: s, hold: hold}
+		f := newFixture(t, l, "m1")
+		defer f.Close()
+		f.register("f1", 600, "<urn:uuid:1>")
+		synctest.Wait()
+		f.register("f1", 0, "<urn:uuid:1>")
+		synctest.Wait()
+		l.set(func() { l.hold = nil })
+		close(hold)
+		if got := records(t, s); len(got) != 0 {
+			t.Errorf("left %+v", got)
+		}
+	})
+}
+
+// TestOwnRegistrationIsNewer: while an instance cannot write what its browser has registered, older records of another do not take the
+// binding away from it.
+func TestOwnRegistrationIsNewer(t *testing.T) {
+	inPool(t, func(t *testing.T, s *store.Memory) {
+		l := &lame{Store: s}
+		a, b := newFixture(t, s, "a"), newFixture(t, l, "b")
+		defer b.Close()
+		defer a.Close()
+		a.register("f1", 600, "<urn:uuid:1>")
+		synctest.Wait()
+		l.set(func() { l.err = store.ErrUnavailable })
+		b.register("f9", 600, "<urn:uuid:1>")
+		synctest.Wait()
+		a.OnFlowClosed(siptransport.Flow{ID: "f1"}) // writes the record again
+		synctest.Wait()
+		if got := b.OfFlow("f9"); len(got) != 1 || got[0].Owner != "b" {
+			t.Fatalf("the newer registration is lost: %+v", b.All())
+		}
+		l.set(func() { l.err = nil })
+		time.Sleep(2 * time.Second) // the bubble's clock
+		if got := records(t, s); len(got) != 1 || got[0].Owner != "b" || got[0].FlowID != "f9" {
+			t.Errorf("stored %+v", got)
+		}
+		if moved := a.told(&a.moved); len(moved) != 1 {
+			t.Errorf("the old owner was told %v", moved)
 		}
 	})
 }

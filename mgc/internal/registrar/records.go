@@ -39,6 +39,12 @@ func (r *Registrar) writeLocked(id string, b *Binding) {
 	go r.writer(id, w)
 }
 
+// pendingLocked reports whether a write of the binding is under way or is to be repeated. Callers hold mu.
+func (r *Registrar) pendingLocked(id string) bool {
+	_, failed := r.unsaved[id]
+	return failed || r.writes[id] != nil
+}
+
 // writer does the writes of one binding until none is left.
 func (r *Registrar) writer(id string, w *write) {
 	defer r.wg.Done()
@@ -149,7 +155,7 @@ func (r *Registrar) onChange(c store.Change[Binding]) {
 // changed takes a record that was written, here or elsewhere, or in a former life of this instance.
 func (r *Registrar) changed(b Binding) {
 	r.mu.Lock()
-	if r.writes[b.ID] != nil { // what this instance is about to write is newer
+	if r.pendingLocked(b.ID) { // what this instance is about to write is newer
 		r.mu.Unlock()
 		return
 	}
@@ -182,7 +188,7 @@ func (r *Registrar) changed(b Binding) {
 func (r *Registrar) vanished(b Binding) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.writes[b.ID] != nil {
+	if r.pendingLocked(b.ID) {
 		return
 	}
 	have := r.byID[b.ID]

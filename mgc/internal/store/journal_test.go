@@ -251,5 +251,6 @@ func TestJournalTakesAnInvalidValueAsFinal(t *testing.T) {
 		defer j.Close()
 		j.Save(make([]byte, MaxValue+1), Forever)
 		wantErr(t, "Sync", j.Sync(t.Context()), ErrInvalid)
+		wantErr(t, "Err", j.Err(), ErrInvalid)
 	})
 }

@@ -56,7 +56,8 @@ type Event struct {
 	Record
 }
 
-// Watcher delivers the changes of the records below a prefix, in the order of their revisions.
+// Watcher delivers the changes of the records below a prefix, in the order of their revisions. Of several quick changes of one
+// record only the last is sure to be delivered.
 type Watcher interface {
 	// Events is closed after Stop, after the end of the watch's context and when the store closes. The receiver must
 	// keep reading: capacity 256, and a watcher that does not read holds back only itself.
