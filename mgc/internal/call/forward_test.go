@@ -65,9 +65,7 @@ func TestRequestsReachTheOwner(t *testing.T) {
 	}
 	hold.expect(200) // repeated
 	b.OnAck(callcore.LegCore, r.in(callcore.LegCore, "ACK", ""), "")
-	eventually(t, "the ACK has come", func() bool {
-		return strings.Contains(string(p.records()[0].Value.State), `"phase":"up"`) && !strings.Contains(string(p.records()[0].Value.State), `"ack_end"`)
-	})
+	eventually(t, "the ACK has come", func() bool { return settled(p.records()[0].Value.State) })
 
 	b.ask(callcore.LegCore, r.in(callcore.LegCore, "BYE", ""), "").expect(200)
 	a.expectOut(callcore.LegAccess, "BYE").respond(200, "")

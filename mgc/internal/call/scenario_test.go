@@ -60,13 +60,18 @@ func (i *instance) establish() *running {
 	ack := r.in(callcore.LegAccess, "ACK", "")
 	i.OnAck(callcore.LegAccess, ack, "fa")
 	i.connected(r.key)
-	eventually(i.t, "the call is confirmed in the store", func() bool {
+	eventually(i.t, "the settled call is in the store", func() bool {
 		return slices.ContainsFunc(i.pool.records(), func(e store.Entry[store.Call]) bool {
-			state := string(e.Value.State)
-			return strings.Contains(state, r.key) && strings.Contains(state, `"phase":"up"`) && !strings.Contains(state, `"waiting"`)
+			return strings.Contains(string(e.Value.State), r.key) && settled(e.Value.State)
 		})
 	})
 	return r
+}
+
+// settled reports whether the stored state is that of an answered call with nothing open.
+func settled(state []byte) bool {
+	s := string(state)
+	return strings.Contains(s, `"phase":"up"`) && !strings.Contains(s, `"waiting"`) && !strings.Contains(s, `"timers"`) && !strings.Contains(s, `"clients":{"c`)
 }
 
 // connected lets the MGW tell that the browser's DTLS is up.
