@@ -11,8 +11,10 @@ import (
 
 // Machine is what the figures depend on beside the programs.
 type Machine struct {
-	CPU, Kernel, Go string
-	Cores           int
+	CPU    string `json:"cpu"`
+	Kernel string `json:"kernel"`
+	Go     string `json:"go"`
+	Cores  int    `json:"cores"`
 }
 
 func describeMachine() Machine {

@@ -30,15 +30,13 @@ type Summary struct {
 	Others           *float64 `json:"other_load_cores"`
 	RelayCalls       int      `json:"relay_calls"`
 	OpusCallsOffered int      `json:"opus_pcma_calls"`
-	CPU              string   `json:"cpu"`
-	Kernel           string   `json:"kernel"`
-	Go               string   `json:"go"`
+	Machine
 }
 
 // Summary reduces the results.
 func (r *Results) Summary() Summary {
 	s := Summary{
-		RelayCalls: r.Config.Calls[Relay], OpusCallsOffered: r.Config.Calls[Transcode], CPU: r.Machine.CPU, Kernel: r.Machine.Kernel, Go: r.Machine.Go,
+		RelayCalls: r.Config.Calls[Relay], OpusCallsOffered: r.Config.Calls[Transcode], Machine: r.Machine,
 	}
 	relay, opus := r.Parts[Relay], r.Parts[Transcode]
 	packet := func(p *Part, name string) map[int]float64 { return p.find(name).byRound(work(p), (*Sample).perPacket) }
