@@ -260,9 +260,9 @@ func TestStopReleasesCalls(t *testing.T) {
 	}
 }
 
-// TestTwoInstancesShareThePool: the browser is at one instance, the core comes to the other; calls and registrations are the pool's.
-func TestTwoInstancesShareThePool(t *testing.T) {
-	s := newSite(t)
+// startStore runs a NATS server for a pool and returns its URL.
+func startStore(t *testing.T) string {
+	t.Helper()
 	srv, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true, JetStream: true, StoreDir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
@@ -272,8 +272,15 @@ func TestTwoInstancesShareThePool(t *testing.T) {
 		t.Fatal("the NATS server does not start")
 	}
 	t.Cleanup(func() { srv.Shutdown(); srv.WaitForShutdown() })
+	return srv.ClientURL()
+}
+
+// TestTwoInstancesShareThePool: the browser is at one instance, the core comes to the other; calls and registrations are the pool's.
+func TestTwoInstancesShareThePool(t *testing.T) {
+	s := newSite(t)
+	url := startStore(t)
 	k := s.core()
-	one, two := s.controller(10, "--store.url="+srv.ClientURL()), s.controller(11, "--store.url="+srv.ClientURL())
+	one, two := s.controller(10, "--store.url="+url), s.controller(11, "--store.url="+url)
 	s.gateway(two) // any instance will do
 	b := one.browser("alice")
 	b.register(600)
