@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/pion/stun/v4"
 )
 
 // echo is a system under test that sends back to each end what the other would send: a goroutine per call that relays plain packets and
@@ -138,5 +140,49 @@ func TestMeterFailureEndsTheWindow(t *testing.T) {
 	gone := errors.New("no such process")
 	if _, err := f.Run(0, time.Second, func() (time.Duration, error) { return 0, gone }); !errors.Is(err, gone) {
 		t.Errorf("%v", err)
+	}
+}
+
+// Every browser end asks for consent at least once per Run, however short that is: runs are minutes apart when several systems take turns.
+func TestEveryRunRefreshesAllConsents(t *testing.T) {
+	listener, err := openSocket(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.close()
+	f := &Fleet{o: Options{Calls: 30, Material: material}, began: time.Now()}
+	for i := range f.o.Calls {
+		b := browser{ice: newPeer()}
+		if b.socket, err = openSocket(0); err != nil {
+			t.Fatal(err)
+		}
+		defer b.socket.close()
+		b.ice.remoteUfrag, b.ice.remotePwd = "abcd", "0123456789012345678901"
+		b.aim(listener.local)
+		f.calls = append(f.calls, &call{index: i, browser: b, material: material})
+	}
+	asked := map[string]bool{}
+	r := &runner{f: f, warm: int64(restart)}
+	for at := int64(0); at < int64(restart+time.Second); at += int64(slot) {
+		r.base = time.Now().Add(-time.Duration(at)) // as if it were then
+		r.refresh()
+		var buf [256]byte
+		for n := listener.receive(buf[:]); n > 0; n = listener.receive(buf[:]) {
+			m := &stun.Message{Raw: append([]byte(nil), buf[:n]...)}
+			var name stun.Username
+			if err := m.Decode(); err != nil || name.GetFrom(m) != nil {
+				t.Fatalf("no check: %v", err)
+			}
+			asked[name.String()] = true
+		}
+		if at < int64(restart)/2 && r.consent > f.o.Calls*3/4 {
+			t.Fatalf("%d checks in the first half of the warm-up: not spread", r.consent)
+		}
+	}
+	if len(asked) != f.o.Calls {
+		t.Errorf("%d of %d calls asked", len(asked), f.o.Calls)
+	}
+	if r.consent > f.o.Calls+10 {
+		t.Errorf("%d checks: one call asks more than once in 5 s", r.consent)
 	}
 }

@@ -55,8 +55,9 @@ type runner struct {
 	open    bool // within the window
 	delays  []int64
 	buf     [2048]byte
-	consent int // next call to check
-	due     int64
+	consent int   // checks sent
+	due     int64 // time of the next
+	warm    int64 // length of the warm-up
 }
 
 // Run lets media flow for warm, then measures for window. meter is read at both ends of the window, by the thread that sends. It blocks.
@@ -71,6 +72,7 @@ func (f *Fleet) Run(warm, window time.Duration, meter func() (time.Duration, err
 		}
 	}
 	warm = max(warm, restart)
+	r.warm = int64(warm)
 	r.span(0, int64(warm/slot))
 	used, err := meter()
 	if err != nil {
@@ -138,14 +140,19 @@ func (r *runner) emit(k int64) {
 	r.refresh()
 }
 
-// refresh keeps the consent of all calls fresh, one at a time.
+// refresh keeps the consent of all calls fresh, one at a time: all once during the warm-up, for there may have been a long pause, then at
+// the usual pace.
 func (r *runner) refresh() {
 	if r.f.o.Plain {
 		return
 	}
-	for now := r.now(); r.due <= now; r.due += int64(consentEvery) / int64(len(r.f.calls)) {
-		_ = r.f.calls[r.consent].browser.consent() // built from constants
-		r.consent = (r.consent + 1) % len(r.f.calls)
+	for now, calls := r.now(), len(r.f.calls); r.due <= now; r.consent++ {
+		_ = r.f.calls[r.consent%calls].browser.consent() // built from constants
+		round := int64(consentEvery)
+		if r.consent < calls {
+			round = r.warm
+		}
+		r.due += round / int64(calls)
 	}
 }
 
