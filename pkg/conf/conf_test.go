@@ -126,7 +126,7 @@ func TestHelpNamesEverySetting(t *testing.T) {
 	if err := Load(&c, Options{Name: "x", EnvPrefix: "X", Args: []string{"--help"}, Env: []string{}, Out: &out}); !errors.Is(err, ErrDone) {
 		t.Fatal(err)
 	}
-	for _, w := range []string{"--id=m1", "--wait=10s", "How long; allowed: 1s..1m.\n", "--log.level=info", "X_LOG_LEVEL"} {
+	for _, w := range []string{"--id=m1", "--wait=10s", "How long; allowed: 1s..1m.\n", "--log.level=info", "X_LOG_LEVEL", "--realms.0.name=", "grow: the next element is .1."} {
 		if !strings.Contains(out.String(), w) {
 			t.Errorf("help lacks %q:\n%s", w, out.String())
 		}

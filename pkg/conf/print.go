@@ -89,9 +89,27 @@ func scalar(text string) string {
 	return strings.TrimSuffix(string(out), "\n")
 }
 
+// showElements gives empty lists of groups one element with its defaults, so that the help shows its settings.
+func (l *loader) showElements(v reflect.Value) {
+	_, fields := fieldsOf(v)
+	for _, f := range fields {
+		switch {
+		case isLeaf(f.value.Type()):
+		case f.value.Kind() == reflect.Struct:
+			l.showElements(f.value)
+		case f.value.Len() == 0:
+			el := reflect.New(f.value.Type().Elem()).Elem()
+			l.setDefaults(el)
+			l.showElements(el)
+			f.value.Set(reflect.Append(f.value, el))
+		}
+	}
+}
+
 // printHelp writes the flags with defaults, ranges and docs.
 func (l *loader) printHelp() error {
 	l.setDefaults(l.root)
+	l.showElements(l.root)
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s - %s\n\nUsage: %s [--config FILE] [--SETTING VALUE ...]\n\n", l.opt.Name, l.opt.About, l.opt.Name)
 	fmt.Fprintf(&b, "  --config FILE      YAML configuration file (also %s_CONFIG)\n", l.opt.EnvPrefix)
@@ -100,6 +118,7 @@ func (l *loader) printHelp() error {
 	walk(l.root, "", func(path string, f field) {
 		fmt.Fprintf(&b, "  --%s=%s\n        %s\n", path, leafText(f.value), docText(f))
 	})
+	b.WriteString("\nLists of groups (settings with .0. in their names) grow: the next element is .1., and so on.\n")
 	fmt.Fprintf(&b, "\nExample of an environment variable: %s\n", envName(l.opt.EnvPrefix, "log.level")+"=debug")
 	_, err := fmt.Fprint(l.opt.Out, b.String())
 	return err
