@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/admin"
+	"github.com/isthmus-gateway/isthmus/mgc/internal/auth"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/bus"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/call"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/callcore"
@@ -47,6 +48,7 @@ type App struct {
 	sealer    *flowtoken.Sealer
 	core      *coreedge.Edge
 	layer     *siptx.Layer
+	auth      *auth.Authenticator
 	registrar *registrar.Registrar
 	pool      *mgwpool.Pool
 	link      *iqlink.Link
@@ -144,12 +146,22 @@ func (a *App) makeCore() error {
 	a.onClose(func() { a.note("transactions", a.layer.Close()) })
 	a.edge, err = wsedge.New(wsedge.Config{
 		Origins: a.cfg.Access.Origins, RequireOrigin: a.cfg.Access.RequireOrigin, SentBy: a.accessHost(),
-		MaxConnsPerIP: a.cfg.Access.MaxPerIP, OnFlowClosed: func(f siptransport.Flow) { a.registrar.OnFlowClosed(f) },
+		MaxConnsPerIP: a.cfg.Access.MaxPerIP,
+		Credential: func(r *http.Request) (string, error) {
+			return auth.FromUpgrade(r, a.cfg.Auth.Upgrade, a.cfg.Auth.MaxToken)
+		},
+		Bind:         func(flow, token string) { a.auth.Bind(flow, token) },
+		OnFlowClosed: a.flowClosed,
 	}, flows, a.layer, transport, a.log.Named("access"))
 	if err != nil {
 		return fmt.Errorf("access: %w", err)
 	}
 	return nil
+}
+
+func (a *App) flowClosed(f siptransport.Flow) {
+	a.auth.FlowClosed(f.ID)
+	a.registrar.OnFlowClosed(f)
 }
 
 func (a *App) accessHost() string {
@@ -227,14 +239,19 @@ func (a *App) signalling() signalling {
 // makeCalls makes the registrar, and the handler that feeds it and the calls.
 func (a *App) makeCalls() error {
 	a.gateways.pool, a.gateways.link = a.pool, a.link
+	if err := a.makeAuth(); err != nil {
+		return err
+	}
 	reg, err := a.newRegistrar(a.signalling())
 	if err != nil {
+		a.auth.Close()
 		return fmt.Errorf("registrations: %w", err)
 	}
 	a.registrar, a.bindings.r = reg, reg
 	a.onClose(reg.Close)
+	a.onClose(a.auth.Close)
 	a.onClose(a.calls.Close) // before what they use
-	a.layer.SetHandler(router{calls: a.calls, registrar: reg})
+	a.layer.SetHandler(router{calls: a.calls, registrar: reg, gate: newGate(a.auth, a.cfg.Auth.Mode == auth.ModeDigest, a.log.Named("auth"))})
 	if err := a.calls.Join(); err != nil {
 		return fmt.Errorf("bus: %w", err)
 	}

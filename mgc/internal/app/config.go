@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/isthmus-gateway/isthmus/mgc/internal/auth"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/emergency"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/offeranswer"
 	"github.com/isthmus-gateway/isthmus/pkg/obs"
@@ -15,9 +16,10 @@ import (
 // Config is the controller's configuration.
 type Config struct {
 	Instance  string           `conf:"instance" default:"mgc-1" doc:"Name of this instance, unique in the pool."`
-	Domain    string           `conf:"domain" default:"isthmus.example" doc:"Home domain told to the web phone."`
+	Domain    string           `conf:"domain" default:"isthmus.example" doc:"Home domain: told to the web phone, and that of identities made from tokens."`
 	Access    AccessConfig     `conf:"access" doc:"Browsers."`
 	Core      CoreConfig       `conf:"core" doc:"SIP core or PBX."`
+	Auth      auth.Config      `conf:"auth" doc:"Web-identity tokens of browsers."`
 	Media     MediaConfig      `conf:"media" doc:"Media policy."`
 	Call      CallConfig       `conf:"call" doc:"Calls."`
 	Emergency emergency.Policy `conf:"emergency" doc:"Emergency calls."`
@@ -123,10 +125,7 @@ func (c *Config) Validate() error {
 	if c.Access.Path == "" || c.Access.Path[0] != '/' || c.Access.Path == "/" {
 		errs = append(errs, errors.New("access.path: must begin with / and not be /"))
 	}
-	if err := c.Emergency.Validate(); err != nil {
-		errs = append(errs, err)
-	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, c.Emergency.Validate(), c.Auth.Validate())...)
 }
 
 func preference(c MediaConfig) offeranswer.Preference { return offeranswer.Preference(c.Prefer) }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/admin"
+	"github.com/isthmus-gateway/isthmus/mgc/internal/auth"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/call"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/callcore"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
@@ -15,6 +16,15 @@ import (
 	adminv1 "github.com/isthmus-gateway/isthmus/proto/admin/v1"
 )
 
+// makeAuth makes what looks at tokens; it tells the registrar of those that end.
+func (a *App) makeAuth() (err error) {
+	a.auth, err = auth.New(a.cfg.Auth, auth.Deps{
+		Domain: a.cfg.Domain, Leases: newLeases(a.engine), Metrics: a.metrics, Log: a.log.Named("auth"),
+		OnExpired: func(flow string) { a.registrar.TokenExpired(flow) }, // no token is accepted before there is a registrar
+	})
+	return err
+}
+
 // newRegistrar joins the registrar with the transaction layer, and its events with the calls.
 func (a *App) newRegistrar(sig signalling) (*registrar.Registrar, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
@@ -23,7 +33,7 @@ func (a *App) newRegistrar(sig signalling) (*registrar.Registrar, error) {
 		Instance: a.cfg.Instance, PathHost: a.coreHost(),
 		Trust: a.cfg.Core.trust(a.coreHost()), VisitedNetwork: a.cfg.Core.VisitedNetwork, RegEvent: a.cfg.Core.regEvent(),
 	}, registrar.Deps{
-		Store: a.engine, Sealer: a.sealer, Metrics: a.metrics, Log: a.log.Named("registrar"),
+		Store: a.engine, Sealer: a.sealer, Metrics: a.metrics, Log: a.log.Named("registrar"), Auth: a.auth,
 		Send: func(req headers.Msg, deliver func(registrar.Outcome)) error {
 			to := siptransport.Target{}
 			if !sig.nextHop {

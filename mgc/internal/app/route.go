@@ -13,6 +13,7 @@ import (
 type router struct {
 	calls     *call.Manager
 	registrar *registrar.Registrar
+	gate      *gate
 }
 
 func legOf(from siptransport.Flow) callcore.Leg {
@@ -26,8 +27,18 @@ func legOf(from siptransport.Flow) callcore.Leg {
 func (r router) OnRequest(tx *siptx.ServerTx, req headers.Msg, from siptransport.Flow) {
 	leg := legOf(from)
 	switch {
-	case req.Method == "REGISTER" && leg == callcore.LegAccess:
+	case leg == callcore.LegCore:
+		r.handle(leg, tx, req, from)
+	case req.Method == "REGISTER":
 		r.registrar.OnRegister(tx, req, from)
+	default:
+		r.gate.pass(tx, req, from.ID, func(req headers.Msg) { r.handle(leg, tx, req, from) })
+	}
+}
+
+// handle gives a request that may go on to its part.
+func (r router) handle(leg callcore.Leg, tx *siptx.ServerTx, req headers.Msg, from siptransport.Flow) {
+	switch {
 	case req.Method == "NOTIFY" && leg == callcore.LegCore && r.regEvent(tx, req):
 	case req.Method == "INVITE" || headers.ToTag(&req) != "":
 		r.calls.OnRequest(leg, tx, req, from.ID)
@@ -47,6 +58,9 @@ func (r router) regEvent(tx *siptx.ServerTx, req headers.Msg) bool {
 
 // OnCancel implements siptx.Handler.
 func (r router) OnCancel(tx *siptx.ServerTx, cancel headers.Msg) {
+	if r.gate.cancel(tx.ID(), tx.Flow().ID) {
+		return
+	}
 	r.calls.OnCancel(legOf(tx.Flow()), tx, cancel)
 }
 

@@ -19,21 +19,30 @@ var fromBrowser = []string{
 var fromCore = []string{"Via", "Path", "P-Charging-Vector", "P-Charging-Function-Addresses", "Security-Server"}
 
 // cross turns a browser's REGISTER into the one that the core gets (TS 24.229 §5.2.2.1).
-func (r *Registrar) cross(out *headers.Msg, b Binding, flow siptransport.Flow) {
+func (r *Registrar) cross(a *attempt) {
+	out := &a.out
 	for _, name := range fromBrowser {
 		out.Del(name)
 	}
 	for _, name := range []string{"Require", "Proxy-Require"} { // no security agreement within TLS (RFC 3329; REG-19)
 		headers.RemoveToken(out, name, "sec-agree")
 	}
-	auth.Strip(out)
-	r.protect(out, b, flow)
-	r.addPath(out, b)
-	if r.cfg.Trust.Asserts {
-		out.Fields = append(out.Fields, r.cfg.Trust.Charge(strings.ToLower(rand.Text()))...) // a new ICID each (REG-17)
-		if n := r.cfg.VisitedNetwork; n != "" {
-			out.Add("P-Visited-Network-ID", headers.Quote(n)) // REG-16
-		}
+	r.deps.Auth.Apply(out, a.d)
+	if a.d.Action != auth.Trust { // what Apply says of the credentials is all that is to be said
+		r.protect(out, a.b, a.flow)
+	}
+	r.addPath(out, a.b)
+	r.assert(out)
+}
+
+// assert adds what the core of an IMS expects of a P-CSCF.
+func (r *Registrar) assert(out *headers.Msg) {
+	if !r.cfg.Trust.Asserts {
+		return
+	}
+	out.Fields = append(out.Fields, r.cfg.Trust.Charge(strings.ToLower(rand.Text()))...) // a new ICID each (REG-17)
+	if n := r.cfg.VisitedNetwork; n != "" {
+		out.Add("P-Visited-Network-ID", headers.Quote(n)) // REG-16
 	}
 }
 

@@ -16,7 +16,7 @@ type metrics struct {
 func newMetrics(reg prometheus.Registerer) *metrics {
 	m := &metrics{
 		bindings:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "isthmus_mgc_bindings", Help: "Registered browsers of this instance."}),
-		results:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "isthmus_mgc_registrations_total", Help: "REGISTER requests by result: ok, removed, challenged, refused, failed, misrouted, limited, expired, ended_by_network."}, []string{"result"}),
+		results:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "isthmus_mgc_registrations_total", Help: "REGISTER requests by result: ok, removed, challenged, refused, failed, misrouted, limited, expired, ended_by_network, unauthorised, token_ended."}, []string{"result"}),
 		regEvents:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "isthmus_mgc_reg_events_total", Help: "Subscriptions to registration states and their notifications: subscribed, refused, notified, malformed."}, []string{"result"}),
 		storeErrors: prometheus.NewCounter(prometheus.CounterOpts{Name: "isthmus_mgc_binding_store_errors_total", Help: "Writes of bindings that failed."}),
 	}

@@ -1,6 +1,7 @@
 package registrar
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -22,8 +23,10 @@ func watch(f *fixture) *watcher {
 	f.cfg.RegEvent = true
 	f.deps.CloseFlow = func(flow, _ string) { w.closed = append(w.closed, flow) }
 	f.deps.Request = func(req headers.Msg, deliver func(Outcome)) error {
+		f.mu.Lock() // the sweeper's goroutine refreshes
 		w.asked = append(w.asked, req)
 		m := headers.NewResponse(&req, w.status, "")
+		f.mu.Unlock()
 		if headers.ToTag(&m) == "" {
 			m.Set("To", m.Get("To")+";tag=scscf")
 		}
@@ -107,6 +110,13 @@ func TestREG25_R3680_TheNetworkEndsARegistration(t *testing.T) {
 	})
 }
 
+// subscriptions returns the SUBSCRIBE requests so far.
+func (w *watcher) subscriptions() []headers.Msg {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.asked)
+}
+
 func TestREG25_SubscriptionIsRefreshed(t *testing.T) {
 	run(t, func(t *testing.T, f *fixture) {
 		w := watch(f)
@@ -116,16 +126,19 @@ func TestREG25_SubscriptionIsRefreshed(t *testing.T) {
 		}
 		w.send(siptransport.Flow{ID: "s1", Transport: "WSS"})
 		time.Sleep(time.Hour - 20*time.Second) // synctest: the clock is the test's
-		if len(w.told(&w.gone)) != 0 || len(w.asked) != 2 {
-			t.Fatalf("%d subscriptions after an hour", len(w.asked))
+		if asked := w.subscriptions(); len(w.told(&w.gone)) != 0 || len(asked) != 2 {
+			t.Fatalf("%d subscriptions after an hour", len(asked))
 		}
-		m := w.asked[1]
+		m := w.subscriptions()[1]
 		if m.RequestURI != "sip:scscf.example:6060" || strings.Join(headers.List(&m, "Route"), " ") != "<sip:p1.example;lr> <sip:p2.example;lr>" || headers.ToTag(&m) != "scscf" || !strings.HasPrefix(m.Get("CSeq"), "2 ") {
 			t.Errorf("refresh %+v", m)
 		}
+		w.mu.Lock()
 		w.status = 481 // the notifier has forgotten it: a new one
+		w.mu.Unlock()
 		time.Sleep(time.Hour)
-		if n := len(w.asked); n < 4 || headers.ToTag(&w.asked[3]) != "" || w.asked[3].Get("Call-ID") == m.Get("Call-ID") {
+		asked := w.subscriptions()
+		if n := len(asked); n < 4 || headers.ToTag(&asked[3]) != "" || asked[3].Get("Call-ID") == m.Get("Call-ID") {
 			t.Errorf("%d subscriptions", n)
 		}
 	})

@@ -20,6 +20,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"github.com/isthmus-gateway/isthmus/mgc/internal/auth"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/flowtoken"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/siptransport"
@@ -83,6 +84,9 @@ type Deps struct {
 	Send    func(req headers.Msg, deliver func(Outcome)) error
 	Metrics prometheus.Registerer
 	Log     *zap.Logger
+	// Auth decides on REGISTER with web-identity tokens; nil: the core authenticates all. It is closed before the registrar, by its
+	// maker, and tells TokenExpired.
+	Auth *auth.Authenticator
 
 	// Request sends a request of our own to its top Route or Request-URI; nil: none are sent. deliver as with Send.
 	Request func(req headers.Msg, deliver func(Outcome)) error
@@ -110,7 +114,8 @@ type Binding struct {
 	Owner        string    `json:"owner"`          // instance that it registered over last
 	Expires      time.Time `json:"expires"`
 
-	Sub *Subscription `json:"sub,omitempty"` // to its registration state; nil: none
+	Sub   *Subscription `json:"sub,omitempty"`   // to its registration state; nil: none
+	Proof *Proof        `json:"proof,omitempty"` // of a web-identity token; nil: the core has authenticated the browser
 }
 
 // Registrar holds the bindings. All methods are safe for concurrent use.
@@ -142,8 +147,13 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Registrar, error) {
 		byID: map[string]*Binding{}, byFlow: map[string][]string{}, byAOR: map[string]map[string]struct{}{},
 		writes: map[string]*write{}, unsaved: map[string]*Binding{}, rates: map[string]*bucket{},
 	}
-	r.ctx, r.cancel = context.WithCancel(context.Background())
 	var err error
+	if r.deps.Auth == nil {
+		if r.deps.Auth, err = auth.New(auth.Config{Mode: auth.ModeDigest}, auth.Deps{Metrics: deps.Metrics, Log: deps.Log}); err != nil {
+			return nil, err
+		}
+	}
+	r.ctx, r.cancel = context.WithCancel(context.Background())
 	if r.mirror, err = store.NewMirror(ctx, r.table, r.onChange); err != nil {
 		r.cancel()
 		return nil, err
@@ -292,8 +302,8 @@ func (r *Registrar) dropLocked(id string) *Binding {
 	return b
 }
 
-// remove ends a binding that has expired or was de-registered, and tells of it.
-func (r *Registrar) remove(id string) {
+// remove ends a binding that has expired or was de-registered, and tells of it; nil: there was none.
+func (r *Registrar) remove(id string) *Binding {
 	r.mu.Lock()
 	b := r.dropLocked(id)
 	if b != nil {
@@ -303,6 +313,7 @@ func (r *Registrar) remove(id string) {
 	if b != nil {
 		call(r.deps.OnGone, id)
 	}
+	return b
 }
 
 // sweep ends bindings whose time is over, once a second, repeats failed writes, and forgets idle rate buckets.
@@ -317,7 +328,9 @@ func (r *Registrar) sweep() {
 		case now := <-tick.C:
 			for _, id := range r.expired(now) {
 				r.metrics.results.WithLabelValues("expired").Inc()
-				r.remove(id)
+				if b := r.remove(id); b != nil && b.Proof != nil && !now.Before(b.Proof.Expires) {
+					r.tokenEnded(*b)
+				}
 			}
 			r.writeAgain()
 			r.refreshSubscriptions(now)

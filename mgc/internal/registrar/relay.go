@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/isthmus-gateway/isthmus/mgc/internal/auth"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/flowtoken"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/siptransport"
@@ -34,20 +35,51 @@ func (r *Registrar) OnRegister(tx ServerTx, req headers.Msg, flow siptransport.F
 		r.refuse(tx, &req, 400, "Exactly One Contact Expected")
 		return
 	}
-	out := req.Clone()
-	if !headers.DecrementMaxForwards(&out) {
+	at := &attempt{tx: tx, req: &req, out: req.Clone(), flow: flow}
+	if !headers.DecrementMaxForwards(&at.out) {
 		r.refuse(tx, &req, 483, "")
 		return
 	}
-	b := Binding{AOR: to.AOR(), FlowID: flow.ID, Owner: r.cfg.Instance, Contact: contact.URI,
+	at.b = Binding{AOR: to.AOR(), FlowID: flow.ID, Owner: r.cfg.Instance, Contact: contact.URI,
 		Instance: headers.Unquote(contact.Params.Value("+sip.instance")), RegID: contact.Params.Value("reg-id")}
-	b.ID = bindingID(b)
-	r.cross(&out, b, flow)
-	err = r.deps.Send(out, func(o Outcome) { r.answered(tx, &req, b, o) })
-	if err != nil {
+	r.deps.Auth.Register(&req, flow.ID, at.client(), func(d auth.Decision) { r.decided(at, d) })
+}
+
+// attempt is a REGISTER on its way.
+type attempt struct {
+	tx   ServerTx
+	req  *headers.Msg // as the browser sent it
+	out  headers.Msg  // what goes to the core
+	flow siptransport.Flow
+	b    Binding // what it will be
+	d    auth.Decision
+}
+
+// client names the browser beyond its connection; "" when it does not say.
+func (a *attempt) client() string {
+	if a.b.Instance == "" {
+		return ""
+	}
+	return a.b.Instance + "\x00" + a.b.RegID
+}
+
+// decided sends the REGISTER to the core, unless its token is refused.
+func (r *Registrar) decided(a *attempt, d auth.Decision) {
+	a.d = d
+	switch d.Action {
+	case auth.Refuse:
+		r.metrics.results.WithLabelValues("unauthorised").Inc()
+		r.respond(a.tx, r.deps.Auth.Answer(a.req, d))
+		return
+	case auth.Trust:
+		a.b.AOR = d.IMPU
+		a.b.Proof = &Proof{IMPI: d.Identity.IMPI, Issuer: d.Identity.Issuer, Expires: d.Identity.Expires, Lease: d.Lease, Home: a.req.RequestURI}
+	}
+	a.b.ID = bindingID(a.b)
+	r.cross(a)
+	if err := r.deps.Send(a.out, func(o Outcome) { r.answered(a, o) }); err != nil {
 		r.deps.Log.Info("registration not relayed", zap.Error(err))
-		r.metrics.results.WithLabelValues("failed").Inc()
-		r.refuse(tx, &req, 503, "Core Unreachable")
+		r.answered(a, Outcome{})
 	}
 }
 
@@ -91,44 +123,52 @@ func (r *Registrar) addPath(out *headers.Msg, b Binding) {
 }
 
 // answered takes the core's answer back to the browser.
-func (r *Registrar) answered(tx ServerTx, req *headers.Msg, b Binding, o Outcome) {
-	switch {
-	case o.Msg.Status == 0 && o.Timeout:
+func (r *Registrar) answered(a *attempt, o Outcome) {
+	resp, ended := r.answer(a, o)
+	if resp.Status >= 300 && a.d.Action == auth.Trust {
+		ended = append(ended, r.unused(a)...)
+	}
+	r.deps.Auth.Restore(&resp, a.req, a.d)
+	r.deps.Auth.Offer(&resp)
+	r.giveBack(ended, func() { r.respond(a.tx, resp) })
+}
+
+// answer is the response to the browser; ended are the leases of the bindings that it ends.
+func (r *Registrar) answer(a *attempt, o Outcome) (resp headers.Msg, ended []auth.Lease) {
+	failed := func(status int, reason string) (headers.Msg, []auth.Lease) {
 		r.metrics.results.WithLabelValues("failed").Inc()
-		r.refuse(tx, req, 504, "Core Did Not Answer")
-		return
-	case o.Msg.Status == 0:
-		r.metrics.results.WithLabelValues("failed").Inc()
-		r.refuse(tx, req, 503, "Core Unreachable")
-		return
-	case o.Msg.Status == 420 && slices.Contains(headers.List(&o.Msg, "Unsupported"), "path"):
+		return refusal(a.req, status, reason), nil
+	}
+	switch m := &o.Msg; {
+	case m.Status == 0 && o.Timeout:
+		return failed(504, "Core Did Not Answer")
+	case m.Status == 0:
+		return failed(503, "Core Unreachable")
+	case m.Status == 420 && slices.Contains(headers.List(m, "Unsupported"), "path"):
 		// The request went to something that is no registrar for us (REG-15): the browser could not be called.
 		r.metrics.results.WithLabelValues("misrouted").Inc()
-		r.deps.Log.Error("core does not support Path: check core.next_hop", zap.String("aor", headers.ForLog(b.AOR, 120)))
-		r.refuse(tx, req, 500, "Core Does Not Support Path")
-		return
+		r.deps.Log.Error("core does not support Path: check core.next_hop", zap.String("aor", headers.ForLog(a.b.AOR, 120)))
+		return refusal(a.req, 500, "Core Does Not Support Path"), nil
+	case m.Status >= 300 && m.Status < 400: // where the core wants it is the core's business (TS 24.229 §5.2.2.1)
+		r.deps.Log.Warn("core redirects registrations", zap.Int("status", m.Status))
+		return failed(504, "Core Redirects Registrations")
+	case a.tooBrief(m):
+		r.metrics.results.WithLabelValues("unauthorised").Inc()
+		return r.deps.Auth.Answer(a.req, auth.Decision{Err: auth.Expired}), nil
 	}
-	if o.Msg.Status >= 300 && o.Msg.Status < 400 { // where the core wants it is the core's business (TS 24.229 §5.2.2.1)
-		r.metrics.results.WithLabelValues("failed").Inc()
-		r.deps.Log.Warn("core redirects registrations", zap.Int("status", o.Msg.Status))
-		r.refuse(tx, req, 504, "Core Redirects Registrations")
-		return
-	}
-	resp := o.Msg.Clone()
+	resp = o.Msg.Clone()
 	for _, name := range fromCore {
 		resp.Del(name)
 	}
-	if resp.Status >= 200 && resp.Status < 300 {
-		if !r.accepted(&resp, b) {
-			r.refuse(tx, req, 503, "Too Many Bindings")
-			return
-		}
-	} else {
+	if resp.Status < 200 || resp.Status >= 300 {
 		r.metrics.results.WithLabelValues(resultOf(resp.Status)).Inc()
+		return resp, nil
 	}
-	if err := tx.Respond(resp); err != nil {
-		r.deps.Log.Debug("registration answer not sent", zap.Error(err))
+	ended, ok := r.accepted(&resp, a.b)
+	if !ok {
+		return refusal(a.req, 503, "Too Many Bindings"), nil
 	}
+	return resp, ended
 }
 
 func resultOf(status int) string {
@@ -139,18 +179,22 @@ func resultOf(status int) string {
 	return "refused"
 }
 
-// accepted enters, renews or ends the binding that the core has confirmed; false when there is no room for it.
-func (r *Registrar) accepted(resp *headers.Msg, b Binding) bool {
+// accepted enters, renews or ends the binding that the core has confirmed; false when there is no room for it. ended are the leases of
+// the bindings that it has ended.
+func (r *Registrar) accepted(resp *headers.Msg, b Binding) (ended []auth.Lease, ok bool) {
 	if b.Contact == "" {
-		return true
+		return nil, true
 	}
 	life := r.granted(resp, b)
 	if life <= 0 {
 		r.metrics.results.WithLabelValues("removed").Inc()
-		r.end(b)
-		return true
+		return r.end(b), true
 	}
 	b.Expires = time.Now().Add(life)
+	if p := b.Proof; p != nil && b.Expires.After(p.Expires) { // REG-12
+		b.Expires = p.Expires
+		auth.CapExpires(resp, time.Until(p.Expires))
+	}
 	b.ServiceRoute = headers.List(resp, "Service-Route")
 	b.Identities, b.Default = identities(resp, b.AOR)
 	if old, ok := r.ByID(b.ID); ok {
@@ -159,7 +203,7 @@ func (r *Registrar) accepted(resp *headers.Msg, b Binding) bool {
 	back, ok := r.enter(b)
 	if !ok {
 		r.metrics.results.WithLabelValues("limited").Inc()
-		return false
+		return nil, false
 	}
 	r.metrics.results.WithLabelValues("ok").Inc()
 	if r.deps.OnRoutes != nil {
@@ -172,7 +216,7 @@ func (r *Registrar) accepted(resp *headers.Msg, b Binding) bool {
 		r.subscribe(b)
 	}
 	resp.Set("Flow-Timer", strconv.Itoa(int(r.cfg.FlowTimer.Seconds())))
-	return true
+	return nil, true
 }
 
 // granted is how long the core keeps our contact: its expires parameter in the 200, else Expires; a contact that the 200 does not
@@ -191,17 +235,26 @@ func (r *Registrar) granted(resp *headers.Msg, b Binding) time.Duration {
 	return 0
 }
 
-// end removes the binding, or all of the AOR on this connection when the request was "Contact: *".
-func (r *Registrar) end(b Binding) {
-	if b.Contact != "*" {
-		r.remove(b.ID)
-		return
-	}
-	for _, other := range r.OfFlow(b.FlowID) {
-		if other.AOR == b.AOR {
-			r.remove(other.ID)
+// end removes the binding, or all of the AOR on this connection when the request was "Contact: *". It returns their leases.
+func (r *Registrar) end(b Binding) (leases []auth.Lease) {
+	ids := []string{b.ID}
+	if b.Contact == "*" {
+		ids = nil
+		for _, other := range r.OfFlow(b.FlowID) {
+			if other.AOR == b.AOR {
+				ids = append(ids, other.ID)
+			}
 		}
 	}
+	for _, id := range ids {
+		if gone := r.remove(id); gone != nil && gone.Proof != nil {
+			leases = append(leases, gone.Proof.Lease)
+		}
+	}
+	if len(r.OfFlow(b.FlowID)) == 0 {
+		r.deps.Auth.Forget(b.FlowID) // another user may register over the connection
+	}
+	return leases
 }
 
 // identities are the public identities that the core lists for the registration, the AOR first, and the default one: the first that
@@ -228,14 +281,24 @@ func identities(resp *headers.Msg, aor string) (all []string, def string) {
 }
 
 func (r *Registrar) refuse(tx ServerTx, req *headers.Msg, status int, reason string) {
+	r.respond(tx, refusal(req, status, reason))
+}
+
+// refusal is a response of our own that is no success.
+func refusal(req *headers.Msg, status int, reason string) headers.Msg {
 	resp := headers.NewResponse(req, status, reason)
 	if status == 503 {
 		resp.Add("Retry-After", "5")
 	}
+	return resp
+}
+
+// respond answers the browser; a response of our own gets its tag here (RFC 3261 §8.2.6.2).
+func (r *Registrar) respond(tx ServerTx, resp headers.Msg) {
 	if headers.ToTag(&resp) == "" {
-		_ = headers.SetTag(&resp, "To", siptransport.NewFlowID()) // RFC 3261 §8.2.6.2; fails when To is what is malformed
+		_ = headers.SetTag(&resp, "To", siptransport.NewFlowID()) // fails when To is what is malformed
 	}
 	if err := tx.Respond(resp); err != nil {
-		r.deps.Log.Debug("refusal not sent", zap.Error(fmt.Errorf("%d: %w", status, err)))
+		r.deps.Log.Debug("registration answer not sent", zap.Int("status", resp.Status), zap.Error(err))
 	}
 }

@@ -35,6 +35,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, http.StatusBadRequest, "subprotocol", `Sec-WebSocket-Protocol must offer "sip" (RFC 7118)`)
 		return
 	}
+	credential, err := s.credential(r)
+	if err != nil { // its text is ours and holds nothing of the credential
+		s.refuse(w, r, http.StatusBadRequest, "credential", "malformed credentials")
+		return
+	}
 	if why := s.reserve(flow.Remote.Addr()); why != "" {
 		w.Header().Set("Retry-After", "5")
 		s.refuse(w, r, http.StatusServiceUnavailable, "limit", why)
@@ -57,16 +62,26 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.release(flow.Remote.Addr())
 		return
 	}
+	if credential != "" { // forgotten with OnFlowClosed, which follows in any case now
+		s.cfg.Bind(flow.ID, credential)
+	}
 	// The reader gets a goroutine of its own: this one's stack has grown with the HTTP request and ends here.
 	go c.run()
 }
 
-// refuse answers and counts; what the client sent is not echoed.
+// refuse answers and counts; what the client sent is not echoed, and no URL is logged: it may hold a credential.
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, status int, reason, text string) {
 	s.in.Metrics.Refused("WS", reason)
 	s.log.Debug("WebSocket refused", zap.String("remote", r.RemoteAddr), zap.String("reason", reason),
 		zap.String("origin", headers.ForLog(r.Header.Get("Origin"), 100)))
 	http.Error(w, text, status)
+}
+
+func (s *Server) credential(r *http.Request) (string, error) {
+	if s.cfg.Credential == nil || s.cfg.Bind == nil {
+		return "", nil
+	}
+	return s.cfg.Credential(r)
 }
 
 func offersSIP(r *http.Request) bool {

@@ -3,7 +3,7 @@
 //
 // Walk of a message from a browser:
 //
-//	HTTP upgrade: proxy header -> Origin (403) -> subprotocol (400) -> caps (503) -> 101, flow entered in the table
+//	HTTP upgrade: proxy header -> Origin (403) -> subprotocol, credential (400) -> caps (503) -> 101, flow entered in the table
 //	frame(s) -> one WebSocket message <= 64 KiB (1009) -> keep-alive | siptransport.Ingress -> transaction layer
 //
 // An idle connection keeps one blocked goroutine and the two 4 KiB buffers of its HTTP request; compression is off.
@@ -43,6 +43,10 @@ type Config struct {
 	PingInterval   time.Duration // default 25 s
 	PongTimeout    time.Duration // default 10 s
 	MaxBad         int           // malformed messages before the connection is closed, default 10
+	// Credential takes the credential out of an upgrade request, "" for none, and Bind learns it with the connection's flow before
+	// a message is read. An error of Credential is answered 400. Both nil: none is looked for.
+	Credential func(r *http.Request) (string, error)
+	Bind       func(flow, credential string)
 	// OnFlowClosed is called once for every connection that ends, after it has left the table, from its reader. It must not block.
 	OnFlowClosed func(flow siptransport.Flow)
 }
