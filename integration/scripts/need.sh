@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what is missing on Debian or Ubuntu for the named purposes: build, web, gen, test, bench.
+# Installs what is missing on Debian or Ubuntu for the named purposes: build, web, gen, unit, test, bench.
 # Prints one line per step and nothing when all is there. Asks for nothing.
 set -euo pipefail
 
@@ -11,6 +11,7 @@ declare -A packages=( # command or file that proves presence -> Debian package
 )
 build="gcc pkg-config /usr/include/opus/opus.h"
 gen="protoc /usr/include/google/protobuf/empty.proto"
+unit="chromium"
 test="chromium kamailio baresip sipp ip"
 bench="rtpengine"
 web=""
