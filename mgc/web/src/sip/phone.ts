@@ -20,6 +20,9 @@ import { type Closed, TapSocket } from './socket';
 /** More calls than this at once are answered 486. */
 const MAX_CALLS = 4;
 
+/** Longest wait for an old registration to be removed before the next begins, ms. */
+const GOODBYE_MS = 1000;
+
 export type RegState = 'offline' | 'connecting' | 'registering' | 'registered' | 'reconnecting' | 'failed';
 
 export interface PhoneEvents {
@@ -60,6 +63,11 @@ export class Phone extends Emitter<PhoneEvents> {
   private account: Account | undefined;
   private callCount = 0;
   private retryTimer: ReturnType<typeof setTimeout> | undefined;
+  /**
+   * Settled when the last registration is gone. The next one waits for it: both have the same instance-id, so that
+   * a registrar takes the removal of the old contact for that of the new one (RFC 5626 §6).
+   */
+  private leaving: Promise<void> = Promise.resolve();
 
   constructor(
     private readonly config: PhoneConfig,
@@ -130,7 +138,7 @@ export class Phone extends Emitter<PhoneEvents> {
     this.ua = ua;
     this.watch(ua);
     this.setState('connecting');
-    ua.start();
+    void this.leaving.then(() => ua === this.ua && ua.start());
   }
 
   /** Unregisters, ends all calls and disconnects. */
@@ -384,6 +392,12 @@ export class Phone extends Emitter<PhoneEvents> {
     this.ua = undefined;
     this.socket = undefined;
     this.failure = undefined;
+    if (ua?.isRegistered()) {
+      this.leaving = new Promise((resolve) => {
+        ua.on('unregistered', () => resolve());
+        setTimeout(resolve, GOODBYE_MS);
+      });
+    }
     ua?.stop();
   }
 }
