@@ -40,6 +40,7 @@ var oneMode = []scenario{
 	{"MO_CallIsChallenged", callChallenged},
 	{"TwoCallsAtOnce", twoCalls},
 	{"REG20_PageReload", pageReload},
+	{"REG20_SignInAgain", signInAgain},
 	{"REG22_RefreshedByTimer", refreshed},
 	{"REG01_WrongPassword", wrongPassword},
 	{"REG27_SignOut", signOut},

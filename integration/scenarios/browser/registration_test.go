@@ -92,6 +92,32 @@ func refreshed(p *party) {
 	p.inState(id, "ended")
 }
 
+// signInAgain: the old registration is gone before the new one begins. Both have the same instance-id, so that a registrar takes the
+// removal of the old contact for that of the new one (RFC 5626 §6).
+func signInAgain(p *party) {
+	p.ok(p.core.DawdleOverGoodbyes(p.ctx, true))
+	defer func() { p.ok(p.core.DawdleOverGoodbyes(p.ctx, false)) }()
+	n := len(p.wire(0))
+	p.ok(p.alice.Register(p.ctx, "alice", "wonderland"))
+	old, removed := "", false
+	for _, m := range p.wire(n) {
+		id, isRegister := m.Header("Call-ID"), strings.HasSuffix(m.Header("CSeq"), "REGISTER")
+		switch {
+		case !isRegister || m.From != addr(gateway) && m.To != addr(gateway):
+		case old == "":
+			old = id
+		case id == old:
+			removed = removed || strings.HasPrefix(m.StartLine(), "SIP/2.0 200")
+		case !removed:
+			p.t.Fatalf("the new registration began before the old one was gone: %s", m.StartLine())
+		}
+	}
+	p.oneBinding()
+	id := p.talk()
+	p.ok(p.alice.Hangup(p.ctx, id))
+	p.inState(id, "ended")
+}
+
 // pageReload: the page comes back, is registered once, and calls work in both directions.
 func pageReload(p *party) {
 	p.ok(p.alice.Reload(p.ctx, micHz))

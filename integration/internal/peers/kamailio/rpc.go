@@ -49,11 +49,20 @@ func (p *Proxy) LongestBinding(ctx context.Context, seconds int) error {
 
 // ChallengeCalls says whether later INVITEs must carry credentials (407).
 func (p *Proxy) ChallengeCalls(ctx context.Context, on bool) error {
+	return p.policy(ctx, "challenge", on)
+}
+
+// DawdleOverGoodbyes says whether later de-registrations take 400 ms, so that others overtake them.
+func (p *Proxy) DawdleOverGoodbyes(ctx context.Context, on bool) error {
+	return p.policy(ctx, "dawdle", on)
+}
+
+func (p *Proxy) policy(ctx context.Context, name string, on bool) error {
 	v := 0
 	if on {
 		v = 1
 	}
-	return p.rpc(ctx, nil, "htable.seti", "policy", "challenge", v)
+	return p.rpc(ctx, nil, "htable.seti", "policy", name, v)
 }
 
 // refusal is a JSON-RPC error.
