@@ -138,10 +138,14 @@ func (f *Flow) config(c codec.Codec) audio.Config {
 
 // pass forwards an admitted packet of the source's i-th format and returns what leaves now; transcoded audio leaves by Tick instead.
 func (f *Flow) pass(now int64, p rtp.Packet, i uint8) []byte {
-	if r := f.dst.refusal(); r != gate.Pass {
-		return f.src.drop(r)
-	}
 	r := &f.routes[i]
+	if no := f.dst.refusal(); no != gate.Pass {
+		if no == gate.NoRemote && f.dst.out.secure && r.kind == routeTranscode {
+			// Only the peer's keys are missing yet: the pipeline fills meanwhile, so that its delay is over when they come.
+			f.transcode(now, p, r)
+		}
+		return f.src.drop(no)
+	}
 	switch r.kind {
 	case routeRelay:
 		if !f.relayed && !f.turn(now) {
