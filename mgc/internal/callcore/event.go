@@ -96,6 +96,9 @@ type Release struct {
 	Status int    // final response to a caller that has none yet, 400..699; 0: 503
 	Reason string // text of the Reason header field
 	Dead   bool   // the MGW is gone: nothing is subtracted
+
+	Fields []headers.Field // added to that final response, e.g. Retry-After
+	Body   []byte          // session description in it (RFC 3261 §21.4.26); nil: none
 }
 
 func (RequestIn) isEvent()  {}

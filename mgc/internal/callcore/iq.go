@@ -211,6 +211,7 @@ func (s *State) onNotify(r *iqv1.NotifyRequest) {
 			if e.GetParams()["result"] == "failed" {
 				s.end(CauseICE, 480, sipReason(480, "ICE failed"), nil)
 			} else {
+				s.takePair(e)
 				s.stop(timerConsent)
 			}
 		case iqv1.EventType_EVENT_TYPE_CONSENT_LOST:

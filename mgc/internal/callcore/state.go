@@ -50,6 +50,8 @@ type data struct {
 	Forks  forks             `json:"forks,omitzero"`
 	Prov   provisional       `json:"prov,omitzero"`
 
+	Pair Pair `json:"pair,omitzero"` // selected by ICE
+
 	Node    node       `json:"node"`
 	Waiting *iqIntent  `json:"waiting,omitempty"` // transaction whose reply is out
 	Queue   []iqIntent `json:"queue,omitempty"`

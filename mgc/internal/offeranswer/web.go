@@ -3,6 +3,7 @@ package offeranswer
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"net/netip"
 	"slices"
 
 	"github.com/isthmus-gateway/isthmus/pkg/sdp"
@@ -117,7 +118,9 @@ func candidates(m *sdp.Media) []sdp.Candidate {
 		ok := c.Transport == "udp" && c.Component == 1 && c.Port != 0 && c.IP().IsValid() &&
 			(c.Type == "host" || c.Type == "srflx" || c.Type == "prflx" || c.Type == "relay")
 		if ok && len(out) < maxCandidates {
-			c.RelHost, c.RelPort = "", 0
+			if a, err := netip.ParseAddr(c.RelHost); err != nil || a.Zone() != "" || c.Type != "relay" { // the policy function asks for that of relays only
+				c.RelHost, c.RelPort = "", 0
+			}
 			out = append(out, c)
 		}
 	}

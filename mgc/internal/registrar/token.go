@@ -86,10 +86,12 @@ func (r *Registrar) TokenExpired(flow string) {
 			r.tokenEnded(*b)
 		}
 	}
-	r.closeFlow(flow, "token expired")
+	if r.deps.CloseFlow != nil {
+		r.deps.CloseFlow(flow, "token expired")
+	}
 }
 
-// tokenEnded tells the core and the browser that a binding, which is removed already, has ended with its token.
+// tokenEnded tells the core that a binding, which is removed already, has ended with its token.
 func (r *Registrar) tokenEnded(b Binding) {
 	r.metrics.results.WithLabelValues("token_ended").Inc()
 	r.deps.Log.Info("registration ended with its token", zap.String("binding", b.ID))
@@ -100,13 +102,6 @@ func (r *Registrar) tokenEnded(b Binding) {
 	})
 	if err != nil {
 		r.deps.Log.Info("registration not ended at the core", zap.String("binding", b.ID), zap.Error(err))
-	}
-	r.closeFlow(b.FlowID, "token expired")
-}
-
-func (r *Registrar) closeFlow(flow, reason string) {
-	if flow != "" && r.deps.CloseFlow != nil {
-		r.deps.CloseFlow(flow, reason)
 	}
 }
 

@@ -364,6 +364,9 @@ func TestREG12_GrantIsCutToTheToken(t *testing.T) {
 		if n, err := strconv.Atoi(c.Params.Value("expires")); err != nil || n > 600 || n < 590 {
 			t.Errorf("the browser is told %s", r.Get("Contact"))
 		}
+		if b := w.OfFlow("f1"); len(b) != 1 || time.Until(b[0].Expires) > 10*time.Minute {
+			t.Errorf("bindings %+v", b)
+		}
 		time.Sleep(10*time.Minute + 2*time.Second)
 		if n := len(w.core()); n != 2 || len(w.All()) != 0 {
 			t.Errorf("%d requests, %d bindings", n, len(w.All()))
