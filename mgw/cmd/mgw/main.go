@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"go.uber.org/zap"
@@ -30,6 +31,10 @@ const (
 func main() { os.Exit(run()) }
 
 func run() int {
+	if os.Getenv("GOGC") == "" {
+		// Calls allocate here, packets do not: collecting twice as often costs next to nothing and a call takes a seventh less memory.
+		debug.SetGCPercent(50)
+	}
 	cfg := app.Defaults()
 	err := conf.Load(&cfg, conf.Options{
 		Name: "mgw", About: "media gateway of Isthmus", EnvPrefix: "ISTHMUS_MGW", Args: os.Args[1:], Version: version,
