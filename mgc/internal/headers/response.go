@@ -13,12 +13,15 @@ func NewResponse(req *Msg, status int, reason string) Msg {
 	return resp
 }
 
-// CompleteResponse adds to resp what it lacks of the fields a response copies from its request, and Method from the request.
+// CompleteResponse adds to resp what it lacks of the fields a response copies from its request, and Method from the request. A
+// response that may make a dialog carries the route of its request back, or the caller could not reach us through the proxies that
+// want to stay on the path (RFC 3261 §12.1.1).
 func CompleteResponse(req, resp *Msg) {
 	resp.Method = req.Method
 	var add []Field
-	for _, name := range [...]string{"Via", "From", "To", "Call-ID", "CSeq"} {
-		if resp.Has(name) {
+	dialog := resp.Status > 100 && resp.Status < 300
+	for _, name := range [...]string{"Via", "Record-Route", "From", "To", "Call-ID", "CSeq"} {
+		if resp.Has(name) || name == "Record-Route" && !dialog {
 			continue
 		}
 		for _, v := range req.Values(name) {
