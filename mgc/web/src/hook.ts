@@ -3,6 +3,7 @@ import type { Microphone } from './media/microphone';
 import type { Sample } from './media/stats';
 import type { Tone } from './media/tone';
 import type { Call, CallMetrics } from './sip/call';
+import type { LadderEntry } from './sip/ladder';
 import type { Phone } from './sip/phone';
 
 /** A call as tests see it. */
@@ -75,6 +76,8 @@ export interface IsthmusHook {
   localTone(id: string): Tone;
   /** Replaces the microphone of later calls by a sine; null undoes it. */
   setMicTone(hz: number | null): void;
+  /** The SIP messages of the page, oldest first, the last 400, credentials blanked. */
+  ladder(): Pick<LadderEntry, 'direction' | 'method' | 'status' | 'callId' | 'text'>[];
   /** Newest last; the oldest fall out beyond 2000. */
   events: HookEvent[];
 }
@@ -193,6 +196,10 @@ export function makeHook(
       get(id).media?.remoteTone() ?? { hz: 0, db: Number.NEGATIVE_INFINITY, rmsDb: Number.NEGATIVE_INFINITY },
     localTone: (id) =>
       get(id).media?.localTone() ?? { hz: 0, db: Number.NEGATIVE_INFINITY, rmsDb: Number.NEGATIVE_INFINITY },
+    ladder: () =>
+      phone.ladder
+        .list()
+        .map(({ direction, method, status, callId, text }) => ({ direction, method, status, callId, text })),
     setMicTone: (hz) => microphone.useTone(hz),
   };
 }
