@@ -23,15 +23,16 @@ var config string
 // Wrapper changes a command so that it runs elsewhere, as netns.Space.Wrap does.
 type Wrapper func(name string, args ...string) (string, []string)
 
-// Config says what to run. All fields are needed.
+// Config says what to run. All fields but Template are needed.
 type Config struct {
-	Wrap   Wrapper
-	Dir    string            // private, existing; the generated configuration and sockets go here
-	Addr   string            // host:port of SIP over UDP and TCP and of the control interface, as Kamailio sees it
-	Tap    string            // our host:port that Kamailio reaches, for copies of the messages
-	Domain string            // home domain, also the digest realm
-	Users  map[string]string // user -> password
-	Log    io.Writer         // Kamailio's log
+	Template string // text/template of the configuration file, executed with this Config; "" is the registrar of this package
+	Wrap     Wrapper
+	Dir      string            // private, existing; the generated configuration and sockets go here
+	Addr     string            // host:port of SIP over UDP and TCP and of the control interface, as Kamailio sees it
+	Tap      string            // our host:port that Kamailio reaches, for copies of the messages
+	Domain   string            // home domain, also the digest realm
+	Users    map[string]string // user -> password
+	Log      io.Writer         // Kamailio's log
 }
 
 // Proxy is a running Kamailio.
@@ -60,7 +61,14 @@ func (p *Proxy) start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("kamailio: %w", err)
 	}
-	err = template.Must(template.New("cfg").Parse(config)).Execute(f, p.cfg)
+	text := p.cfg.Template
+	if text == "" {
+		text = config
+	}
+	t, err := template.New("cfg").Parse(text)
+	if err == nil {
+		err = t.Execute(f, p.cfg)
+	}
 	if err := errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("kamailio: %w", err)
 	}

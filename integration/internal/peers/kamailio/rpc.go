@@ -42,6 +42,20 @@ func (p *Proxy) Bindings(ctx context.Context, user string) ([]Binding, error) {
 	return out, err
 }
 
+// Bind adds a contact of a user, as its REGISTER elsewhere would: the call forks to all contacts of a user. It lasts for an hour.
+func (p *Proxy) Bind(ctx context.Context, user, contact string) error {
+	return p.rpc(ctx, nil, "ul.add", "location", user, contact, 3600, 1.0, ".", 0, 0, 0)
+}
+
+// Unbind takes all contacts of a user away, as an operator does; a user without any is no error.
+func (p *Proxy) Unbind(ctx context.Context, user string) error {
+	err := p.rpc(ctx, nil, "ul.rm", "location", user)
+	if refused := (*refusal)(nil); errors.As(err, &refused) && refused.Message == "AOR not found in location table" {
+		return nil
+	}
+	return err
+}
+
 // LongestBinding bounds the expiry that later registrations are granted, in s.
 func (p *Proxy) LongestBinding(ctx context.Context, seconds int) error {
 	return p.rpc(ctx, nil, "cfg.seti", "registrar", "max_expires", seconds)

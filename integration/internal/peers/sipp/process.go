@@ -17,6 +17,9 @@ import (
 // ErrMissing reports that sipp is not installed.
 var ErrMissing = errors.New("sipp is not installed: install the Debian package sip-tester, or run integration/scripts/need.sh test")
 
+// Wrapper changes a command so that it runs elsewhere, as netns.Space.Wrap does; the process id must be the program's own.
+type Wrapper func(name string, args ...string) (string, []string)
+
 // Config describes one run of sipp.
 type Config struct {
 	Scenario  string         // XML text
@@ -31,6 +34,7 @@ type Config struct {
 	Echo      bool           // send received RTP back
 	Inject    []string       // values for [field0], [field1] ... of one call each, separated by ';'; used round and round
 	Dir       string         // for its files
+	Wrap      Wrapper        // runs it elsewhere; nil: here
 	Timeout   time.Duration  // sipp fails when it is not done by then; whole seconds, 0: 30 s
 }
 
@@ -98,7 +102,11 @@ func Start(ctx context.Context, cfg Config) (*Process, error) {
 		return nil, fmt.Errorf("sipp: %w", err)
 	}
 	defer out.Close() // the process has its own
-	cmd := exec.Command(path, cfg.args()...)
+	args := cfg.args()
+	if cfg.Wrap != nil {
+		path, args = cfg.Wrap(path, args...)
+	}
+	cmd := exec.Command(path, args...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = cfg.Dir, out, out
 	cmd.Env = append(os.Environ(), "TERM=dumb")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -122,7 +130,7 @@ func (p *Process) await(ctx context.Context) error {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if bound(p.cfg.Transport, p.cfg.Local) {
+		if bound(p.cmd.Process.Pid, p.cfg.Transport, p.cfg.Local) {
 			return nil
 		}
 		select {
@@ -138,9 +146,9 @@ func (p *Process) await(ctx context.Context) error {
 	}
 }
 
-// bound reports whether some socket of this host has the local address. A TCP caller has none of its own.
-func bound(transport string, at netip.AddrPort) bool {
-	table, err := os.ReadFile("/proc/self/net/" + transport)
+// bound reports whether some socket of the process's network has the local address. A TCP caller has none of its own.
+func bound(pid int, transport string, at netip.AddrPort) bool {
+	table, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/%s", pid, transport))
 	if err != nil {
 		return false
 	}

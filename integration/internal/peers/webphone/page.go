@@ -218,3 +218,18 @@ func (p *Page) Metrics(ctx context.Context, id string) (m Metrics, err error) {
 	err = p.invoke(ctx, "metrics", &m, id)
 	return m, err
 }
+
+// Rung is one SIP message that the page sent or received.
+type Rung struct {
+	Direction string `json:"direction"` // in, out
+	Method    string `json:"method"`    // of the request, or of the CSeq of the response
+	Status    int    `json:"status"`    // 0 for a request
+	CallID    string `json:"callId"`
+	Text      string `json:"text"` // whole, credentials blanked
+}
+
+// Ladder lists the SIP messages of the page, oldest first, the last 400 of them.
+func (p *Page) Ladder(ctx context.Context) (rungs []Rung, err error) {
+	err = p.invoke(ctx, "ladder", &rungs)
+	return rungs, err
+}
