@@ -151,6 +151,12 @@ func (b *bindings) set(id, flow string) {
 	b.byID[id] = x
 }
 
+func (b *bindings) drop(id string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.byID, id)
+}
+
 func (b *bindings) OfFlow(flow string) (out []Binding) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

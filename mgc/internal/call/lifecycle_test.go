@@ -116,13 +116,14 @@ func TestCancelOfACall(t *testing.T) {
 	i.OnCancel(callcore.LegAccess, x, cancel) // nothing is left of it
 }
 
-// TestReleasedBindings: de-registration ends the calls of that browser only.
+// TestReleasedBindings: de-registration ends the calls of that browser only; the browser gets its BYE although its binding is gone.
 func TestReleasedBindings(t *testing.T) {
 	p := newPool(t)
 	i := p.instance("m1")
 	i.establish()
 	i.Deregistered("bob")
 	i.FlowLost("bob")
+	i.bind.drop("alice")
 	i.Deregistered("alice")
 	i.expectOut(callcore.LegAccess, "BYE").respond(200, "")
 	bye := i.expectOut(callcore.LegCore, "BYE")

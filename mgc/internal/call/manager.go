@@ -244,6 +244,7 @@ func (m *Manager) Deregistered(binding string) {
 func (m *Manager) tell(binding string, ev callcore.Event) {
 	for _, o := range m.snapshot() {
 		if o.binding == binding {
+			o.flow(callcore.LegAccess) // a flow that is back is noted
 			o.post(ev)
 		}
 	}

@@ -26,6 +26,8 @@ type owner struct {
 	shown   atomic.Pointer[callcore.Record]      // for listings
 	dialogs atomic.Pointer[[2]callcore.DialogID] // for Replaces
 
+	lastFlow atomic.Pointer[string] // the browser's connection when it was last looked at; never nil
+
 	txMu   sync.Mutex // guards server: written by edges, read by run
 	server map[string]served
 
@@ -63,12 +65,15 @@ func newOwner(m *Manager, key string, state *callcore.State, rec store.Call, rev
 		journal: store.NewJournal(m.deps.Store, store.CallKey(key), rev), log: m.deps.Log.With(zap.String("call", key)),
 	}
 	o.place.Store(&Node{MGW: rec.MGW, Boot: rec.Boot})
+	o.lastFlow.Store(new(string))
+	o.flow(callcore.LegAccess)
 	return o
 }
 
 // create makes o a new call of the binding.
 func (o *owner) create(binding string, cfg callcore.Config) {
 	o.binding = binding
+	o.flow(callcore.LegAccess)
 	o.state = callcore.New(cfg)
 	o.record = store.Call{Key: o.key, Owner: o.m.cfg.Instance, Flow: binding, Started: time.Now()}
 }

@@ -37,7 +37,8 @@ func (o *owner) perform(e callcore.Effect) {
 	}
 }
 
-// flow returns the connection for a leg; false when the browser has none now.
+// flow returns the connection for a leg; false when the browser has none now. A registration that has ended leaves its connection
+// for a moment: the BYE that this causes goes there.
 func (o *owner) flow(leg callcore.Leg) (string, bool) {
 	if leg == callcore.LegCore {
 		return "", true
@@ -46,7 +47,12 @@ func (o *owner) flow(leg callcore.Leg) (string, bool) {
 		return flow, true
 	}
 	b, ok := o.m.deps.Bindings.ByID(o.binding)
-	return b.FlowID, ok && b.FlowID != ""
+	if !ok {
+		last := o.lastFlow.Load()
+		return *last, *last != ""
+	}
+	o.lastFlow.Store(&b.FlowID)
+	return b.FlowID, b.FlowID != ""
 }
 
 func (o *owner) sendRequest(e callcore.SendRequest) {
