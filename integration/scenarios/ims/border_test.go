@@ -3,10 +3,10 @@ package ims
 import (
 	"context"
 	"fmt"
-	"net/netip"
 	"strings"
 	"testing"
 
+	"github.com/isthmus-gateway/isthmus/integration/internal/peers/netns"
 	adminv1 "github.com/isthmus-gateway/isthmus/proto/admin/v1"
 )
 
@@ -24,7 +24,7 @@ func (w *world) border(t *testing.T) {
 	}
 	seen := 0
 	for _, m := range all {
-		if m.From != netip.MustParseAddrPort(gateway) || m.Header("Content-Type") != "application/sdp" {
+		if m.From.Addr().String() != netns.Here || m.Header("Content-Type") != "application/sdp" {
 			continue
 		}
 		seen++

@@ -33,6 +33,8 @@ type scenario struct {
 var scenarios = []scenario{
 	{"MO10_MO11_MO12_PRE02_R3262_2_R3311_R3312_R5009_BrowserCallsWithPreconditions", originating},
 	{"MT04_MT05_MT06_MT07_PRE04_R3262_1_VoLTECallsWithPreconditions", terminating},
+	{"REG14_REG16_REG17_REG18_REG22_REG23_MO02_MO06_R3327_R3608_R5627_RegisteredAsIMS", registered},
+	{"REG25_REL03_R3680_R3326_DeregisteredByTheNetwork", deregistered},
 }
 
 func TestIMS(t *testing.T) {

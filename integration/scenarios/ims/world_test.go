@@ -75,8 +75,12 @@ func newWorld(t *testing.T) *world {
 	for i := range scenarios {
 		users[userOf(i)] = password
 	}
+	coreDir := w.sub(t, "kamailio")
+	if err = os.CopyFS(filepath.Join(coreDir, "tables"), os.DirFS("/usr/share/kamailio/dbtext/kamailio")); err != nil {
+		t.Fatalf("the empty tables of the Debian package kamailio: %v", err)
+	}
 	w.core, err = kamailio.Start(ctx, kamailio.Config{
-		Template: coreConfig, Wrap: w.space.Wrap, Dir: w.sub(t, "kamailio"), Addr: sipCore, Tap: netns.Here + ":9060", Domain: domain,
+		Template: coreConfig, Wrap: w.space.Wrap, Dir: coreDir, Addr: sipCore, Tap: netns.Here + ":9060", Domain: domain,
 		Users: users, Log: logTo(t, "kamailio"),
 	})
 	if err != nil {

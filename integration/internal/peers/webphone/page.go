@@ -233,3 +233,20 @@ func (p *Page) Ladder(ctx context.Context) (rungs []Rung, err error) {
 	err = p.invoke(ctx, "ladder", &rungs)
 	return rungs, err
 }
+
+// Lost counts how often the phone's connection broke since the page was loaded.
+func (p *Page) Lost(ctx context.Context) (n int, err error) {
+	var events []struct {
+		Kind   string `json:"kind"`
+		Detail struct {
+			State string `json:"state"`
+		} `json:"detail"`
+	}
+	err = p.invoke(ctx, "events", &events)
+	for _, e := range events {
+		if e.Kind == "registration" && e.Detail.State == "reconnecting" {
+			n++
+		}
+	}
+	return n, err
+}
