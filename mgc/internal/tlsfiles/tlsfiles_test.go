@@ -144,3 +144,48 @@ func TestLoadFailsAtOnce(t *testing.T) {
 		t.Error("a key of another certificate was accepted")
 	}
 }
+
+// knows reports whether a certificate in PEM is accepted by the roots.
+func knows(t *testing.T, r *Roots, certPEM []byte) bool {
+	t.Helper()
+	block, _ := pem.Decode(certPEM)
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = cert.Verify(x509.VerifyOptions{Roots: r.Pool(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
+	return err == nil
+}
+
+func TestRootsReload(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "ca.crt")
+	one, _ := pair(t, "one")
+	two, _ := pair(t, "two")
+	put(t, file, one)
+	r, err := LoadRoots(file, 10*time.Millisecond, zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if !knows(t, r, one) || knows(t, r, two) {
+		t.Fatal("not the authorities of the file")
+	}
+	put(t, file, append(append([]byte{}, one...), "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"...))
+	eventually(t, "the failure", func() bool { _, f := r.Counts(); return f > 0 })
+	if !knows(t, r, one) {
+		t.Error("a broken list was taken")
+	}
+	put(t, file, two)
+	eventually(t, "the reload", func() bool { return knows(t, r, two) && !knows(t, r, one) })
+}
+
+func TestRootsFailAtOnce(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "ca.crt")
+	if _, err := LoadRoots(file, 0, zap.NewNop()); err == nil {
+		t.Error("an absent file was accepted")
+	}
+	put(t, file, []byte("no PEM"))
+	if _, err := LoadRoots(file, 0, zap.NewNop()); err == nil {
+		t.Error("a file without certificates was accepted")
+	}
+}
