@@ -33,11 +33,18 @@ type Ingress struct {
 	Metrics *Metrics
 	Log     *zap.Logger
 	Admit   Admission // nil admits everything
+	// Arrived may change an admitted request before the Sink sees it; nil: nothing is changed.
+	Arrived func(m *headers.Msg, from Flow)
 }
 
 // Take reads one message that came over a link and hands it to the Sink. raw may be reused after. A refused message is
 // counted and, when there is enough of it, answered over reply. Errors: ErrMalformed, ErrStranger.
 func (in *Ingress) Take(raw []byte, framing headers.Framing, from Flow, reply func(headers.Via) (Link, error)) error {
+	return in.take(raw, framing, from, reply, nil)
+}
+
+// take is Take; seen, when not nil, gets every response before the Sink.
+func (in *Ingress) take(raw []byte, framing headers.Framing, from Flow, reply func(headers.Via) (Link, error), seen func(*headers.Msg)) error {
 	m, err := headers.Read(raw, framing)
 	if err != nil {
 		in.refuse(&m, err, from, reply)
@@ -52,6 +59,11 @@ func (in *Ingress) Take(raw []byte, framing headers.Framing, from Flow, reply fu
 				return ErrStranger
 			}
 		}
+		if in.Arrived != nil {
+			in.Arrived(&m, from)
+		}
+	} else if seen != nil {
+		seen(&m)
 	}
 	in.Sink.OnMessage(m, from)
 	return nil

@@ -9,7 +9,8 @@ const (
 	reasonStranger     = "stranger"     // source is not admitted
 	reasonOversize     = "oversize"
 	reasonQueueFull    = "queue_full"
-	reasonLimit        = "limit" // too many connections
+	reasonLimit        = "limit"     // too many connections
+	reasonHandshake    = "handshake" // TLS was not agreed upon, or the certificate is not accepted
 )
 
 // Metrics counts what the transports see. One value serves all edges of an instance.

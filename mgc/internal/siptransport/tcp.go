@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 )
@@ -23,6 +24,8 @@ type TCPConfig struct {
 	IdleTimeout  time.Duration // without any byte received, default 30 min
 	// MaxBad closes a connection after that many malformed messages, default 20.
 	MaxBad int
+	// KeepAlive is for connections that we opened.
+	KeepAlive KeepAlive
 }
 
 func (c TCPConfig) withDefaults() TCPConfig {
@@ -45,12 +48,21 @@ func (c TCPConfig) withDefaults() TCPConfig {
 	if c.MaxBad == 0 {
 		c.MaxBad = 20
 	}
+	c.KeepAlive = c.KeepAlive.withDefaults()
 	return c
 }
 
-// TCP owns one listening socket and every connection accepted on it or dialled for it.
+// peerKey tells connections apart: over TLS one that was checked for another name is another one (RFC 5923 §4).
+type peerKey struct {
+	addr netip.AddrPort
+	name string // "" for TCP and for every accepted connection
+}
+
+// TCP owns one listening socket, of TCP or TLS, and every connection accepted on it or dialled for it.
 type TCP struct {
 	cfg    TCPConfig
+	kind   string    // "TCP" or "TLS"
+	sec    *Security // nil for TCP
 	ln     *net.TCPListener
 	local  netip.AddrPort
 	sentBy string
@@ -62,20 +74,28 @@ type TCP struct {
 	done   sync.WaitGroup
 
 	mu     sync.Mutex // guards what follows
-	conns  map[netip.AddrPort]*tcpConn
+	conns  map[peerKey]*tcpConn
 	closed bool
 }
 
-// ListenTCP opens a listener on addr (port 0: chosen by the system). sentBy is host[:port] for Via; "" uses the local address.
-// Connections are entered in flows. Nothing is accepted before Serve.
-func ListenTCP(cfg TCPConfig, addr netip.AddrPort, sentBy string, edge Edge, flows *Flows) (*TCP, error) {
-	ln, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(addr))
+// ListenTCP opens a listener. Connections are entered in flows. Nothing is accepted before Serve.
+func ListenTCP(cfg TCPConfig, s Socket, flows *Flows) (*TCP, error) {
+	return listenStream("TCP", cfg, s, flows, nil)
+}
+
+// ListenTLS is ListenTCP with a TLS handshake on each connection.
+func ListenTLS(cfg TCPConfig, s Socket, flows *Flows, sec Security) (*TCP, error) {
+	return listenStream("TLS", cfg, s, flows, &sec)
+}
+
+func listenStream(kind string, cfg TCPConfig, s Socket, flows *Flows, sec *Security) (*TCP, error) {
+	ln, err := net.ListenTCP(s.network("tcp"), net.TCPAddrFromAddrPort(s.Addr))
 	if err != nil {
-		return nil, fmt.Errorf("siptransport: listen tcp %s: %w", addr, err)
+		return nil, fmt.Errorf("siptransport: listen %s %s: %w", strings.ToLower(kind), s.Addr, err)
 	}
 	t := &TCP{
-		cfg: cfg.withDefaults(), ln: ln, local: unmap(ln.Addr().(*net.TCPAddr).AddrPort()), sentBy: sentBy, edge: edge,
-		flows: flows, conns: make(map[netip.AddrPort]*tcpConn),
+		cfg: cfg.withDefaults(), kind: kind, sec: sec, ln: ln, local: unmap(ln.Addr().(*net.TCPAddr).AddrPort()), sentBy: s.SentBy,
+		edge: s.Edge, flows: flows, conns: make(map[peerKey]*tcpConn),
 	}
 	if t.sentBy == "" {
 		t.sentBy = t.local.String()
@@ -96,11 +116,13 @@ func (t *TCP) Close() error {
 	err := t.ln.Close()
 	t.mu.Lock()
 	t.closed = true
+	var closing sync.WaitGroup // a TLS peer that does not read delays its farewell
 	for _, c := range t.conns {
-		c.close(ErrClosed)
+		closing.Go(func() { c.close(ErrClosed) })
 	}
 	t.mu.Unlock()
 	t.cancel()
+	closing.Wait()
 	t.done.Wait()
 	return err
 }
@@ -124,9 +146,9 @@ func (t *TCP) accept() {
 			}
 		}
 		remote := unmap(conn.RemoteAddr().(*net.TCPAddr).AddrPort())
-		c := t.newConn(remote, true)
+		c := t.newConn(peerKey{addr: remote}, true)
 		if !t.enter(c) {
-			t.in.Metrics.Refused("TCP", reasonLimit)
+			t.in.Metrics.Refused(t.kind, reasonLimit)
 			_ = conn.Close()
 			continue
 		}
@@ -141,36 +163,37 @@ func (t *TCP) enter(c *tcpConn) bool {
 	if t.closed || len(t.conns) >= t.cfg.MaxConns {
 		return false
 	}
-	t.conns[c.remote] = c
+	t.conns[c.key] = c
 	t.flows.Add(c)
-	t.in.Metrics.Opened("TCP")
+	t.in.Metrics.Opened(t.kind)
 	t.done.Add(1)
 	return true
 }
 
 func (t *TCP) leave(c *tcpConn) {
 	t.mu.Lock()
-	if t.conns[c.remote] == c {
-		delete(t.conns, c.remote)
+	if t.conns[c.key] == c {
+		delete(t.conns, c.key)
 	}
 	t.mu.Unlock()
 	t.flows.Remove(c.flow.ID)
-	t.in.Metrics.Closed("TCP")
+	t.in.Metrics.Closed(t.kind)
 }
 
 // LinkTo returns the connection to a peer: the open one whichever side opened it, else a new one that is dialled behind
-// the link while messages wait in its queue. A failed dial is told by Sink.OnClosed.
-func (t *TCP) LinkTo(remote netip.AddrPort) (Link, error) {
-	remote = unmap(remote)
+// the link while messages wait in its queue. A failed dial is told by Sink.OnClosed. Over TLS the peer's certificate must name
+// name, and only a connection that was opened for it is used again; for TCP name must be "".
+func (t *TCP) LinkTo(remote netip.AddrPort, name string) (Link, error) {
+	key := peerKey{unmap(remote), name}
 	t.mu.Lock()
-	c := t.conns[remote]
+	c := t.conns[key]
 	t.mu.Unlock()
 	if c != nil && !c.isClosed() {
 		return c, nil
 	}
-	c = t.newConn(remote, false)
+	c = t.newConn(key, false)
 	if !t.enter(c) {
-		return nil, fmt.Errorf("siptransport: tcp to %s: %w", remote, ErrQueueFull)
+		return nil, fmt.Errorf("siptransport: %s to %s: %w", strings.ToLower(t.kind), remote, ErrQueueFull)
 	}
 	go c.run(nil)
 	return c, nil

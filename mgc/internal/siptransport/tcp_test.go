@@ -19,7 +19,7 @@ import (
 func newTCP(t *testing.T, cfg TCPConfig, s *sink, admit Admission) (*TCP, *Flows) {
 	t.Helper()
 	flows := NewFlows()
-	tr, err := ListenTCP(cfg, loopback, "", EdgeCore, flows)
+	tr, err := ListenTCP(cfg, Socket{Addr: loopback, SentBy: "", Edge: EdgeCore}, flows)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +115,7 @@ func TestTCPKeepAliveAndReply(t *testing.T) {
 	if m := readStream(t, r); !strings.HasPrefix(m, "SIP/2.0 200 OK\r\n") {
 		t.Errorf("read %q", m)
 	}
-	again, err := tr.LinkTo(g.from.Remote) // the open connection is used again
+	again, err := tr.LinkTo(g.from.Remote, "") // the open connection is used again
 	if err != nil || again.Flow().ID != g.from.ID {
 		t.Errorf("LinkTo gave %v, %v", again, err)
 	}
@@ -140,7 +140,7 @@ func TestTCPDial(t *testing.T) {
 	}
 	defer ln.Close()
 	to := netip.MustParseAddrPort(ln.Addr().String())
-	link, err := tr.LinkTo(to)
+	link, err := tr.LinkTo(to, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,7 +171,7 @@ func TestTCPDialRefused(t *testing.T) {
 	}
 	to := netip.MustParseAddrPort(ln.Addr().String())
 	_ = ln.Close()
-	link, err := tr.LinkTo(to)
+	link, err := tr.LinkTo(to, "")
 	if err != nil {
 		t.Fatal(err)
 	}

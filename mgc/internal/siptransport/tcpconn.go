@@ -6,8 +6,11 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
+
+	"go.uber.org/zap"
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
 )
@@ -17,15 +20,17 @@ const flushTimeout = 200 * time.Millisecond
 
 var errFlushed = errors.New("siptransport: closed after the last response")
 
-// tcpConn is one TCP connection, accepted or dialled. run owns it and reads; write is the only writer.
+// tcpConn is one TCP or TLS connection, accepted or dialled. run owns it and reads; write is the only writer.
 type tcpConn struct {
 	t       *TCP
 	flow    Flow
+	from    Flow // flow with what the handshake said of the peer; owned by run
+	key     peerKey
 	remote  netip.AddrPort
 	inbound bool
 	queue   chan []byte   // cap TCPConfig.Queue; writers: Send; full: ErrQueueFull
 	stop    chan struct{} // closed by close
-	ready   chan struct{} // closed when conn is set
+	*keeper
 
 	mu     sync.Mutex // guards what follows
 	conn   net.Conn
@@ -33,11 +38,14 @@ type tcpConn struct {
 	closed bool
 }
 
-func (t *TCP) newConn(remote netip.AddrPort, inbound bool) *tcpConn {
-	return &tcpConn{
-		t: t, remote: remote, inbound: inbound, queue: make(chan []byte, t.cfg.Queue), stop: make(chan struct{}), ready: make(chan struct{}),
-		flow: Flow{ID: NewFlowID(), Transport: "TCP", Remote: remote, Local: t.local, Edge: t.edge},
+func (t *TCP) newConn(key peerKey, inbound bool) *tcpConn {
+	c := &tcpConn{
+		t: t, key: key, remote: key.addr, inbound: inbound, queue: make(chan []byte, t.cfg.Queue), stop: make(chan struct{}),
+		keeper: newKeeper(),
+		flow:   Flow{ID: NewFlowID(), Transport: t.kind, Remote: key.addr, Local: t.local, Edge: t.edge},
 	}
+	c.from = c.flow
+	return c
 }
 
 // Flow implements Link.
@@ -49,14 +57,14 @@ func (c *tcpConn) SentBy() string { return c.t.sentBy }
 // Send implements Link.
 func (c *tcpConn) Send(msg []byte) error {
 	if c.isClosed() {
-		return fmt.Errorf("siptransport: tcp to %s: %w", c.remote, ErrFlowGone)
+		return fmt.Errorf("siptransport: %s: %w", c, ErrFlowGone)
 	}
 	select {
 	case c.queue <- msg:
 		return nil
 	default:
-		c.t.in.Metrics.Refused("TCP", reasonQueueFull)
-		return fmt.Errorf("siptransport: tcp to %s: %w", c.remote, ErrQueueFull)
+		c.t.in.Metrics.Refused(c.t.kind, reasonQueueFull)
+		return fmt.Errorf("siptransport: %s: %w", c, ErrQueueFull)
 	}
 }
 
@@ -66,17 +74,20 @@ func (c *tcpConn) isClosed() bool {
 	return c.closed
 }
 
-// close ends the connection; the first reason stays.
+// String names the connection in errors.
+func (c *tcpConn) String() string { return strings.ToLower(c.t.kind) + " to " + c.remote.String() }
+
+// close ends the connection; the first reason stays. It may wait some seconds for a TLS peer that does not read.
 func (c *tcpConn) close(reason error) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
-		return
+	conn, first := c.conn, !c.closed
+	if first {
+		c.closed, c.reason = true, reason
+		close(c.stop)
 	}
-	c.closed, c.reason = true, reason
-	close(c.stop)
-	if c.conn != nil {
-		_ = c.conn.Close()
+	c.mu.Unlock()
+	if first && conn != nil {
+		_ = conn.Close()
 	}
 }
 
@@ -107,6 +118,7 @@ func (c *tcpConn) run(conn net.Conn) {
 	}
 	c.close(err)
 	writer.Wait()
+	c.t.in.Log.Debug("SIP connection closed", zap.Stringer("connection", c), zap.Error(c.reason))
 	c.t.leave(c)
 	c.t.in.Sink.OnClosed(c.flow, c.reason)
 }
@@ -119,18 +131,38 @@ func (c *tcpConn) connect(conn *net.Conn) error {
 		}
 		nc, err := d.DialContext(c.t.ctx, "tcp", c.remote.String())
 		if err != nil {
-			return fmt.Errorf("siptransport: dial tcp %s: %w", c.remote, err)
+			return fmt.Errorf("siptransport: dial %s: %w", c, err)
 		}
 		*conn = nc
 	}
 	if !c.adopt(*conn) {
 		return ErrClosed
 	}
+	if c.t.sec == nil {
+		return nil
+	}
+	secured, err := c.handshake(*conn)
+	if err != nil {
+		return err
+	}
+	if *conn = secured; !c.adopt(secured) {
+		return ErrClosed
+	}
 	return nil
 }
 
-// write sends what is queued, each message under its own deadline; on stop what is left is dropped.
+// write sends what is queued, each message under its own deadline, and the keep-alives; on stop what is left is dropped.
 func (c *tcpConn) write(conn net.Conn) {
+	put := func(b []byte) bool {
+		_ = conn.SetWriteDeadline(time.Now().Add(c.t.cfg.WriteTimeout))
+		_, err := conn.Write(b)
+		if err != nil {
+			c.close(fmt.Errorf("siptransport: write %s: %w", c, err))
+		}
+		return err == nil
+	}
+	p := newPinger(c.t.cfg.KeepAlive, c.keeper, c.inbound)
+	defer p.stop()
 	for {
 		select {
 		case msg := <-c.queue:
@@ -138,12 +170,23 @@ func (c *tcpConn) write(conn net.Conn) {
 				c.close(errFlushed)
 				return
 			}
-			_ = conn.SetWriteDeadline(time.Now().Add(c.t.cfg.WriteTimeout))
-			if _, err := conn.Write(msg); err != nil {
-				c.close(fmt.Errorf("siptransport: write tcp %s: %w", c.remote, err))
+			if !put(msg) {
 				return
 			}
-			c.t.in.Metrics.Sent("TCP")
+			c.t.in.Metrics.Sent(c.t.kind)
+		case <-p.timer.C:
+			if p.waiting {
+				c.close(fmt.Errorf("%w: %s", errNoPong, c))
+				return
+			}
+			p.sends()
+			if !put(doubleCRLF) {
+				return
+			}
+		case every := <-c.agreed:
+			p.agree(every)
+		case <-c.life:
+			p.alive()
 		case <-c.stop:
 			return
 		}
@@ -175,8 +218,9 @@ func (c *tcpConn) read(conn net.Conn) error {
 			return io.EOF
 		}
 		if err != nil {
-			return fmt.Errorf("siptransport: read tcp %s: %w", c.remote, err)
+			return fmt.Errorf("siptransport: read %s: %w", c, err)
 		}
+		c.heard()
 	}
 }
 
@@ -220,7 +264,7 @@ func (r *reader) consume(buf []byte) (n int, more bool, err error) {
 	}
 	r.begun = time.Time{}
 	msg := buf[f.skip : f.skip+f.size]
-	switch err := c.t.in.Take(msg, headers.Stream, c.flow, c.replyTo); {
+	switch err := c.t.in.take(msg, headers.Stream, c.from, c.replyTo, c.seen); {
 	case errors.Is(err, ErrStranger) && !r.admitted:
 		c.flush()
 		return 0, false, fmt.Errorf("%w: %s", ErrStranger, c.remote)
@@ -238,12 +282,12 @@ func (r *reader) consume(buf []byte) (n int, more bool, err error) {
 // refuseUnframed answers a message whose end is unknown, as far as its header section is there.
 func (r *reader) refuseUnframed(buf []byte, f frame, why error) {
 	if errors.Is(why, errTooLarge) {
-		r.c.t.in.Metrics.Refused("TCP", reasonOversize)
+		r.c.t.in.Metrics.Refused(r.c.t.kind, reasonOversize)
 	}
 	if f.head == 0 {
 		return
 	}
-	_ = r.c.t.in.Take(buf[:f.head], headers.Stream, r.c.flow, r.c.replyTo) // refused there: the length does not fit
+	_ = r.c.t.in.Take(buf[:f.head], headers.Stream, r.c.from, r.c.replyTo) // refused there: the length does not fit
 	r.c.flush()
 }
 

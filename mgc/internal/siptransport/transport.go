@@ -1,13 +1,14 @@
-// Package siptransport carries SIP messages over sockets: UDP and TCP here, WebSocket connections as links given by the
-// access edge. Floor 1 of mgc. Owners: one reader goroutine per UDP socket, a reader and a writer per TCP connection, one
-// acceptor per TCP listener; each ends with its Close.
+// Package siptransport carries SIP messages over sockets: UDP, TCP and TLS here, WebSocket connections as links given by the
+// access edge. Floor 1 of mgc. Owners: one reader goroutine per UDP socket, a reader and a writer per TCP or TLS connection, one
+// acceptor per listener; each ends with its Close.
 //
 // Walk of an incoming message:
 //
 //	socket -> framing -> headers.Read (400 when refused) -> admission (403) -> received/rport stamped -> Sink.OnMessage
 //
 // The reader calls the Sink itself, so the messages of one connection keep their order and a slow Sink slows its sender.
-// Nothing is remembered of a UDP source. A TLS transport is a TCP one whose Listen and Dial wrap the connection.
+// Nothing is remembered of a UDP source. A TLS transport is a TCP one with a Security: the handshake comes before the first
+// message, and connections are told apart by the name that their certificate was checked for, too.
 package siptransport
 
 import (
@@ -17,6 +18,7 @@ import (
 	"errors"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
 )
@@ -56,18 +58,20 @@ func (e Edge) String() string {
 
 // Flow identifies where a message came from: a connection, or a UDP source as seen by one of our sockets. A plain value.
 type Flow struct {
-	ID        string         // unique for ever for WS and TCP connections; "" for UDP
-	Transport string         // "WS", "WSS", "UDP", "TCP"
+	ID        string         // unique for ever for WS, TCP and TLS connections; "" for UDP
+	Transport string         // "WS", "WSS", "UDP", "TCP", "TLS"
 	Remote    netip.AddrPort // IPv4 unmapped; behind a trusted proxy the address it reports
 	Local     netip.AddrPort // our socket
 	Edge      Edge
+	Trusted   bool // TLS: the peer's certificate makes it one of ours (Security.Trust); set on what was received
 }
 
 // Target says where a request shall go. The first that is set counts: FlowID, Addr, URI; all zero means the configured next hop.
 type Target struct {
 	FlowID    string         // this existing connection, never dial
-	Transport string         // with Addr: "UDP" (default) or "TCP"
+	Transport string         // with Addr: "UDP" (default), "TCP" or "TLS"
 	Addr      netip.AddrPort // core side, no resolution
+	Name      string         // with Addr and TLS: what the certificate must name; "": the address
 	URI       string         // SIP URI to resolve by RFC 3263
 }
 
@@ -76,7 +80,8 @@ type Hop struct {
 	FlowID    string // set: this connection, the rest is zero
 	Transport string
 	Addr      netip.AddrPort
-	Fallback  bool // tried only because the hop before it failed on another transport (RFC 3261 §18.1.1)
+	Name      string // TLS: the SIP domain or address that the peer's certificate must name (RFC 5922 §7.3); else ""
+	Fallback  bool   // tried only because the hop before it failed on another transport (RFC 3261 §18.1.1)
 }
 
 // Link is a way to one peer. Safe for concurrent use.
@@ -89,6 +94,9 @@ type Link interface {
 	// ErrQueueFull, or that of the socket; a later failure of the connection is told by Sink.OnClosed.
 	Send(msg []byte) error
 }
+
+// KeepAsker is a Link on which keep-alives are wanted: the Via of requests over it says so (RFC 6223 §4.3).
+type KeepAsker interface{ AsksKeep() bool }
 
 // Sink takes what the transports receive. The transaction layer implements it.
 type Sink interface {
@@ -106,8 +114,15 @@ type Network interface {
 	Resolve(ctx context.Context, to Target) ([]Hop, error)
 	// Expand returns the hops to try for a message of size bytes: a UDP hop becomes TCP and then UDP when it is too big.
 	Expand(hop Hop, size int) []Hop
-	// Failed tells that a hop could not be reached or was silent, so that others are preferred for a while.
-	Failed(hop Hop)
+	// Failed tells that a hop could not be reached, was silent or is overloaded, so that others are preferred for a while: for
+	// at least the time that it asked for (Retry-After of a 503), 0 when it did not.
+	Failed(hop Hop, retryAfter time.Duration)
+	// Reached tells that a hop has answered.
+	Reached(hop Hop)
+	// Localize writes our address as the peer at the end of over must see it into the fields of m that name us. m is a
+	// request of ours (then req is its content, too) or our response to req. It replaces m.Fields, and writes into nothing that
+	// it was given.
+	Localize(m, req *headers.Msg, over Flow)
 	// Link returns the link of a hop. It never blocks: a connection that must be dialled is dialled behind it.
 	Link(hop Hop) (Link, error)
 	// Reply returns the link for responses to a request that came from the flow with this top Via (RFC 3261 §18.2.2).

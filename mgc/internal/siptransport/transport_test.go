@@ -64,7 +64,7 @@ func ingress(s Sink, admit Admission) *Ingress {
 
 func newUDP(t *testing.T, in *Ingress) (*UDP, net.Conn) {
 	t.Helper()
-	u, err := ListenUDP(loopback, "", EdgeCore)
+	u, err := ListenUDP(Socket{Addr: loopback, SentBy: "", Edge: EdgeCore})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,22 @@ import (
 // udpReadBuffer is the socket buffer asked for, in bytes: about a thousand large requests.
 const udpReadBuffer = 1 << 20
 
+// Socket says where a transport listens.
+type Socket struct {
+	Addr   netip.AddrPort // port 0: chosen by the system
+	SentBy string         // host[:port] for Via; "" uses the local address
+	V6Only bool           // Addr is [::] and shall not take IPv4, which has a socket of its own
+	Edge   Edge
+}
+
+// network is the name that package net has for the kind of socket.
+func (s Socket) network(base string) string {
+	if s.V6Only && s.Addr.Addr().Is6() {
+		return base + "6"
+	}
+	return base
+}
+
 // UDP is one UDP socket with its reader.
 type UDP struct {
 	conn   *net.UDPConn
@@ -23,15 +39,14 @@ type UDP struct {
 	done   sync.WaitGroup
 }
 
-// ListenUDP opens a socket on addr (port 0: chosen by the system). sentBy is host[:port] for Via; "" uses the local address.
-// Messages are read only after Serve.
-func ListenUDP(addr netip.AddrPort, sentBy string, edge Edge) (*UDP, error) {
-	conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(addr))
+// ListenUDP opens a socket. Messages are read only after Serve.
+func ListenUDP(s Socket) (*UDP, error) {
+	conn, err := net.ListenUDP(s.network("udp"), net.UDPAddrFromAddrPort(s.Addr))
 	if err != nil {
-		return nil, fmt.Errorf("siptransport: listen udp %s: %w", addr, err)
+		return nil, fmt.Errorf("siptransport: listen udp %s: %w", s.Addr, err)
 	}
 	_ = conn.SetReadBuffer(udpReadBuffer) // best effort: the system may cap it
-	u := &UDP{conn: conn, local: unmap(conn.LocalAddr().(*net.UDPAddr).AddrPort()), sentBy: sentBy, edge: edge}
+	u := &UDP{conn: conn, local: unmap(conn.LocalAddr().(*net.UDPAddr).AddrPort()), sentBy: s.SentBy, edge: s.Edge}
 	if u.sentBy == "" {
 		u.sentBy = u.local.String()
 	}

@@ -1,6 +1,8 @@
 package siptx
 
 import (
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
@@ -26,6 +28,7 @@ type attempt struct {
 	repeat   timer // A or E
 	life     timer // B, F, D, K, M, C
 	ack      []byte
+	heard    bool // a response that is no 503 has come
 }
 
 func newAttempt(tx *ClientTx, link siptransport.Link, req *headers.Msg, branch string) *attempt {
@@ -38,7 +41,7 @@ func newAttempt(tx *ClientTx, link siptransport.Link, req *headers.Msg, branch s
 // start sends the request and sets timers A/E and B/F. On an error nothing of the attempt is left.
 func (a *attempt) start() error {
 	var err error
-	if a.raw, err = withViaLine(&a.req, a.via); err != nil {
+	if a.raw, err = a.tx.l.onWire(&a.req, a.via, a.link.Flow()); err != nil {
 		return err
 	}
 	l := a.tx.l
@@ -74,6 +77,10 @@ func (a *attempt) retransmit() {
 
 // response is the FSM of RFC 3261 figures 5 and 6 with RFC 6026 §7.2.
 func (a *attempt) response(m headers.Msg, from siptransport.Flow) {
+	if m.Status != 503 && !a.heard {
+		a.heard = true
+		a.tx.l.net.Reached(a.hop)
+	}
 	switch {
 	case a.st == stTerminated:
 	case a.st == stAccepted:
@@ -137,11 +144,24 @@ func (a *attempt) completed(m headers.Msg, from siptransport.Flow) {
 	}
 	if m.Status == 503 && a.tx.cur == a && a.tx.mayFailOver(false) {
 		l.metrics.failed.WithLabelValues("failover_503").Inc()
-		l.net.Failed(a.hop)
+		l.net.Failed(a.hop, retryAfter(&m))
 		a.tx.next()
 		return
 	}
 	a.report(ClientResult{Kind: Final, Msg: m, From: from})
+}
+
+// retryAfter is how long the sender of a 503 wants no requests (RFC 3261 §21.5.4), 0 when it does not say.
+func retryAfter(m *headers.Msg) time.Duration {
+	v := m.Get("Retry-After")
+	if i := strings.IndexAny(v, "(; \t"); i >= 0 {
+		v = v[:i]
+	}
+	n, err := strconv.ParseUint(v, 10, 31)
+	if err != nil {
+		return 0
+	}
+	return time.Duration(n) * time.Second
 }
 
 // buildAck makes the ACK for a non-2xx (RFC 3261 §17.1.1.3): same branch, To of the response.
@@ -168,7 +188,7 @@ func (a *attempt) failed(kind ResultKind, err error) {
 		return
 	}
 	if silent {
-		a.tx.l.net.Failed(a.hop)
+		a.tx.l.net.Failed(a.hop, 0)
 	}
 	if silent && a.tx.mayFailOver(kind == TransportError) {
 		a.tx.lastErr = err

@@ -108,13 +108,13 @@ func (tx *ClientTx) next() {
 		link, err := tx.l.net.Link(hop)
 		if err != nil {
 			tx.lastErr = err
-			tx.l.net.Failed(hop)
+			tx.l.net.Failed(hop, 0)
 			continue
 		}
 		a := newAttempt(tx, link, &tx.req, newBranch())
 		if err = a.start(); err != nil {
 			tx.lastErr = err
-			tx.l.net.Failed(hop)
+			tx.l.net.Failed(hop, 0)
 			continue
 		}
 		a.hop = hop

@@ -408,7 +408,7 @@ func (l *Layer) sendOnce(req headers.Msg, hops []siptransport.Hop) error {
 			continue
 		}
 		var raw []byte
-		if raw, err = withVia(&req, link, l.ackBranch(&req)); err != nil {
+		if raw, err = l.onWire(&req, viaFor(link, l.ackBranch(&req)), link.Flow()); err != nil {
 			return err
 		}
 		if err = link.Send(raw); err == nil {
@@ -431,9 +431,11 @@ func (l *Layer) ackBranch(ack *headers.Msg) string {
 	return headers.BranchCookie + hex.EncodeToString(mac.Sum(nil)[:15])
 }
 
-// withVia returns the message as it goes over the link, our Via on top. req is not changed.
-func withVia(req *headers.Msg, link siptransport.Link, branch string) ([]byte, error) {
-	return withViaLine(req, viaFor(link, branch))
+// onWire returns the request as it goes over the flow: our Via on top, our address as the peer must see it. req is not changed.
+func (l *Layer) onWire(req *headers.Msg, via string, over siptransport.Flow) ([]byte, error) {
+	m := *req
+	l.net.Localize(&m, req, over)
+	return withViaLine(&m, via)
 }
 
 func withViaLine(req *headers.Msg, via string) ([]byte, error) {
@@ -444,12 +446,16 @@ func withViaLine(req *headers.Msg, via string) ([]byte, error) {
 	return m.Bytes()
 }
 
-// viaFor builds our Via; over UDP it asks for the port seen by the peer (RFC 3581 §3).
+// viaFor builds our Via; over UDP it asks for the port seen by the peer (RFC 3581 §3), over a connection that wants keep-alives
+// whether the peer takes them (RFC 6223 §4.3).
 func viaFor(link siptransport.Link, branch string) string {
 	t := link.Flow().Transport
 	via := "SIP/2.0/" + t + " " + link.SentBy() + ";branch=" + branch
 	if !siptransport.Reliable(t) {
 		via += ";rport"
+	}
+	if k, ok := link.(siptransport.KeepAsker); ok && k.AsksKeep() {
+		via += ";keep"
 	}
 	return via
 }

@@ -65,13 +65,37 @@ func TestRFC3263_4_3_FailoverOn503AndErrors(t *testing.T) {
 		if len(sent) != 1 || sent[0].Flow.Remote.String() != "192.0.2.9:5060" {
 			t.Fatalf("wire %+v", sent)
 		}
-		r.answer(sent[0], 503, "b1")
+		r.answerWith(sent[0], 503, "b1", "Retry-After", "120 (busy);duration=9")
+		if got := r.net.RetryAfter(); got != 2*time.Minute {
+			t.Errorf("Retry-After reached the network as %s", got)
+		}
 		out := r.net.Take()
 		if len(out) != 2 || out[0].Msg.Method != "ACK" || out[1].Flow.Remote.String() != "192.0.2.10:5060" {
 			t.Fatalf("after 503: %+v", out)
 		}
 		r.answer(out[1], 503, "b2") // the last one's answer counts
 		r.want("results", r.takeResults(), "final 503")
+		if h := r.net.ReachedHops(); len(h) != 0 {
+			t.Errorf("an overloaded hop counts as good: %v", h)
+		}
+	})
+}
+
+// TestAnswerTellsTheNetwork: the first answer of a hop brings it back into favour, once.
+func TestAnswerTellsTheNetwork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.net.Name("sip:core", hop("UDP", "192.0.2.9:5060"))
+		if _, err := r.l.Request(request("INVITE", ""), siptransport.Target{URI: "sip:core"}, r.result); err != nil {
+			t.Fatal(err)
+		}
+		after(0)
+		sent := r.net.Take()
+		r.answer(sent[0], 180, "b1")
+		r.answer(sent[0], 200, "b1")
+		if h := r.net.ReachedHops(); len(h) != 1 || h[0] != hop("UDP", "192.0.2.9:5060") {
+			t.Errorf("reached %v", h)
+		}
 	})
 }
 

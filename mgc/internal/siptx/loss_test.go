@@ -55,7 +55,9 @@ func (n *lossy) Resolve(context.Context, siptransport.Target) ([]siptransport.Ho
 	return nil, siptransport.ErrNoTransport
 }
 func (n *lossy) Expand(h siptransport.Hop, _ int) []siptransport.Hop             { return []siptransport.Hop{h} }
-func (n *lossy) Failed(siptransport.Hop)                                         {}
+func (n *lossy) Failed(siptransport.Hop, time.Duration)                          {}
+func (n *lossy) Reached(siptransport.Hop)                                        {}
+func (n *lossy) Localize(_, _ *headers.Msg, _ siptransport.Flow)                 {}
 func (n *lossy) Link(siptransport.Hop) (siptransport.Link, error)                { return n, nil }
 func (n *lossy) SentBy() string                                                  { return n.self.String() }
 func (n *lossy) Reply(siptransport.Flow, headers.Via) (siptransport.Link, error) { return n, nil }

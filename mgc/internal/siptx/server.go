@@ -99,6 +99,7 @@ func (tx *ServerTx) Respond(resp headers.Msg) error {
 	tx.mu.Lock()
 	defer tx.mu.Unlock()
 	headers.CompleteResponse(&tx.req, &resp)
+	tx.l.net.Localize(&resp, &tx.req, tx.from)
 	if resp.Status > 100 && headers.ToTag(&resp) == "" {
 		_ = headers.SetTag(&resp, "To", tx.ownTag()) // To was validated
 	}

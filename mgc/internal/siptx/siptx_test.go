@@ -150,9 +150,17 @@ var udpPeer = siptxtest.CoreFlow("192.0.2.9:5060")
 
 // answer feeds a response to the request that went out as the n-th of sent.
 func (r *rig) answer(sent siptxtest.Sent, status int, toTag string) {
+	r.answerWith(sent, status, toTag, "", "")
+}
+
+// answerWith is answer with one more header field.
+func (r *rig) answerWith(sent siptxtest.Sent, status int, toTag, name, value string) {
 	resp := headers.NewResponse(&sent.Msg, status, "")
 	if toTag != "" {
 		resp.Set("To", "<sip:bob@example.com>;tag="+toTag)
+	}
+	if name != "" {
+		resp.Add(name, value)
 	}
 	from := sent.Flow
 	r.l.OnMessage(resp, from)

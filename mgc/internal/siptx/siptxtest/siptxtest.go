@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net/netip"
 	"sync"
+	"time"
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/siptransport"
@@ -20,8 +21,12 @@ type Network struct {
 	names  map[string][]siptransport.Hop // for URI targets
 	broken map[string]error              // by link key: Send fails
 	failed []siptransport.Hop            // told by Failed
-	tcp    bool                          // Expand makes TCP of big UDP messages
-	filter func(Sent) bool               // false: the network loses it
+
+	retryAfter time.Duration      // told by the last Failed
+	reached    []siptransport.Hop // told by Reached
+
+	tcp    bool            // Expand makes TCP of big UDP messages
+	filter func(Sent) bool // false: the network loses it
 }
 
 // Sent is one message that a layer handed to a link.
@@ -141,10 +146,35 @@ func (n *Network) Expand(hop siptransport.Hop, size int) []siptransport.Hop {
 }
 
 // Failed implements siptransport.Network.
-func (n *Network) Failed(hop siptransport.Hop) {
+func (n *Network) Failed(hop siptransport.Hop, retryAfter time.Duration) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.failed = append(n.failed, hop)
+	n.retryAfter = retryAfter
+}
+
+// Reached implements siptransport.Network.
+func (n *Network) Reached(hop siptransport.Hop) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.reached = append(n.reached, hop)
+}
+
+// Localize implements siptransport.Network: there is one address.
+func (n *Network) Localize(_, _ *headers.Msg, _ siptransport.Flow) {}
+
+// RetryAfter returns what the last Failed was told.
+func (n *Network) RetryAfter() time.Duration {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.retryAfter
+}
+
+// ReachedHops returns the hops that were told to have answered.
+func (n *Network) ReachedHops() []siptransport.Hop {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return append([]siptransport.Hop(nil), n.reached...)
 }
 
 // Link implements siptransport.Network.
