@@ -19,8 +19,9 @@ type Test struct {
 	File string // path from the scanned root, with line
 }
 
-// Scan finds the tests below root: Go test functions, constant names of Go sub-tests (the first argument of Run, or a field or map key
-// of a table called name), and step names of browser scripts. Errors: of reading or parsing a file.
+// Scan finds the tests below root: Go test functions, constant names of Go sub-tests (the first argument of Run, a field of a table
+// called name, a map key, or any text that begins like "MT-01_" or "MT-01 "), and step names of browser scripts. Errors: of reading or
+// parsing a file.
 func Scan(root string) ([]Test, error) {
 	var tests []Test
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
@@ -76,6 +77,10 @@ func scanGo(path, rel string) ([]Test, error) {
 			if f, ok := n.Fun.(*ast.SelectorExpr); ok && f.Sel.Name == "Run" && len(n.Args) == 2 {
 				text(n.Args[0])
 			}
+		case *ast.BasicLit:
+			if s, err := strconv.Unquote(n.Value); n.Kind == token.STRING && err == nil && named.MatchString(s) {
+				add(s, n.Pos())
+			}
 		case *ast.KeyValueExpr:
 			if k, ok := n.Key.(*ast.Ident); ok && strings.EqualFold(k.Name, "name") {
 				text(n.Value)
@@ -86,6 +91,9 @@ func scanGo(path, rel string) ([]Test, error) {
 	})
 	return tests, nil
 }
+
+// named matches the text of a sub-test that is named after a row, and no message about one ("MT-07: ...").
+var named = regexp.MustCompile(`^(?:[A-Z]{2,4}-\d+|R\d{4}(?:[-_]\d)?)[_ ]\w[^:%]*$`)
 
 func isTest(name string) bool {
 	return strings.HasPrefix(name, "Test") || strings.HasPrefix(name, "Fuzz") || strings.HasPrefix(name, "Benchmark")

@@ -53,8 +53,8 @@ func TestScanAndReport(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	write("a_test.go", "package a\nimport \"testing\"\nfunc TestREG01_X(t *testing.T) { t.Run(\"REG-15 y\", nil); _ = \"REG-16 in a text\" }\n"+
-		"var table = []struct{ name string }{{name: \"MO-18 hold\"}}\nfunc helperREG17() {}\n")
+	write("a_test.go", "package a\nimport \"testing\"\nfunc TestREG01_X(t *testing.T) { t.Run(\"REG-15 y\", nil); _ = \"a text on REG-16\" }\n"+
+		"var table = []struct{ name string }{{name: \"MO-18 hold\"}}\nvar other = []any{both(\"MT-05_extension\", nil), t.Errorf(\"MT-06: wrong %d\", 1)}\nfunc helperREG17() {}\n")
 	write("b.mjs", "await step('MT-01 incoming', async () => {})\n// step REG-18\n")
 	tests, err := Scan(dir)
 	if err != nil {
@@ -65,12 +65,12 @@ func TestScanAndReport(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, id := range []string{"REG-01", "REG-15", "MO-18", "MT-01"} {
+	for _, id := range []string{"REG-01", "REG-15", "MO-18", "MT-01", "MT-05"} {
 		if slices.Contains(r.Without, id) {
 			t.Errorf("%s has a test", id)
 		}
 	}
-	if r.WithTest != 4 || r.Rows != r.WithTest+len(r.Without) {
+	if r.WithTest != 5 || r.Rows != r.WithTest+len(r.Without) {
 		t.Errorf("%d of %d rows, without %v", r.WithTest, r.Rows, r.Without)
 	}
 	var b bytes.Buffer
