@@ -217,5 +217,7 @@ func (b *Bus) Close() {
 	for _, s := range subs {
 		_ = s.Unsubscribe() // an error says that the connection is closed
 	}
+	// Whoever asks after Close is told at once that there is nobody: the server has to know. An error says that it is not there.
+	_ = b.nc.FlushTimeout(time.Second)
 	b.wg.Wait()
 }
