@@ -129,21 +129,17 @@ func (a *App) openStore() error {
 func (a *App) makeCore() error {
 	flows := siptransport.NewFlows()
 	transport := siptransport.NewMetrics(a.metrics)
-	c := a.cfg.Core
+	edge := a.cfg.Core.edge(a.coreHost())
+	edge.Registry = a.metrics
 	var err error
-	a.core, err = coreedge.New(coreedge.Config{
-		Listen: []coreedge.Listen{
-			{Transport: "UDP", Addr: c.Listen, Advertise: c.Advertise},
-			{Transport: "TCP", Addr: c.Listen, Advertise: c.Advertise},
-		},
-		NextHop: c.NextHop, Allow: c.Trusted, Reach: c.Reach,
-	}, flows, transport, a.log.Named("core"))
+	a.core, err = coreedge.New(edge, flows, transport, a.log.Named("core"))
 	if err != nil {
 		return fmt.Errorf("core: %w", err)
 	}
 	a.onClose(func() { a.note("core edge", a.core.Close()) })
-	a.layer = siptx.New(siptx.Config{T1: c.T1}, a.core, siptx.NewMetrics(a.metrics), a.log.Named("sip"))
+	a.layer = siptx.New(siptx.Config{T1: a.cfg.Core.T1}, a.core, siptx.NewMetrics(a.metrics), a.log.Named("sip"))
 	a.onClose(func() { a.note("transactions", a.layer.Close()) })
+	a.core.Probe(a.askCore)
 	a.edge, err = wsedge.New(wsedge.Config{
 		Origins: a.cfg.Access.Origins, RequireOrigin: a.cfg.Access.RequireOrigin, SentBy: a.accessHost(),
 		MaxConnsPerIP: a.cfg.Access.MaxPerIP,

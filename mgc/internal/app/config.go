@@ -55,7 +55,14 @@ type CoreConfig struct {
 	NextHop   string         `conf:"next_hop" default:"sip:127.0.0.1:5060" doc:"SIP URI of the core's entry point; empty: by the request's domain (RFC 3263)."`
 	Trusted   []netip.Prefix `conf:"trusted" doc:"Prefixes that requests from the core may come from, besides the next hop."`
 	Reach     []netip.Prefix `conf:"reach" doc:"Prefixes that requests may be sent to; empty: anywhere."`
-	T1        time.Duration  `conf:"t1" default:"500ms" range:"50ms..4s" doc:"Round-trip estimate (RFC 3261 T1): the first retransmission over UDP; a request without an answer ends after 64 of it."`
+	DNS       []string       `conf:"dns" doc:"DNS servers, host:port; empty: those of the system."`
+	Listeners []CoreListener `conf:"listeners" doc:"More listeners, e.g. of IPv6 beside IPv4."`
+
+	TLS       CoreTLSConfig   `conf:"tls" doc:"SIP over TLS."`
+	Blacklist BlacklistConfig `conf:"blacklist" doc:"Targets of the core that fail."`
+	KeepAlive KeepAliveConfig `conf:"keepalive" doc:"Keep-alives."`
+
+	T1 time.Duration `conf:"t1" default:"500ms" range:"50ms..4s" doc:"Round-trip estimate (RFC 3261 T1): the first retransmission over UDP; a request without an answer ends after 64 of it."`
 
 	Profile        string        `conf:"profile" default:"sip" range:"sip|ims" doc:"What the core is: sip for a PBX or provider, ims for an IMS core. Sets what the fields below mean by auto."`
 	Identity       string        `conf:"identity" default:"auto" range:"auto|assert|none" doc:"assert: P-Asserted-Identity, P-Charging-Vector and access network towards the core (RFC 3325, RFC 7315). auto: sip none, ims assert."`
@@ -119,8 +126,8 @@ func (c *Config) Validate() error {
 	if c.Access.TLS.Listen != "" && (c.Access.TLS.Cert == "" || c.Access.TLS.Key == "") {
 		errs = append(errs, errors.New("access.tls: listen needs cert and key"))
 	}
-	if c.Core.Listen.Addr().IsUnspecified() && c.Core.Advertise == "" {
-		errs = append(errs, errors.New("core.advertise: needed when core.listen is an unspecified address"))
+	if err := c.Core.validate(); err != nil {
+		errs = append(errs, err)
 	}
 	if c.Access.Path == "" || c.Access.Path[0] != '/' || c.Access.Path == "/" {
 		errs = append(errs, errors.New("access.path: must begin with / and not be /"))

@@ -78,6 +78,8 @@ func (t *trustList) mayAnswer(now time.Time) bool {
 func (e *Edge) admit(_ *headers.Msg, from siptransport.Flow) siptransport.Verdict {
 	now := time.Now()
 	switch {
+	case from.Trusted: // by its certificate, as the configuration says
+		return siptransport.Admit
 	case e.trust.trusted(from.Remote.Addr(), now):
 		return siptransport.Admit
 	case siptransport.Reliable(from.Transport) || e.trust.mayAnswer(now):

@@ -14,11 +14,15 @@ import (
 
 // Bounds of what is taken from the DNS.
 const (
-	maxServers = 32 // SRV records of one name
-	maxCache   = 1024
-	minTTL     = time.Second
-	maxTTL     = 5 * time.Minute
-	hostsTTL   = 30 * time.Second // for names that the system resolver knows and the DNS does not
+	maxServices  = 8  // NAPTR records of one name
+	maxServers   = 32 // SRV records of one name
+	maxAddresses = 16 // of one name
+	maxCache     = 1024
+	minTTL       = time.Second
+	maxTTL       = 5 * time.Minute
+	hostsTTL     = 30 * time.Second // for names that the system resolver knows and the DNS does not
+	staleTTL     = 10 * time.Second // until the servers are asked again
+	staleFor     = time.Hour        // an answer serves so long after its time while no server answers (RFC 8767 §4)
 )
 
 // resolver asks the DNS and remembers. Safe for concurrent use.
@@ -28,8 +32,18 @@ type resolver struct {
 	tcp     *dns.Client
 	system  *net.Resolver
 
-	mu    sync.Mutex // guards cache
-	cache map[query]answer
+	count func(result string)
+
+	mu     sync.Mutex // guards what follows
+	cache  map[query]answer
+	asking map[query]*question
+}
+
+// question is a lookup on its way; who else wants the answer waits for it.
+type question struct {
+	done chan struct{} // closed when the answer is there
+	ans  answer
+	err  error
 }
 
 func newResolver(servers []string, timeout time.Duration) (*resolver, error) {
@@ -48,7 +62,7 @@ func newResolver(servers []string, timeout time.Duration) (*resolver, error) {
 	}
 	return &resolver{
 		servers: servers, udp: &dns.Client{Timeout: timeout, UDPSize: 4096}, tcp: &dns.Client{Net: "tcp", Timeout: timeout},
-		system: &net.Resolver{}, cache: make(map[query]answer),
+		system: &net.Resolver{}, count: func(string) {}, cache: make(map[query]answer), asking: make(map[query]*question),
 	}, nil
 }
 
@@ -56,11 +70,56 @@ func (r *resolver) cached(q query, now time.Time) (answer, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	a, ok := r.cache[q]
-	if ok && now.After(a.expires) {
-		delete(r.cache, q)
+	if !ok || now.After(a.expires) {
 		return answer{}, false
 	}
-	return a, ok
+	return a, true
+}
+
+// lookup resolves q by RFC 3263 §4 and keeps the answer. Who asks for the same at the same time shares it. When no server answers,
+// what was known before serves on for a while.
+func (r *resolver) lookup(ctx context.Context, q query) (answer, error) {
+	r.mu.Lock()
+	x := r.asking[q]
+	if x == nil {
+		x = &question{done: make(chan struct{})}
+		r.asking[q] = x
+		r.mu.Unlock()
+		x.ans, x.err = r.resolveOrStale(ctx, q)
+		r.mu.Lock()
+		delete(r.asking, q)
+		r.mu.Unlock()
+		close(x.done)
+		return x.ans, x.err
+	}
+	r.mu.Unlock()
+	select {
+	case <-x.done:
+		return x.ans, x.err
+	case <-ctx.Done():
+		return answer{}, ctx.Err()
+	}
+}
+
+func (r *resolver) resolveOrStale(ctx context.Context, q query) (answer, error) {
+	ans, err := r.resolve(ctx, q)
+	if err == nil {
+		r.count("ok")
+		r.keep(q, ans)
+		return ans, nil
+	}
+	r.mu.Lock()
+	old, ok := r.cache[q]
+	r.mu.Unlock()
+	now := time.Now()
+	if errors.Is(err, errNoAddress) || !ok || now.After(old.stale) {
+		r.count("failed")
+		return answer{}, err
+	}
+	r.count("stale")
+	old.expires = now.Add(staleTTL)
+	r.keep(q, old)
+	return old, nil
 }
 
 func (r *resolver) keep(q query, a answer) {
@@ -124,7 +183,7 @@ func (r *resolver) addresses(ctx context.Context, name string, ttl *ttl) ([]neti
 			default:
 				continue
 			}
-			if a, ok := netip.AddrFromSlice(ip); ok {
+			if a, ok := netip.AddrFromSlice(ip); ok && len(out) < maxAddresses {
 				out = append(out, a.Unmap())
 				ttl.add(rr.Header().Ttl)
 			}

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
-	"sync"
 	"time"
+
+	"go.uber.org/zap"
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/siptransport"
@@ -23,47 +25,81 @@ var (
 
 // Known implements siptransport.Network.
 func (e *Edge) Known(to siptransport.Target) ([]siptransport.Hop, bool) {
-	switch {
-	case to.FlowID != "":
+	if to.FlowID != "" {
 		return []siptransport.Hop{{FlowID: to.FlowID}}, true
-	case to.Addr.IsValid():
-		t := strings.ToUpper(to.Transport)
-		if t == "" {
-			t = "UDP"
+	}
+	hops, ok := e.knownPlaces(to)
+	if !ok {
+		return nil, false
+	}
+	if hops, err := e.passable(hops); err == nil {
+		return e.prefer(hops), true
+	}
+	return nil, false // Resolve tells why
+}
+
+// Resolve implements siptransport.Network.
+func (e *Edge) Resolve(ctx context.Context, to siptransport.Target) ([]siptransport.Hop, error) {
+	hops, err := e.places(ctx, to)
+	if err == nil {
+		hops, err = e.passable(hops)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return e.prefer(hops), nil
+}
+
+// places returns the hops of a target that is no flow in the order that DNS has them, whatever is known of their state.
+func (e *Edge) places(ctx context.Context, to siptransport.Target) ([]siptransport.Hop, error) {
+	if hops, ok := e.knownPlaces(to); ok {
+		return hops, nil
+	}
+	q, err := e.query(to)
+	if err != nil {
+		return nil, err
+	}
+	set, err := e.dns.lookup(ctx, q)
+	if err != nil {
+		return nil, fmt.Errorf("coreedge: resolve %s: %w", headers.ForLog(q.host, 80), err)
+	}
+	return set.order(q.name), nil
+}
+
+// knownPlaces is places without waiting.
+func (e *Edge) knownPlaces(to siptransport.Target) ([]siptransport.Hop, bool) {
+	if to.Addr.IsValid() {
+		h := siptransport.Hop{Transport: strings.ToUpper(to.Transport), Addr: to.Addr}
+		if h.Transport == "" {
+			h.Transport = "UDP"
 		}
-		return e.reachable([]siptransport.Hop{{Transport: t, Addr: to.Addr}})
+		if h.Transport == "TLS" {
+			if h.Name = to.Name; h.Name == "" {
+				h.Name = to.Addr.Addr().String()
+			}
+		}
+		return []siptransport.Hop{h}, true
 	}
 	q, err := e.query(to)
 	if err != nil {
 		return nil, false
 	}
 	if q.addr.IsValid() {
-		return e.reachable([]siptransport.Hop{{Transport: q.transport(), Addr: netip.AddrPortFrom(q.addr, q.portOrDefault())}})
+		s := server{transport: q.transport(), port: q.portOrDefault(), addrs: []netip.Addr{q.addr}}
+		return answer{servers: []server{s}}.order(q.name), true
 	}
-	if set, ok := e.dns.cached(q, time.Now()); ok {
-		return e.reachable(e.order(set))
-	}
-	return nil, false
+	set, ok := e.dns.cached(q, time.Now())
+	return set.order(q.name), ok
 }
 
-// Resolve implements siptransport.Network.
-func (e *Edge) Resolve(ctx context.Context, to siptransport.Target) ([]siptransport.Hop, error) {
-	hops, known := e.Known(to)
-	if !known {
-		q, err := e.query(to)
-		if err != nil {
-			return nil, err
-		}
-		set, err := e.dns.lookup(ctx, q)
-		if err != nil {
-			return nil, fmt.Errorf("coreedge: resolve %s: %w", headers.ForLog(q.host, 80), err)
-		}
-		hops, _ = e.reachable(e.order(set))
+// nextHops returns the hops of the next hop as far as they are known.
+func (e *Edge) nextHops() []siptransport.Hop {
+	if e.cfg.NextHop == "" {
+		return nil
 	}
-	if len(hops) == 0 {
-		return nil, fmt.Errorf("%w: %s", ErrOutOfReach, headers.ForLog(to.URI, 80))
-	}
-	return hops, nil
+	hops, _ := e.knownPlaces(siptransport.Target{})
+	hops, _ = e.passable(hops)
+	return hops
 }
 
 // query turns a target's URI, or the next hop in its place, into what to look up.
@@ -77,27 +113,45 @@ func (e *Edge) query(to siptransport.Target) (query, error) {
 		if e.cfg.NextHop == "" || uri == e.cfg.NextHop {
 			return query{}, fmt.Errorf("%w: %s", ErrNoRoute, headers.ForLog(uri, 80))
 		}
-		if u, err = headers.ParseURI(e.cfg.NextHop); err != nil { // a tel or urn URI goes to the core, too
-			return query{}, err
-		}
+		return e.nextHopQuery() // a tel or urn URI goes to the core, too
+	}
+	if uri == e.cfg.NextHop {
+		return e.nextHopQuery()
 	}
 	q, err := e.queryOf(&u)
-	if err == nil && !q.addr.IsValid() && e.cfg.NextHop != "" && uri != e.cfg.NextHop {
-		if u, err = headers.ParseURI(e.cfg.NextHop); err != nil {
-			return query{}, err
-		}
-		return e.queryOf(&u)
+	if err == nil && !q.addr.IsValid() && e.cfg.NextHop != "" {
+		return e.nextHopQuery()
 	}
 	return q, err
 }
 
-func (e *Edge) queryOf(u *headers.URI) (query, error) {
-	q := query{host: strings.ToLower(u.Host), port: u.Port, proto: strings.ToUpper(u.Params.Value("transport")), udp: len(e.udp) > 0, tcp: len(e.tcp) > 0}
-	if u.Scheme == "sips" || q.proto == "TLS" {
-		return q, fmt.Errorf("%w: TLS to %s", siptransport.ErrNoTransport, headers.ForLog(u.Host, 80))
+func (e *Edge) nextHopQuery() (query, error) {
+	u, err := headers.ParseURI(e.cfg.NextHop)
+	if err != nil {
+		return query{}, err
 	}
-	if q.proto != "" && q.proto != "UDP" && q.proto != "TCP" {
+	q, err := e.queryOf(&u)
+	if n := e.cfg.TLS.NextHopName; n != "" {
+		q.name = strings.ToLower(n)
+	}
+	return q, err
+}
+
+// queryOf reads the URI. The name that a certificate must have is that of the URI, not one that the DNS gave for it, nor maddr
+// (RFC 5922 §4).
+func (e *Edge) queryOf(u *headers.URI) (query, error) {
+	q := query{
+		host: strings.ToLower(u.Host), name: strings.ToLower(u.Host), port: u.Port, proto: strings.ToUpper(u.Params.Value("transport")),
+		udp: e.speaks("UDP"), tcp: e.speaks("TCP"), tls: e.speaks("TLS"), sips: u.Scheme == "sips",
+	}
+	if q.sips && q.proto == "TCP" { // RFC 3263 §4.1: sips over TCP is TLS
+		q.proto = "TLS"
+	}
+	switch {
+	case q.proto != "" && q.proto != "UDP" && q.proto != "TCP" && q.proto != "TLS", q.sips && q.proto == "UDP":
 		return q, fmt.Errorf("%w: %s", siptransport.ErrNoTransport, headers.ForLog(q.proto, 20))
+	case q.transport() == "TLS" && !q.tls:
+		return q, fmt.Errorf("%w: TLS to %s", siptransport.ErrNoTransport, headers.ForLog(u.Host, 80))
 	}
 	if m := u.Params.Value("maddr"); m != "" {
 		q.host = strings.ToLower(m) // RFC 3263 §4: the target is maddr when there is one
@@ -108,31 +162,34 @@ func (e *Edge) queryOf(u *headers.URI) (query, error) {
 	return q, nil
 }
 
-// reachable drops hops outside of Config.Reach; ok tells that the answer is final.
-func (e *Edge) reachable(hops []siptransport.Hop) ([]siptransport.Hop, bool) {
+// passable drops the hops that we have no socket for, and those outside of Config.Reach.
+func (e *Edge) passable(hops []siptransport.Hop) ([]siptransport.Hop, error) {
+	hops = slices.DeleteFunc(hops, func(h siptransport.Hop) bool { return e.socketFor(h) == nil })
+	if len(hops) == 0 {
+		return nil, siptransport.ErrNoTransport
+	}
 	if len(e.cfg.Reach) == 0 {
-		return hops, true
+		return hops, nil
 	}
-	kept := hops[:0]
-	for _, h := range hops {
-		for _, p := range e.cfg.Reach {
-			if p.Contains(h.Addr.Addr()) {
-				kept = append(kept, h)
-				break
-			}
-		}
+	hops = slices.DeleteFunc(hops, func(h siptransport.Hop) bool {
+		return !slices.ContainsFunc(e.cfg.Reach, func(p netip.Prefix) bool { return p.Contains(h.Addr.Addr()) })
+	})
+	if len(hops) == 0 {
+		return nil, ErrOutOfReach
 	}
-	return kept, true
+	return hops, nil
 }
 
-// order puts the hops of a lookup into the order to try: by priority and weight, those that failed lately last.
-func (e *Edge) order(set answer) []siptransport.Hop {
-	hops := set.order()
+// prefer puts hops that failed lately last. None is left out: when all have failed they are tried all the same.
+func (e *Edge) prefer(hops []siptransport.Hop) []siptransport.Hop {
+	if len(hops) < 2 {
+		return hops
+	}
 	now := time.Now()
 	up := make([]siptransport.Hop, 0, len(hops))
 	var down []siptransport.Hop
 	for _, h := range hops {
-		if e.down.has(h, now) {
+		if e.down.avoid(h, now) {
 			down = append(down, h)
 		} else {
 			up = append(up, h)
@@ -143,11 +200,11 @@ func (e *Edge) order(set answer) []siptransport.Hop {
 
 // Expand implements siptransport.Network: RFC 3261 §18.1.1.
 func (e *Edge) Expand(hop siptransport.Hop, size int) []siptransport.Hop {
-	if hop.Transport != "UDP" || e.cfg.TCPAbove < 0 || size <= e.cfg.TCPAbove || e.tcpFor(hop.Addr.Addr()) == nil {
+	tcp := siptransport.Hop{Transport: "TCP", Addr: hop.Addr}
+	if hop.Transport != "UDP" || e.cfg.TCPAbove < 0 || size <= e.cfg.TCPAbove || e.socketFor(tcp) == nil {
 		return []siptransport.Hop{hop}
 	}
-	tcp := siptransport.Hop{Transport: "TCP", Addr: hop.Addr}
-	if e.down.has(tcp, time.Now()) {
+	if e.down.avoid(tcp, time.Now()) {
 		return []siptransport.Hop{hop} // it speaks no TCP, as we know since a short while
 	}
 	hop.Fallback = true
@@ -155,10 +212,24 @@ func (e *Edge) Expand(hop siptransport.Hop, size int) []siptransport.Hop {
 }
 
 // Failed implements siptransport.Network.
-func (e *Edge) Failed(hop siptransport.Hop) {
-	if hop.FlowID == "" {
-		e.down.add(hop, time.Now())
+func (e *Edge) Failed(hop siptransport.Hop, retryAfter time.Duration) {
+	if hop.FlowID != "" || !hop.Addr.IsValid() {
+		return
 	}
+	e.metrics.failures.WithLabelValues(hop.Transport).Inc()
+	if e.down.add(hop, time.Now(), retryAfter) {
+		e.metrics.listed.WithLabelValues(hop.Transport).Inc()
+		e.log.Warn("target of the core is blacklisted", zap.String("transport", hop.Transport), zap.Stringer("address", hop.Addr))
+	}
+}
+
+// Reached implements siptransport.Network.
+func (e *Edge) Reached(hop siptransport.Hop) {
+	if hop.FlowID != "" || !e.down.remove(hop) {
+		return
+	}
+	e.metrics.returned.WithLabelValues(hop.Transport).Inc()
+	e.log.Info("target of the core answers again", zap.String("transport", hop.Transport), zap.Stringer("address", hop.Addr))
 }
 
 // Link implements siptransport.Network.
@@ -166,108 +237,61 @@ func (e *Edge) Link(hop siptransport.Hop) (siptransport.Link, error) {
 	if hop.FlowID != "" {
 		return e.flows.Get(hop.FlowID)
 	}
-	switch hop.Transport {
-	case "UDP":
-		if u := e.udpFor(hop.Addr.Addr()); u != nil {
-			return u.LinkTo(hop.Addr), nil
-		}
-	case "TCP":
-		if t := e.tcpFor(hop.Addr.Addr()); t != nil {
-			return t.LinkTo(hop.Addr)
-		}
+	s := e.socketFor(hop)
+	switch {
+	case s == nil:
+		return nil, fmt.Errorf("%w: %s %s", siptransport.ErrNoTransport, hop.Transport, hop.Addr)
+	case s.udp != nil:
+		return s.udp.LinkTo(hop.Addr), nil
 	}
-	return nil, fmt.Errorf("%w: %s %s", siptransport.ErrNoTransport, hop.Transport, hop.Addr)
+	return s.stream.LinkTo(hop.Addr, hop.Name)
 }
 
 // Reply implements siptransport.Network.
 func (e *Edge) Reply(from siptransport.Flow, via headers.Via) (siptransport.Link, error) {
 	if from.ID != "" {
 		link, err := e.flows.Get(from.ID)
-		if err == nil || from.Transport != "TCP" {
+		if err == nil || from.Edge == siptransport.EdgeAccess {
 			return link, err
 		}
-		if t := e.tcpFor(from.Remote.Addr()); t != nil { // RFC 3261 §18.2.2: open one to the source, at its sent-by port
-			port := via.Port
-			if port == 0 {
-				port = headers.DefaultPort("TCP")
-			}
-			return t.LinkTo(netip.AddrPortFrom(from.Remote.Addr(), port))
+		// RFC 3261 §18.2.2: open one to the source, at its sent-by port. Over TLS it must be who the Via says.
+		hop := siptransport.Hop{Transport: from.Transport, Addr: netip.AddrPortFrom(from.Remote.Addr(), via.Port)}
+		if via.Port == 0 {
+			hop.Addr = netip.AddrPortFrom(from.Remote.Addr(), headers.DefaultPort(from.Transport))
 		}
-		return nil, err
+		if from.Transport == "TLS" {
+			hop.Name = strings.ToLower(via.Host)
+		}
+		if e.socketFor(hop) == nil {
+			return nil, err
+		}
+		return e.Link(hop)
 	}
-	for _, u := range e.udp {
-		if u.Local() == from.Local {
-			return u.LinkTo(siptransport.ReplyAddr(via, from.Remote)), nil
+	for _, s := range e.sockets {
+		if s.udp != nil && s.local == from.Local {
+			return s.udp.LinkTo(siptransport.ReplyAddr(via, from.Remote)), nil
 		}
 	}
 	return nil, fmt.Errorf("%w: socket %s", siptransport.ErrNoTransport, from.Local)
 }
 
-func (e *Edge) udpFor(a netip.Addr) *siptransport.UDP {
-	for _, u := range e.udp {
-		if sameFamily(u.Local().Addr(), a) {
-			return u
+// speaks reports whether there is a listener of the transport.
+func (e *Edge) speaks(transport string) bool {
+	return slices.ContainsFunc(e.sockets, func(s socket) bool { return s.transport == transport })
+}
+
+// socketFor returns the first socket that reaches the hop, one of its own address family before [::]; nil when there is none.
+func (e *Edge) socketFor(h siptransport.Hop) *socket {
+	var other *socket
+	for i := range e.sockets {
+		s := &e.sockets[i]
+		switch {
+		case s.transport != h.Transport:
+		case s.local.Addr().Is4() == h.Addr.Addr().Is4():
+			return s
+		case s.local.Addr() == netip.IPv6Unspecified() && !e.hasIPv4(s.transport) && other == nil:
+			other = s
 		}
 	}
-	return nil
-}
-
-func (e *Edge) tcpFor(a netip.Addr) *siptransport.TCP {
-	for _, t := range e.tcp {
-		if sameFamily(t.Local().Addr(), a) {
-			return t
-		}
-	}
-	return nil
-}
-
-// sameFamily reports whether a socket can reach an address; [::] serves both families.
-func sameFamily(local, remote netip.Addr) bool {
-	if local == netip.IPv6Unspecified() {
-		return true
-	}
-	return local.Is4() == remote.Is4()
-}
-
-// downList remembers hops that failed. Bounded: a full list forgets what has expired, else takes no more.
-type downList struct {
-	keep time.Duration
-
-	mu    sync.Mutex // guards until
-	until map[siptransport.Hop]time.Time
-}
-
-const maxDown = 1024
-
-func newDownList(keep time.Duration) *downList {
-	return &downList{keep: keep, until: make(map[siptransport.Hop]time.Time)}
-}
-
-func (d *downList) add(h siptransport.Hop, now time.Time) {
-	h.Fallback = false
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if len(d.until) >= maxDown {
-		for k, v := range d.until {
-			if now.After(v) {
-				delete(d.until, k)
-			}
-		}
-		if len(d.until) >= maxDown {
-			return
-		}
-	}
-	d.until[h] = now.Add(d.keep)
-}
-
-func (d *downList) has(h siptransport.Hop, now time.Time) bool {
-	h.Fallback = false
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	t, ok := d.until[h]
-	if ok && now.After(t) {
-		delete(d.until, h)
-		return false
-	}
-	return ok
+	return other
 }

@@ -21,11 +21,24 @@ var errNoAddress = errors.New("no address for name")
 
 // query is what RFC 3263 §4 starts from. It is comparable: the key of the cache.
 type query struct {
-	host     string // lower case
-	addr     netip.Addr
-	port     uint16 // 0: not given
-	proto    string // "UDP", "TCP", or "" when the URI does not say
-	udp, tcp bool   // what we can speak
+	host          string // lower case
+	name          string // lower case, what a certificate must name
+	addr          netip.Addr
+	port          uint16 // 0: not given
+	proto         string // "UDP", "TCP", "TLS", or "" when the URI does not say
+	sips          bool   // nothing but TLS will do
+	udp, tcp, tls bool   // what we can speak
+}
+
+// can reports whether a transport serves the query.
+func (q query) can(transport string) bool {
+	switch transport {
+	case "UDP":
+		return q.udp && !q.sips
+	case "TCP":
+		return q.tcp && !q.sips
+	}
+	return q.tls
 }
 
 // transport returns the transport when the URI or the lack of any record leaves it to us (RFC 3263 §4.1): UDP when we can.
@@ -33,10 +46,16 @@ func (q query) transport() string {
 	switch {
 	case q.proto != "":
 		return q.proto
-	case q.udp || !q.tcp:
+	case q.sips:
+		return "TLS"
+	case q.udp:
 		return "UDP"
+	case q.tcp:
+		return "TCP"
+	case q.tls:
+		return "TLS"
 	}
-	return "TCP"
+	return "UDP"
 }
 
 func (q query) portOrDefault() uint16 {
@@ -60,10 +79,11 @@ type server struct {
 type answer struct {
 	servers []server
 	expires time.Time
+	stale   time.Time // serves until then while no server answers
 }
 
-// order returns the hops in an order drawn anew by weight.
-func (a answer) order() []siptransport.Hop {
+// order returns the hops in an order drawn anew by weight. name is what certificates must name.
+func (a answer) order(name string) []siptransport.Hop {
 	servers := slices.Clone(a.servers)
 	slices.SortStableFunc(servers, func(x, y server) int {
 		return cmp.Or(cmp.Compare(x.order, y.order), cmp.Compare(x.priority, y.priority))
@@ -78,7 +98,11 @@ func (a answer) order() []siptransport.Hop {
 		s := servers[i]
 		servers = slices.Delete(servers, i, i+1)
 		for _, addr := range s.addrs {
-			hops = append(hops, siptransport.Hop{Transport: s.transport, Addr: netip.AddrPortFrom(addr, s.port)})
+			h := siptransport.Hop{Transport: s.transport, Addr: netip.AddrPortFrom(addr, s.port)}
+			if s.transport == "TLS" {
+				h.Name = name
+			}
+			hops = append(hops, h)
 		}
 	}
 	return hops
@@ -97,16 +121,6 @@ func draw(s []server) int {
 		}
 	}
 	return len(s) - 1
-}
-
-// lookup resolves q by RFC 3263 §4 and keeps the answer.
-func (r *resolver) lookup(ctx context.Context, q query) (answer, error) {
-	ans, err := r.resolve(ctx, q)
-	if err != nil {
-		return answer{}, err
-	}
-	r.keep(q, ans)
-	return ans, nil
 }
 
 // resolve takes the steps of RFC 3263 §4.1 and §4.2.
@@ -139,7 +153,8 @@ func finish(servers []server, ttl *ttl, err error) (answer, error) {
 	if len(servers) == 0 {
 		return answer{}, errNoAddress
 	}
-	return answer{servers: servers, expires: time.Now().Add(ttl.value())}, nil
+	expires := time.Now().Add(ttl.value())
+	return answer{servers: servers, expires: expires, stale: expires.Add(staleFor)}, nil
 }
 
 // plain is the last step: the addresses of the name itself.
@@ -149,6 +164,9 @@ func (r *resolver) plain(ctx context.Context, q query, ttl *ttl) (answer, error)
 }
 
 func srvName(transport, host string) string {
+	if transport == "TLS" {
+		return "_sips._tcp." + host
+	}
 	return "_sip._" + strings.ToLower(transport) + "." + host
 }
 
@@ -168,6 +186,7 @@ func (r *resolver) naptr(ctx context.Context, q query, ttl *ttl) ([]server, erro
 	slices.SortStableFunc(records, func(a, b *dns.NAPTR) int {
 		return cmp.Or(cmp.Compare(a.Order, b.Order), cmp.Compare(a.Preference, b.Preference))
 	})
+	records = records[:min(len(records), maxServices)]
 	var out []server
 	for i, n := range records {
 		s, err := r.srv(ctx, strings.TrimSuffix(n.Replacement, "."), naptrTransport(q, n), i, ttl)
@@ -179,20 +198,16 @@ func (r *resolver) naptr(ctx context.Context, q query, ttl *ttl) ([]server, erro
 	return out, nil
 }
 
+// services are the NAPTR services of RFC 3263 §4.1 by transport. SIPS+D2T is good for a sip URI, too.
+var services = map[string]string{"SIP+D2U": "UDP", "SIP+D2T": "TCP", "SIPS+D2T": "TLS"}
+
 // naptrTransport returns the transport of a record that we can use, else "".
 func naptrTransport(q query, n *dns.NAPTR) string {
 	if !strings.EqualFold(n.Flags, "s") || n.Replacement == "." {
 		return ""
 	}
-	switch strings.ToUpper(n.Service) {
-	case "SIP+D2U":
-		if q.udp {
-			return "UDP"
-		}
-	case "SIP+D2T":
-		if q.tcp {
-			return "TCP"
-		}
+	if t := services[strings.ToUpper(n.Service)]; t != "" && q.can(t) {
+		return t
 	}
 	return ""
 }
@@ -200,8 +215,8 @@ func naptrTransport(q query, n *dns.NAPTR) string {
 // guessSRV asks for the SRV names of the transports we speak when there is no NAPTR.
 func (r *resolver) guessSRV(ctx context.Context, q query, ttl *ttl) ([]server, error) {
 	var out []server
-	for i, t := range [...]string{"UDP", "TCP"} {
-		if t == "UDP" && !q.udp || t == "TCP" && !q.tcp {
+	for i, t := range [...]string{"UDP", "TCP", "TLS"} {
+		if !q.can(t) {
 			continue
 		}
 		s, err := r.srv(ctx, srvName(t, q.host), t, i, ttl)
