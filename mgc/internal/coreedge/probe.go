@@ -36,7 +36,11 @@ func (e *Edge) probe() {
 }
 
 func (e *Edge) probeHop(h siptransport.Hop) {
-	ctx, cancel := context.WithTimeout(e.ctx, min(probePatience, e.cfg.Probe))
+	patience := probePatience
+	if e.cfg.Probe > 0 {
+		patience = min(patience, e.cfg.Probe)
+	}
+	ctx, cancel := context.WithTimeout(e.ctx, patience)
 	defer cancel()
 	answer := make(chan int, 1) // done is called once
 	err := e.ask(e.options(h), siptransport.Target{Transport: h.Transport, Addr: h.Addr, Name: h.Name}, func(status int) { answer <- status })
