@@ -32,7 +32,7 @@ type peer struct {
 	extra  atomic.Value     // string: one more line of the answers
 	conns  atomic.Int64     // accepted and agreed upon
 	addr   netip.AddrPort
-	stop   func()           // closes everything and waits; once
+	stop   func() // closes everything and waits; once
 }
 
 // newPeer serves at addr over "UDP", "TCP" or "TLS".

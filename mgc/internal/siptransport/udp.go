@@ -21,9 +21,12 @@ type Socket struct {
 	Edge   Edge
 }
 
-// network is the name that package net has for the kind of socket.
+// network is the name that package net has for the kind of socket. It takes 0.0.0.0 for both families unless told otherwise.
 func (s Socket) network(base string) string {
-	if s.V6Only && s.Addr.Addr().Is6() {
+	switch {
+	case s.Addr.Addr().Is4():
+		return base + "4"
+	case s.V6Only:
 		return base + "6"
 	}
 	return base
