@@ -342,3 +342,30 @@ func TestRFC3261_13_2_2_4_AckIsRepeated(t *testing.T) {
 		}
 	})
 }
+
+// keeping is a network whose links want keep-alives.
+type keeping struct{ *siptxtest.Network }
+
+type keepingLink struct{ siptransport.Link }
+
+func (keepingLink) AsksKeep() bool { return true }
+
+func (k keeping) Link(h siptransport.Hop) (siptransport.Link, error) {
+	l, err := k.Network.Link(h)
+	return keepingLink{l}, err
+}
+
+// TestR6223_ViaAsksForKeepAlives: where the connection wants them, and only there.
+func TestR6223_ViaAsksForKeepAlives(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		_, sent := r.must("OPTIONS")
+		if strings.Contains(sent.Msg.Get("Via"), "keep") {
+			t.Errorf("Via %s", sent.Msg.Get("Via"))
+		}
+		r.l.net = keeping{r.net}
+		if _, sent = r.must("OPTIONS"); !strings.HasSuffix(sent.Msg.Get("Via"), ";keep") {
+			t.Errorf("Via %s", sent.Msg.Get("Via"))
+		}
+	})
+}
