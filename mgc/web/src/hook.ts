@@ -18,6 +18,10 @@ export interface CallView {
   localHold: boolean;
   remoteHold: boolean;
   active: boolean;
+  /** A transfer that we asked for: none, asked, trying, done, failed. */
+  transfer: string;
+  /** SIP URI of whom the far end wants us to call. */
+  referredTo: string | null;
   /** Why it ended, when that was no ordinary end. */
   failure: { code: string; status: number; title: string; detail: string } | null;
   endTitle: string;
@@ -53,6 +57,14 @@ export interface IsthmusHook {
   hold(id: string): void;
   /** Resumes this call and holds the others. */
   resume(id: string): void;
+  /** Hands the far end on to `target` (REFER). */
+  transfer(id: string, target: string): void;
+  /** Connects the far ends of two calls with each other (REFER with Replaces). */
+  connect(id: string, other: string): void;
+  /** Calls whom the far end of the call refers us to; resolves when the INVITE is on its way to be sent. */
+  follow(id: string): Promise<void>;
+  /** Declines a referral. */
+  stay(id: string): void;
   mute(id: string, on: boolean): void;
   dtmf(id: string, tones: string): void;
   message(target: string, text: string): void;
@@ -125,6 +137,8 @@ export function makeHook(
     localHold: c.hold.local,
     remoteHold: c.hold.remote,
     active: phone.activeId === c.id,
+    transfer: c.transfer.state,
+    referredTo: c.transfer.asked?.uri ?? null,
     failure: c.failure
       ? { code: c.failure.code, status: c.failure.status, title: c.failure.title, detail: c.failure.detail }
       : null,
@@ -152,6 +166,10 @@ export function makeHook(
     hangup: (id) => get(id).hangup(),
     hold: (id) => get(id).hold.set(true),
     resume: (id) => phone.resume(get(id)),
+    transfer: (id, target) => phone.transfer(get(id), target),
+    connect: (id, other) => phone.connect(get(id), get(other)),
+    follow: (id) => phone.follow(get(id)),
+    stay: (id) => get(id).transfer.stay(),
     mute: (id, on) => get(id).setMuted(on),
     dtmf: (id, tones) => get(id).dtmf(tones),
     message: (target, text) => phone.message(target, text),

@@ -5,6 +5,7 @@ import type { AudioBench } from '../media/audio';
 import { CallMedia } from './callmedia';
 import { explainCall, explainRelease, type Failure, refusalOf } from './failure';
 import { Hold } from './hold';
+import { Transfer } from './transfer';
 
 export type CallState = 'starting' | 'calling' | 'ringing' | 'incoming' | 'answering' | 'connected' | 'ended';
 
@@ -70,6 +71,7 @@ export class Call extends Emitter<CallEvents> {
   iceState: RTCIceConnectionState = 'new';
   media: CallMedia | undefined;
   readonly hold: Hold;
+  readonly transfer: Transfer;
   private mic: MediaStream | undefined;
   /** We hung up, cancelled or declined. */
   endedByUs = false;
@@ -91,6 +93,11 @@ export class Call extends Emitter<CallEvents> {
     this.hold = new Hold(session, {
       changed: () => this.holdChanged(),
       refused: (f) => this.emit('trouble', f),
+    });
+    this.transfer = new Transfer(session, {
+      changed: () => this.emit('change', undefined),
+      refused: (f) => this.emit('trouble', f),
+      done: () => this.hangup(),
     });
     if (session.connection) this.attach(session.connection);
     this.listen();
@@ -126,6 +133,11 @@ export class Call extends Emitter<CallEvents> {
     this.endedByUs = true;
     const rejecting = this.state === 'incoming' || this.state === 'answering';
     this.session.terminate(rejecting ? { status_code: status ?? 603 } : {});
+  }
+
+  /** Asks the far end to call `uri` instead, or to take the place of `consultation` in the call with its far end. */
+  transferTo(uri: string, consultation?: Call): void {
+    if (this.connected) this.transfer.ask(uri, consultation?.session);
   }
 
   setMuted(on: boolean): void {
@@ -229,6 +241,15 @@ export class Call extends Emitter<CallEvents> {
     const incoming = this.direction === 'in';
     this.endTitle = 'Call ended';
     if (this.endedByUs) {
+      if (this.transfer.state === 'done') {
+        this.endTitle = 'Call transferred';
+        this.endText = `${this.peer} talks to somebody else now.`;
+        return;
+      }
+      if (this.transfer.replaced) {
+        this.endText = 'Another call took its place.';
+        return;
+      }
       if (!wasConnected) this.endTitle = incoming ? 'Call declined' : 'Call cancelled';
       this.endText = wasConnected ? 'You ended the call.' : `You ${incoming ? 'declined' : 'cancelled'} it.`;
       return;

@@ -160,10 +160,15 @@ export class Phone extends Emitter<PhoneEvents> {
     if (this.live.length >= MAX_CALLS)
       throw new PhoneError(bad('too-many', 'Too many calls', 'End one of them first.'));
     const mic = await this.openMicrophone();
+    return this.begin(dialledAt, mic, (options) => ua.call(uri, options));
+  }
+
+  /** Starts a call of ours by `place`, on the microphone stream, which is given back when the call ends. */
+  private begin(dialledAt: number, mic: MediaStream, place: (options: object) => void): Call {
     this.holdOthers(undefined);
     const before = this.callCount;
     try {
-      ua.call(uri, {
+      place({
         mediaStream: mic,
         mediaConstraints: { audio: true, video: false },
         pcConfig: { iceServers: this.config.iceServers, bundlePolicy: 'max-bundle' },
@@ -178,6 +183,28 @@ export class Phone extends Emitter<PhoneEvents> {
     call.useMicrophone(mic);
     this.setActive(call.id);
     return call;
+  }
+
+  /** Hands the far end of a call on to `target`. @throws PhoneError when that is no address */
+  transfer(call: Call, target: string): void {
+    call.transferTo(this.targetUri(target));
+  }
+
+  /** Connects the far ends of two of our calls with each other: that of `call` is asked to take our place in `other`. */
+  connect(call: Call, other: Call): void {
+    call.transferTo(other.peerUri, other);
+  }
+
+  /** Calls whom the far end of `call` refers us to. @throws PhoneError without a microphone */
+  async follow(call: Call): Promise<void> {
+    const dialledAt = performance.now();
+    if (!call.transfer.asked) return;
+    const mic = await this.openMicrophone();
+    if (!call.transfer.asked) {
+      this.microphone.release(mic);
+      return;
+    }
+    this.begin(dialledAt, mic, (options) => call.transfer.follow(options));
   }
 
   /** Answers an incoming call; others go on hold. @throws PhoneError without a microphone (the call keeps ringing). */
@@ -271,7 +298,7 @@ export class Phone extends Emitter<PhoneEvents> {
 
   private holdOthers(except: string | undefined): void {
     for (const c of this.live) {
-      if (c.id !== except && c.connected) c.hold.set(true);
+      if (c.id !== except && c.connected && !c.transfer.replaced) c.hold.set(true);
     }
   }
 
@@ -327,7 +354,8 @@ export class Phone extends Emitter<PhoneEvents> {
 
   private adopt(e: IncomingRTCSessionEvent | OutgoingRTCSessionEvent): void {
     const incoming = String(e.originator) === 'remote';
-    if (incoming && this.live.length >= MAX_CALLS) {
+    const replaced = incoming ? this.live.find((c) => c.transfer.replaced) : undefined;
+    if (incoming && !replaced && this.live.length >= MAX_CALLS) {
       e.session.terminate({ status_code: 486 });
       return;
     }
@@ -362,6 +390,8 @@ export class Phone extends Emitter<PhoneEvents> {
     this.calls = [...this.calls.filter((c) => c.live), call];
     if (!this.active?.live) this.activeId = call.id;
     this.emit('calls', undefined);
+    // It takes the place of a call that is talked on: nobody has to answer it.
+    if (replaced) void this.answer(call).catch(() => call.hangup(480));
   }
 
   private callEnded(call: Call): void {

@@ -251,6 +251,11 @@ export class App {
       mute: (c: Call) => c.setMuted(!c.muted),
       hold: (c: Call) => (c.hold.local ? this.phone.resume(c) : c.hold.set(true)),
       dtmf: (c: Call, tone: string) => void this.sendTone(c, tone),
+      transfer: (c: Call, target: string) => this.attemptNow(() => this.phone.transfer(c, target)),
+      connect: (c: Call, other: Call) => this.phone.connect(c, other),
+      others: (c: Call) => this.phone.live.filter((o) => o !== c && o.connected),
+      follow: (c: Call) => void this.attempt(() => this.phone.follow(c)),
+      stay: (c: Call) => c.transfer.stay(),
       redial: (c: Call) => void this.callTo(c.peerUri),
       dismiss: (c: Call) => this.phone.dismiss(c),
     };
@@ -366,6 +371,7 @@ export class App {
         mute: () => act(staged(), actions.mute),
         hold: () => act(staged(), actions.hold),
         pad: () => act(staged(), () => this.stage.togglePad()),
+        transfer: () => act(staged(), () => this.stage.toggleTransfer()),
         swap: () =>
           act(
             phone.live.find((c) => c.connected && c.hold.local),

@@ -5,6 +5,7 @@ import { type IconName, icon } from './icons';
 import { keypad } from './keypad';
 import { plot } from './plot';
 import { callStateText, clock, factsOf } from './text';
+import { type TransferPanel, transferPanel } from './transferpanel';
 
 export interface CallActions {
   answer(c: Call): void;
@@ -13,6 +14,13 @@ export interface CallActions {
   mute(c: Call): void;
   hold(c: Call): void;
   dtmf(c: Call, tone: string): void;
+  /** True when it could be asked for. */
+  transfer(c: Call, target: string): boolean;
+  connect(c: Call, other: Call): void;
+  /** Other calls that the far end can be connected with. */
+  others(c: Call): Call[];
+  follow(c: Call): void;
+  stay(c: Call): void;
   redial(c: Call): void;
   dismiss(c: Call): void;
 }
@@ -28,8 +36,11 @@ export class CallView {
   private readonly mute = control('mic', 'Mute', 'M');
   private readonly hold = control('pause', 'Hold', 'H');
   private readonly padButton = control('pad', 'Keypad', 'K');
+  private readonly transferButton = control('transfer', 'Transfer', 'X');
   private readonly end = control('hangup', 'Hang up', 'E', 'danger');
   private readonly pad: { el: HTMLElement; echo(tone: string): void };
+  private readonly transfer: TransferPanel;
+  private readonly referral = h('div', { class: 'referral', role: 'alert', hidden: true });
   private readonly meters = h('div', { class: 'meters' });
   private readonly localBar = bar();
   private readonly remoteBar = bar();
@@ -53,12 +64,16 @@ export class CallView {
     this.padButton.addEventListener('click', () => this.togglePad());
     this.pad = keypad('Tones', (tone) => this.call && actions.dtmf(this.call, tone));
     this.pad.el.hidden = true;
-    this.buttons.append(this.mute, this.hold, this.padButton, this.end);
+    this.transfer = transferPanel(actions, () => this.call);
+    this.transferButton.addEventListener('click', () => this.toggleTransfer());
+    this.buttons.append(this.mute, this.hold, this.padButton, this.transferButton, this.end);
     this.meters.append(meterRow('You', this.localBar), meterRow('Far end', this.remoteBar));
     this.live.append(
       h('div', { class: 'call-head' }, this.avatar, this.name, this.status, this.timer),
       this.buttons,
+      this.referral,
       this.pad.el,
+      this.transfer.el,
       this.meters,
       this.plot.el,
       this.facts,
@@ -72,6 +87,7 @@ export class CallView {
     if (call !== this.call) {
       this.pad.el.hidden = true;
       this.padButton.setAttribute('aria-expanded', 'false');
+      this.openTransfer(false);
       this.plot.update([]);
       fill(this.facts);
     }
@@ -101,6 +117,17 @@ export class CallView {
     if (open) this.pad.el.querySelector('button')?.focus();
   }
 
+  toggleTransfer(): void {
+    if (!this.call?.connected || this.transferButton.disabled) return;
+    this.openTransfer(this.transfer.el.hidden);
+  }
+
+  private openTransfer(open: boolean): void {
+    toggle(this.transfer.el, open);
+    this.transferButton.setAttribute('aria-expanded', String(open));
+    if (open) this.transfer.open();
+  }
+
   /** Moves the keyboard focus to the call. */
   focus(): void {
     this.name.focus();
@@ -121,6 +148,10 @@ export class CallView {
     this.mute.disabled = !connected;
     this.hold.disabled = !connected;
     this.padButton.disabled = !connected;
+    this.transferButton.disabled = !connected || call.transfer.busy;
+    if (this.transferButton.disabled) this.openTransfer(false);
+    this.transfer.update();
+    this.renderReferral(call);
     press(this.mute, call.muted, call.muted ? 'Unmute' : 'Mute', call.muted ? 'micOff' : 'mic');
     press(
       this.hold,
@@ -132,6 +163,26 @@ export class CallView {
     for (const part of [this.meters, this.plot.el, this.facts, this.timer]) toggle(part, connected);
     if (connected) this.plot.update(call.media?.samples ?? []);
     this.startTicking();
+  }
+
+  private renderReferral(call: Call): void {
+    const { asked } = call.transfer;
+    toggle(this.referral, asked !== undefined);
+    if (!asked) return;
+    fill(
+      this.referral,
+      h('p', {}, `${call.peer} wants to connect you with `, h('strong', {}, asked.uri.replace(/^sip:/, ''))),
+      h(
+        'div',
+        { class: 'row center' },
+        h(
+          'button',
+          { type: 'button', class: 'primary', onclick: () => this.actions.follow(call) },
+          'Connect me',
+        ),
+        h('button', { type: 'button', class: 'quiet', onclick: () => this.actions.stay(call) }, 'Stay'),
+      ),
+    );
   }
 
   private renderOver(call: Call): void {

@@ -6,6 +6,7 @@ export interface Keys {
   mute(): boolean;
   hold(): boolean;
   pad(): boolean;
+  transfer(): boolean;
   swap(): boolean;
   dialBox(): boolean;
   messages(): boolean;
@@ -22,6 +23,7 @@ export const HELP: [string, string][] = [
   ['M', 'Mute or unmute'],
   ['H', 'Hold or resume'],
   ['K', 'Show or hide the keypad'],
+  ['X', 'Transfer the call'],
   ['0–9 * #', 'Send tones in a call'],
   ['S', 'Switch between two calls'],
   ['T', 'Write a message'],
@@ -38,6 +40,7 @@ export function shortcuts(keys: Keys, enabled: () => boolean): void {
     m: keys.mute,
     h: keys.hold,
     k: keys.pad,
+    x: keys.transfer,
     s: keys.swap,
     t: keys.messages,
     '/': keys.dialBox,

@@ -27,6 +27,7 @@ export function callStateText(c: Call): string {
       return c.failure?.title ?? 'Call ended';
     case 'connected':
       if (c.iceState === 'disconnected') return 'Audio interrupted, reconnecting…';
+      if (c.transfer.busy) return 'Transferring…';
       if (c.hold.local && c.hold.remote) return 'On hold by both sides';
       if (c.hold.local) return 'On hold';
       if (c.hold.remote) return `${c.peer} put you on hold`;
