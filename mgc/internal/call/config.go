@@ -2,6 +2,7 @@ package call
 
 import (
 	"context"
+	"net/netip"
 	"strings"
 
 	"go.uber.org/zap"
@@ -11,6 +12,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/mgc/internal/emergency"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/flowtoken"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
+	"github.com/isthmus-gateway/isthmus/mgc/internal/policy"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/store"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/trust"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
@@ -32,7 +34,7 @@ type Config struct {
 	Alive       func(instance string) bool // whether an instance of the pool is alive
 }
 
-// Deps are the parts that calls use; all but Bus are needed.
+// Deps are the parts that calls use; all are needed but where said.
 type Deps struct {
 	Store      store.Store
 	Sealer     *flowtoken.Sealer
@@ -42,6 +44,10 @@ type Deps struct {
 	Bus        *bus.Bus // to the other instances; nil: there are none
 	Metrics    *Metrics
 	Log        *zap.Logger
+
+	Policy  policy.Agent                 // nil: no policy function is asked
+	Records Recorder                     // of call data; nil: none are written
+	PeerOf  func(flow string) netip.Addr // address of the browser of a connection; invalid: not known; nil: none is
 }
 
 // Binding is a browser's registration as a call sees it.

@@ -12,4 +12,7 @@
 // message is forwarded to it, once. A call at rest follows its browser to the instance that it registers over. An owner that finds its
 // record claimed by another stops at once. The record of an ended call goes before the manager forgets the call, so that
 // no late message brings it back to life.
+//
+// Beside the core, and in the same record, the owner keeps the application session at the policy function (authorise.go) and the progress of
+// its call data records (charge.go).
 package call

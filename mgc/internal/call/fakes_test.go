@@ -94,6 +94,12 @@ type instance struct {
 
 func (p *pool) instance(name string, adapt ...func(*Config)) *instance {
 	p.t.Helper()
+	return p.instanceWith(name, func(*Deps) {}, adapt...)
+}
+
+// instanceWith is an instance with other parts than the usual ones.
+func (p *pool) instanceWith(name string, parts func(*Deps), adapt ...func(*Config)) *instance {
+	p.t.Helper()
 	i := &instance{t: p.t, pool: p, bind: newBindings(), mgw: &mgws{instance: name}, sip: newSIP()}
 	cfg := Config{Instance: name, AccessHost: "ws.example:8080", CoreHost: "mgc.example:5070", AccessRealm: "access", CoreRealm: "core",
 		UserAgent: "isthmus", Policy: callcore.DefaultPolicy(), Alive: p.alive}
@@ -103,8 +109,10 @@ func (p *pool) instance(name string, adapt ...func(*Config)) *instance {
 	if p.joined {
 		i.bus = bus.New(p.engine.Conn(), name)
 	}
-	i.Manager = NewManager(cfg, Deps{Store: p.store, Sealer: p.sealer, Bindings: i.bind, Gateways: i.mgw, Signalling: i.sip,
-		Metrics: NewMetrics(prometheus.NewRegistry()), Log: zap.NewNop(), Bus: i.bus})
+	deps := Deps{Store: p.store, Sealer: p.sealer, Bindings: i.bind, Gateways: i.mgw, Signalling: i.sip,
+		Metrics: NewMetrics(prometheus.NewRegistry()), Log: zap.NewNop(), Bus: i.bus}
+	parts(&deps)
+	i.Manager = NewManager(cfg, deps)
 	if err := i.Join(); err != nil {
 		p.t.Fatal(err)
 	}

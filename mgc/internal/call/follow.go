@@ -53,7 +53,7 @@ func (o *owner) follow() {
 // atRest reports whether nothing of the call depends on this process: it is answered and acknowledged, its media is connected, and no
 // transaction is open and no timer runs.
 func (o *owner) atRest() bool {
-	if o.ended || o.lost || len(o.client) > 0 || len(o.state.Pending()) > 0 || len(o.state.Timers()) > 0 {
+	if o.ended || o.lost || o.pol.busy || len(o.client) > 0 || len(o.state.Pending()) > 0 || len(o.state.Timers()) > 0 {
 		return false
 	}
 	r := o.state.Record()

@@ -26,7 +26,7 @@ type Manager struct {
 
 	courier *courier // nil: this instance is alone
 
-	wg  sync.WaitGroup     // owners, adoptions
+	wg  sync.WaitGroup     // owners, adoptions, the reader of policy events
 	ctx context.Context    // ends with Close
 	end context.CancelFunc // ends ctx
 
@@ -47,6 +47,10 @@ func NewManager(cfg Config, deps Deps) *Manager {
 	m.ctx, m.end = context.WithCancel(context.Background())
 	if deps.Bus != nil {
 		m.courier = newCourier(m.ctx, deps.Bus)
+	}
+	if deps.Policy != nil {
+		m.wg.Add(1)
+		go m.hear(deps.Policy.Events())
 	}
 	return m
 }

@@ -45,6 +45,9 @@ type owner struct {
 	lost     bool             // another instance has the call: nothing of it is touched any more
 	moveTo   string           // instance that the browser is at; the call follows when it is at rest
 	orphans  []callcore.Event // events met after the loss, for the new owner
+	side     beside
+	pol      policing
+	keep     keeping
 }
 
 // served is a request that the call has not answered finally, or an INVITE whose 2xx may have to be repeated.
@@ -67,6 +70,7 @@ func newOwner(m *Manager, key string, state *callcore.State, rec store.Call, rev
 	o.place.Store(&Node{MGW: rec.MGW, Boot: rec.Boot})
 	o.lastFlow.Store(new(string))
 	o.flow(callcore.LegAccess)
+	o.recall()
 	return o
 }
 
@@ -160,19 +164,30 @@ func (o *owner) step(ev callcore.Event) {
 	case resumed:
 		o.resume()
 		return
+	case verdict:
+		ev = o.judge(e)
+	case reported:
+		ev = o.hearsay(e.what)
 	case moved: // for the core its browser is back; only where it is has changed
 		o.moveTo = e.to
 		ev = callcore.FlowBack{}
 	case callcore.FlowBack:
 		o.moveTo = "" // it came back here
 	}
-	effects := o.state.Step(time.Now(), ev)
+	if ev == nil { // it was only about what is beside the core
+		o.save()
+		o.authorise()
+		o.follow()
+		return
+	}
+	effects := o.withhold(o.state.Step(time.Now(), ev))
 	record := o.state.Record()
 	o.shown.Store(&record)
 	ids := o.state.Dialogs()
 	o.dialogs.Store(&ids)
 	o.ended = o.state.Ended()
 	o.choose(effects)
+	due := o.charge()
 	if !o.ended {
 		o.save()
 	}
@@ -183,6 +198,10 @@ func (o *owner) step(ev callcore.Event) {
 		o.perform(e)
 	}
 	o.settle(ev)
+	if due {
+		o.write()
+	}
+	o.authorise()
 	o.follow()
 }
 
@@ -215,6 +234,10 @@ func (o *owner) resume() {
 	for _, failed := range o.state.Orphans() {
 		o.post(failed)
 	}
+	if o.m.deps.Records != nil {
+		o.write()
+	}
+	o.authorise()
 }
 
 // choose picks the media gateway of a transaction that needs one, before the record is written: a successor finds the choice
@@ -237,6 +260,7 @@ func (o *owner) save() {
 		o.log.DPanic("state does not marshal", zap.Error(err))
 		return
 	}
+	o.note()
 	n := o.node()
 	o.record.State, o.record.MGW, o.record.Boot, o.record.Context = state, n.MGW, n.Boot, o.state.Record().Context
 	rec, err := json.Marshal(o.record)
@@ -257,7 +281,8 @@ func (o *owner) stop() {
 		t.Stop()
 	}
 	o.calls.Wait()
-	if o.ended {
+	o.finishPolicy(left)
+	if o.ended && o.kept() {
 		o.erase()
 		return
 	}

@@ -17,11 +17,13 @@ type Facts struct {
 	Caller    Leg
 	Emergency bool
 	Invite    headers.Msg     // initial INVITE as it was received
+	Asserted  []headers.Field // fields that we added to the initial INVITE, e.g. P-Asserted-Identity
 	Dialog    []headers.Field // our own fields in the core's dialog, e.g. P-Charging-Vector
 	Answered  bool            // the callee has answered, and the call is not over
 	Over      bool            // the call is over, or being ended
 	Settled   bool            // answered, and no offer is being answered: Sides are what is agreed
 	Sides     [2]Side         // by Leg
+	Terms     [2]string       // termination ids by Leg; "" as long as they are not known
 	Forks     []Side          // the callee's side as its further early dialogs have it, in no order that means anything
 	Pair      Pair            // of the access side, as the media gateway notified it last; zero: not yet
 }
@@ -60,7 +62,7 @@ type Pair struct {
 func (s *State) Facts() Facts {
 	d := &s.d
 	f := Facts{
-		Caller: d.Caller, Emergency: d.Cfg.Emergency, Invite: d.Invite, Dialog: d.Cfg.Outbound.Dialog,
+		Caller: d.Caller, Emergency: d.Cfg.Emergency, Invite: d.Invite, Asserted: d.Cfg.Outbound.Fields, Dialog: d.Cfg.Outbound.Dialog, Terms: d.Node.Terms,
 		Answered: d.Phase == phaseUp, Over: d.Phase == phaseEnding || d.Phase == phaseEnded,
 		Settled: d.Phase == phaseUp && d.Reoffer == nil && !d.Late && !s.reoffering(), Pair: d.Pair,
 	}

@@ -16,6 +16,7 @@ type Call struct {
 	Flow    string          `json:"f,omitempty"` // id of the binding of the browser leg
 	Started time.Time       `json:"t"`           // first INVITE
 	State   json.RawMessage `json:"s"`           // callcore state
+	Beside  json.RawMessage `json:"x,omitempty"` // what the owner keeps beside it: application session, call data records
 }
 
 // Calls returns the table of calls.
