@@ -46,6 +46,7 @@ type App struct {
 	bus       *bus.Bus
 	told      atomic.Pointer[call.Manager] // calls, as soon as they are there: instances may leave before
 	sealer    *flowtoken.Sealer
+	flows     *siptransport.Flows
 	core      *coreedge.Edge
 	layer     *siptx.Layer
 	auth      *auth.Authenticator
@@ -127,12 +128,12 @@ func (a *App) openStore() error {
 
 // makeCore makes the core edge and the transaction layer above it.
 func (a *App) makeCore() error {
-	flows := siptransport.NewFlows()
+	a.flows = siptransport.NewFlows()
 	transport := siptransport.NewMetrics(a.metrics)
 	edge := a.cfg.Core.edge(a.coreHost())
 	edge.Registry = a.metrics
 	var err error
-	a.core, err = coreedge.New(edge, flows, transport, a.log.Named("core"))
+	a.core, err = coreedge.New(edge, a.flows, transport, a.log.Named("core"))
 	if err != nil {
 		return fmt.Errorf("core: %w", err)
 	}
@@ -148,7 +149,7 @@ func (a *App) makeCore() error {
 		},
 		Bind:         func(flow, token string) { a.auth.Bind(flow, token) },
 		OnFlowClosed: a.flowClosed,
-	}, flows, a.layer, transport, a.log.Named("access"))
+	}, a.flows, a.layer, transport, a.log.Named("access"))
 	if err != nil {
 		return fmt.Errorf("access: %w", err)
 	}
@@ -216,15 +217,20 @@ func (a *App) makeManager() error {
 	a.cfg.Core.shape(&policy)
 	policy.NoAnswer, policy.SetUp, policy.FlowGrace = a.cfg.Call.NoAnswer, a.cfg.Call.SetUp, a.cfg.Call.FlowGrace
 	a.bindings, a.gateways = &bindings{instance: a.cfg.Instance}, &gateways{}
+	deps := call.Deps{
+		Store: a.engine, Sealer: a.sealer, Bindings: a.bindings, Gateways: a.gateways,
+		Signalling: a.signalling(), Bus: a.bus, Metrics: call.NewMetrics(a.metrics), Log: a.log.Named("call"),
+	}
+	if err := a.makeCharging(&deps); err != nil {
+		return err
+	}
 	a.calls = call.NewManager(call.Config{
 		Instance: a.cfg.Instance, AccessHost: a.accessHost(), CoreHost: a.coreHost(),
 		AccessRealm: a.cfg.Media.AccessRealm, CoreRealm: a.cfg.Media.CoreRealm,
 		UserAgent: "isthmus-mgc/" + a.version, Policy: policy, Trust: a.cfg.Core.trust(a.coreHost()), Emergency: a.cfg.Core.emergency(a.cfg.Emergency), MaxCalls: a.cfg.Call.Max, MaxPerUser: a.cfg.Call.PerUser, Alive: a.presence.Alive,
-	}, call.Deps{
-		Store: a.engine, Sealer: a.sealer, Bindings: a.bindings, Gateways: a.gateways,
-		Signalling: a.signalling(), Bus: a.bus, Metrics: call.NewMetrics(a.metrics), Log: a.log.Named("call"),
-	})
+	}, deps)
 	a.told.Store(a.calls)
+	a.onClose(a.calls.Close) // when a later step fails; else it is closed before
 	return nil
 }
 

@@ -8,8 +8,10 @@ import (
 	"time"
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/auth"
+	"github.com/isthmus-gateway/isthmus/mgc/internal/cdr"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/emergency"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/offeranswer"
+	"github.com/isthmus-gateway/isthmus/mgc/internal/policy"
 	"github.com/isthmus-gateway/isthmus/pkg/obs"
 )
 
@@ -23,6 +25,8 @@ type Config struct {
 	Media     MediaConfig      `conf:"media" doc:"Media policy."`
 	Call      CallConfig       `conf:"call" doc:"Calls."`
 	Emergency emergency.Policy `conf:"emergency" doc:"Emergency calls."`
+	Policy    policy.Config    `conf:"policy" doc:"Policy function of the network (PCF)."`
+	CDR       cdr.Config       `conf:"cdr" doc:"Call data records."`
 	Iq        IqConfig         `conf:"iq" doc:"Control link to the media gateways."`
 	Store     StoreConfig      `conf:"store" doc:"Shared state."`
 	Admin     AdminConfig      `conf:"admin" doc:"Operators."`
@@ -132,7 +136,7 @@ func (c *Config) Validate() error {
 	if c.Access.Path == "" || c.Access.Path[0] != '/' || c.Access.Path == "/" {
 		errs = append(errs, errors.New("access.path: must begin with / and not be /"))
 	}
-	return errors.Join(append(errs, c.Emergency.Validate(), c.Auth.Validate())...)
+	return errors.Join(append(errs, c.Emergency.Validate(), c.Auth.Validate(), c.Policy.Validate(), c.CDR.Validate())...)
 }
 
 func preference(c MediaConfig) offeranswer.Preference { return offeranswer.Preference(c.Prefer) }

@@ -26,6 +26,8 @@ const (
 	KindCall byte = 2 // user part of our Contact and our tags: which call
 	KindReg  byte = 4 // user part of our Contact in a subscription to a registration state: which binding
 	KindPeer byte = 3 // user part of our Contact in a dialog that is only relayed: the peer's target and route set
+	// KindCallback, below the callback URI of the policy function: which call. Package policy, on the same floor, has it as its own.
+	KindCallback byte = 5
 )
 
 // KeySize is the length of a key's secret in bytes.
