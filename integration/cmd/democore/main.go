@@ -98,6 +98,7 @@ func parse(args []string, out *lines, stderr io.Writer) (democore.Config, error)
 	fs.StringVar(&cfg.Digest, "digest", cfg.Digest, "digest `algorithm`: md5, sha256 or both (JsSIP and SIP.js know MD5 only)")
 	fs.DurationVar(&cfg.MinExpires, "min-expires", cfg.MinExpires, "shortest registration; a shorter one gets 423")
 	fs.DurationVar(&cfg.MaxExpires, "max-expires", cfg.MaxExpires, "longest registration granted")
+	fs.StringVar(&cfg.Trusted, "trusted", cfg.Trusted, "`address` of a P-CSCF that authenticates users itself (integrity-protected=\"auth-done\"); empty: none")
 	fs.Var(&users, "user", "account `name:password`, repeatable; replaces the default accounts")
 	fs.BoolVar(&trace, "trace", false, "print every SIP message (with digest responses, never passwords)")
 	fs.Usage = func() { usage(fs, stderr) }

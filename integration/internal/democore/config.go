@@ -35,6 +35,7 @@ type Config struct {
 	Digest     string        `yaml:"digest"`      // md5 (default), sha256, or both, SHA-256 preferred
 	MinExpires time.Duration `yaml:"min_expires"` // shorter registrations get 423; default 60 s, at least 1 s
 	MaxExpires time.Duration `yaml:"max_expires"` // longer ones are cut to it; default 1 h
+	Trusted    string        `yaml:"trusted"`     // IP address of a P-CSCF that authenticates users itself: its REGISTER with integrity-protected="auth-done" is not challenged; default none
 	EarlyFor   time.Duration `yaml:"early_for"`   // how long user early plays ringback before it answers; default 3 s
 	CallBack   time.Duration `yaml:"call_back"`   // pause before user callback calls; default 1 s
 
@@ -83,6 +84,8 @@ func (c *Config) Check() error {
 		return fmt.Errorf("%w: listen %q: want ip:port", ErrConfig, c.Listen)
 	case ap.Addr().IsUnspecified():
 		return fmt.Errorf("%w: listen %q: need the address that peers can reach, not a wildcard", ErrConfig, c.Listen)
+	case c.Trusted != "" && !isAddr(c.Trusted):
+		return fmt.Errorf("%w: trusted %q: want an IP address", ErrConfig, c.Trusted)
 	case c.Domain == "":
 		return fmt.Errorf("%w: domain is empty", ErrConfig)
 	case c.Digest != "md5" && c.Digest != "sha256" && c.Digest != "both":
@@ -103,4 +106,9 @@ func (c *Config) Check() error {
 		seen[u.Name] = true
 	}
 	return nil
+}
+
+func isAddr(s string) bool {
+	_, err := netip.ParseAddr(s)
+	return err == nil
 }

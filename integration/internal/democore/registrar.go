@@ -93,7 +93,10 @@ func (c *Core) admitRegister(tx *sipnode.ServerTx) (string, bool) {
 		c.logf("REGISTER  for foreign domain %q from %s: 404", req.To().Address.Host, tx.Source())
 		return "", false
 	}
-	user, v := c.auth.check(req, "Authorization", time.Now())
+	user, v := c.auth.vouched(req, tx.Source().Addr.Addr())
+	if v == authMissing {
+		user, v = c.auth.check(req, "Authorization", time.Now())
+	}
 	if v != authGood {
 		tx.Reply(401, "Unauthorized", c.auth.challenges("WWW-Authenticate", v == authStale, time.Now())...)
 		if v == authWrong {

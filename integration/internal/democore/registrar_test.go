@@ -3,6 +3,7 @@ package democore
 import (
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -351,4 +352,54 @@ func TestRFC3261_10_3_OldRegisterIsRefused(t *testing.T) {
 	if res := g.register("bob", "builder", invalidContact); res.StatusCode != 500 {
 		t.Errorf("an overtaken REGISTER was answered %d", res.StatusCode)
 	}
+}
+
+// The word of a P-CSCF counts only from its own address, and only for accounts.
+func TestREG07_TrustedNodeAuthentication(t *testing.T) {
+	const word = `Digest username="%s", realm="isthmus.example", uri="sip:isthmus.example", nonce="", response="", integrity-protected="auth-done"`
+	for _, c := range []struct {
+		name, trusted, user string
+		want                int
+	}{
+		{"from the P-CSCF", "127.0.0.1", "alice@isthmus.example", 200},
+		{"for nobody we know", "127.0.0.1", "mallory@isthmus.example", 401},
+		{"of another domain", "127.0.0.1", "alice@evil.example", 401},
+		{"for another user", "127.0.0.1", "bob@isthmus.example", 403},
+		{"from elsewhere", "127.0.0.2", "alice@isthmus.example", 401},
+		{"nobody is trusted", "", "alice@isthmus.example", 401},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			core := startCore(t, func(cfg *Config) { cfg.Trusted = c.trusted })
+			if got := rawRegister(t, core, fmt.Sprintf(word, c.user)); got != c.want {
+				t.Errorf("%d, want %d", got, c.want)
+			}
+		})
+	}
+}
+
+// rawRegister registers alice once with the Authorization and returns the status.
+func rawRegister(t *testing.T, core *Core, authorization string) int {
+	t.Helper()
+	conn, err := net.Dial("udp", core.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	req := "REGISTER sip:isthmus.example SIP/2.0\r\nVia: SIP/2.0/UDP " + conn.LocalAddr().String() + ";branch=z9hG4bK1;rport\r\nFrom: <sip:alice@isthmus.example>;tag=1\r\n" +
+		"To: <sip:alice@isthmus.example>\r\nCall-ID: c1\r\nCSeq: 1 REGISTER\r\nMax-Forwards: 70\r\nContact: <sip:alice@" + conn.LocalAddr().String() + ">\r\nExpires: 600\r\n" +
+		"Authorization: " + authorization + "\r\nContent-Length: 0\r\n\r\n"
+	if _, err := conn.Write([]byte(req)); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 4096)
+	n, err := conn.Read(buf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var code int
+	if _, err := fmt.Sscanf(string(buf[:n]), "SIP/2.0 %d", &code); err != nil {
+		t.Fatal(err)
+	}
+	return code
 }

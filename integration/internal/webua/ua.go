@@ -29,6 +29,7 @@ type Config struct {
 	Domain   string // isthmus.example
 	User     string
 	Password string
+	Token    string   // access token for REGISTER (RFC 8898); empty: digest with the password
 	Codecs   []string // "opus", "PCMA", "PCMU"; the first is sent, so answers must hold it; empty: opus
 	// OnCall runs on its own goroutine for each incoming call; unset: incoming calls get 480.
 	OnCall func(*Call)
@@ -51,7 +52,7 @@ type Config struct {
 type StatusError struct {
 	Code   int
 	Reason string
-	Header map[string]string // Warning, Retry-After, Reason when present
+	Header map[string]string // Warning, Retry-After, Reason, WWW-Authenticate when present
 }
 
 // Error gives "486 Busy Here".
@@ -247,7 +248,7 @@ func (u *UA) final(ctx context.Context, ch chan *sip.Response, each func(*sip.Re
 
 func statusError(r *sip.Response) error {
 	e := &StatusError{Code: r.StatusCode, Reason: r.Reason, Header: map[string]string{}}
-	for _, name := range []string{"Warning", "Retry-After", "Reason"} {
+	for _, name := range []string{"Warning", "Retry-After", "Reason", "WWW-Authenticate"} {
 		if h := r.GetHeader(name); h != nil {
 			e.Header[name] = h.Value()
 		}
@@ -277,9 +278,9 @@ func (u *UA) do(ctx context.Context, method, uri string, headers []string, body 
 		if err != nil {
 			return nil, fmt.Errorf("webua: %s: %w", method, err)
 		}
-		if (r.StatusCode == 401 || r.StatusCode == 407) && attempt == 0 {
+		if (r.StatusCode == 401 || r.StatusCode == 407) && attempt == 0 && u.cfg.Token == "" {
 			if auth, err = u.authorize(r, method, uri); err != nil {
-				return nil, err
+				return nil, fmt.Errorf("%w: %w", statusError(r), err)
 			}
 			continue
 		}
@@ -314,9 +315,11 @@ func (u *UA) authorize(r *sip.Response, method, uri string) (string, error) {
 
 // Register registers for the time; 0 de-registers.
 func (u *UA) Register(ctx context.Context, expires time.Duration) error {
-	_, err := u.do(ctx, "REGISTER", "sip:"+u.cfg.Domain, []string{
-		"To: <" + u.aor() + ">", fmt.Sprintf("Expires: %d", int(expires.Seconds())), "Supported: path, outbound, gruu",
-	}, "")
+	hs := []string{"To: <" + u.aor() + ">", fmt.Sprintf("Expires: %d", int(expires.Seconds())), "Supported: path, outbound, gruu"}
+	if u.cfg.Token != "" {
+		hs = append(hs, "Authorization: Bearer "+u.cfg.Token)
+	}
+	_, err := u.do(ctx, "REGISTER", "sip:"+u.cfg.Domain, hs, "")
 	return err
 }
 
@@ -325,6 +328,9 @@ func (u *UA) Message(ctx context.Context, to, text string) error {
 	_, err := u.do(ctx, "MESSAGE", to, []string{"To: <" + to + ">", "Content-Type: text/plain"}, text)
 	return err
 }
+
+// Done is closed when the WebSocket is gone.
+func (u *UA) Done() <-chan struct{} { return u.done }
 
 // Raw writes bytes as one WebSocket message: for tests of bad input.
 func (u *UA) Raw(data string) error { return u.write(data) }
