@@ -286,32 +286,32 @@ func TestPCC06_CancelWhileTheVerdictIsOut(t *testing.T) {
 
 // The verdict meets the end of the call in every order; the application session never stays.
 func TestPCC06_VerdictRacesWithTheEnd(t *testing.T) {
-	for n := range 40 {
-		p, f := newPool(t), newPCF()
+	p, f := newPool(t), newPCF()
+	i, _ := p.policed("m1", f)
+	for n := range 60 {
 		gate := make(chan struct{})
-		f.gate = gate
-		i, _ := p.policed("m1", f)
+		f.set(func() { f.gate = gate })
 		x := i.ask(callcore.LegAccess, request("INVITE", browserSDP), "fa")
-		eventually(t, "the policy function is asked", func() bool { return len(f.facts()) == 1 })
+		eventually(t, "the policy function is asked", func() bool { return len(f.facts()) == n+1 })
 		var both sync.WaitGroup
 		both.Go(func() { close(gate) })
 		both.Go(func() { i.OnCancel(callcore.LegAccess, x, headers.Msg{Method: "CANCEL"}) })
 		both.Wait()
 		x.expect(487)
-		for done := false; !done; {
+		eventually(t, "the call has ended", func() bool {
 			select {
 			case out := <-i.sip.out:
 				out.respond(487, "") // the INVITE was faster
 			default:
-				i.mu.Lock()
-				done = len(i.calls)+len(i.ending) == 0
-				i.mu.Unlock()
 			}
-		}
+			i.mu.Lock()
+			defer i.mu.Unlock()
+			return len(i.calls)+len(i.ending) == 0
+		})
 		i.gone()
 		f.set(func() {
-			if len(f.open) != 0 {
-				t.Errorf("run %d: left %v", n, f.open)
+			if len(f.open) != 0 || len(f.deleted) != f.next {
+				t.Fatalf("run %d: %d made, left %v, deleted %v", n, f.next, f.open, f.deleted)
 			}
 		})
 	}
@@ -338,7 +338,12 @@ func TestPCC05_PCC06_REL02_PolicyFunctionEndsTheCall(t *testing.T) {
 			ev.Call, ev.Resource = r.key, "http://other-name/npcf-policyauthorization/v1/app-sessions/1"
 			a.events <- ev
 			if c.ends == "" {
-				a.events <- policy.Event{Call: r.key, Kind: policy.Terminated, Resource: "http://pcf/npcf-policyauthorization/v1/app-sessions/99"} // not this call's
+				const other = "http://pcf/npcf-policyauthorization/v1/app-sessions/99" // not this call's
+				f.set(func() { f.open[other] = policy.Facts{} })
+				a.events <- policy.Event{Call: r.key, Kind: policy.Terminated, Resource: other}
+				eventually(t, "both events are taken", func() bool { f.mu.Lock(); defer f.mu.Unlock(); return f.deleted[other] == 1 })
+				i.quiet()
+				f.set(func() { delete(f.deleted, other) })
 				i.hangUp(r)
 				f.left(t, 1)
 				return

@@ -294,3 +294,28 @@ func TestREL07_LostStoreAndHopelessRecord(t *testing.T) {
 		t.Errorf("left %v", left)
 	}
 }
+
+func TestCHG01_RequestsOutsideCalls(t *testing.T) {
+	p, c := newPool(t), &cdrs{t, t.TempDir()}
+	i := c.charged(p, "m1", nil)
+	for n, status := range []int{202, 404} {
+		x := i.alone(callcore.LegAccess, request("MESSAGE", ""), "fa")
+		i.expectOut(callcore.LegCore, "MESSAGE").respond(status, "")
+		x.expect(status)
+		eventually(t, "the record is kept", func() bool { got, _ := c.read(); return len(got) == n+1 })
+	}
+	x := i.alone(callcore.LegAccess, request("OPTIONS", ""), "fa") // no service
+	i.expectOut(callcore.LegCore, "OPTIONS").respond(200, "")
+	x.expect(200)
+	i.Close()
+	got, _ := c.read()
+	slices.SortFunc(got, func(a, b cdr.Record) int { return a.Status - b.Status })
+	if len(got) != 2 {
+		t.Fatalf("%d records", len(got))
+	}
+	for n, want := range []int{-1, -404} {
+		if r := got[n]; r.Type != cdr.Event || r.Method != "MESSAGE" || r.CauseCode != want || r.Calling != "sip:alice@x.example" || r.Direction != "originating" || r.AccessID != "c1" || r.Role != cdr.RoleOfNode {
+			t.Errorf("record %+v", r)
+		}
+	}
+}

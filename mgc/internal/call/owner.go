@@ -280,6 +280,9 @@ func (o *owner) stop() {
 	for _, t := range o.timers {
 		t.Stop()
 	}
+	if o.pol.cancel != nil {
+		o.pol.cancel()
+	}
 	o.calls.Wait()
 	o.finishPolicy(left)
 	if o.ended && o.kept() {

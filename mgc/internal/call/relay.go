@@ -173,11 +173,16 @@ func (m *Manager) passBack(leg callcore.Leg, tx ServerTx, req *headers.Msg, b Bi
 	case o.Retransmission, o.Msg.Status == 100:
 		return
 	case o.Msg.Status == 0 && o.Timeout:
+		m.chargeAlone(leg, req, b, 408)
 		m.refuse(tx, req, 408, "", "timeout")
 		return
 	case o.Msg.Status == 0:
+		m.chargeAlone(leg, req, b, 503)
 		m.refuse(tx, req, 503, "", "unreachable")
 		return
+	}
+	if o.Msg.Status >= 200 {
+		m.chargeAlone(leg, req, b, o.Msg.Status)
 	}
 	resp := headers.NewResponse(req, o.Msg.Status, o.Msg.Reason)
 	resp.Set("To", o.Msg.Get("To"))
