@@ -102,7 +102,7 @@ func newWorld(t *testing.T) *world {
 	w.start("mgc", "http://"+at(2)+"/healthz",
 		"--access.listen="+at(80), "--core.listen="+at(70), "--core.next_hop=sip:"+at(60), "--core.profile=ims", "--core.reg_event=off", "--core.ioi=home.example",
 		"--iq.listen="+at(0), "--admin.listen="+at(1), "--admin.http="+at(2), "--log.level=debug",
-		"--auth.mode=token", "--auth.issuers.0.issuer="+w.issuer.URL, "--auth.issuers.0.audience="+audience,
+		"--auth.mode=token", "--auth.issuers.0.issuer="+w.issuer.URL, "--auth.issuers.0.audience="+audience, "--auth.upgrade.query=access_token",
 		"--policy.agent=n5", "--policy.pcf="+w.pcf.URL, "--policy.callback.listen="+at(3), "--cdr.dir="+w.cdrs)
 	w.start("mgw", "http://"+at(2)+"/readyz",
 		"--mgw_id=mgw-ims", "--iq.listen="+at(20), "--iq.mgc="+at(0), "--admin.listen="+at(21), "--http.listen="+at(22),

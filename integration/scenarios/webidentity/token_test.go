@@ -29,6 +29,7 @@ func statusOf(err error) *webua.StatusError {
 func TestIMS(t *testing.T) {
 	w := newWorld(t)
 	t.Run("REG05_REG08_REG11_RefusedTokens", func(t *testing.T) { w.t = t; w.refusedTokens() })
+	t.Run("REG06_TokenOfTheUpgrade", func(t *testing.T) { w.t = t; w.upgraded() })
 	t.Run("REG05_REG07_PCC02_PCC04_PCC06_CHG01_AuthorisedAndChargedCall", func(t *testing.T) { w.t = t; w.call() })
 	t.Run("PCC05_PCC06_REL02_PolicyFunctionEndsTheCall", func(t *testing.T) { w.t = t; w.terminated() })
 	t.Run("PCC06_CHG01_RefusedByThePolicyFunction", func(t *testing.T) { w.t = t; w.refusedCall() })
@@ -57,6 +58,21 @@ func (w *world) refusedTokens() {
 	}
 	if s := w.logs["democore"].text(); strings.Contains(s, "REGISTER") {
 		w.t.Errorf("a refused registration reached the core:\n%s", s)
+	}
+}
+
+// upgraded registers with a token that came with the WebSocket's HTTP request.
+func (w *world) upgraded() {
+	u, err := webua.Dial(w.within(), webua.Config{URL: "ws://" + at(80) + "/sip?access_token=" + w.token("carol", time.Hour), Domain: domain, User: "carol"})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if err := u.Register(w.within(), 10*time.Minute); err != nil {
+		w.t.Errorf("%v", err)
+	}
+	u.Close()
+	if _, err := webua.Dial(w.within(), webua.Config{URL: "ws://" + at(80) + "/sip?access_token=a%20b", Domain: domain, User: "carol"}); err == nil {
+		w.t.Error("a malformed token is taken")
 	}
 }
 
@@ -222,6 +238,9 @@ func (w *world) tokenEnds() {
 	w.eventually(func() string {
 		if s := w.coreBindings(); strings.Contains(s, "bob") {
 			return "still registered: " + s
+		}
+		if !strings.Contains(w.logs["democore"].text(), "\nExpires: 0\n") { // not only by its own time
+			return "the core was not told"
 		}
 		return ""
 	})
