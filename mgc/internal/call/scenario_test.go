@@ -71,7 +71,7 @@ func (i *instance) establish() *running {
 // settled reports whether the stored state is that of an answered call with nothing open.
 func settled(state []byte) bool {
 	s := string(state)
-	return strings.Contains(s, `"phase":"up"`) && !strings.Contains(s, `"waiting"`) && !strings.Contains(s, `"timers"`) && !strings.Contains(s, `"clients":{"c`)
+	return strings.Contains(s, `"phase":"up"`) && strings.Contains(s, `"secure":true`) && !strings.Contains(s, `"waiting"`) && !strings.Contains(s, `"timers"`) && !strings.Contains(s, `"clients":{"c`)
 }
 
 // connected lets the MGW tell that the browser's DTLS is up.
