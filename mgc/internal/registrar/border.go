@@ -15,8 +15,13 @@ var fromBrowser = []string{
 	"P-Preferred-Identity", "P-Access-Network-Info", "Security-Client", "Security-Verify", "Feature-Caps",
 }
 
-// fromCore are those of the core that browsers have no use for (REG-22).
-var fromCore = []string{"Via", "Path", "P-Charging-Vector", "P-Charging-Function-Addresses", "Security-Server"}
+// fromCore are those of the core that browsers have no use for (REG-22), most of them for they name its hosts. Service-Route is
+// among them: the gateway itself routes what a browser sends (TS 24.229 §5.2.6.3.3), and puts the stored one in the place of any
+// that a browser would write.
+var fromCore = []string{
+	"Via", "Path", "Service-Route", "Record-Route", "Server", "User-Agent", "P-Charging-Vector", "P-Charging-Function-Addresses",
+	"P-Visited-Network-ID", "P-Access-Network-Info", "Security-Server",
+}
 
 // cross turns a browser's REGISTER into the one that the core gets (TS 24.229 §5.2.2.1).
 func (r *Registrar) cross(a *attempt) {

@@ -157,14 +157,12 @@ func (r *Registrar) answer(a *attempt, o Outcome) (resp headers.Msg, ended []aut
 		return r.deps.Auth.Answer(a.req, auth.Decision{Err: auth.Expired}), nil
 	}
 	resp = o.Msg.Clone()
-	for _, name := range fromCore {
-		resp.Del(name)
-	}
+	hide(&resp, a.b.Contact)
 	if resp.Status < 200 || resp.Status >= 300 {
 		r.metrics.results.WithLabelValues(resultOf(resp.Status)).Inc()
 		return resp, nil
 	}
-	ended, ok := r.accepted(&resp, a.b)
+	ended, ok := r.accepted(&o.Msg, &resp, a.b)
 	if !ok {
 		return refusal(a.req, 503, "Too Many Bindings"), nil
 	}
@@ -179,13 +177,13 @@ func resultOf(status int) string {
 	return "refused"
 }
 
-// accepted enters, renews or ends the binding that the core has confirmed; false when there is no room for it. ended are the leases of
-// the bindings that it has ended.
-func (r *Registrar) accepted(resp *headers.Msg, b Binding) (ended []auth.Lease, ok bool) {
+// accepted enters, renews or ends the binding that the core has confirmed in said; false when there is no room for it. resp is what
+// the browser gets; ended are the leases of the bindings that it has ended.
+func (r *Registrar) accepted(said, resp *headers.Msg, b Binding) (ended []auth.Lease, ok bool) {
 	if b.Contact == "" {
 		return nil, true
 	}
-	life := r.granted(resp, b)
+	life := r.granted(said, b)
 	if life <= 0 {
 		r.metrics.results.WithLabelValues("removed").Inc()
 		return r.end(b), true
@@ -195,8 +193,8 @@ func (r *Registrar) accepted(resp *headers.Msg, b Binding) (ended []auth.Lease, 
 		b.Expires = p.Expires
 		auth.CapExpires(resp, time.Until(p.Expires))
 	}
-	b.ServiceRoute = headers.List(resp, "Service-Route")
-	b.Identities, b.Default = identities(resp, b.AOR)
+	b.ServiceRoute = headers.List(said, "Service-Route")
+	b.Identities, b.Default = identities(said, b.AOR)
 	if old, ok := r.ByID(b.ID); ok {
 		b.Sub = old.Sub
 	}

@@ -56,7 +56,7 @@ func (p Profile) ToCore(m *headers.Msg) []headers.Field {
 		switch {
 		case strings.HasSuffix(f.Name, "uthorization") && bearer(f):
 		case in(both, f.Name), in(fromBrowser, f.Name), p.History && in([]string{"History-Info", "Diversion"}, f.Name):
-			out = append(out, f)
+			out = append(out, Masked(f))
 		}
 	}
 	return out
@@ -70,7 +70,7 @@ func (p Profile) ToBrowser(m *headers.Msg) []headers.Field {
 	for _, f := range m.Fields {
 		switch {
 		case in(both, f.Name), in(fromCore, f.Name):
-			out = append(out, f)
+			out = append(out, Masked(f))
 		case !private && strings.EqualFold(f.Name, "P-Asserted-Identity"):
 			out = append(out, f)
 		}
