@@ -13,29 +13,31 @@ const defaultConsentGrace = 15 * time.Second
 
 // leg is one dialog (RFC 3261 §12).
 type leg struct {
-	CallID    string        `json:"call_id,omitempty"`
-	Local     string        `json:"local,omitempty"`  // our From or To value, with our tag
-	Remote    string        `json:"remote,omitempty"` // the peer's, with its tag once known
-	Tag       string        `json:"tag"`              // ours
-	Contact   string        `json:"contact"`          // our URI
-	Target    string        `json:"target,omitempty"` // the peer's Contact URI
-	Routes    []string      `json:"routes,omitempty"`
-	LocalSeq  uint32        `json:"lseq,omitempty"`
-	RemoteSeq uint32        `json:"rseq,omitempty"`
-	InviteSeq uint32        `json:"iseq,omitempty"`    // CSeq of the peer's INVITE that was taken last
-	Up        bool          `json:"up,omitempty"`      // confirmed
-	Gone      bool          `json:"gone,omitempty"`    // BYE sent or received
-	Secure    bool          `json:"secure,omitempty"`  // DTLS is connected
-	Ack       string        `json:"ack,omitempty"`     // server INVITE transaction whose 2xx waits for its ACK
-	AckSeq    uint32        `json:"ack_seq,omitempty"` // its CSeq
-	Final     *headers.Msg  `json:"final,omitempty"`   // that 2xx, to repeat
-	Every     time.Duration `json:"every,omitempty"`   // interval of its repetition
-	Due       *string       `json:"due,omitempty"`     // Reason of a BYE that waits for that ACK (RFC 3261 §15)
-	RSeq      uint32        `json:"rsq,omitempty"`     // last reliable provisional response taken (RFC 3262)
-	Update    bool          `json:"update,omitempty"`  // the peer takes UPDATE
-	Timer     refresh       `json:"timer,omitzero"`
-	Forks     []string      `json:"forks,omitempty"`   // tags of dialogs of other forks that were acknowledged and ended
-	Refused   sdp.Direction `json:"refused,omitempty"` // direction that the peer was offered by settle and has not agreed to
+	CallID    string             `json:"call_id,omitempty"`
+	Local     string             `json:"local,omitempty"`  // our From or To value, with our tag
+	Remote    string             `json:"remote,omitempty"` // the peer's, with its tag once known
+	Tag       string             `json:"tag"`              // ours
+	Contact   string             `json:"contact"`          // our URI
+	Target    string             `json:"target,omitempty"` // the peer's Contact URI
+	Routes    []string           `json:"routes,omitempty"`
+	LocalSeq  uint32             `json:"lseq,omitempty"`
+	RemoteSeq uint32             `json:"rseq,omitempty"`
+	InviteSeq uint32             `json:"iseq,omitempty"`     // CSeq of the peer's INVITE that was taken last
+	Up        bool               `json:"up,omitempty"`       // confirmed
+	Gone      bool               `json:"gone,omitempty"`     // BYE sent or received
+	Secure    bool               `json:"secure,omitempty"`   // DTLS is connected
+	Ack       string             `json:"ack,omitempty"`      // server INVITE transaction whose 2xx waits for its ACK
+	AckSeq    uint32             `json:"ack_seq,omitempty"`  // its CSeq
+	Final     *headers.Msg       `json:"final,omitempty"`    // that 2xx, to repeat
+	Every     time.Duration      `json:"every,omitempty"`    // interval of its repetition
+	Due       *string            `json:"due,omitempty"`      // Reason of a BYE that waits for that ACK (RFC 3261 §15)
+	RSeq      uint32             `json:"rsq,omitempty"`      // last reliable provisional response taken (RFC 3262)
+	Update    bool               `json:"update,omitempty"`   // the peer takes UPDATE
+	Answered  bool               `json:"answered,omitempty"` // the callee's answer came reliably: what comes after it is ignored (RFC 3261 §13.2.1)
+	Early     headers.EarlyMedia `json:"early,omitzero"`     // what P-Early-Media said last (RFC 5009)
+	Timer     refresh            `json:"timer,omitzero"`
+	Forks     []string           `json:"forks,omitempty"`   // tags of dialogs of other forks that were acknowledged and ended
+	Refused   sdp.Direction      `json:"refused,omitempty"` // direction that the peer was offered by settle and has not agreed to
 }
 
 // allow lists the methods taken inside a call.

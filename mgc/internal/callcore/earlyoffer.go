@@ -12,14 +12,11 @@ import (
 func (s *State) onEarlyOffer(e RequestIn) {
 	refuse := func(status int, extra []headers.Field) { s.respond(e.Leg, e.Tx, e.Msg.Method, status, "", nil, extra) }
 	switch {
-	case e.Leg == s.d.Caller && e.Leg != LegCore: // its offer in the INVITE is not answered finally (RFC 3311 §5.2)
-		refuse(500, []headers.Field{{Name: "Retry-After", Value: "2"}})
+	case e.Leg == s.d.Caller && !s.d.Prov.Done: // the answer to its first offer is not acknowledged (RFC 3311 §5.2)
+		refuse(500, []headers.Field{{Name: "Retry-After", Value: strconv.Itoa(1 + int(s.d.Count%10))}})
 		return
 	case e.Leg != LegCore || s.d.Phase != phaseCall && s.d.Phase != phaseReserve:
 		refuse(491, nil)
-		return
-	case e.Leg == s.d.Caller && !s.d.Prov.Done && e.Msg.Method != "PRACK": // the answer to the first offer is not acknowledged
-		refuse(500, []headers.Field{{Name: "Retry-After", Value: strconv.Itoa(1 + int(s.d.Count%10))}})
 		return
 	}
 	desc, err := describe(&e.Msg)
@@ -48,8 +45,11 @@ func (s *State) onEarlyOffer(e RequestIn) {
 		return
 	}
 	s.d.Media = media
+	s.d.Legs[e.Leg].Answered = true
 	s.respond(e.Leg, e.Tx, e.Msg.Method, 200, "", body, nil)
-	if s.d.Gate != offeranswer.Closed {
+	if other := e.Leg != s.d.Caller && s.d.Forks.Heard != heard; other {
+		s.hear(e.Leg, heard) // an offer does not make its fork heard
+	} else if s.d.Gate != offeranswer.Closed {
 		s.modify("modify", s.d.Gate, LegAccess, LegCore)
 	}
 }

@@ -18,6 +18,7 @@ type forks struct {
 	Blank  *leg                        `json:"blank,omitempty"`  // as the INVITE left it: what a new fork begins with
 	Heard  string                      `json:"heard,omitempty"`  // To tag of the fork whose line is in Media
 	Lines  map[string]offeranswer.Line `json:"lines,omitempty"`  // of the others; "" is the line as the INVITE left it
+	Seqs   map[string]uint32           `json:"seqs,omitempty"`   // once the callee has answered: CSeq of our last request to each other fork
 }
 
 // turn makes the callee's leg work with the dialog of a provisional response and opens it when it is new. False: there are too
@@ -91,8 +92,29 @@ func (s *State) hear(l Leg, tag string) {
 }
 
 // forgetForks forgets the other forks: the callee has answered (RFC 3261 §13.2.2.4: their early dialogs end by themselves, a 2xx of one
-// of them is acknowledged and ended).
-func (s *State) forgetForks() { s.d.Forks = forks{} }
+// of them is acknowledged and ended, with the next number of its own dialog).
+func (s *State) forgetForks() {
+	kept := forks{}
+	for tag, g := range s.d.Forks.Parked {
+		if kept.Seqs == nil {
+			kept.Seqs = map[string]uint32{}
+		}
+		kept.Seqs[tag] = g.LocalSeq
+	}
+	s.d.Forks = kept
+}
+
+// fork returns the dialog of a fork that answers too late, as far as it is known; invite is the CSeq of the INVITE.
+func (s *State) fork(l Leg, tag string, invite uint32) leg {
+	g := s.d.Legs[l]
+	if f, ok := s.d.Forks.Parked[tag]; ok {
+		return f
+	}
+	if tag != tagOf(g.Remote) {
+		g.LocalSeq = max(invite, s.d.Forks.Seqs[tag])
+	}
+	return g
+}
 
 // noteAllow remembers whether the peer takes UPDATE (RFC 3311 §4).
 func (s *State) noteAllow(l Leg, m *headers.Msg) {

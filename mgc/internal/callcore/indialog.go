@@ -3,7 +3,6 @@ package callcore
 import (
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
 )
@@ -43,6 +42,8 @@ func (s *State) onRequest(e RequestIn) {
 		g.Target = t
 	}
 	switch m := e.Msg.Method; {
+	case m == "PRACK" && e.Leg == LegAccess:
+		refuse(405)
 	case m == "PRACK":
 		s.onPrack(e)
 	case m == "BYE":
@@ -59,7 +60,7 @@ func (s *State) onRequest(e RequestIn) {
 	case m == "UPDATE" && s.d.Phase != phaseUp:
 		refuse(200)
 	case m == "UPDATE":
-		s.respond(e.Leg, e.Tx, m, 200, "", nil, s.answerTimer(e.Leg, &e.Msg))
+		s.respond(e.Leg, e.Tx, m, 200, "", nil, s.answerTimer(e.Leg, s.grantTimer(e.Leg, &e.Msg)))
 	case slices.Contains(through, m):
 		s.passOn(e)
 	case m == "SUBSCRIBE" || m == "PUBLISH" || m == "REGISTER":
@@ -71,15 +72,20 @@ func (s *State) onRequest(e RequestIn) {
 
 func (s *State) onBye(e RequestIn) {
 	s.respond(e.Leg, e.Tx, "BYE", 200, "", nil, nil)
-	g := &s.d.Legs[e.Leg]
-	g.Gone, g.Ack, g.Final, g.Due = true, "", nil, nil // no ACK will come for a dialog that is over
-	s.stopAck()
+	s.gone(e.Leg)
 	cause := CauseHangupAccess
 	if e.Leg == LegCore {
 		cause = CauseHangupCore
 	}
 	l := e.Leg
 	s.end(cause, 487, e.Msg.Get("Reason"), &l)
+}
+
+// gone notes that the dialog of a leg is over at the peer: no ACK will come in it.
+func (s *State) gone(l Leg) {
+	g := &s.d.Legs[l]
+	g.Gone, g.Ack, g.Final, g.Due = true, "", nil, nil
+	s.stopAck()
 }
 
 func (s *State) onCancel(e CancelIn) {
@@ -148,7 +154,7 @@ func (s *State) onResponse(e ResponseIn) {
 	ours := c.Kind == "reoffer" || c.Kind == "refresh"
 	switch l := e.Leg; { // RFC 3261 §12.2.1.2
 	case e.Msg.Status == 481 && (ours || c.Method == "INFO"): // others are no part of the call (RFC 5057 §5.1)
-		s.d.Legs[l].Gone = true
+		s.gone(l)
 		s.end(CauseTimeout, 480, reason, &l)
 	case e.Msg.Status == 408 && ours: // somebody on the way says so; the peer may still be there
 		s.end(CauseTimeout, 480, reason, nil)
@@ -194,7 +200,7 @@ func (s *State) onFailed(e TxFailed) {
 		if e.Timeout {
 			s.end(cause, status, sipReason(status, "Dialog is gone"), nil)
 		} else {
-			s.start(timerRefresh(e.Leg), 3*time.Second)
+			s.refreshLater(e.Leg)
 		}
 	case "pass":
 		s.respond(e.Leg.Other(), c.Server, c.Method, status, "", nil, nil)

@@ -135,8 +135,8 @@ func (s *State) answerCaller(status int, reason string, body []byte, extra []hea
 	if s.d.Server == "" {
 		return
 	}
-	if s.d.Prov.Done && body != nil && status < 300 {
-		body = nil // acknowledged already (standards MT-07)
+	if body != nil && status < 300 && (s.d.Prov.Done || status < 200 && s.unacknowledged()) {
+		body = nil // it is in a reliable response already (standards MT-07)
 	}
 	switch {
 	case status >= 300:
@@ -147,7 +147,7 @@ func (s *State) answerCaller(status int, reason string, body []byte, extra []hea
 	case status >= 200:
 		s.dropProvisional()
 		s.d.Legs[s.d.Caller].Up = true
-		extra = append(slices.Clone(extra), s.answerTimer(s.d.Caller, &s.d.Invite)...)
+		extra = append(slices.Clone(extra), s.answerTimer(s.d.Caller, s.grantTimer(s.d.Caller, &s.d.Invite))...)
 	}
 	if s.d.Caller == LegCore && status > 100 && status < 300 {
 		extra = append(slices.Clone(extra), s.d.Cfg.Outbound.Answer...)
@@ -218,6 +218,7 @@ func (s *State) tryAgain(l Leg, m *headers.Msg) bool {
 	}
 	blank := s.d.Forks.Blank
 	blank.Timer.Min = least
+	s.hear(l, "")
 	s.d.Legs[l] = *blank
 	s.sendInvite(l, s.d.Media.Line(side(l)).Said)
 	return true
@@ -264,36 +265,47 @@ func (s *State) progress(l Leg, m *headers.Msg) {
 // earlyMedia takes the description of a provisional response, and lets its media through as far as the policy and P-Early-Media
 // allow: the latest authorised fork is heard (standards MO-10, MO-14).
 func (s *State) earlyMedia(l Leg, m *headers.Msg) {
-	tag, heard := headers.ToTag(m), s.d.Forks.Heard
-	allowed := headers.ReadEarlyMedia(m)
-	if s.d.Cfg.Policy.EarlyMedia == EarlyMediaAlways && !allowed.Present {
-		allowed.Receives = true
+	g, tag, heard := &s.d.Legs[l], headers.ToTag(m), s.d.Forks.Heard
+	told := headers.ReadEarlyMedia(m)
+	if told.Present {
+		g.Early = told
 	}
-	if s.d.Cfg.Policy.EarlyMedia == EarlyMediaNever {
-		allowed = headers.EarlyMedia{}
+	described := len(m.Body) > 0 && !g.Answered
+	if !described && !told.Present {
+		return
 	}
-	if len(m.Body) > 0 {
-		s.hear(l, tag)
-		if before := s.d.Media.Line(side(l)).Chosen; !before.IsZero() && headers.RSeq(m) != 0 && s.d.Forks.Heard == heard {
-			// The answer of this dialog has been given; a repetition changes nothing (RFC 3261 §13.2.1).
-		} else if !s.early(l, m) {
+	s.hear(l, tag)
+	if described {
+		if !s.early(l, m) {
 			s.hear(l, heard)
 			return
 		}
-	} else if !allowed.Present || s.d.Media.Line(side(l)).Chosen.IsZero() || tag != heard {
-		return
+		g.Answered = headers.RSeq(m) != 0
 	}
-	gate := offeranswer.Closed
-	switch {
-	case allowed.Receives && allowed.Sends:
-		gate = offeranswer.Open
-	case allowed.Receives:
-		gate = offeranswer.EarlyAccess
-	case len(m.Body) > 0 && heard != "" && heard != tag:
-		s.hear(l, heard) // not authorised: who was heard before still is
+	gate := s.earlyGate(g)
+	if s.d.Media.Line(side(l)).Chosen.IsZero() || gate == offeranswer.Closed && heard != "" && heard != tag {
+		s.hear(l, heard) // no media there, or not authorised: who was heard before still is
 		return
 	}
 	s.modify("modify", gate, LegAccess, LegCore)
+}
+
+// earlyGate says what the fork's early media may do. What P-Early-Media said holds until it says otherwise (RFC 5009 §8).
+func (s *State) earlyGate(g *leg) offeranswer.Gate {
+	allowed := g.Early
+	switch {
+	case s.d.Cfg.Policy.EarlyMedia == EarlyMediaNever:
+		return offeranswer.Closed
+	case s.d.Cfg.Policy.EarlyMedia == EarlyMediaAlways && !allowed.Present:
+		allowed.Receives = true
+	}
+	switch {
+	case allowed.Receives && allowed.Sends:
+		return offeranswer.Open
+	case allowed.Receives:
+		return offeranswer.EarlyAccess
+	}
+	return offeranswer.Closed
 }
 
 // early takes an answer of the callee and makes the caller's, or keeps the one it has.
@@ -348,7 +360,7 @@ func (s *State) answered(l Leg, m *headers.Msg, inviteSeq uint32) {
 
 // answeredMedia takes the answer of a 2xx, when the dialog has none yet, and makes the caller's description; false: no media.
 func (s *State) answeredMedia(l Leg, m *headers.Msg) bool {
-	if len(m.Body) > 0 && !s.early(l, m) {
+	if len(m.Body) > 0 && !s.d.Legs[l].Answered && !s.early(l, m) {
 		return false
 	}
 	if s.d.Media.Line(side(l)).Chosen.IsZero() {
@@ -395,6 +407,7 @@ func (s *State) late2xx(l Leg, m *headers.Msg) {
 	}
 	known := slices.Contains(g.Forks, tag)
 	saved := *g
+	*g = s.fork(l, tag, cs.Seq)
 	s.confirm(l, m)
 	s.ack(l, cs.Seq)
 	if !known {
@@ -402,7 +415,6 @@ func (s *State) late2xx(l Leg, m *headers.Msg) {
 		s.bye(l, sipReason(487, "Call is over"))
 		saved.Forks = append(slices.Clip(saved.Forks), tag)
 	}
-	saved.LocalSeq = g.LocalSeq
 	*g = saved // the dialog in use, if any, stays
 }
 

@@ -54,7 +54,7 @@ func (s *State) onBareReinvite(e RequestIn) {
 	s.d.Media = media
 	s.d.Legs[e.Leg].InviteSeq = s.d.Legs[e.Leg].RemoteSeq
 	s.d.Reoffer = &reoffer{Leg: e.Leg, Method: "INVITE", Before: before, Late: true}
-	s.respond(e.Leg, e.Tx, "INVITE", 200, "", body, s.answerTimer(e.Leg, &e.Msg))
+	s.respond(e.Leg, e.Tx, "INVITE", 200, "", body, s.answerTimer(e.Leg, s.grantTimer(e.Leg, &e.Msg)))
 }
 
 // bareAnswer takes the answer that an ACK brought. One that is missing or not usable leaves all as it was.

@@ -33,11 +33,17 @@ func (s *State) optionTags(l Leg) []string {
 	return tags
 }
 
-// mediaPolicy is the policy of this call: preconditions cannot do without reliable provisional responses (RFC 3312 §11).
+// mediaPolicy is the policy of this call: preconditions cannot do without reliable provisional responses (RFC 3312 §11), nor are they
+// begun in an offer to a caller that made none.
 func (s *State) mediaPolicy() offeranswer.Policy {
 	p := s.d.Cfg.Policy.Media
 	inv := &s.d.Invite
-	if s.d.Caller == LegCore && !headers.HasToken(inv, "Supported", "100rel") && !headers.HasToken(inv, "Require", "100rel") {
+	reliable := s.d.Cfg.Policy.Reliable
+	if s.d.Caller == LegCore {
+		reliable = headers.HasToken(inv, "Require", "100rel") || reliable && headers.HasToken(inv, "Supported", "100rel")
+		reliable = reliable && len(inv.Body) > 0
+	}
+	if !reliable {
 		p.Preconditions = offeranswer.PreconditionsOff
 	}
 	return p
@@ -48,6 +54,10 @@ func (s *State) awaitReservation() bool {
 	pre := &s.d.Media.Line(offeranswer.Core).Pre
 	if s.d.Caller != LegCore || !pre.InUse() || pre.Met() {
 		return false
+	}
+	if pre.Failed() {
+		s.failReservation()
+		return true
 	}
 	media, body, err := s.d.Media.MakeAnswer(offeranswer.Core)
 	if err != nil {

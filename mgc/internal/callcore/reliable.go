@@ -23,6 +23,7 @@ type provisional struct {
 	Queue []reliable `json:"queue,omitempty"` // the first is out
 	Last  uint32     `json:"last,omitempty"`  // number given last
 	Held  *held      `json:"held,omitempty"`  // final response that waits for a PRACK (RFC 3262 §3)
+	Left  uint32     `json:"left,omitempty"`  // number that was out when the final response left: its PRACK may still come (RFC 3262 §3)
 	Done  bool       `json:"done,omitempty"`  // our answer has been acknowledged: no other response repeats it (standards MT-07)
 }
 
@@ -35,6 +36,9 @@ type held struct {
 // acknowledge sends the PRACK for a reliable provisional response. False: the response is not to be acted on, because it is a
 // repetition or came out of order (RFC 3262 §4).
 func (s *State) acknowledge(l Leg, m *headers.Msg, inviteSeq uint32) bool {
+	if l == LegAccess { // it was not asked for any
+		return true
+	}
 	n := headers.RSeq(m)
 	if n == 0 {
 		return !headers.HasToken(m, "Require", "100rel")
@@ -76,6 +80,10 @@ func (s *State) progressReliably(m headers.Msg) {
 // pumpProvisional sends the next reliable response, or the final one that waited for them.
 func (s *State) pumpProvisional() {
 	p := &s.d.Prov
+	if h := p.Held; h != nil && !s.unacknowledged() { // what is left in the queue is overtaken
+		s.answerCaller(200, "", h.Body, h.Extra)
+		return
+	}
 	if len(p.Queue) > 0 {
 		if r := &p.Queue[0]; r.Every == 0 {
 			r.Every = s.policy(s.d.Cfg.Policy.T1, 500*time.Millisecond)
@@ -83,11 +91,6 @@ func (s *State) pumpProvisional() {
 			s.start(timerRel, r.Every)
 			s.start(timerRelEnd, 64*r.Every)
 		}
-		return
-	}
-	if h := p.Held; h != nil {
-		p.Held = nil
-		s.answerCaller(200, "", h.Body, h.Extra)
 	}
 }
 
@@ -104,6 +107,9 @@ func (s *State) repeatProvisional() {
 
 // dropProvisional ends the repetition: a final response goes out.
 func (s *State) dropProvisional() {
+	if p := &s.d.Prov; len(p.Queue) > 0 {
+		p.Left = p.Queue[0].Seq
+	}
 	s.d.Prov.Queue, s.d.Prov.Held = nil, nil
 	s.stop(timerRel)
 	s.stop(timerRelEnd)
@@ -119,21 +125,28 @@ func (s *State) onPrack(e RequestIn) {
 	p := &s.d.Prov
 	r, err := headers.ParseRAck(e.Msg.Get("RAck"))
 	cs, _ := headers.ParseCSeq(s.d.Invite.Get("CSeq")) // read before the call began
+	ours := err == nil && e.Leg == s.d.Caller && r.CSeq == cs.Seq && r.Method == "INVITE"
 	switch {
 	case err != nil:
 		s.respond(e.Leg, e.Tx, "PRACK", 400, "", nil, nil)
 		return
-	case e.Leg != s.d.Caller || len(p.Queue) == 0 || r.RSeq != p.Queue[0].Seq || r.CSeq != cs.Seq || r.Method != "INVITE":
+	case ours && p.Left != 0 && r.RSeq == p.Left:
+		p.Left = 0
+		s.latePrack(e)
+		return
+	case !ours || len(p.Queue) == 0 || r.RSeq != p.Queue[0].Seq:
 		s.respond(e.Leg, e.Tx, "PRACK", 481, "", nil, nil)
 		return
 	}
 	s.stop(timerRel)
 	s.stop(timerRelEnd)
 	described := len(p.Queue[0].Msg.Body) > 0
-	p.Queue = p.Queue[1:]
+	p.Queue, p.Done = p.Queue[1:], p.Done || described
 	switch {
 	case described && s.d.Late:
 		s.lateAnswer(e.Leg, e.Tx, "PRACK", &e.Msg)
+	case len(e.Msg.Body) > 0 && s.d.Phase == phaseUp:
+		s.onReoffer(e)
 	case len(e.Msg.Body) > 0:
 		s.onEarlyOffer(e)
 	default:
@@ -142,7 +155,18 @@ func (s *State) onPrack(e RequestIn) {
 	if s.d.Phase == phaseEnding {
 		return
 	}
-	p.Done = p.Done || described
 	s.pumpProvisional()
 	s.reserved()
+}
+
+// latePrack answers the acknowledgement of a response that the final one has overtaken.
+func (s *State) latePrack(e RequestIn) {
+	switch {
+	case len(e.Msg.Body) == 0:
+		s.respond(e.Leg, e.Tx, "PRACK", 200, "", nil, nil)
+	case s.d.Phase == phaseUp:
+		s.onReoffer(e)
+	default:
+		s.respond(e.Leg, e.Tx, "PRACK", 488, "", nil, nil)
+	}
 }

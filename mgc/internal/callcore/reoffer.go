@@ -25,13 +25,13 @@ type reoffer struct {
 	Restart bool              `json:"restart,omitempty"` // a stage restart is to come, or under way
 	Iq      bool              `json:"iq,omitempty"`      // it is under way
 	Late    bool              `json:"late,omitempty"`    // the offer is ours, in a 2xx; its answer comes in the ACK
-	Timer   []headers.Field   `json:"timer,omitempty"`   // of the 2xx (RFC 4028)
+	Timer   grant             `json:"timer,omitzero"`    // that the 2xx gives (RFC 4028)
 }
 
 // onReoffer takes an offer inside the dialog (RFC 3261 §14, RFC 3311).
 func (s *State) onReoffer(e RequestIn) {
 	refuse := func(status int, extra []headers.Field) { s.respond(e.Leg, e.Tx, e.Msg.Method, status, "", nil, extra) }
-	if r := s.d.Reoffer; s.d.Phase != phaseUp || r != nil || s.reoffering() || s.d.Late {
+	if r := s.d.Reoffer; s.d.Phase != phaseUp || r != nil || s.reoffering() || s.d.Late || s.d.Server != "" {
 		if s.d.Phase != phaseUp && e.Leg == s.d.Caller || r != nil && r.Server != "" && r.Leg == e.Leg {
 			refuse(500, []headers.Field{{Name: "Retry-After", Value: "2"}}) // RFC 3261 §14.2: its own offer is not answered yet
 			return
@@ -62,7 +62,7 @@ func (s *State) onReoffer(e RequestIn) {
 	}
 	s.d.Reoffer = &reoffer{
 		Leg: e.Leg, Server: e.Tx, Method: e.Msg.Method, Before: s.d.Media, Restart: change.ICERestart || change.NewDTLS,
-		Timer: s.answerTimer(e.Leg, &e.Msg),
+		Timer: s.grantTimer(e.Leg, &e.Msg),
 	}
 	s.d.Media = media
 	if change.Tell {
@@ -101,12 +101,17 @@ func (s *State) tellOther() {
 		return
 	}
 	s.d.Media = media
-	m := s.inDialog(o, "INVITE")
-	m.Set("Allow", allowOn(o))
-	s.askTimer(o, &m)
+	s.offer(o, body)
+}
+
+// offer sends our offer in a re-INVITE.
+func (s *State) offer(l Leg, body []byte) {
+	m := s.inDialog(l, "INVITE")
+	m.Set("Allow", allowOn(l))
+	s.askTimer(l, &m)
 	m.Set("Content-Type", "application/sdp")
 	m.Body = body
-	s.send(o, m, client{Method: "INVITE", Kind: "reoffer"})
+	s.send(l, m, client{Method: "INVITE", Kind: "reoffer"})
 }
 
 // onReofferAnswer takes the other side's final response to our offer.
@@ -120,6 +125,10 @@ func (s *State) onReofferAnswer(e ResponseIn, c client) {
 	}
 	r := s.d.Reoffer
 	if r == nil {
+		return
+	}
+	if s.longer(e.Leg, &e.Msg) {
+		s.offer(e.Leg, s.d.Media.Line(side(e.Leg)).Said)
 		return
 	}
 	if e.Msg.Status >= 300 {
@@ -137,7 +146,7 @@ func (s *State) onReofferAnswer(e ResponseIn, c client) {
 		}
 	}
 	if err != nil { // it has agreed to something that we do not understand (RFC 3261 §13.2.2.4)
-		s.failReoffer(488, warning(err))
+		s.refuseReoffer(488, warning(err))
 		s.end(CauseMedia, 488, sipReason(488, "Answer not usable"), nil)
 		return
 	}
@@ -187,7 +196,7 @@ func (s *State) restarted(e IqReply, fail *IqError) {
 		s.failReoffer(gwerr.Code(fail.Code).SIP(), nil)
 		return
 	}
-	s.failReoffer(503, nil) // what the MGW has done is not known: nothing can be said to the browser any more
+	s.refuseReoffer(503, nil) // what the MGW has done is not known: nothing can be said to the browser any more
 	s.end(CauseMediaGateway, 503, sipReason(503, "Media gateway: no answer to an ICE restart"), nil)
 }
 
@@ -208,7 +217,7 @@ func (s *State) answerReoffer() {
 		return
 	}
 	s.d.Media, s.d.Reoffer = media, nil
-	s.respond(r.Leg, r.Server, r.Method, 200, "", body, r.Timer)
+	s.respond(r.Leg, r.Server, r.Method, 200, "", body, s.answerTimer(r.Leg, r.Timer))
 	s.agreed()
 }
 
@@ -219,17 +228,26 @@ func (s *State) agreed() {
 	s.d.Rec.AccessCodec, s.d.Rec.CoreCodec = codecText(s.d.Media, offeranswer.Access), codecText(s.d.Media, offeranswer.Core)
 }
 
-// failReoffer refuses the offer; everything stays as it was (RFC 3264 §8), but for what the other side has agreed to meanwhile.
+// failReoffer refuses the offer and tells the MGW what holds then.
 func (s *State) failReoffer(status int, extra []headers.Field) {
+	if r := s.d.Reoffer; s.refuseReoffer(status, extra) && r.Told {
+		s.modify("modify", offeranswer.Open, LegAccess, LegCore)
+	}
+}
+
+// refuseReoffer refuses the offer; everything stays as it was (RFC 3264 §8), but for what the other side has agreed to meanwhile. False: there
+// was none.
+func (s *State) refuseReoffer(status int, extra []headers.Field) bool {
 	r := s.d.Reoffer
 	if r == nil {
-		return
+		return false
 	}
 	s.d.Reoffer = nil
 	if s.d.Media = s.d.Media.Revert(side(r.Leg), r.Before); !r.Told {
 		s.d.Media = s.d.Media.Revert(side(r.Leg.Other()), r.Before)
 	}
 	s.respond(r.Leg, r.Server, r.Method, status, "", nil, extra)
+	return true
 }
 
 // cancelReoffer takes the CANCEL of a re-INVITE (RFC 3261 §9.2). Once the MGW restarts ICE the answer is about to come, and comes.
@@ -250,7 +268,7 @@ func (s *State) cancelReoffer(tx string) {
 // settle offers to a side what holds now, when that is not what was agreed with it: a fork that answered with another direction, an
 // offer that was cancelled or failed after the other side had agreed to it. A side that refuses is left alone until something changes.
 func (s *State) settle() {
-	if s.d.Phase != phaseUp || s.d.Reoffer != nil || s.reoffering() || s.d.Late {
+	if s.d.Phase != phaseUp || s.d.Reoffer != nil || s.reoffering() || s.d.Late || s.d.Server != "" {
 		return
 	}
 	if _, waits := s.d.Timers[timerSettle]; waits {

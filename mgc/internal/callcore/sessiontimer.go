@@ -49,40 +49,51 @@ func (s *State) askTimer(l Leg, m *headers.Msg) {
 	}
 }
 
-// tooShort returns the fields of a 422 when the peer asks for less than is taken (RFC 4028 §9).
+// tooShort returns the fields of a 422 when the peer asks for less than is taken (RFC 4028 §9: only a peer that knows the timer).
 func (s *State) tooShort(m *headers.Msg) []headers.Field {
 	e, err := headers.ParseSessionExpires(m.Get("Session-Expires"))
 	least := s.d.Cfg.Policy.lowest()
-	if err != nil || e.Seconds >= least {
+	if err != nil || e.Seconds >= least || !headers.HasToken(m, "Supported", "timer") {
 		return nil
 	}
 	return []headers.Field{{Name: "Min-SE", Value: strconv.FormatUint(uint64(least), 10)}}
 }
 
-// answerTimer starts the timer that a request of the peer asks for, and returns what its 2xx says (RFC 4028 §9).
-func (s *State) answerTimer(l Leg, m *headers.Msg) []headers.Field {
+// grant is the session timer that a 2xx of ours gives; Seconds 0: none.
+type grant struct {
+	Seconds uint32 `json:"s,omitempty"`
+	UAC     bool   `json:"uac,omitempty"` // the peer, which asked, refreshes
+}
+
+// grantTimer decides on the session timer that a request of the peer asks for (RFC 4028 §9).
+func (s *State) grantTimer(l Leg, m *headers.Msg) grant {
 	p := &s.d.Cfg.Policy
 	knows := headers.HasToken(m, "Supported", "timer")
 	e, err := headers.ParseSessionExpires(m.Get("Session-Expires"))
 	if err != nil { // not asked for: ours, when it is wanted
 		if p.SessionExpires == 0 || l == LegAccess {
-			s.runTimer(l, 0, false)
-			return nil
+			return grant{}
 		}
-		e = headers.SessionExpires{Seconds: p.SessionExpires}
+		e = headers.SessionExpires{Seconds: max(p.SessionExpires, p.lowest())}
 		if least, ok := headers.MinSE(m); ok {
 			e.Seconds = max(e.Seconds, least)
 		}
 	}
-	if e.Refresher == "" || !knows {
-		e.Refresher = "uas"
-		if knows {
-			e.Refresher = "uac"
-		}
+	return grant{Seconds: e.Seconds, UAC: knows && e.Refresher != "uas"}
+}
+
+// answerTimer starts the timer that a 2xx of ours gives, and returns what it says.
+func (s *State) answerTimer(l Leg, g grant) []headers.Field {
+	s.runTimer(l, g.Seconds, !g.UAC)
+	if g.Seconds == 0 {
+		return nil
 	}
-	s.runTimer(l, e.Seconds, e.Refresher == "uas")
+	e := headers.SessionExpires{Seconds: g.Seconds, Refresher: "uas"}
+	if g.UAC {
+		e.Refresher = "uac"
+	}
 	fields := []headers.Field{{Name: "Session-Expires", Value: e.String()}}
-	if e.Refresher == "uac" {
+	if g.UAC {
 		fields = append(fields, headers.Field{Name: "Require", Value: "timer"})
 	}
 	return fields
@@ -100,6 +111,9 @@ func (s *State) takeTimer(l Leg, m *headers.Msg) {
 
 func (s *State) runTimer(l Leg, seconds uint32, ours bool) {
 	g := &s.d.Legs[l]
+	if s.d.Phase == phaseEnding || g.Gone {
+		return
+	}
 	g.Timer.Seconds, g.Timer.Ours = seconds, ours
 	if seconds == 0 {
 		s.stop(timerRefresh(l))
@@ -118,7 +132,7 @@ func (s *State) runTimer(l Leg, seconds uint32, ours bool) {
 // sendRefresh keeps the dialog alive: by UPDATE, or by the last description again where the peer takes no UPDATE.
 func (s *State) sendRefresh(l Leg) {
 	g := &s.d.Legs[l]
-	if s.d.Phase != phaseUp || g.Gone {
+	if !s.refreshes(l) {
 		return
 	}
 	if s.d.Reoffer != nil || s.reoffering() || s.busy(l) {
@@ -134,9 +148,33 @@ func (s *State) sendRefresh(l Leg) {
 	s.askTimer(l, &m)
 	if method == "INVITE" {
 		m.Set("Content-Type", "application/sdp")
-		m.Body = s.d.Media.Line(side(l)).Said
+		s.d.Media, m.Body = s.d.Media.Repeat(side(l))
 	}
 	s.send(l, m, client{Method: method, Kind: "refresh"})
+}
+
+// refreshes reports whether a refresh of the dialog is still up to us: the peer may have taken the part over meanwhile.
+func (s *State) refreshes(l Leg) bool {
+	g := &s.d.Legs[l]
+	return s.d.Phase == phaseUp && !g.Gone && g.Timer.Seconds != 0 && g.Timer.Ours
+}
+
+// refreshLater tries again after a failure that may pass.
+func (s *State) refreshLater(l Leg) {
+	if s.refreshes(l) {
+		s.start(timerRefresh(l), 3*time.Second)
+	}
+}
+
+// longer notes the longer session interval that a 422 asks for (RFC 4028 §7.3); false: it asks for none.
+func (s *State) longer(l Leg, m *headers.Msg) bool {
+	least, ok := headers.MinSE(m)
+	g := &s.d.Legs[l]
+	if m.Status != 422 || !ok || least <= max(g.Timer.Min, s.d.Cfg.Policy.lowest()) {
+		return false
+	}
+	g.Timer.Min = least
+	return true
 }
 
 // onRefreshed takes the final response to a refresh of ours.
@@ -152,23 +190,24 @@ func (s *State) onRefreshed(e ResponseIn, c client) {
 			s.reanswered(e.Leg, m)
 		}
 		s.takeTimer(e.Leg, m)
-	case m.Status == 422:
-		if least, ok := headers.MinSE(m); ok && least > g.Timer.Min {
-			g.Timer.Min = least
-			s.sendRefresh(e.Leg)
-		}
+	case s.longer(e.Leg, m):
+		s.sendRefresh(e.Leg)
 	case (m.Status == 405 || m.Status == 501) && c.Method == "UPDATE":
 		g.Update = false
 		s.sendRefresh(e.Leg)
 	case m.Status == 491 || m.Status >= 500:
-		s.start(timerRefresh(e.Leg), 3*time.Second)
+		s.refreshLater(e.Leg)
+	case s.refreshes(e.Leg): // refused: once more before the session expires
+		if left := s.d.Timers[timerExpire(e.Leg)].Sub(s.now) / 2; left > 5*time.Second {
+			s.start(timerRefresh(e.Leg), left)
+		}
 	}
 }
 
 // reanswered takes the answer to an offer that only repeated what was said.
 func (s *State) reanswered(l Leg, m *headers.Msg) {
 	desc, err := describe(m)
-	if err != nil {
+	if err != nil || s.d.Phase != phaseUp {
 		return
 	}
 	media, err := s.d.Media.Answer(side(l), desc)

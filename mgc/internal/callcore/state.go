@@ -152,11 +152,16 @@ func (s *State) UnmarshalJSON(b []byte) error {
 	if err := json.Unmarshal(b, &s.d); err != nil {
 		return err
 	}
+	s.complete()
+	return nil
+}
+
+// complete makes the maps that are not stored when they are empty.
+func (s *State) complete() {
 	if s.d.Timers == nil {
 		s.d.Timers = map[string]time.Time{}
 	}
 	if s.d.Clients == nil {
 		s.d.Clients = map[string]client{}
 	}
-	return nil
 }

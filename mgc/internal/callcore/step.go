@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"time"
 
@@ -255,9 +257,8 @@ func (s *State) finish() {
 	if d.Phase != phaseEnding || len(d.Clients) > 0 || d.Waiting != nil || len(d.Queue) > 0 || (d.Node.Context != "" && !d.Node.Dead) {
 		return
 	}
-	s.stop(timerGuard)
-	for name := range d.Timers {
-		delete(d.Timers, name)
+	for _, name := range slices.Sorted(maps.Keys(d.Timers)) {
+		s.stop(name)
 	}
 	d.Phase = phaseEnded
 	s.emit(Ended{Cause: d.Rec.Cause, Record: s.Record()})

@@ -66,6 +66,16 @@ func (m Media) MakeAnswer(side Side) (Media, []byte, error) {
 	return m, m.say(side, setup), nil
 }
 
+// Repeat returns our description on side as it is agreed, as an offer that changes nothing: what refreshes a session (RFC 4028 §7.4). What was said
+// last may be an offer that was refused.
+func (m Media) Repeat(side Side) (Media, []byte) {
+	setup := sdp.Setup("")
+	if side == Access {
+		setup = sdp.SetupActpass
+	}
+	return m, m.say(side, setup)
+}
+
 // answered is a codec of the peer's offer as our answer describes it.
 func answered(c codec.Codec) codec.Codec {
 	switch {
