@@ -117,6 +117,7 @@ func (s *State) passOn(e RequestIn) {
 		m.Set("Max-Forwards", fmt.Sprint(hops-1))
 	}
 	m.Fields = append(m.Fields, s.pass(e.Leg, &e.Msg)...)
+	s.crossRefer(e, &m)
 	if len(e.Msg.Body) > 0 {
 		m.Set("Content-Type", e.Msg.Get("Content-Type"))
 		m.Body = slices.Clone(e.Msg.Body)

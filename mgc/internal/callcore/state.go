@@ -56,6 +56,7 @@ type data struct {
 	Waiting *iqIntent  `json:"waiting,omitempty"` // transaction whose reply is out
 	Queue   []iqIntent `json:"queue,omitempty"`
 
+	Refers  []refer           `json:"refers,omitempty"`  // transfers asked for, the newest last
 	Clients map[string]client `json:"clients,omitempty"` // our requests without final response, by Tx
 	Reoffer *reoffer          `json:"reoffer,omitempty"`
 	Rec     Record            `json:"rec"`
