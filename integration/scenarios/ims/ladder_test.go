@@ -14,8 +14,9 @@ import (
 // Of the called one (uas): invited, reply, back. Of the caller (uac): invite, progress, answered, onward. Of both: recv, ok,
 // expect, cue.
 var funcs = template.FuncMap{
-	"sdp": sdp, "cue": cue, "recv": recv, "ok": ok, "expect": expect,
-	"invited": invited, "reply": reply, "final": final, "acked": func() string { return recv("ACK") }, "back": back, "ackBack": ackBack, "answerBack": answerBack,
+	"sdp": sdp, "cue": cue, "respond": respond, "referred": referred, "refuse": refuse, "reinvited": reinvited, "replyAgain": replyAgain,
+	"backInvite": backInvite, "ackBackRefusal": ackBackRefusal, "maybe": maybe, "cancel": cancel, "recv": recv, "ok": ok, "expect": expect,
+	"invited": invited, "reply": reply, "acked": func() string { return recv("ACK") }, "back": back, "ackBack": ackBack, "answerBack": answerBack,
 	"invite": invite, "progress": progress, "answered": answered, "onward": onward, "ackOnward": ackOnward, "ackRefusal": ackRefusal, "prack": prack, "answerOnward": answerOnward,
 }
 
@@ -80,9 +81,21 @@ func expect(status int) string { return fmt.Sprintf("<recv response=\"%d\"/>\n",
 // cue waits for the test.
 func cue() string { return recv("CUE") }
 
+// maybe lets responses come or not.
+func maybe(status ...int) string {
+	s := ""
+	for _, o := range status {
+		s += fmt.Sprintf("<recv response=\"%d\" optional=\"true\"/>\n", o)
+	}
+	return s
+}
+
 // ok answers the request that came last.
-func ok(lines ...string) string {
-	return send(false, "SIP/2.0 200 OK", fixed([]string{
+func ok(lines ...string) string { return respond("200 OK", lines...) }
+
+// respond is the like with another status.
+func respond(status string, lines ...string) string {
+	return send(false, "SIP/2.0 "+status, fixed([]string{
 		"[last_Via:]", "[last_From:]", "[last_To:]", "[last_Call-ID:]", "[last_CSeq:]", "Contact: <sip:ue@[local_ip]:[local_port]>",
 	}, lines...))
 }
@@ -112,8 +125,38 @@ func reply(status string, lines ...string) string {
 	}, lines...))
 }
 
-// final is reply and the ACK of a refusal.
-func final(status string, lines ...string) string { return reply(status, lines...) + recv("ACK") }
+// refuse is a final response without Contact of ours, and its ACK.
+func refuse(status string, lines ...string) string {
+	return send(true, "SIP/2.0 "+status, fixed([]string{
+		"[$via]From:[$from]", "To:[$to];tag=[pid]ue[call_number]", "Call-ID: [call_id]", "CSeq: [$cseq] INVITE",
+	}, lines...)) + recv("ACK")
+}
+
+// referred takes a REFER and keeps its CSeq, which the NOTIFYs name as id (RFC 3515 §2.4.6).
+func referred() string {
+	return `<recv request="REFER"><action>` + field("CSeq", "[0-9]+", "refer") + "</action></recv>\n<Reference variables=\"refer\"/>\n"
+}
+
+// reinvited takes an INVITE in the dialog of the called one, to be answered later by replyAgain.
+func reinvited() string {
+	return `<recv request="INVITE"><action>` + kept("Via", "via") + field("From", ".*", "refrom") + field("To", ".*", "reto") + field("CSeq", "[0-9]+", "cseq") +
+		"</action></recv>\n<Reference variables=\"refrom,reto\"/>\n"
+}
+
+func replyAgain(status string, lines ...string) string {
+	return send(!strings.HasPrefix(status, "1"), "SIP/2.0 "+status, fixed([]string{
+		"[$via]From:[$refrom]", "To:[$reto]", "Call-ID: [call_id]", "CSeq: [$cseq] INVITE", "Contact: <sip:ue@[local_ip]:[local_port]>",
+	}, lines...))
+}
+
+// backInvite is an INVITE of the called one whose refusal can be acknowledged by ackBackRefusal.
+func backInvite(seq int, lines ...string) string {
+	return strings.Replace(back("INVITE", seq, lines...), "branch=[branch]", fmt.Sprintf("branch=z9hG4bK-[pid]-[call_number]-re%d", seq), 1)
+}
+
+func ackBackRefusal(seq int) string {
+	return strings.Replace(ackBack(seq), "branch=[branch]", fmt.Sprintf("branch=z9hG4bK-[pid]-[call_number]-re%d", seq), 1)
+}
 
 // back is a request of the called one in the dialog.
 func back(method string, seq int, lines ...string) string {
@@ -145,11 +188,7 @@ func invite(p params, lines ...string) string {
 
 // progress awaits a reliable provisional response, after 100 and whatever else is said.
 func progress(status int, optional ...int) string {
-	s := "<recv response=\"100\" optional=\"true\"/>\n"
-	for _, o := range optional {
-		s += fmt.Sprintf("<recv response=\"%d\" optional=\"true\"/>\n", o)
-	}
-	return s + fmt.Sprintf(`<recv response="%d" rrs="true"><action>`, status) + field("From", ".*", "me") + field("To", ".*", "peer") + field("RSeq", "[0-9]+", "rseq") +
+	return maybe(append(optional, 100)...) + fmt.Sprintf(`<recv response="%d" rrs="true"><action>`, status) + field("From", ".*", "me") + field("To", ".*", "peer") + field("RSeq", "[0-9]+", "rseq") +
 		"</action></recv>\n<Reference variables=\"me,peer,rseq\"/>\n"
 }
 
@@ -160,11 +199,7 @@ func prack(seq int, lines ...string) string {
 
 // answered awaits the 200 of the INVITE.
 func answered(optional ...int) string {
-	s := "<recv response=\"100\" optional=\"true\"/>\n"
-	for _, o := range optional {
-		s += fmt.Sprintf("<recv response=\"%d\" optional=\"true\"/>\n", o)
-	}
-	return s + `<recv response="200" rrs="true"><action>` + field("From", ".*", "me") + field("To", ".*", "peer") + "</action></recv>\n<Reference variables=\"me,peer\"/>\n"
+	return maybe(append(optional, 100)...) + `<recv response="200" rrs="true"><action>` + field("From", ".*", "me") + field("To", ".*", "peer") + "</action></recv>\n<Reference variables=\"me,peer\"/>\n"
 }
 
 // onward is a request of the caller in the dialog.
@@ -191,3 +226,11 @@ func ackRefusal(p params) string {
 
 // answerOnward is a 200 for a re-INVITE to the caller that came last.
 func answerOnward(lines ...string) string { return answerBack(lines...) }
+
+// cancel gives the call of invite up.
+func cancel(p params, lines ...string) string {
+	return send(true, fmt.Sprintf("CANCEL %s SIP/2.0", p["Target"]), fixed([]string{
+		"Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=z9hG4bK-[pid]-[call_number]-first;rport", "Max-Forwards: 70",
+		fmt.Sprintf("From: <sip:%s@%s>;tag=[pid]ue[call_number]", p["Name"], domain), fmt.Sprintf("To: <%s>", p["Target"]), "Call-ID: [call_id]", "CSeq: 1 CANCEL",
+	}, lines...))
+}

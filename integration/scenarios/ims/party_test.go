@@ -32,12 +32,30 @@ func (w *world) play(t *testing.T, n int, run func(*party)) {
 	defer cancel()
 	p := &party{world: w, t: t, ctx: ctx, user: userOf(n), calls: map[string]bool{}}
 	var err error
-	p.alice, err = w.browser.Open(ctx, p.user, phoneURL, micHz)
+	p.alice, err = w.browser.OpenCalm(ctx, p.user, phoneURL, micHz)
 	p.ok(err)
 	t.Cleanup(func() { p.leave() })
 	p.ok(p.alice.Register(ctx, p.user, password))
 	run(p)
 	p.browserIsPlain()
+}
+
+// told waits until the browser has been sent n messages of the kind in the call: its re-INVITEs and their ACKs come after the far
+// end has its answer.
+func (p *party) told(n int, method, id string) {
+	p.t.Helper()
+	callID := p.call(id).CallID
+	p.until(fmt.Sprintf("%s number %d in the browser", method, n), func() (bool, any) {
+		all, err := p.alice.Ladder(p.ctx)
+		p.ok(err)
+		seen := 0
+		for _, e := range all {
+			if e.Direction == "in" && strings.HasPrefix(e.Text, method+" ") && e.CallID == callID {
+				seen++
+			}
+		}
+		return seen >= n, seen
+	})
 }
 
 // leave takes a picture when the scenario failed, and closes the page.
@@ -56,6 +74,11 @@ func (p *party) leave() {
 	if err := p.alice.Unregister(ctx); err != nil {
 		p.t.Error(err)
 	}
+	q := &party{world: p.world, t: p.t, ctx: ctx, user: p.user}
+	q.until("the user to be gone", func() (bool, any) {
+		b, err := p.core.Bindings(ctx, p.user)
+		return err == nil && len(b) == 0, fmt.Sprint(b, err)
+	})
 	if err := p.alice.Close(ctx); err != nil {
 		p.t.Error(err)
 	}
@@ -86,7 +109,7 @@ func (p *party) ok(err error) {
 }
 
 // patience is how long one thing may take before the test gives up: hardly anything takes a second on an idle machine.
-const patience = 20 * time.Second
+const patience = 40 * time.Second
 
 // until polls a condition; what it returned last is told when it never came true.
 func (p *party) until(what string, holds func() (bool, any)) {

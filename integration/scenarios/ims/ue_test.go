@@ -28,22 +28,23 @@ type params map[string]any
 
 // ue is VoLTE user equipment: a sipp that plays a ladder, and its audio.
 type ue struct {
-	p    *party
-	name string
-	at   netip.AddrPort // of its SIP, in the Space
-	hz   float64        // what it sends
-	proc *peer.Process
-	rtp  *rtpua.Endpoint
-	rec  *rtpua.Recorder
-	cues int
-	over bool // done has its result
+	p     *party
+	name  string
+	at    netip.AddrPort // of its SIP, in the Space
+	hz    float64        // what it sends
+	proc  *peer.Process
+	rtp   *rtpua.Endpoint
+	rec   *rtpua.Recorder
+	calls int // how many it takes, each by its ladder
+	cues  int
+	over  bool // done has its result
 }
 
 // equipment makes user equipment with an address, not yet running. hz is the tone that it sends.
 func (p *party) equipment(name string, hz float64) *ue {
 	p.t.Helper()
 	port := uint16(10000 + 20*p.nextPort.Add(1))
-	u := &ue{p: p, name: name, at: netip.AddrPortFrom(netip.MustParseAddr(netns.There), port), hz: hz, rec: &rtpua.Recorder{}}
+	u := &ue{p: p, name: name, at: netip.AddrPortFrom(netip.MustParseAddr(netns.There), port), hz: hz, calls: 1, rec: &rtpua.Recorder{}}
 	var err error
 	u.rtp, err = rtpua.Open(rtpua.Config{IP: netip.MustParseAddr(netns.Here)})
 	p.ok(err)
@@ -57,12 +58,15 @@ func (p *party) equipment(name string, hz float64) *ue {
 func (p *party) waits(name, ladder string, hz float64, more params) *ue {
 	p.t.Helper()
 	u := p.equipment(p.user+"-"+name, hz)
+	if n, ok := more["Calls"].(int); ok {
+		u.calls = n
+	}
 	u.start(ladder, more, netip.AddrPort{})
 	p.ok(p.core.Bind(p.ctx, u.name, "sip:ue@"+u.at.String()))
 	return u
 }
 
-// calls starts the ladder of a caller, by default of the browser's user.
+// called starts the ladder of a caller, by default of the browser's user.
 func (p *party) called(name, ladder string, hz float64, more params) *ue {
 	p.t.Helper()
 	u := p.equipment(p.user+"-"+name, hz)
@@ -72,7 +76,7 @@ func (p *party) called(name, ladder string, hz float64, more params) *ue {
 
 func (u *ue) start(ladder string, more params, remote netip.AddrPort) {
 	u.p.t.Helper()
-	all := params{"Name": u.name, "Target": "sip:" + u.p.user + "@" + domain, "Media": fmt.Sprint(u.rtp.Port())}
+	all := params{"Name": u.name, "Target": "sip:" + u.p.user + "@" + domain, "Media": fmt.Sprint(u.rtp.Port()), "Headers": "", "ByeHeaders": "", "Held": false}
 	for k, v := range more {
 		all[k] = v
 	}
@@ -83,7 +87,7 @@ func (u *ue) start(ladder string, more params, remote netip.AddrPort) {
 	var err error
 	u.proc, err = peer.Start(u.p.ctx, peer.Config{
 		Scenario: "<?xml version=\"1.0\" encoding=\"UTF-8\" ?>\n<!DOCTYPE scenario SYSTEM \"sipp.dtd\">\n" + b.String(), Transport: "udp", Local: u.at, Remote: remote, Media: u.at.Port() + 2, Control: u.at.Port() + 10,
-		Dir: dir, Wrap: u.p.space.Wrap, Timeout: limit,
+		Dir: dir, Wrap: u.p.space.Wrap, Timeout: limit, Calls: u.calls,
 	})
 	u.p.ok(err)
 	u.p.t.Cleanup(u.stop)
@@ -108,7 +112,7 @@ func (u *ue) done() peer.Result {
 	u.p.t.Helper()
 	res, err := u.proc.Wait(u.p.ctx)
 	u.over = true
-	if err != nil || res.Exit != 0 || res.Good != 1 || res.Bad != 0 {
+	if err != nil || res.Exit != 0 || res.Good != u.calls || res.Bad != 0 {
 		u.p.t.Fatalf("%s: %v\n%s", u.name, err, res)
 	}
 	return res
@@ -117,7 +121,17 @@ func (u *ue) done() peer.Result {
 // got waits for the nth message of a kind that Kamailio sent to the equipment; the first is 1.
 func (u *ue) got(n int, what string) peer.Message {
 	u.p.t.Helper()
-	return u.p.nth(n, what, "to "+u.name, func(m kamailio.Message) bool { return m.To == u.at })
+	m := u.p.nth(n, what, "to "+u.name, func(m kamailio.Message) bool { return m.To == u.at })
+	u.p.until(what+" at "+u.name, func() (bool, any) { // Kamailio shows it before it sends it
+		seen := 0
+		for _, e := range u.proc.Trace() {
+			if !e.Sent && e.Is(what) {
+				seen++
+			}
+		}
+		return seen >= n, seen
+	})
+	return m
 }
 
 // sent is the like for one that it sent.
@@ -142,12 +156,18 @@ func (u *ue) callID() string {
 // cue lets the ladder go on from where it says cue. It must be there: what comes before it has to be seen first.
 func (u *ue) cue() {
 	u.p.t.Helper()
+	u.cueCall(u.callID())
+}
+
+// cueCall is the like for the call with the Call-ID.
+func (u *ue) cueCall(callID string) {
+	u.p.t.Helper()
 	u.cues++
 	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(u.at))
 	u.p.ok(err)
 	defer conn.Close()
 	_, err = fmt.Fprintf(conn, "CUE sip:ue SIP/2.0\r\nVia: SIP/2.0/UDP %s;branch=z9hG4bKcue%d\r\nFrom: <sip:test>;tag=test\r\nTo: <sip:ue>\r\nCall-ID: %s\r\nCSeq: %d CUE\r\nContent-Length: 0\r\n\r\n",
-		conn.LocalAddr(), u.cues, u.callID(), u.cues)
+		conn.LocalAddr(), u.cues, callID, u.cues)
 	u.p.ok(err)
 }
 

@@ -103,7 +103,7 @@ func (w *world) startGateway(ctx context.Context, t *testing.T) {
 	for _, d := range []stack.Daemon{
 		{Name: "mgc", Ready: "http://127.0.0.1:7402/healthz", Args: []string{
 			"--domain=" + domain, "--core.listen=" + gateway, "--core.next_hop=sip:" + sipCore, "--core.profile=ims", "--core.preconditions=full",
-			"--core.visited_network=" + visited, "--core.ioi=" + ioi, "--core.access_info=" + access, "--call.max_per_user=5",
+			"--core.visited_network=" + visited, "--core.ioi=" + ioi, "--core.access_info=" + access, "--core.t1=" + t1.String(),
 		}},
 		{Name: "mgw", Ready: "http://127.0.0.1:7402/readyz", Args: []string{"--mgw_id=mgw-1", "--realms.core.0.listen=" + netns.Here, "--drain.grace=0s"}},
 	} {

@@ -171,6 +171,15 @@ func (p *Process) Wait(ctx context.Context) (Result, error) {
 	}
 }
 
+// Trace lists the messages so far. The last one may be cut short.
+func (p *Process) Trace() []Entry {
+	log, err := os.ReadFile(p.cfg.file("messages.log"))
+	if err != nil {
+		return nil // none yet
+	}
+	return readTrace(log)
+}
+
 // Stop kills sipp if it runs and waits for its end.
 func (p *Process) Stop() {
 	select {

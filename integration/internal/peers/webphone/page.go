@@ -21,6 +21,8 @@ type Call struct {
 	Peer       string   `json:"peer"`
 	LocalHold  bool     `json:"localHold"`
 	RemoteHold bool     `json:"remoteHold"`
+	Transfer   string   `json:"transfer"`   // that we asked for: none, asked, trying, done, failed
+	ReferredTo string   `json:"referredTo"` // SIP URI of whom the far end wants us to call; "" for nobody
 	Failure    *Failure `json:"failure"`
 	EndTitle   string   `json:"endTitle"`
 	EndText    string   `json:"endText"`
@@ -79,8 +81,17 @@ type Text struct {
 
 // Open loads the phone into a new tab; mic is the sine, in Hz, that stands for its microphone.
 func (b *Browser) Open(ctx context.Context, name, url string, mic float64) (*Page, error) {
+	return b.open(ctx, name, url, mic, false)
+}
+
+// OpenCalm is the like for one of many tabs: it is small and seldom drawn, which is what costs a browser without a graphics card most.
+func (b *Browser) OpenCalm(ctx context.Context, name, url string, mic float64) (*Page, error) {
+	return b.open(ctx, name, url, mic, true)
+}
+
+func (b *Browser) open(ctx context.Context, name, url string, mic float64, calm bool) (*Page, error) {
 	p := &Page{browser: b, name: name}
-	if err := b.do(ctx, "open", name, "", nil, url); err != nil {
+	if err := b.do(ctx, "open", name, "", nil, url, calm); err != nil {
 		return nil, err
 	}
 	return p, p.invoke(ctx, "setMicTone", nil, mic)
@@ -138,6 +149,19 @@ func (p *Page) Hold(ctx context.Context, id string) error { return p.invoke(ctx,
 
 // Resume makes a call the one that is talked on; others go on hold.
 func (p *Page) Resume(ctx context.Context, id string) error { return p.invoke(ctx, "resume", nil, id) }
+
+// Transfer hands the far end of a call on to somebody else.
+func (p *Page) Transfer(ctx context.Context, id, target string) error {
+	return p.invoke(ctx, "transfer", nil, id, target)
+}
+
+// Connect connects the far ends of two calls with each other.
+func (p *Page) Connect(ctx context.Context, id, other string) error {
+	return p.invoke(ctx, "connect", nil, id, other)
+}
+
+// Follow does what the far end of a call asks for: the page calls whom it is referred to.
+func (p *Page) Follow(ctx context.Context, id string) error { return p.invoke(ctx, "follow", nil, id) }
 
 // DTMF sends digits.
 func (p *Page) DTMF(ctx context.Context, id, digits string) error {

@@ -1,7 +1,7 @@
 // The phone in headless Chromium, remote-controlled by another program: one JSON object per line on standard input, one per
 // line on standard output. Ends with its standard input.
 //
-//   {"id":1,"op":"open","page":"alice","args":[url]}       a tab with the phone, ready
+//   {"id":1,"op":"open","page":"alice","args":[url, calm]} a tab with the phone, ready; calm draws little, for many tabs at once
 //   {"id":2,"op":"call","page":"alice","fn":"dial","args":[target]}   window.isthmus.dial(target), or a property
 //   {"id":3,"op":"reload","page":"alice"}                  loads the page again
 //   {"id":4,"op":"close","page":"alice"}
@@ -17,9 +17,15 @@ const say = (message) => process.stdout.write(`${JSON.stringify(message)}\n`);
 const ready = (page) => page.waitForFunction(() => window.isthmus);
 
 const ops = {
-  async open(name, url) {
+  async open(name, url, calm) {
     const page = await browser.context.newPage();
     pages.set(name, page);
+    if (calm) {
+      await page.setViewportSize({ width: 360, height: 240 });
+      await page.addInitScript(() => {
+        window.requestAnimationFrame = (draw) => setTimeout(() => draw(performance.now()), 500);
+      });
+    }
     page.on('pageerror', (e) => say({ pageError: `${name}: ${e.stack}` }));
     await page.goto(url);
     await ready(page);
