@@ -14,7 +14,7 @@ func TestWarningLosesItsAgent(t *testing.T) {
 		`399 isthmus "Incompatible \"media\""`:              `399 isthmus "Incompatible \"media\""`,
 		`399 scscf1.core.internal`:                          `399 isthmus ""`,
 	} {
-		m := msg("Warning", in)
+		m := msg("Warning: " + in)
 		for name, out := range map[string][]headers.Field{"to the browser": Profile{}.ToBrowser(m), "to the core": Profile{}.ToCore(m)} {
 			if len(out) != 1 || out[0].Value != want {
 				t.Errorf("%s: %s crosses as %v, want %s", name, in, out, want)
