@@ -74,6 +74,19 @@ func TestPCC02_FactsOfACall(t *testing.T) {
 	}
 }
 
+// What is told of media is what is agreed, not what is on its way: here the gateway restarts ICE and no peer has been asked.
+func TestPCC02_NotSettledDuringAnICERestart(t *testing.T) {
+	b := newBench(t)
+	b.establish()
+	if !b.s.Facts().Settled {
+		t.Fatal("an established call is not settled")
+	}
+	b.step(RequestIn{Leg: LegAccess, Tx: "s2", Msg: browser("INVITE", 3, strings.NewReplacer("4611 2", "4611 3", "EsAw", "EsAx", "P2uYro0UCOQ4zxjKXaWCBui1", "P2uYro0UCOQ4zxjKXaWCBui2").Replace(browserOffer))})
+	if b.s.Facts().Settled {
+		t.Error("settled while the offer is being answered")
+	}
+}
+
 func TestPCC07_FactsOfForks(t *testing.T) {
 	b := newBench(t)
 	b.invited()

@@ -47,7 +47,7 @@ func (s *State) Step(now time.Time, ev Event) []Effect {
 		if status == 0 {
 			status = 503
 		}
-		if s.d.Phase != phaseEnding && (len(e.Fields) > 0 || e.Body != nil) {
+		if len(e.Fields) > 0 || e.Body != nil {
 			s.answerCaller(status, "", e.Body, e.Fields)
 		}
 		s.end(CauseReleased, status, sipReason(status, e.Reason), nil)
