@@ -5,6 +5,7 @@ package app
 import (
 	"errors"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/auth"
@@ -135,6 +136,9 @@ func (c *Config) Validate() error {
 	}
 	if c.Access.Path == "" || c.Access.Path[0] != '/' || c.Access.Path == "/" {
 		errs = append(errs, errors.New("access.path: must begin with / and not be /"))
+	}
+	if c.Auth.Upgrade.Cookie != "" && slices.Contains(c.Access.Origins, "*") { // any web site could speak in the user's name
+		errs = append(errs, errors.New("auth.upgrade.cookie: needs access.origins without *"))
 	}
 	return errors.Join(append(errs, c.Emergency.Validate(), c.Auth.Validate(), c.Policy.Validate(), c.CDR.Validate())...)
 }

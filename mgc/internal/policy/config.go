@@ -67,7 +67,7 @@ type TokenConfig struct {
 // CallbackConfig is where the PCF reaches us.
 type CallbackConfig struct {
 	Listen    string `conf:"listen" default:"127.0.0.1:7403" doc:"Address and port for notifications of the PCF, HTTP/2."`
-	Advertise string `conf:"advertise" doc:"URL that the PCF is told, best one that reaches every instance of the pool; empty: made of listen."`
+	Advertise string `conf:"advertise" doc:"URL that the PCF is told; in a pool one that reaches this instance while it lives, and another one after. Empty: made of listen."`
 	Cert      string `conf:"cert" doc:"PEM file with the certificate chain; empty: no TLS."`
 	Key       string `conf:"key" doc:"PEM file with the private key."`
 	ClientCA  string `conf:"client_ca" doc:"PEM file of CAs of which the PCF must show a certificate; empty: none is asked for."`
