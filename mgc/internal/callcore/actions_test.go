@@ -1,7 +1,7 @@
 package callcore
 
 import (
-	"fmt"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -37,6 +37,11 @@ func (w *world) actions() []action {
 			w.agentActions(a, add)
 		}
 	}
+	if w.agents[w.caller.Other()] == nil && w.caller == LegAccess {
+		for _, a := range w.forks {
+			w.earlyActions(a, add)
+		}
+	}
 	w.rareActions(add)
 	return out
 }
@@ -66,6 +71,17 @@ func (w *world) agentActions(a *agent, add func(int, func() error)) {
 	if a.over {
 		return
 	}
+	w.earlyActions(a, add)
+	if a.leg == LegCore && a.leg == w.caller && a.rel.seq > 0 {
+		weight := 1
+		if a.rel.open {
+			weight = 40
+		}
+		add(weight, func() error { return w.sendPrack(a) })
+	}
+	if a.mayOffer() && a.sess.seconds > 0 && !a.sess.ours {
+		add(2, func() error { return w.sendRefresh(a) })
+	}
 	if a.mayOffer() {
 		add(22, func() error { return w.sendOffer(a) })
 	}
@@ -80,11 +96,27 @@ func (w *world) agentActions(a *agent, add func(int, func() error)) {
 	}
 }
 
+// earlyActions are what an agent does in its early dialog.
+func (w *world) earlyActions(a *agent, add func(int, func() error)) {
+	if !a.mayOfferEarly() {
+		return
+	}
+	weight := 8
+	if a.pre.used && !a.pre.ready {
+		weight = 60
+	}
+	add(weight, func() error { return w.sendEarlyOffer(a) })
+	add(1, func() error { return w.sendOther(a) })
+}
+
 func (w *world) rareActions(add func(int, func() error)) {
 	if name := w.nextTimer(); name != "" && (w.mgw.out == nil || w.timers[name].Sub(w.mgw.since) < 5*time.Second) { // a reply comes within 5 s
 		weight := 1
-		if strings.HasPrefix(name, timerAck) || name == timerSettle {
+		switch {
+		case strings.HasPrefix(name, timerAck), name == timerSettle, name == timerRel:
 			weight = 10
+		case strings.HasPrefix(name, "refresh"):
+			weight = 4
 		}
 		add(weight, w.fireTimer)
 	}
@@ -117,49 +149,35 @@ func (w *world) rareActions(add func(int, func() error)) {
 	add(1, func() error { return w.step(CancelIn{Leg: w.caller, Tx: "no such"}) })
 }
 
-// begin sends the initial INVITE; sometimes one that has to be refused.
-func (w *world) begin() error {
-	a := w.agents[w.caller]
-	tx := w.tx(w.caller, "INVITE")
-	m := a.offers("INVITE", tx)
-	switch w.r.IntN(40) {
-	case 0:
-		m.Set("Max-Forwards", "0")
-		a.expect.Fails = "Max-Forwards 0"
-	case 1:
-		m.Add("Require", "fancy")
-		a.expect.Fails = "Require"
-	case 2:
-		if w.caller == LegAccess {
-			m.Body = nil
-			a.expect.Fails = "no offer"
-		}
-	case 3:
-		m.Body = []byte("hello")
-		a.expect.Fails = "no description"
-	}
-	return w.step(RequestIn{Leg: w.caller, Tx: tx, Msg: m})
-}
-
 func (w *world) sendAck(a *agent) error {
 	seq := a.acks[0]
 	a.acks = a.acks[1:]
-	m := a.request("ACK", nil)
+	_, late := a.replies[seq]
+	var body []byte
+	if late {
+		if body = w.reply(a, seq); body == nil {
+			w.refusals = true
+			w.mustEnd = seq == a.invite && w.s.d.Phase == phaseUp
+		}
+	}
+	m := a.request("ACK", body)
 	m.Set("CSeq", headers.CSeq{Seq: seq, Method: "ACK"}.String())
 	return w.step(AckIn{Leg: a.leg, Msg: m})
 }
 
 func (w *world) sendOffer(a *agent) error {
 	method := peertest.Pick(w.r, "INVITE", "INVITE", "INVITE", "UPDATE")
-	tx := w.tx(a.leg, method)
-	m := a.offers(method, tx)
-	if method == "UPDATE" && w.r.IntN(25) == 0 {
-		m.Body, a.expect.Fails = nil, "no offer"
-		if method == "UPDATE" { // a target refresh
-			a.open, a.expect.Fails = "", ""
-			a.user.Restore()
-		}
+	tx := w.tx(a, method)
+	var m headers.Msg
+	switch bare := w.r.IntN(15) == 0; {
+	case bare && method == "INVITE":
+		m = a.bareInvite(tx)
+	case bare: // a target refresh
+		m = a.request("UPDATE", nil)
+	default:
+		m = a.offers(method, tx)
 	}
+	w.asksTimer(a, tx, &m)
 	for _, c := range w.openClients() {
 		c.glare = c.glare || c.leg == a.leg && c.msg.Method == "INVITE" && !c.delivered
 	}
@@ -168,7 +186,7 @@ func (w *world) sendOffer(a *agent) error {
 
 func (w *world) sendBye(a *agent) error {
 	a.over = true
-	return w.step(RequestIn{Leg: a.leg, Tx: w.tx(a.leg, "BYE"), Msg: a.request("BYE", nil)})
+	return w.step(RequestIn{Leg: a.leg, Tx: w.tx(a, "BYE"), Msg: a.request("BYE", nil)})
 }
 
 // sendOther is a request that is no offer; some must be refused.
@@ -185,11 +203,14 @@ func (w *world) sendOther(a *agent) error {
 	case 3:
 		m.Set("Max-Forwards", "0")
 	}
-	return w.step(RequestIn{Leg: a.leg, Tx: w.tx(a.leg, method), Msg: m})
+	return w.step(RequestIn{Leg: a.leg, Tx: w.tx(a, method), Msg: m})
 }
 
 func (w *world) failClient(c *clientTx, timeout bool) error {
 	c.final = true
+	if a := w.forkOf(headers.ToTag(&c.msg)); a != nil && c.msg.Method == "PRACK" {
+		a.rel.failed = true
+	}
 	if headers.ToTag(&c.msg) != "" && c.msg.Method == "INVITE" {
 		w.refusals = true
 		if err := w.agents[c.leg].peer().Overhear(c.msg.Body); err != nil {
@@ -207,6 +228,10 @@ func (w *world) fireTimer() error {
 	}
 	delete(w.timers, first)
 	w.gaveUp = w.gaveUp || first == timerAckEnd
+	if first != timerAck && first != timerRel {
+		w.seen["timer "+first]++
+	}
+	w.mustEnd = strings.HasPrefix(first, "expire") || first == timerRelEnd || first == timerReserve
 	return w.step(TimerFired{Name: first})
 }
 
@@ -266,6 +291,12 @@ func (w *world) respond(c *clientTx) error {
 	}
 	c.final = true
 	a := w.agents[c.leg]
+	switch c.msg.Method {
+	case "PRACK":
+		return w.respondPrack(c)
+	case "UPDATE":
+		return w.respondUpdate(c, a)
+	}
 	status := peertest.Pick(w.r, 200, 200, 200, 200, 404, 500)
 	if c.msg.Method != "INFO" && w.r.IntN(20) == 0 {
 		status = 481
@@ -280,95 +311,6 @@ func (w *world) respond(c *clientTx) error {
 		}
 	}
 	return w.step(ResponseIn{Leg: c.leg, Tx: c.id, Msg: headers.NewResponse(&c.msg, status, "")})
-}
-
-// respondInitial: up to three forks ring and answer (one of them wins), or all refuse.
-func (w *world) respondInitial(c *clientTx) error {
-	if len(w.forks) == 0 || c.leg == LegCore && len(w.forks) < 3 && w.r.IntN(6) == 0 {
-		a := newAgent(w.r, c.leg, c.msg.Get("Call-ID"), fmt.Sprintf("r%d", len(w.forks)))
-		a.ourTag = headers.FromTag(&c.msg)
-		w.forks = append(w.forks, a)
-	}
-	a := peertest.Pick(w.r, w.forks...)
-	switch i := w.r.IntN(20); {
-	case c.cancelled && i < 14:
-		return w.rejectInitial(c, a, 487)
-	case i < 8 && c.ringing < 4:
-		c.ringing++
-		return w.ring(c, a)
-	case i == 8:
-		return w.rejectInitial(c, a, peertest.Pick(w.r, 486, 404, 480, 603, 302, 500, 488))
-	}
-	body, err := w.answerOnce(c, a)
-	if err != nil {
-		return err
-	}
-	if body == nil {
-		return w.rejectInitial(c, a, 488)
-	}
-	c.final = true
-	a.up = true
-	if w.agents[c.leg] == nil && w.s.d.Phase == phaseCall {
-		w.agents[c.leg] = a
-	}
-	return w.answer2xx(c, a, body)
-}
-
-// answerOnce makes a fork's answer, which its 18x and its 2xx have in common.
-func (w *world) answerOnce(c *clientTx, a *agent) ([]byte, error) {
-	if a.given == nil {
-		var err error
-		if a.given, err = a.takesOffer(c.msg.Body); err != nil {
-			return nil, err
-		}
-	}
-	return a.given, nil
-}
-
-func (w *world) ring(c *clientTx, a *agent) error {
-	status := peertest.Pick(w.r, 100, 180, 183, 180)
-	var body []byte
-	if c.leg == LegCore && status != 100 && w.r.IntN(2) == 0 {
-		var err error
-		if body, err = w.answerOnce(c, a); err != nil {
-			return err
-		}
-	}
-	return w.step(ResponseIn{Leg: c.leg, Tx: c.id, Msg: a.response(&c.msg, status, body)})
-}
-
-func (w *world) rejectInitial(c *clientTx, a *agent, status int) error {
-	c.final = true
-	return w.step(ResponseIn{Leg: c.leg, Tx: c.id, Msg: a.response(&c.msg, status, nil)})
-}
-
-// answer2xx delivers a 2xx that has to be acknowledged at once.
-func (w *world) answer2xx(c *clientTx, a *agent, body []byte) error {
-	m := a.response(&c.msg, 200, body)
-	cs, err := headers.ParseCSeq(m.Get("CSeq"))
-	if err != nil {
-		return err
-	}
-	w.mustAck = fmt.Sprintf("%s %d", dialogOf(&m), cs.Seq)
-	return w.step(ResponseIn{Leg: c.leg, Tx: c.id, Msg: m})
-}
-
-// late2xx delivers a 2xx of another fork after the first, or one again.
-func (w *world) late2xx() error {
-	for _, id := range w.clientIDs() {
-		c := w.client[id]
-		if c.msg.Method != "INVITE" || headers.ToTag(&c.msg) != "" || !c.final || len(w.forks) == 0 {
-			continue
-		}
-		a := peertest.Pick(w.r, w.forks...)
-		body, err := w.answerOnce(c, a)
-		if err != nil || body == nil {
-			return err
-		}
-		a.up = true
-		return w.answer2xx(c, a, body)
-	}
-	return nil
 }
 
 func (w *world) clientIDs() []string {
@@ -394,6 +336,9 @@ func (w *world) respondReinvite(c *clientTx) error {
 	case w.r.IntN(12) == 0:
 		status = peertest.Pick(w.r, 491, 488, 500, 481, 408)
 	}
+	if status == 0 && c.msg.Has("Session-Expires") && w.again < 5 && w.r.IntN(12) == 0 {
+		return w.reinviteLonger(c, a)
+	}
 	if status == 0 {
 		body, err := a.takesOffer(c.msg.Body)
 		if err != nil {
@@ -409,4 +354,24 @@ func (w *world) respondReinvite(c *clientTx) error {
 	w.refusals = true
 	a.over = a.over || status == 481
 	return w.step(ResponseIn{Leg: c.leg, Tx: c.id, Msg: a.response(&c.msg, status, nil)})
+}
+
+// reinviteLonger is a 422 to a re-INVITE of ours, which has to come again.
+func (w *world) reinviteLonger(c *clientTx, a *agent) error {
+	if err := a.peer().Overhear(c.msg.Body); err != nil {
+		return err
+	}
+	w.again++
+	w.seen["422 to our re-INVITE"]++
+	up := w.s.d.Phase == phaseUp && !c.cancelled
+	m, _ := tooSmall(w, &c.msg, a)
+	if err := w.step(ResponseIn{Leg: c.leg, Tx: c.id, Msg: m}); err != nil || !up {
+		return err
+	}
+	for _, n := range w.openClients() {
+		if n.leg == c.leg && (n.msg.Method == "INVITE" || n.msg.Method == "UPDATE") {
+			return nil
+		}
+	}
+	return errors.New("no further INVITE after 422 (RFC 4028 §7.3)")
 }

@@ -44,10 +44,22 @@ type agent struct {
 	up      bool
 	over    bool // BYE sent or received
 	byes    int  // BYE received
+
+	update   bool              // its Allow lists UPDATE
+	invite   uint32            // CSeq of its initial INVITE
+	bare     bool              // its INVITE has no offer: ours comes in a response
+	replies  map[uint32][]byte // answers that its ACKs bring, by CSeq
+	mute     bool              // its first exchange has failed: it offers nothing any more
+	wasDir   sdp.Direction     // dir before our offer to its INVITE
+	mid      string            // server transaction of its UPDATE or PRACK with an offer before the call is answered
+	midOffer peertest.Expect   // of that
+	rel      reliability
+	sess     session
+	pre      reservation
 }
 
 func newAgent(r *rand.Rand, l Leg, callID, tag string) *agent {
-	a := &agent{leg: l, r: r, callID: callID, tag: tag}
+	a := &agent{leg: l, r: r, callID: callID, tag: tag, update: peertest.Chance(r, 70)}
 	if l == LegAccess {
 		a.web = peertest.NewBrowser(r)
 		a.user = a.web
@@ -96,10 +108,18 @@ func (a *agent) request(method string, body []byte) headers.Msg {
 	m.Add("CSeq", headers.CSeq{Seq: a.seq, Method: method}.String())
 	m.Add("Max-Forwards", fmt.Sprint(1+a.r.IntN(70)))
 	m.Add("Contact", "<"+a.uri()+">")
+	m.Add("Allow", a.allows())
 	if len(body) > 0 {
 		m.Add("Content-Type", "application/sdp")
 	}
 	return m
+}
+
+func (a *agent) allows() string {
+	if a.update {
+		return "INVITE, ACK, BYE, UPDATE"
+	}
+	return "INVITE, ACK, BYE"
 }
 
 // offers makes a request with its next offer.
@@ -113,7 +133,12 @@ func (a *agent) offers(method, tx string) headers.Msg {
 
 // mayOffer reports whether RFC 3261 §14.1 lets it send an offer now.
 func (a *agent) mayOffer() bool {
-	return a.up && !a.over && a.open == "" && !a.waits && len(a.acks) == 0
+	return a.up && !a.over && !a.mute && a.open == "" && a.mid == "" && !a.waits && len(a.acks) == 0
+}
+
+// mayOfferEarly reports whether RFC 3311 §5.1 lets it send an offer in its early dialog: the first exchange is over and acknowledged.
+func (a *agent) mayOfferEarly() bool {
+	return !a.up && !a.over && !a.mute && a.mid == "" && a.rel.settled && !a.rel.failed
 }
 
 // response makes a response to one of our requests; an answer when sdp is given.
@@ -123,6 +148,9 @@ func (a *agent) response(req *headers.Msg, status int, body []byte) headers.Msg 
 		m.Set("To", m.Get("To")+";tag="+a.tag)
 	}
 	m.Add("Contact", "<"+a.uri()+">")
+	if req.Method == "INVITE" {
+		m.Add("Allow", a.allows())
+	}
 	if len(body) > 0 {
 		m.Add("Content-Type", "application/sdp")
 		m.Body = body
@@ -133,28 +161,61 @@ func (a *agent) response(req *headers.Msg, status int, body []byte) headers.Msg 
 // hears takes a response to its offer.
 func (a *agent) hears(tx string, m *headers.Msg) error {
 	switch {
+	case tx == a.mid:
+		return a.hearsMid(m)
 	case tx != a.open:
 		return nil
-	case m.Status < 200 && len(m.Body) > 0, m.Status < 300 && m.Status >= 200:
-		if err := a.takeAnswer(m); err != nil {
+	}
+	if len(m.Body) > 0 && m.Status < 300 {
+		take := a.takeAnswer
+		if a.bare {
+			take = a.takeLateOffer
+		}
+		if err := take(m); err != nil {
 			return err
 		}
 	}
 	if m.Status < 200 {
 		return nil
 	}
+	if m.Status < 300 && a.answer == nil && !(a.rel.settled && !a.up) {
+		return fmt.Errorf("%d without description", m.Status)
+	}
 	a.open, a.answer = "", nil
 	if m.Status >= 300 {
-		a.user.Forget()
-		a.user.Restore()
+		if !a.bare {
+			a.user.Forget()
+			a.user.Restore()
+		}
+		a.bare, a.mute = false, !a.up
 		return nil
 	}
+	a.bare = false
 	if a.method == "INVITE" {
 		a.acks = append(a.acks, a.openSeq)
 	}
 	if !a.up {
 		a.up, a.ourTag = true, headers.ToTag(m)
 	}
+	return nil
+}
+
+// hearsMid takes the final response to its offer in an early dialog.
+func (a *agent) hearsMid(m *headers.Msg) error {
+	a.mid = ""
+	if m.Status >= 300 {
+		a.user.Forget()
+		a.user.Restore()
+		return nil
+	}
+	if a.midOffer.Fails != "" {
+		return fmt.Errorf("%d to an offer with %s", m.Status, a.midOffer.Fails)
+	}
+	dir, err := a.user.TakeAnswer(m.Body, a.midOffer)
+	if err != nil {
+		return fmt.Errorf("%s does not take the answer in its early dialog: %w", a.leg, err)
+	}
+	a.dir = dir
 	return nil
 }
 
@@ -173,6 +234,23 @@ func (a *agent) takeAnswer(m *headers.Msg) error {
 		return fmt.Errorf("%s does not take the answer in %d: %w", a.leg, m.Status, err)
 	}
 	a.answer, a.dir = slices.Clone(m.Body), dir
+	return nil
+}
+
+// takeLateOffer takes our offer to an INVITE that had none; the answer goes into the PRACK or the ACK.
+func (a *agent) takeLateOffer(m *headers.Msg) error {
+	if a.answer != nil {
+		return fmt.Errorf("%d repeats our offer (RFC 6337 §3.1.1)", m.Status)
+	}
+	a.wasDir = a.dir
+	body, err := a.takesOffer(m.Body)
+	if err != nil {
+		return err
+	}
+	if a.answer = m.Body; a.replies == nil {
+		a.replies = map[uint32][]byte{}
+	}
+	a.replies[a.openSeq] = body
 	return nil
 }
 

@@ -32,6 +32,9 @@ func (w *world) takeTransact(e Transact) error {
 		return fmt.Errorf("transaction %s, pick %v, context up %v", e.Req.GetTransactionId(), e.Pick, g.up)
 	}
 	g.out, g.last, g.since = &e, e.Req.GetTransactionId(), w.now
+	if err := w.gated(a); err != nil {
+		return err
+	}
 	for _, c := range a.GetCommands() {
 		if c.GetAdd() == nil && (!g.up || a.GetContext().GetId() != "cx1") {
 			return fmt.Errorf("%s for context %q", kinds(e.Req), a.GetContext().GetId())

@@ -3,4 +3,4 @@
 package callcore
 
 // sequences of TestRandomCalls.
-const sequences = 12_000
+const sequences = 100_000

@@ -21,8 +21,8 @@ const (
 	fixedSeed      = 0x15764
 )
 
-// TestRandomCalls plays random interleavings of a call's events, each also against a state that is marshalled and revived before every
-// event. A failure prints the sequence as a ladder; ISTHMUS_SEED and ISTHMUS_SEQUENCE play it again.
+// TestRandomCalls plays random interleavings of a call's events, each against a state that is revived before every event. A failure
+// prints the sequence as a ladder; ISTHMUS_SEED and ISTHMUS_SEQUENCE play it again.
 func TestRandomCalls(t *testing.T) {
 	n, seed := sequences, uint64(fixedSeed)
 	if testing.Short() {
@@ -42,8 +42,11 @@ func TestRandomCalls(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(400))
 	var next, events, failed atomic.Int64
 	var wg sync.WaitGroup
+	var mu sync.Mutex // guards seen
+	seen := map[string]int{}
 	for range runtime.GOMAXPROCS(0) {
 		wg.Go(func() {
+			mine := map[string]int{}
 			for i := int(next.Add(1)) - 1; i < n && failed.Load() < 3; i = int(next.Add(1)) - 1 {
 				w := newWorld(seed, i)
 				if err := w.run(); err != nil {
@@ -52,11 +55,24 @@ func TestRandomCalls(t *testing.T) {
 					t.Errorf("ISTHMUS_SEED=%#x ISTHMUS_SEQUENCE=%d: %v\n%s", seed, i, err, ladder)
 				}
 				events.Add(int64(w.events))
+				for what, n := range w.seen {
+					mine[what] += n
+				}
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			for what, n := range mine {
+				seen[what] += n
 			}
 		})
 	}
 	wg.Wait()
-	t.Logf("%d sequences, %d events", n, events.Load())
+	t.Logf("%d sequences, %d events: %v", n, events.Load(), seen)
+	for _, what := range rare {
+		if seen[what] == 0 && !testing.Short() && !t.Failed() {
+			t.Errorf("never seen: %s", what)
+		}
+	}
 }
 
 func ladderOf(seed uint64, i int) (string, error) {
@@ -157,7 +173,7 @@ func (w *world) wind(silent bool) error {
 // agree checks, when nothing is under way, that the MGW was told what the peers were, and that directions follow from what both want.
 func (w *world) agree() error {
 	d := &w.s.d
-	if d.Phase != phaseUp || d.Waiting != nil || len(d.Queue) > 0 || len(w.openClients()) > 0 || d.Reoffer != nil {
+	if d.Phase != phaseUp || d.Waiting != nil || len(d.Queue) > 0 || len(w.openClients()) > 0 || d.Reoffer != nil || d.Late || d.Server != "" {
 		return nil
 	}
 	if d.Legs[LegAccess].Ack != "" || d.Legs[LegCore].Ack != "" || w.agents[0].over || w.agents[1].over {

@@ -22,6 +22,9 @@ type Phone struct {
 	Nowhere, wasNowhere bool // its description gives no address to send to
 	oldHold             bool // it holds by c=0.0.0.0 (RFC 3264 §8.4)
 	event               uint8
+
+	Reserves bool            // it may be told of quality-of-service preconditions
+	Quality  []sdp.Attribute // its own precondition lines
 }
 
 // PhoneMenu lists what phones have, with the payload types of telephone-event and iLBC.
@@ -164,7 +167,7 @@ func (p *Phone) describe(dir, offered sdp.Direction, codecs []codec.Codec) *sdp.
 		}
 	}
 	a := &d.Media[p.Audio]
-	a.Port, a.Codecs, a.Ptime = p.Addr.Port(), codecs, Pick[uint32](p.r, 0, 20, 20, 30)
+	a.Port, a.Codecs, a.Ptime, a.Other = p.Addr.Port(), codecs, Pick[uint32](p.r, 0, 20, 20, 30), p.Quality
 	if p.RTCPPort != 0 {
 		a.RTCP = &sdp.RTCP{Port: p.RTCPPort}
 	}
@@ -214,10 +217,14 @@ var coreLines = []string{
 	"a=sendrecv", "a=sendonly", "a=recvonly", "a=inactive",
 }
 
+// qualityLines are what it may see besides when it uses preconditions.
+var qualityLines = []string{"a=curr:qos ", "a=des:qos ", "a=conf:qos "}
+
 // plain checks that nothing of WebRTC or of the browser is in a description.
 func (p *Phone) plain(raw []byte, d *sdp.Description, a *sdp.Media) error {
 	for l := range strings.SplitSeq(strings.TrimSuffix(string(raw), "\r\n"), "\r\n") {
-		if !slices.ContainsFunc(coreLines, func(ok string) bool { return strings.HasPrefix(l, ok) }) {
+		quality := p.Reserves && slices.ContainsFunc(qualityLines, func(ok string) bool { return strings.HasPrefix(l, ok) })
+		if !quality && !slices.ContainsFunc(coreLines, func(ok string) bool { return strings.HasPrefix(l, ok) }) {
 			return fmt.Errorf("%q crosses to the core", l)
 		}
 		if strings.HasPrefix(l, "m=") && !strings.Contains(l, " "+p.proto+" ") && !strings.Contains(l, " RTP/AVP ") {
