@@ -4,7 +4,10 @@ import (
 	"strconv"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
+	"github.com/isthmus-gateway/isthmus/mgc/internal/offeranswer"
 )
 
 // Session timers (RFC 4028), for each leg of its own (standards MO-13). The deadlines are timers of the call and so part of its
@@ -214,9 +217,9 @@ func (s *State) reanswered(l Leg, m *headers.Msg) {
 	if err != nil {
 		return
 	}
-	was, is := s.d.Media.Lines[side(l)], media.Lines[side(l)]
+	before := s.d.Media.ModifyDescriptor(side(l), offeranswer.Open)
 	s.d.Media = media
-	if was.Dir != is.Dir || was.Remote != is.Remote || was.RemoteRTCP != is.RemoteRTCP || was.Chosen != is.Chosen {
+	if !proto.Equal(before, media.ModifyDescriptor(side(l), offeranswer.Open)) {
 		s.agreed() // the peer took the occasion to change something
 	}
 }

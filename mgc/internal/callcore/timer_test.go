@@ -59,6 +59,21 @@ func TestMO13_R4028_RefreshRepeatsWhatIsAgreed(t *testing.T) {
 	b.hangUp(4)
 }
 
+// The peer uses the refresh to give its events another payload type, and nothing else.
+func TestMO13_R4028_RefreshChangesTheEventFormat(t *testing.T) {
+	b := timedCall(t, "INVITE")
+	b.step(TimerFired{Name: timerRefresh(LegCore)})
+	b.response("core INVITE", 200, "r1", strings.ReplaceAll(coreSDP(2, "10.0.0.7"), "101", "96"), "Session-Expires: 1800;refresher=uac")
+	b.ladder("core> INVITE", "core> ACK", "mgw> Modify Modify")
+	if got := b.iq.String(); !strings.Contains(got, "payload_type:96") {
+		t.Errorf("the MGW is not told: %s", got)
+	}
+	b.reply()
+	b.response("core INVITE", 200, "r1", coreSDP(2, "10.0.0.7"))
+	b.ladder("core> ACK")
+	b.hangUp(3)
+}
+
 func TestMO13_R4028_RefreshOfTheBrowsersDialogByReinvite(t *testing.T) {
 	b := newBench(t)
 	m := browser("INVITE", 1, browserOffer)
