@@ -125,7 +125,6 @@ func unsupported(t *testing.T, b *bed, bob *browser) {
 		metric string
 	}{
 		"unknown method":          {bob.compose("BREW", target), "405 Method Not Allowed", "Allow", "INVITE", refusedBy("method")},
-		"SUBSCRIBE":               {bob.compose("SUBSCRIBE", target), "405 Method Not Allowed", "Allow", "INVITE", refusedBy("method")},
 		"BYE for no dialog":       {bob.compose("BYE", target), "481 Call/Transaction Does Not Exist", "", "", refusedBy("unknown_dialog")},
 		"UPDATE for no dialog":    {bob.compose("UPDATE", target), "481 Call/Transaction Does Not Exist", "", "", refusedBy("unknown_dialog")},
 		"PRACK for no dialog":     {bob.compose("PRACK", target), "481 Call/Transaction Does Not Exist", "", "", refusedBy("unknown_dialog")},
