@@ -280,7 +280,7 @@ func TestREG11_ChallengesByMode(t *testing.T) {
 			core.Add("WWW-Authenticate", `Digest realm="core", nonce="n"`)
 			a.Offer(&core)
 			a.Offer(&core)
-			if got := core.Values("WWW-Authenticate"); len(got) != 2 || !strings.HasPrefix(got[0], "Digest") || got[1] != `Bearer realm="wonder", scope="sip", authz_server="https://waf.example"` {
+			if got := core.Values("WWW-Authenticate"); len(got) != 2 || !strings.HasPrefix(got[1], "Digest") || got[0] != `Bearer realm="wonder", scope="sip", authz_server="https://waf.example"` {
 				t.Errorf("both challenges: %q", got)
 			}
 			other := headers.NewResponse(none, 403, "")

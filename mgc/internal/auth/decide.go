@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -228,7 +229,7 @@ func (a *Authenticator) Answer(req *headers.Msg, d Decision) headers.Msg {
 }
 
 // Offer adds the Bearer challenge to a 401 of the core in mode both, so that the browser may choose (REG-11; RFC 8898 §2.1). It does
-// nothing else.
+// nothing else. Bearer comes first: JsSIP and SIP.js know one challenge only, the last.
 func (a *Authenticator) Offer(resp *headers.Msg) {
 	if a.cfg.Mode != ModeBoth || resp.Status != 401 {
 		return
@@ -238,7 +239,9 @@ func (a *Authenticator) Offer(resp *headers.Msg) {
 			return
 		}
 	}
-	resp.Add("WWW-Authenticate", a.challenge.Value(Missing))
+	bearer := headers.Field{Name: "WWW-Authenticate", Value: a.challenge.Value(Missing)}
+	at := slices.IndexFunc(resp.Fields, func(f headers.Field) bool { return strings.EqualFold(f.Name, bearer.Name) })
+	resp.Fields = slices.Insert(slices.Clone(resp.Fields), max(0, at), bearer)
 }
 
 // Authorization is the core's Authorization value for an identity: for the de-registration that follows OnExpired.

@@ -336,7 +336,7 @@ func TestREG11_ModeBothOffersAToken(t *testing.T) {
 			return Outcome{Msg: m}
 		}
 		r := w.ask(t, "f1", alice, "")
-		if v := r.Values("WWW-Authenticate"); r.Status != 401 || len(v) != 2 || !strings.HasPrefix(v[1], "Bearer ") {
+		if v := r.Values("WWW-Authenticate"); r.Status != 401 || len(v) != 2 || !strings.HasPrefix(v[0], "Bearer ") {
 			t.Errorf("%d %q", r.Status, v)
 		}
 		w.answer = granted
