@@ -7,6 +7,8 @@ export interface Account {
   identity: string;
   displayName: string;
   password: string;
+  /** A web-identity token in the place of the password (RFC 8898); kept nowhere. */
+  token?: string;
   wsUrl: string;
   /** Keep the password on this device. */
   remember: boolean;

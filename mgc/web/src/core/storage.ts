@@ -60,7 +60,7 @@ export class Store {
    * left out, so that the same account follows the page to another host.
    */
   saveAccount(a: Account, derivedWsUrl: string): void {
-    const { password, wsUrl, ...rest } = a;
+    const { password, wsUrl, token: _token, ...rest } = a;
     writeJson(this.device, ACCOUNT, {
       ...rest,
       ...(a.remember ? { password } : {}),

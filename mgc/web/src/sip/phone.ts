@@ -125,6 +125,7 @@ export class Phone extends Emitter<PhoneEvents> {
       uri: identity.uri,
       authorization_user: identity.user,
       password: account.password,
+      ...(account.token ? { authorization_jwt: `Bearer ${account.token}` } : {}),
       ...(account.displayName ? { display_name: account.displayName } : {}),
       instance_id: this.instanceId,
       register: true,
