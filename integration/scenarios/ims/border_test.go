@@ -44,7 +44,7 @@ func (w *world) border(t *testing.T) {
 
 // coreOnly are words that are the core's own business: no browser is to see them.
 var coreOnly = []string{
-	"a=curr", "a=des:", "a=conf", "precondition", "100rel", "P-Charging-", "P-Early-Media", "P-Visited-Network-ID", "Record-Route", "RTP/AVP ", "icid-value",
+	"a=curr", "a=des:", "a=conf", "precondition", "100rel", "P-Charging-", "P-Early-Media", "P-Visited-Network-ID", "Service-Route", "Record-Route", "RTP/AVP ", "icid-value",
 }
 
 // browserIsPlain looks at everything that the gateway told the browser.

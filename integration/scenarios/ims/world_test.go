@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"github.com/isthmus-gateway/isthmus/integration/internal/peers/issuer"
 	"github.com/isthmus-gateway/isthmus/integration/internal/peers/kamailio"
 	"github.com/isthmus-gateway/isthmus/integration/internal/peers/netns"
 	"github.com/isthmus-gateway/isthmus/integration/internal/peers/webphone"
@@ -32,6 +33,7 @@ const (
 	access   = "IEEE-802.11;network-provided"
 	phoneURL = "http://localhost:8080/"
 	password = "secret"
+	audience = "isthmus"
 	micHz    = 620.0
 )
 
@@ -47,6 +49,7 @@ type world struct {
 	space    *netns.Space
 	core     *kamailio.Proxy
 	browser  *webphone.Browser
+	issuer   *issuer.Issuer // of tokens
 	mgc      adminv1.ControllerAdminClient
 	mgw      adminv1.GatewayAdminClient
 	nextPort atomic.Uint32 // of user equipment
@@ -81,7 +84,7 @@ func newWorld(t *testing.T) *world {
 	}
 	w.core, err = kamailio.Start(ctx, kamailio.Config{
 		Template: coreConfig, Wrap: w.space.Wrap, Dir: coreDir, Addr: sipCore, Tap: netns.Here + ":9060", Domain: domain,
-		Users: users, Log: logTo(t, "kamailio"),
+		Users: users, Trusted: netns.Here, Log: logTo(t, "kamailio"),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -91,6 +94,10 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	closing(t, w.browser.Close)
+	if w.issuer, err = issuer.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(w.issuer.Close)
 	w.startGateway(ctx, t)
 	t.Logf("Chromium %s", w.browser.Version)
 	return w
@@ -104,6 +111,7 @@ func (w *world) startGateway(ctx context.Context, t *testing.T) {
 		{Name: "mgc", Ready: "http://127.0.0.1:7402/healthz", Args: []string{
 			"--domain=" + domain, "--core.listen=" + gateway, "--core.next_hop=sip:" + sipCore, "--core.profile=ims", "--core.preconditions=full",
 			"--core.visited_network=" + visited, "--core.ioi=" + ioi, "--core.access_info=" + access, "--core.t1=" + t1.String(),
+			"--auth.mode=both", "--auth.issuers.0.issuer=" + w.issuer.URL, "--auth.issuers.0.audience=" + audience, "--auth.upgrade.query=access_token",
 		}},
 		{Name: "mgw", Ready: "http://127.0.0.1:7402/readyz", Args: []string{"--mgw_id=mgw-1", "--realms.core.0.listen=" + netns.Here, "--drain.grace=0s"}},
 	} {

@@ -23,7 +23,7 @@ var config string
 // Wrapper changes a command so that it runs elsewhere, as netns.Space.Wrap does.
 type Wrapper func(name string, args ...string) (string, []string)
 
-// Config says what to run. All fields but Template are needed.
+// Config says what to run. All fields but Template and Trusted are needed.
 type Config struct {
 	Template string // text/template of the configuration file, executed with this Config; "" is the registrar of this package
 	Wrap     Wrapper
@@ -32,6 +32,7 @@ type Config struct {
 	Tap      string            // our host:port that Kamailio reaches, for copies of the messages
 	Domain   string            // home domain, also the digest realm
 	Users    map[string]string // user -> password
+	Trusted  string            // for templates: address of a node whose word counts
 	Log      io.Writer         // Kamailio's log
 }
 

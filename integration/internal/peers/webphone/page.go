@@ -124,6 +124,16 @@ func (p *Page) Register(ctx context.Context, user, password string) error {
 	return p.invoke(ctx, "register", nil, map[string]string{"identity": user, "password": password})
 }
 
+// RegisterWithToken is the like with a web-identity token in the place of the password.
+func (p *Page) RegisterWithToken(ctx context.Context, user, token string) error {
+	return p.invoke(ctx, "register", nil, map[string]string{"identity": user, "password": "", "token": token})
+}
+
+// RegisterAt is the like over another WebSocket URL and without a password: its query may hold a token.
+func (p *Page) RegisterAt(ctx context.Context, user, wsURL string) error {
+	return p.invoke(ctx, "register", nil, map[string]string{"identity": user, "password": "", "wsUrl": wsURL})
+}
+
 // Unregister signs out.
 func (p *Page) Unregister(ctx context.Context) error { return p.invoke(ctx, "unregister", nil) }
 
