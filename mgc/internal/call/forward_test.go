@@ -34,8 +34,8 @@ func (i *instance) idle() {
 	eventually(i.t, "no forwarded request is left", func() bool { i.mu.Lock(); defer i.mu.Unlock(); return len(i.away) == 0 })
 }
 
-// TestRequestsReachTheOwner: what strays to another instance is worked on by the owner of the call, and answered where it came in.
-func TestRequestsReachTheOwner(t *testing.T) {
+// TestMO05_RequestsReachTheOwner: what strays to another instance is worked on by the owner of the call, and answered where it came in.
+func TestMO05_RequestsReachTheOwner(t *testing.T) {
 	p := newJoinedPool(t)
 	a, b := p.instance("a"), p.instance("b")
 	b.bind.at("alice", "a")

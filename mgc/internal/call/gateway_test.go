@@ -88,8 +88,8 @@ func TestWriteAhead(t *testing.T) {
 	}
 }
 
-// TestGatewayLost: the calls of that boot of the MGW end towards both sides, others stay.
-func TestGatewayLost(t *testing.T) {
+// TestREL02_GatewayLost: the calls of that boot of the MGW end towards both sides, others stay.
+func TestREL02_GatewayLost(t *testing.T) {
 	p := newPool(t)
 	i := p.instance("m1")
 	i.establish()

@@ -131,8 +131,8 @@ func flip(s string) string {
 	return s[:len(s)/2] + string(c) + s[len(s)/2+1:]
 }
 
-// TestRFC5626_5_3_WhoIsCalled: requests from the core find the browser by our Path, or by our Contact.
-func TestRFC5626_5_3_WhoIsCalled(t *testing.T) {
+// TestR5626_2_R5626_3_WhoIsCalled: requests from the core find the browser by our Path, or by our Contact.
+func TestR5626_2_R5626_3_WhoIsCalled(t *testing.T) {
 	p := newPool(t)
 	i := p.instance("m1")
 	i.bind.set("bob", "") // his WebSocket is gone

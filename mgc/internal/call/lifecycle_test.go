@@ -93,8 +93,8 @@ func TestCloseLeavesRecords(t *testing.T) {
 	}
 }
 
-// TestCancelOfACall: the CANCEL of a caller cancels the callee, with its Reason.
-func TestCancelOfACall(t *testing.T) {
+// TestR3326_CancelOfACall: the CANCEL of a caller cancels the callee, with its Reason.
+func TestR3326_CancelOfACall(t *testing.T) {
 	p := newPool(t)
 	i := p.instance("m1")
 	x := i.ask(callcore.LegAccess, request("INVITE", browserSDP), "fa")
@@ -116,8 +116,8 @@ func TestCancelOfACall(t *testing.T) {
 	i.OnCancel(callcore.LegAccess, x, cancel) // nothing is left of it
 }
 
-// TestReleasedBindings: de-registration ends the calls of that browser only; the browser gets its BYE although its binding is gone.
-func TestReleasedBindings(t *testing.T) {
+// TestREL03_ReleasedBindings: de-registration ends the calls of that browser only; the browser gets its BYE although its binding is gone.
+func TestREL03_ReleasedBindings(t *testing.T) {
 	p := newPool(t)
 	i := p.instance("m1")
 	i.establish()
@@ -140,8 +140,8 @@ func inBubble(t *testing.T, f func(t *testing.T, i *instance)) {
 	})
 }
 
-// TestLostWebSocket: an answered call waits a minute for its browser; one that comes back in time keeps it.
-func TestLostWebSocket(t *testing.T) {
+// TestREL06_LostWebSocket: an answered call waits a minute for its browser; one that comes back in time keeps it.
+func TestREL06_LostWebSocket(t *testing.T) {
 	inBubble(t, func(t *testing.T, i *instance) {
 		r := i.establish()
 		lose := func() { i.bind.set("alice", ""); i.FlowLost("alice") }
@@ -170,8 +170,8 @@ func TestLostWebSocket(t *testing.T) {
 	})
 }
 
-// TestUnansweredCallEndsWithItsWebSocket: nobody rings for a browser that is gone.
-func TestUnansweredCallEndsWithItsWebSocket(t *testing.T) {
+// TestREL01_UnansweredCallEndsWithItsWebSocket: nobody rings for a browser that is gone.
+func TestREL01_UnansweredCallEndsWithItsWebSocket(t *testing.T) {
 	inBubble(t, func(t *testing.T, i *instance) {
 		x := i.ask(callcore.LegAccess, request("INVITE", browserSDP), "fa")
 		out := i.expectOut(callcore.LegCore, "INVITE")

@@ -209,7 +209,7 @@ func (b *bench) establish() {
 
 var established = []string{"mgw> Add Add", "core> INVITE", "access> 180", "core> ACK", "access> 200", "mgw> Modify Modify"}
 
-func TestBrowserCallsAndHangsUp(t *testing.T) {
+func TestR7092_R7879_BrowserCallsAndHangsUp(t *testing.T) {
 	b := newBench(t)
 	b.establish()
 	offer, answer := string(b.last["core INVITE"].Body), string(b.last["access 200"].Body)
@@ -319,7 +319,7 @@ func TestRFC3264_8_4_HoldFromBrowser(t *testing.T) {
 	b.done(append(append([]string{}, established...), "core> INVITE", "core> ACK", "access> 200", "mgw> Modify Modify", "access> 200", "core> BYE", "mgw> Subtract", "ended hangup_access")...)
 }
 
-func TestForeignDialogIsRefused(t *testing.T) {
+func TestMO17_ForeignDialogIsRefused(t *testing.T) {
 	b := newBench(t)
 	b.establish()
 	stranger := browser("BYE", 9, "")

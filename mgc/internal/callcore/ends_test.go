@@ -10,7 +10,7 @@ import (
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
 
-func TestConsentLost(t *testing.T) {
+func TestREL02_REL05_ConsentLost(t *testing.T) {
 	for _, back := range []iqv1.EventType{iqv1.EventType_EVENT_TYPE_ICE_RESULT, iqv1.EventType_EVENT_TYPE_MEDIA_ACTIVE} {
 		b := up(t)
 		b.notify(iqv1.EventType_EVENT_TYPE_CONSENT_LOST, nil)
@@ -28,7 +28,7 @@ func TestConsentLost(t *testing.T) {
 	}
 }
 
-func TestFlowLostAndBack(t *testing.T) {
+func TestREL01_REL06_FlowLostAndBack(t *testing.T) {
 	b := up(t)
 	b.step(FlowLost{})
 	b.step(FlowBack{})

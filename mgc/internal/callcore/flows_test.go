@@ -153,7 +153,7 @@ func TestR4028_RefreshStaysOnItsSide(t *testing.T) {
 	}
 }
 
-func TestRFC3261_14_2_Glare(t *testing.T) {
+func TestMO17_RFC3261_14_2_Glare(t *testing.T) {
 	b := up(t)
 	b.request(LegAccess, "w1", b.browser("INVITE", 2, webSDP("sendonly", 3, "")))
 	b.request(LegCore, "p1", b.phone("INVITE", 1, phoneSDP("sendonly", 2))) // while our INVITE is on its way to it

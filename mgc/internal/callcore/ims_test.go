@@ -300,7 +300,7 @@ func TestPRE07_ReservationNeverComes(t *testing.T) {
 	b.done("mgw> Add Add", "core> 183", "core> 200", "core> 580", "mgw> Subtract", "ended refused")
 }
 
-func TestPRE02_OfferWithPreconditions(t *testing.T) {
+func TestPRE02_MO12_R3312_OfferWithPreconditions(t *testing.T) {
 	b := newBench(t)
 	b.s.d.Cfg.Policy.Media.Preconditions = offeranswer.PreconditionsFull
 	b.invited()

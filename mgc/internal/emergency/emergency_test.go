@@ -8,7 +8,7 @@ import (
 
 var policy = Policy{Mode: Redirect, Numbers: []string{"112", "911", "*33#"}, Text: "Use <your> phone & dial"}
 
-func TestEMG01_Recognition(t *testing.T) {
+func TestEMG01_R5031_Recognition(t *testing.T) {
 	for uri, want := range map[string]string{
 		"urn:service:sos":                       sos,
 		"URN:service:SOS.police":                "urn:service:sos.police",

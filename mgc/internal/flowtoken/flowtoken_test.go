@@ -45,7 +45,7 @@ func TestSealOpenRoundTrip(t *testing.T) {
 	}
 }
 
-func TestOpenRefusesForgery(t *testing.T) {
+func TestR5626_2_OpenRefusesForgery(t *testing.T) {
 	s := mustNew(t, key(1, 7))
 	token := s.Seal(KindFlow, []byte("flow-42"))
 	cases := map[string]string{

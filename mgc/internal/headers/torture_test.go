@@ -120,7 +120,7 @@ func tortureFiles(t testing.TB) []string {
 	return all
 }
 
-func TestRFC4475AndRFC5118(t *testing.T) {
+func TestR4475_R5118_Torture(t *testing.T) {
 	files := tortureFiles(t)
 	if len(files) != len(torture) {
 		t.Errorf("%d messages, %d verdicts", len(files), len(torture))

@@ -28,9 +28,9 @@ const (
 	fixedSeed      = 0x15764
 )
 
-// TestR3264_6337_RandomNegotiations plays random sequences of offers and answers between a browser, the planner and a phone. A failure
+// TestR3264_R6337_RandomNegotiations plays random sequences of offers and answers between a browser, the planner and a phone. A failure
 // prints the sequence as a ladder; ISTHMUS_SEED and ISTHMUS_SEQUENCE play it again.
-func TestR3264_6337_RandomNegotiations(t *testing.T) {
+func TestR3264_R6337_RandomNegotiations(t *testing.T) {
 	n, seed := sequences, uint64(fixedSeed)
 	if testing.Short() {
 		n = sequencesShort

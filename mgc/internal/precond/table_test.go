@@ -92,7 +92,7 @@ func TestPRE08_PartialReservation(t *testing.T) {
 }
 
 // Two ends that follow the rules agree on the table, each from its own side.
-func TestTablesOfBothEndsMirror(t *testing.T) {
+func TestR3312_TablesOfBothEndsMirror(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	dirs := []sdp.Direction{sdp.Inactive, sdp.SendOnly, sdp.RecvOnly, sdp.SendRecv}
 	for range 10000 {

@@ -198,7 +198,7 @@ func TestREG01_ChallengeMakesNoBinding(t *testing.T) {
 	})
 }
 
-func TestREG22_ServiceRouteAndIdentitiesAreKept(t *testing.T) {
+func TestREG22_R3608_ServiceRouteAndIdentitiesAreKept(t *testing.T) {
 	run(t, func(t *testing.T, f *fixture) {
 		f.register("f1", 600, "<urn:uuid:1>")
 		b := f.OfFlow("f1")

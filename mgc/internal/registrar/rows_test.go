@@ -87,8 +87,8 @@ func TestREG20_InstanceAndRegID(t *testing.T) {
 	})
 }
 
-// TestREG22_EveryAnswerReplaces: Service-Route, identities and expiry are those of the last 200.
-func TestREG22_EveryAnswerReplaces(t *testing.T) {
+// TestREG22_R3608_EveryAnswerReplaces: Service-Route, identities and expiry are those of the last 200.
+func TestREG22_R3608_EveryAnswerReplaces(t *testing.T) {
 	run(t, func(t *testing.T, f *fixture) {
 		f.ask("f1", "192.0.2.1", asIs)
 		f.answer = func(req *headers.Msg) Outcome {

@@ -86,7 +86,7 @@ func TestGarbageFramesEndOnlyTheirConnection(t *testing.T) {
 	}
 }
 
-func TestHandshakeVerdicts(t *testing.T) {
+func TestARC07_R7118_1_HandshakeVerdicts(t *testing.T) {
 	r := newRig(t, Config{Origins: []string{"https://phone.example.com", "https://*.corp.example", "http://localhost:5173"}}, nil)
 	const sip = "Sec-WebSocket-Protocol: sip"
 	for _, c := range []struct {

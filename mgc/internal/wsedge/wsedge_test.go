@@ -189,7 +189,7 @@ func register(callID string) string {
 		"\r\nCSeq: 1 REGISTER\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
 }
 
-func TestRFC7118_MessagesBothWays(t *testing.T) {
+func TestR7118_2_R7118_3_MessagesBothWays(t *testing.T) {
 	r := newRig(t, Config{SentBy: "gw.example.com"}, nil)
 	c := r.mustDial()
 	send(t, c, websocket.MessageText, register("m1"))
@@ -293,7 +293,7 @@ func TestMalformedSIPIsAnsweredAndTheConnectionStays(t *testing.T) {
 	}
 }
 
-func TestBadFrames(t *testing.T) {
+func TestR7118_2_BadFrames(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		do   func(t *testing.T, c *websocket.Conn)

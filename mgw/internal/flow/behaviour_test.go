@@ -315,7 +315,7 @@ func TestH248_53_PolicingDropsExcess(t *testing.T) {
 	}
 }
 
-func TestRTCPIsMadeAndReadPerSide(t *testing.T) {
+func TestR8079_RTCPIsMadeAndReadPerSide(t *testing.T) {
 	spec := relaySpec()
 	spec.config = func(c *Config) { c.Timers.RTCP = 200 * time.Millisecond }
 	x := newCall(t, spec)
