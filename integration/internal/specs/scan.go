@@ -20,8 +20,8 @@ type Test struct {
 }
 
 // Scan finds the tests below root: Go test functions, constant names of Go sub-tests (the first argument of Run, a field of a table
-// called name, a map key, or any text that begins like "MT-01_" or "MT-01 "), and step names of browser scripts. Errors: of reading or
-// parsing a file.
+// called name, a map key, or any text that begins like "MT-01_", "MT01_" or "MT-01 "), and step names of browser scripts. Errors:
+// of reading or parsing a file.
 func Scan(root string) ([]Test, error) {
 	var tests []Test
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
@@ -92,8 +92,8 @@ func scanGo(path, rel string) ([]Test, error) {
 	return tests, nil
 }
 
-// named matches the text of a sub-test that is named after a row, and no message about one ("MT-07: ...").
-var named = regexp.MustCompile(`^(?:[A-Z]{2,4}-\d+|R\d{4}(?:[-_]\d)?)[_ ]\w[^:%]*$`)
+// named matches the text of a sub-test that is named after a row in either spelling, and no message about one ("MT-07: ...").
+var named = regexp.MustCompile(`^(?:[A-Z]{2,4}-?\d+|R\d{4}(?:[-_]\d)?)[_ ]\w[^:%]*$`)
 
 func isTest(name string) bool {
 	return strings.HasPrefix(name, "Test") || strings.HasPrefix(name, "Fuzz") || strings.HasPrefix(name, "Benchmark")

@@ -54,7 +54,7 @@ func TestScanAndReport(t *testing.T) {
 		}
 	}
 	write("a_test.go", "package a\nimport \"testing\"\nfunc TestREG01_X(t *testing.T) { t.Run(\"REG-15 y\", nil); _ = \"a text on REG-16\" }\n"+
-		"var table = []struct{ name string }{{name: \"MO-18 hold\"}}\nvar other = []any{both(\"MT-05_extension\", nil), t.Errorf(\"MT-06: wrong %d\", 1)}\nfunc helperREG17() {}\n")
+		"var table = []struct{ name string }{{name: \"MO-18 hold\"}}\nvar other = []any{both(\"MT-05_extension\", nil), scenario{\"MO12_MT06_Calls\", nil}, t.Errorf(\"MT-07: wrong %d\", 1)}\nfunc helperREG17() {}\n")
 	write("b.mjs", "await step('MT-01 incoming', async () => {})\n// step REG-18\n")
 	tests, err := Scan(dir)
 	if err != nil {
@@ -65,12 +65,12 @@ func TestScanAndReport(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, id := range []string{"REG-01", "REG-15", "MO-18", "MT-01", "MT-05"} {
+	for _, id := range []string{"REG-01", "REG-15", "MO-12", "MO-18", "MT-01", "MT-05", "MT-06"} {
 		if slices.Contains(r.Without, id) {
 			t.Errorf("%s has a test", id)
 		}
 	}
-	if r.WithTest != 5 || r.Rows != r.WithTest+len(r.Without) {
+	if r.WithTest != 7 || r.Rows != r.WithTest+len(r.Without) {
 		t.Errorf("%d of %d rows, without %v", r.WithTest, r.Rows, r.Without)
 	}
 	var b bytes.Buffer
