@@ -258,16 +258,23 @@ func TestRFC6455_FragmentsPingsAndBigMessages(t *testing.T) {
 	<-readErr
 }
 
-func TestKeepAlive(t *testing.T) {
+// TestR7118_2_OneMessagePerFrame: Content-Length may be left out, and a second SIP message in a WebSocket message is no body.
+func TestR7118_2_OneMessagePerFrame(t *testing.T) {
 	r := newRig(t, Config{}, nil)
 	c := r.mustDial()
-	send(t, c, websocket.MessageText, "\r\n")
-	send(t, c, websocket.MessageText, "\r\n\r\n")
-	if _, s := read(t, c); s != "\r\n" {
-		t.Errorf("answer to the double CRLF: %q", s)
+	bare := strings.Replace(register("bare"), "Content-Length: 0\r\n", "", 1)
+	send(t, c, websocket.MessageText, bare)
+	if g := receive(t, r.sink.got); g.m.Get("Call-ID") != "bare" || len(g.m.Body) != 0 {
+		t.Errorf("got %+v", g.m)
 	}
-	send(t, c, websocket.MessageText, register("alive"))
-	receive(t, r.sink.got)
+	send(t, c, websocket.MessageText, register("first")+register("second"))
+	if _, s := read(t, c); !strings.HasPrefix(s, "SIP/2.0 400 Content-Length Does Not Match Body\r\n") {
+		t.Errorf("answer %q", s)
+	}
+	send(t, c, websocket.MessageText, register("third"))
+	if g := receive(t, r.sink.got); g.m.Get("Call-ID") != "third" {
+		t.Errorf("got %+v", g.m)
+	}
 }
 
 func TestMalformedSIPIsAnsweredAndTheConnectionStays(t *testing.T) {
