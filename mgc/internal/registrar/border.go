@@ -36,7 +36,7 @@ func (r *Registrar) cross(a *attempt) {
 	if a.d.Action != auth.Trust { // what Apply says of the credentials is all that is to be said
 		r.protect(out, a.b, a.flow)
 	}
-	r.addPath(out, a.b)
+	r.addPath(out, a.b.ID, a.b.RegID != "" && firstHop(a.req))
 	r.assert(out)
 }
 

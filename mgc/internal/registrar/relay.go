@@ -40,6 +40,10 @@ func (r *Registrar) OnRegister(tx ServerTx, req headers.Msg, flow siptransport.F
 		r.refuse(tx, &req, 483, "")
 		return
 	}
+	if !firstHop(&req) && headers.HasToken(&req, "Require", "outbound") {
+		r.refuse(tx, &req, 439, "")
+		return
+	}
 	at.b = Binding{AOR: to.AOR(), FlowID: flow.ID, Owner: r.cfg.Instance, Contact: contact.URI,
 		Instance: headers.Unquote(contact.Params.Value("+sip.instance")), RegID: contact.Params.Value("reg-id")}
 	r.deps.Auth.Register(&req, flow.ID, at.client(), func(d auth.Decision) { r.decided(at, d) })
@@ -110,17 +114,22 @@ func bindingID(b Binding) string {
 	return hex.EncodeToString(sum[:12])
 }
 
-// addPath makes requests for the browser come through us (REG-14, REG-15; RFC 3327 §5.2, RFC 5626 §5.1).
-func (r *Registrar) addPath(out *headers.Msg, b Binding) {
-	token := r.deps.Sealer.Seal(flowtoken.KindFlow, []byte(b.ID))
+// addPath makes requests for the browser of the binding come through us (REG-14, REG-15; RFC 3327 §5.2), over the one flow that its
+// reg-id names when it is outbound (RFC 5626 §5.1).
+func (r *Registrar) addPath(out *headers.Msg, id string, outbound bool) {
+	token := r.deps.Sealer.Seal(flowtoken.KindFlow, []byte(id))
 	path := "<sip:" + token + "@" + r.cfg.PathHost + ";lr"
-	if b.RegID != "" {
+	if outbound {
 		path += ";ob"
 	}
 	out.Set("Path", path+">")
 	headers.AddToken(out, "Require", "path")
 	headers.AddToken(out, "Supported", "path")
 }
+
+// firstHop reports whether the browser itself is at the other end of the connection, and no proxy (RFC 5626 §5.1): only then is what
+// comes over the connection the browser's, and the flow the one that reg-id names.
+func firstHop(req *headers.Msg) bool { return len(headers.List(req, "Via")) <= 1 }
 
 // answered takes the core's answer back to the browser.
 func (r *Registrar) answered(a *attempt, o Outcome) {

@@ -122,7 +122,7 @@ func (r *Registrar) deregistration(b Binding) headers.Msg {
 	} {
 		m.Add(f[0], f[1])
 	}
-	r.addPath(&m, b)
+	r.addPath(&m, b.ID, b.RegID != "")
 	r.assert(&m)
 	return m
 }
