@@ -163,6 +163,13 @@ func DecrementMaxForwards(m *Msg) bool {
 	return true
 }
 
+// BreadthLeft reports whether the request may still go on to somebody: Max-Breadth, when it is there, is not 0 (RFC 5393 §5.3.3). If
+// not the answer is 440. Who calls one target only leaves the value as it is.
+func BreadthLeft(m *Msg) bool {
+	v := trim(m.Get("Max-Breadth"))
+	return !isDigits(v) || strings.Trim(v, "0") != ""
+}
+
 // MediaType returns the lower-case type/subtype of Content-Type without parameters, "" when absent.
 func MediaType(m *Msg) string {
 	t, _, _ := strings.Cut(m.Get("Content-Type"), ";")

@@ -45,7 +45,7 @@ var canonicalNames = func() map[string]string {
 const longNames = `
 	Accept Accept-Contact Accept-Encoding Accept-Language Alert-Info Allow Allow-Events Authentication-Info
 	Authorization Call-ID Call-Info Contact Content-Disposition Content-Encoding Content-Language Content-Length
-	Content-Type CSeq Date Error-Info Event Expires Feature-Caps Flow-Timer From Geolocation History-Info Identity
+	Content-Type CSeq Date Error-Info Event Expires Feature-Caps Flow-Timer From Geolocation Geolocation-Error Geolocation-Routing History-Info Identity
 	Identity-Info In-Reply-To Info-Package Join Max-Breadth Max-Forwards MIME-Version Min-Expires Min-SE Organization
 	P-Access-Network-Info P-Asserted-Identity P-Asserted-Service P-Associated-URI P-Called-Party-ID
 	P-Charging-Function-Addresses P-Charging-Vector P-Early-Media P-Preferred-Identity P-Preferred-Service

@@ -28,7 +28,7 @@ type Profile struct {
 var both = []string{
 	"Subject", "Alert-Info", "Call-Info", "Organization", "Priority", "Date", "Privacy", "Reason", "Accept-Contact", "Reject-Contact",
 	"Request-Disposition", "User-to-User", "Referred-By", "Refer-To", "Refer-Sub", "Replaces", "Accept-Language", "In-Reply-To", "Geolocation",
-	"Geolocation-Routing", "Event", "Subscription-State", "Info-Package", "Recv-Info", "Content-Disposition", "Content-Encoding",
+	"Geolocation-Routing", "Geolocation-Error", "Max-Breadth", "Event", "Subscription-State", "Info-Package", "Content-Disposition", "Content-Encoding",
 	"Content-Language", "Warning", "Retry-After", "Error-Info", "WWW-Authenticate", "Proxy-Authenticate", "Authorization",
 	"Proxy-Authorization", "Allow-Events", "Accept", "Expires", "Min-Expires", "SIP-ETag", "SIP-If-Match", "MIME-Version",
 }
@@ -55,6 +55,8 @@ func (p Profile) ToCore(m *headers.Msg) []headers.Field {
 	for _, f := range m.Fields {
 		switch {
 		case strings.HasSuffix(f.Name, "uthorization") && bearer(f):
+		case strings.EqualFold(f.Name, "Recv-Info"):
+			out = append(out, recvInfo(f.Value)...)
 		case in(both, f.Name), in(fromBrowser, f.Name), p.History && in([]string{"History-Info", "Diversion"}, f.Name):
 			out = append(out, Masked(f))
 		}
@@ -69,6 +71,8 @@ func (p Profile) ToBrowser(m *headers.Msg) []headers.Field {
 	private := Private(m)
 	for _, f := range m.Fields {
 		switch {
+		case strings.EqualFold(f.Name, "Recv-Info"):
+			out = append(out, recvInfo(f.Value)...)
 		case in(both, f.Name), in(fromCore, f.Name):
 			out = append(out, Masked(f))
 		case !private && strings.EqualFold(f.Name, "P-Asserted-Identity"):
@@ -76,6 +80,20 @@ func (p Profile) ToBrowser(m *headers.Msg) []headers.Field {
 		}
 	}
 	return out
+}
+
+// recvInfo lets the packages of Recv-Info pass but for trickle-ice: candidates are an affair of the browser and the gateway (RFC 8840,
+// TS 23.228 §U.1.1). An empty list passes: it says that no package is taken (RFC 6086 §7.2).
+func recvInfo(value string) []headers.Field {
+	list := headers.SplitList(value)
+	rest := slices.DeleteFunc(slices.Clone(list), func(e string) bool {
+		name, _, _ := strings.Cut(e, ";")
+		return strings.EqualFold(strings.TrimSpace(name), "trickle-ice")
+	})
+	if len(list) > 0 && len(rest) == 0 {
+		return nil
+	}
+	return []headers.Field{{Name: "Recv-Info", Value: strings.Join(rest, ", ")}}
 }
 
 // Private reports whether the sender asks for privacy of its asserted identity: Privacy has id, or user or header as whole-message

@@ -105,3 +105,16 @@ func TestMT02_IdentityOfTheAnswer(t *testing.T) {
 		}
 	}
 }
+
+// TestR8840_CandidatesDoNotCross: of the info packages that a side takes, the other learns all but trickle-ice.
+func TestR8840_CandidatesDoNotCross(t *testing.T) {
+	for value, want := range map[string]string{
+		"dtmf": "Recv-Info: dtmf", "trickle-ice": "", "dtmf, Trickle-ICE;x=1, foo;bar": "Recv-Info: dtmf, foo;bar", "": "Recv-Info: ", "trickle-ice2": "Recv-Info: trickle-ice2",
+	} {
+		for _, got := range []string{text(ims.ToCore(msg("Recv-Info: " + value))), text(ims.ToBrowser(msg("Recv-Info: " + value)))} {
+			if got != want {
+				t.Errorf("%q crosses as %q, want %q", value, got, want)
+			}
+		}
+	}
+}
