@@ -97,7 +97,7 @@ func (m *Manager) relay(leg callcore.Leg, tx ServerTx, req headers.Msg, flow str
 func (m *Manager) pass(leg callcore.Leg, tx ServerTx, req headers.Msg, b Binding, target string, routes []string) {
 	out, status := m.crossing(leg, &req, b)
 	if status != 0 {
-		m.refuse(tx, &req, status, "", map[int]string{483: "max_forwards", 400: "malformed"}[status])
+		m.refuse(tx, &req, status, "", map[int]string{483: "max_forwards", 440: "max_breadth", 400: "malformed"}[status])
 		return
 	}
 	out.RequestURI = target
@@ -130,6 +130,9 @@ func (m *Manager) crossing(leg callcore.Leg, req *headers.Msg, b Binding) (heade
 	}
 	if !headers.DecrementMaxForwards(&hops) {
 		return out, 483
+	}
+	if !headers.BreadthLeft(req) {
+		return out, 440
 	}
 	out.Add("Max-Forwards", hops.Get("Max-Forwards"))
 	for _, name := range []string{"From", "To", "Call-ID", "CSeq"} {
