@@ -33,6 +33,8 @@ type bench struct {
 	tx    map[string]string // "leg METHOD" -> last client transaction
 	iq    *iqv1.TransactionRequest
 	ended int
+
+	cancelled string // Reason of the last CANCEL
 }
 
 func newBench(t *testing.T) *bench {
@@ -78,6 +80,7 @@ func (b *bench) note(e Effect) {
 		}
 	case SendCancel:
 		b.log = append(b.log, fmt.Sprintf("%s> CANCEL", e.Leg))
+		b.cancelled = e.Reason
 	case SendResponse:
 		b.log = append(b.log, fmt.Sprintf("%s> %d", e.Leg, e.Msg.Status))
 		b.last[fmt.Sprintf("%s %d", e.Leg, e.Msg.Status)] = e.Msg

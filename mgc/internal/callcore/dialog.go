@@ -35,6 +35,7 @@ type leg struct {
 	Update    bool               `json:"update,omitempty"`   // the peer takes UPDATE
 	Answered  bool               `json:"answered,omitempty"` // the callee's answer came reliably: what comes after it is ignored (RFC 3261 §13.2.1)
 	Early     headers.EarlyMedia `json:"early,omitzero"`     // what P-Early-Media said last (RFC 5009)
+	Features  string             `json:"feat,omitempty"`     // feature tags of the peer's Contact (RFC 3840)
 	Timer     refresh            `json:"timer,omitzero"`
 	Forks     []string           `json:"forks,omitempty"`   // tags of dialogs of other forks that were acknowledged and ended
 	Refused   sdp.Direction      `json:"refused,omitempty"` // direction that the peer was offered by settle and has not agreed to
@@ -72,7 +73,7 @@ func (s *State) openUAS(l Leg, req *headers.Msg) {
 	if c, err := headers.ParseCSeq(req.Get("CSeq")); err == nil {
 		g.RemoteSeq, g.InviteSeq = c.Seq, c.Seq
 	}
-	s.noteAllow(l, req)
+	s.notePeer(l, req)
 }
 
 // openUAC fills the callee's leg before its INVITE.
@@ -97,7 +98,7 @@ func (s *State) confirm(l Leg, resp *headers.Msg) {
 	routes := headers.List(resp, "Record-Route")
 	slices.Reverse(routes)
 	g.Routes = routes
-	s.noteAllow(l, resp)
+	s.notePeer(l, resp)
 }
 
 func contactOf(m *headers.Msg) string {
@@ -130,7 +131,7 @@ func (s *State) request(l Leg, method string, seq uint32) headers.Msg {
 	m.Add("CSeq", headers.CSeq{Seq: seq, Method: method}.String())
 	switch method {
 	case "INVITE", "UPDATE", "REFER", "NOTIFY", "PRACK":
-		m.Add("Contact", "<"+g.Contact+">")
+		m.Add("Contact", s.ourContact(l))
 	}
 	if ua := s.d.Cfg.UserAgent; ua != "" {
 		m.Add("User-Agent", ua)
@@ -185,8 +186,11 @@ func (s *State) respond(l Leg, tx, method string, status int, reason string, bod
 		m.Set("To", g.Local)
 	}
 	if method == "INVITE" && status > 100 && status < 300 || method == "UPDATE" && status < 300 {
-		m.Add("Contact", "<"+g.Contact+">")
+		m.Add("Contact", s.ourContact(l))
 		m.Add("Allow", allowOn(l))
+	}
+	if method == "INVITE" && status > 100 && status < 300 {
+		takesTrickle(l, &m)
 	}
 	if status == 405 {
 		m.Set("Allow", allowOn(l))

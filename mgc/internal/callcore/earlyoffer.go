@@ -21,7 +21,7 @@ func (s *State) onEarlyOffer(e RequestIn) {
 	}
 	desc, err := describe(&e.Msg)
 	if err != nil {
-		refuse(488, warning(err))
+		s.refuseOffer(e, err)
 		return
 	}
 	before, heard := s.d.Media, s.d.Forks.Heard
@@ -41,7 +41,7 @@ func (s *State) onEarlyOffer(e RequestIn) {
 	if err != nil {
 		s.hear(e.Leg, heard)
 		s.d.Media = before
-		refuse(488, warning(err))
+		s.refuseOffer(e, err)
 		return
 	}
 	s.d.Media = media

@@ -44,7 +44,7 @@ func (s *State) turn(l Leg, m *headers.Msg) bool {
 		slices.Reverse(routes)
 		g.Routes = routes
 	}
-	s.noteAllow(l, m)
+	s.notePeer(l, m)
 	return true
 }
 
@@ -116,9 +116,12 @@ func (s *State) fork(l Leg, tag string, invite uint32) leg {
 	return g
 }
 
-// noteAllow remembers whether the peer takes UPDATE (RFC 3311 §4).
-func (s *State) noteAllow(l Leg, m *headers.Msg) {
+// notePeer remembers what the peer is able to do: whether it takes UPDATE (RFC 3311 §4), and its feature tags.
+func (s *State) notePeer(l Leg, m *headers.Msg) {
 	if m.Has("Allow") {
 		s.d.Legs[l].Update = headers.HasToken(m, "Allow", "UPDATE")
+	}
+	if m.Has("Contact") {
+		s.d.Legs[l].Features = featuresOf(m)
 	}
 }

@@ -39,7 +39,7 @@ func (s *State) onRequest(e RequestIn) {
 		return
 	}
 	if t := contactOf(&e.Msg); t != "" && (e.Msg.Method == "INVITE" || e.Msg.Method == "UPDATE") {
-		g.Target = t
+		g.Target, g.Features = t, featuresOf(&e.Msg)
 	}
 	switch m := e.Msg.Method; {
 	case m == "PRACK" && e.Leg == LegAccess:
@@ -61,6 +61,8 @@ func (s *State) onRequest(e RequestIn) {
 		refuse(200)
 	case m == "UPDATE":
 		s.respond(e.Leg, e.Tx, m, 200, "", nil, s.answerTimer(e.Leg, s.grantTimer(e.Leg, &e.Msg)))
+	case isTrickle(&e.Msg):
+		s.onTrickle(e)
 	case slices.Contains(through, m):
 		s.passOn(e)
 	case m == "SUBSCRIBE" || m == "PUBLISH" || m == "REGISTER":

@@ -25,6 +25,10 @@ func (s *State) onInvite(e RequestIn) {
 		s.refuse(483, nil)
 		return
 	}
+	if !headers.BreadthLeft(&e.Msg) {
+		s.refuse(440, nil)
+		return
+	}
 	if tags := s.unknownTags(e.Leg, &e.Msg); len(tags) > 0 {
 		s.refuse(420, unsupported(tags))
 		return
@@ -104,9 +108,23 @@ func (s *State) refuse(status int, extra []headers.Field) {
 	s.end(CauseRefused, status, "", nil)
 }
 
+// refuseMedia refuses the caller's offer, and tells what would be acceptable (standards MO-09).
 func (s *State) refuseMedia(err error) {
-	s.answerCaller(488, "", nil, warning(err))
+	s.answerCaller(488, "", s.acceptable(s.d.Caller, &s.d.Invite), warning(err))
 	s.end(CauseMedia, 488, err.Error(), nil)
+}
+
+// acceptable describes the media that the peer of the leg may offer; nil when the message is no offer.
+func (s *State) acceptable(l Leg, m *headers.Msg) []byte {
+	if len(m.Body) == 0 {
+		return nil
+	}
+	return s.d.Cfg.Policy.Media.Acceptable(side(l))
+}
+
+// refuseOffer refuses an offer inside the dialog likewise; the session goes on as it was (RFC 3261 §14.2).
+func (s *State) refuseOffer(e RequestIn, err error) {
+	s.respond(e.Leg, e.Tx, e.Msg.Method, 488, "", s.acceptable(e.Leg, &e.Msg), warning(err))
 }
 
 // warning says in a Warning field (RFC 3261 §20.43) why media was not acceptable.
@@ -186,6 +204,7 @@ func (s *State) sendInvite(l Leg, body []byte) {
 	req.Set("Allow", allowOn(l))
 	s.askCore(l, &req)
 	s.askTimer(l, &req)
+	takesTrickle(l, &req)
 	req.Set("Content-Type", "application/sdp")
 	req.Body = body
 	s.send(l, req, client{Method: "INVITE", Kind: "initial"})

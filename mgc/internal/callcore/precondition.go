@@ -29,6 +29,8 @@ func (s *State) optionTags(l Leg) []string {
 		if s.d.Cfg.Policy.Media.Preconditions.Answers() {
 			tags = append(tags, "precondition")
 		}
+	} else {
+		tags = append(tags, trickleICE)
 	}
 	return tags
 }

@@ -45,12 +45,12 @@ func (s *State) onReoffer(e RequestIn) {
 	}
 	desc, err := describe(&e.Msg)
 	if err != nil {
-		refuse(488, warning(err))
+		s.refuseOffer(e, err)
 		return
 	}
 	media, change, err := s.d.Media.Offer(side(e.Leg), desc)
 	if err != nil {
-		refuse(488, warning(err))
+		s.refuseOffer(e, err)
 		return
 	}
 	if change.Tell && s.busy(e.Leg.Other()) {
@@ -215,6 +215,9 @@ func (s *State) answerReoffer() {
 	if err != nil {
 		s.failReoffer(488, warning(err))
 		return
+	}
+	if _, lost := s.d.Timers[timerConsent]; lost && r.Restart { // the new pair has its time, too (standards REL-05)
+		s.start(timerConsent, s.policy(s.d.Cfg.Policy.ConsentGrace, defaultConsentGrace))
 	}
 	s.d.Media, s.d.Reoffer = media, nil
 	s.respond(r.Leg, r.Server, r.Method, 200, "", body, s.answerTimer(r.Leg, r.Timer))

@@ -196,7 +196,11 @@ func (s *State) end(cause Cause, status int, reason string, skip *Leg) {
 	}
 	s.dropProvisional()
 	if s.d.Server != "" {
-		s.answerCaller(status, "", nil, nil)
+		var why []headers.Field
+		if reason != "" && cause != CauseCancelled { // the caller knows why it has given up
+			why = []headers.Field{{Name: "Reason", Value: reason}}
+		}
+		s.answerCaller(status, "", nil, why)
 	}
 	for tx, c := range s.clientsInOrder() {
 		if c.Kind == "initial" && before != phaseUp {
