@@ -80,6 +80,20 @@ type UA struct {
 
 // Dial opens the WebSocket. The caller closes the UA.
 func Dial(ctx context.Context, cfg Config) (*UA, error) {
+	return dial(ctx, cfg, token(6)+".invalid", "<urn:uuid:"+uuid()+">")
+}
+
+// Redial opens another WebSocket of the same browser, as one does whose network has changed: its Contact and instance stay. change may
+// adapt the configuration; nil: it is that of u, which stays open. The caller closes the new UA too.
+func (u *UA) Redial(ctx context.Context, change func(*Config)) (*UA, error) {
+	cfg := u.cfg
+	if change != nil {
+		change(&cfg)
+	}
+	return dial(ctx, cfg, u.host, u.inst)
+}
+
+func dial(ctx context.Context, cfg Config, host, inst string) (*UA, error) {
 	if len(cfg.Codecs) == 0 {
 		cfg.Codecs = []string{"opus"}
 	}
@@ -94,7 +108,7 @@ func Dial(ctx context.Context, cfg Config) (*UA, error) {
 	conn.SetReadLimit(64 << 10)
 	rctx, cancel := context.WithCancel(context.Background())
 	u := &UA{
-		cfg: cfg, conn: conn, host: token(6) + ".invalid", inst: "<urn:uuid:" + uuid() + ">", parser: sip.NewParser(),
+		cfg: cfg, conn: conn, host: host, inst: inst, parser: sip.NewParser(),
 		cancel: cancel, done: make(chan struct{}), txs: map[string]chan *sip.Response{}, calls: map[string]*Call{},
 	}
 	go u.read(rctx)

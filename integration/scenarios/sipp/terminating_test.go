@@ -28,6 +28,7 @@ func TestCoreCalls(t *testing.T) {
 	both(t, "requests_in_dialog", requestsToSipp)
 	both(t, "message", messageToBrowser)
 	both(t, "MO-19_late_offer", lateOffer)
+	both(t, "ARC-10_MT-08_browser_behind_another_address", rebound)
 }
 
 func callerHangsUp(t *testing.T, transport string) {
@@ -71,6 +72,59 @@ func calledBrowserHangsUp(t *testing.T, transport string) {
 		t.Error(err)
 	}
 	r.done(ctx)
+}
+
+// rebound: the browser's address has changed, by a NAT for instance, and it registers again over a new connection before anybody has
+// noticed that the old one is dead: calls come over the new one only, and their media through the gateway as ever.
+func rebound(t *testing.T, transport string) {
+	b := newBrowser(t, transport, nowhere, nil)
+	calls, seen := make(chan *webua.Call, 10), newLadder()
+	ctx := deadline(t, patience)
+	again, err := b.Redial(ctx, func(c *webua.Config) {
+		c.OnCall, c.Trace = func(c *webua.Call) { calls <- c }, seen.add
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(again.Close)
+	before := world.registrar.binding(b.user)
+	if err := again.Register(ctx, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if now := world.registrar.binding(b.user); now.contact != before.contact {
+		t.Fatalf("Contact changed from %s to %s", before.contact, now.contact)
+	}
+	for _, path := range []string{before.path, world.registrar.binding(b.user).path} {
+		p := b.caller().with("Path", path)
+		r := startSipp(t, "uac_hung_up", p, peer.Config{Transport: transport, Local: local(t), Remote: world.core, Echo: true})
+		var call *webua.Call
+		select {
+		case call = <-calls:
+		case <-ctx.Done():
+			t.Fatalf("no call over the new connection; over the old one\n%s", b.ladder)
+		}
+		if err := call.Answer(tone.NewSine(620, -12)); err != nil {
+			t.Fatal(err)
+		}
+		if err := call.WaitAudio(ctx, 620); err != nil {
+			t.Error(err)
+		}
+		if err := call.Hangup(ctx); err != nil {
+			t.Error(err)
+		}
+		r.done(ctx)
+	}
+	for _, inv := range seen.received("INVITE") {
+		if !strings.Contains(inv.Body, "a=ice-lite") || strings.Contains(inv.Body, "RTP/AVP") {
+			t.Errorf("the description is not the gateway's:\n%s", inv.Body)
+		}
+	}
+	if n := len(b.ladder.received("INVITE")); n > 0 {
+		t.Errorf("%d INVITE over the old connection", n)
+	}
+	if err := again.Register(ctx, 0); err != nil {
+		t.Error(err)
+	}
 }
 
 // lateOffer: an INVITE without an offer; the gateway's is in the 200, sipp's answer in the ACK (RFC 3261 §13.2.1).
@@ -217,7 +271,7 @@ func TestCoreRefused(t *testing.T) {
 		field  string // of the refusal
 		want   string // in the field
 	}{
-		{"no_usable_codec", 488, body("m=audio 9000 RTP/AVP 96\na=rtpmap:96 CLEARMODE/8000\n"), "Warning", `305 isthmus "no usable audio codec"`},
+		{"MO-09_no_usable_codec", 488, body("m=audio 9000 RTP/AVP 96\na=rtpmap:96 CLEARMODE/8000\n"), "Warning", `305 isthmus "no usable audio codec"`},
 		{"only_video", 488, body("m=video 9000 RTP/AVP 96\na=rtpmap:96 H264/90000\n"), "Warning", `304 isthmus "no audio offered"`},
 		{"audio_refused", 488, body("m=audio 0 RTP/AVP 8\n"), "Warning", `304 isthmus "no audio offered"`},
 		{"no_media_line", 488, body(""), "Warning", `304 isthmus "no audio offered"`},
@@ -240,6 +294,9 @@ func TestCoreRefused(t *testing.T) {
 			final := received(t, res, fmt.Sprintf("%d INVITE", c.status), 0)
 			if got := final.Get(c.field); c.field != "" && !strings.Contains(got, c.want) {
 				t.Errorf("%s %q, want %q", c.field, got, c.want)
+			}
+			if d := final.Body; c.status == 488 && !strings.Contains(d, "m=audio 0 RTP/AVP 8 0 9 101") {
+				t.Errorf("the 488 does not say what is acceptable: %q", d)
 			}
 			if final.Tag("To") == "" {
 				t.Error("no To tag")
