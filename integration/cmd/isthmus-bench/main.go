@@ -1,11 +1,13 @@
-// Command isthmus-bench measures the media gateway beside rtpengine, the kernel floor and the codec-only limit on this machine and prints
-// a table and, as the last line, one JSON object.
+// Command isthmus-bench measures the media gateway beside rtpengine, the kernel floor and the codec-only limit, and the controller beside
+// Kamailio, on this machine, and prints tables and, as the last line, one JSON object.
 //
-// Exit status: 0 when everything that was asked for was measured, 1 otherwise. A missed target is no failure.
+// Exit status: 0 when everything that was asked for was measured, 1 otherwise, and when the controller failed or leaked a registration or
+// call. A missed target is no failure.
 package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -45,10 +47,11 @@ func run() error {
 	flag.IntVar(&c.Calls[bench.Transcode], "opus-calls", 40, "transcoded calls, 1 to 1000")
 	seconds := flag.Float64("seconds", 3, "length of a window, 2 to 60")
 	flag.IntVar(&c.Rounds, "rounds", 7, "rounds; each measures every system once")
-	flag.StringVar(&c.Only, "only", "", "measure one part only: relay or opus-pcma")
+	flag.StringVar(&c.Only, "only", "", "measure one part only: relay, opus-pcma or signalling")
 	flag.IntVar(&c.Workers, "workers", 0, "packet threads of the gateway; 0: its default, one per core")
 	flag.IntVar(&c.Threads, "rtpengine-threads", runtime.NumCPU(), "packet threads of rtpengine")
 	flag.BoolVar(&c.Rtpengine, "rtpengine", true, "measure rtpengine if it is installed")
+	sig := signallingFlags()
 	gather := flag.Bool("floor-gather", false, "the kernel floor sleeps under load so that datagrams gather, as the gateway does")
 	flag.StringVar(&c.Gateway, "mgw", "", "the gateway's program; empty: mgw beside this one")
 	verbose := flag.Bool("verbose", false, "show the output of the processes")
@@ -73,11 +76,17 @@ func run() error {
 			return err
 		}
 	}
+	if c.Signalling, err = sig(*seconds); err != nil {
+		return err
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	results, err := bench.Run(ctx, c)
 	if perr := results.Print(os.Stdout); err == nil {
 		err = perr
+	}
+	if fault := results.Signalling.Failure(); err == nil && fault != "" {
+		err = errors.New(fault)
 	}
 	return err
 }

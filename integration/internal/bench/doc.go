@@ -1,5 +1,5 @@
 // Package bench measures Isthmus' media gateway beside rtpengine, the kernel floor and the codec-only limit: same load, same machine, one
-// run, in turns. Floor 3 of the integration module. Linux only.
+// run, in turns; and, by package signalling, the controller beside Kamailio. Floor 3 of the integration module. Linux only.
 //
 // CPU is the processor time of the measured process, user and system, over a window, divided by what was delivered in it both ways. Each
 // round measures every system once; ratios are taken within a round, and the report gives medians, so that what else the machine does
@@ -9,7 +9,10 @@ package bench
 import (
 	"fmt"
 	"io"
+	"slices"
 	"time"
+
+	"github.com/isthmus-gateway/isthmus/integration/internal/bench/signalling"
 )
 
 // Work is what the calls do.
@@ -24,6 +27,9 @@ const (
 // String is the name in the report.
 func (w Work) String() string { return [2]string{"relay", "opus-pcma"}[w] }
 
+// Signalling is the name of the controller's part.
+const Signalling = "signalling"
+
 // Config of a run.
 type Config struct {
 	Gateway   string        // path of the mgw program
@@ -32,20 +38,22 @@ type Config struct {
 	Window    time.Duration // of one measurement
 	Warm      time.Duration // media before each window
 	Rounds    int
-	Only      string        // "", "relay" or "opus-pcma"
+	Only      string        // "", "relay", "opus-pcma" or "signalling"
 	Workers   int           // packet threads of the gateway; 0: its default
 	Threads   int           // packet threads of rtpengine
 	Rtpengine bool          // measure it if it is installed
 	Out       io.Writer     // progress
 	Log       io.Writer     // output of the processes; nil: none
 	LimitTime time.Duration // CPU time of each measurement of the codec-only limit
+
+	Signalling signalling.Config // of the controller's part; its Controller is empty when there is none
 }
 
 // Validate refuses what cannot be measured.
 func (c *Config) Validate() error {
 	switch {
-	case c.Only != "" && c.Only != Relay.String() && c.Only != Transcode.String():
-		return fmt.Errorf("bench: no such part %q: relay or opus-pcma", c.Only)
+	case !slices.Contains([]string{"", Relay.String(), Transcode.String(), Signalling}, c.Only):
+		return fmt.Errorf("bench: no such part %q: relay, opus-pcma or signalling", c.Only)
 	case c.Calls[Relay] < 1 || c.Calls[Transcode] < 1 || c.Calls[Relay] > 1000 || c.Calls[Transcode] > 1000:
 		return fmt.Errorf("bench: 1 to 1000 calls, not %v", c.Calls)
 	case c.Window < 2*time.Second || c.Window > time.Minute:

@@ -7,6 +7,7 @@ import (
 	"math"
 
 	"github.com/isthmus-gateway/isthmus/integration/internal/bench/codecs"
+	"github.com/isthmus-gateway/isthmus/integration/internal/bench/signalling"
 )
 
 // Summary is the JSON object that ends the output. null: not measured, because the peer is not installed, the part was not run or no
@@ -30,6 +31,7 @@ type Summary struct {
 	Others           *float64 `json:"other_load_cores"`
 	RelayCalls       int      `json:"relay_calls"`
 	OpusCallsOffered int      `json:"opus_pcma_calls"`
+	signalling.Summary
 	Machine
 }
 
@@ -37,6 +39,7 @@ type Summary struct {
 func (r *Results) Summary() Summary {
 	s := Summary{
 		RelayCalls: r.Config.Calls[Relay], OpusCallsOffered: r.Config.Calls[Transcode], Machine: r.Machine,
+		Summary: r.Signalling.Summary(),
 	}
 	relay, opus := r.Parts[Relay], r.Parts[Transcode]
 	packet := func(p *Part, name string) map[int]float64 { return p.find(name).byRound(work(p), (*Sample).perPacket) }
@@ -70,6 +73,9 @@ func (r *Results) others() *float64 {
 				all[len(all)] = s.Others
 			}
 		}
+	}
+	if v := r.Signalling.Others(); v != nil && len(all) == 0 {
+		return v
 	}
 	return median(figure(all))
 }
@@ -129,7 +135,10 @@ func (r *Results) Print(w io.Writer) error {
 		}
 	}
 	s := r.Summary()
-	s.targets(w)
+	if r.Config.Only != Signalling {
+		s.targets(w)
+	}
+	r.Signalling.Print(w)
 	if s.Others != nil && *s.Others > quiet {
 		fmt.Fprintf(w, "\nOther programs used %.1f cores: these figures are of a busy machine, where every program pays for cold caches.\n", *s.Others)
 	}

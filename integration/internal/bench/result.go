@@ -7,6 +7,7 @@ import (
 
 	"github.com/isthmus-gateway/isthmus/integration/internal/bench/codecs"
 	"github.com/isthmus-gateway/isthmus/integration/internal/bench/load"
+	"github.com/isthmus-gateway/isthmus/integration/internal/bench/signalling"
 )
 
 // Results of a run.
@@ -14,6 +15,8 @@ type Results struct {
 	Machine Machine
 	Config  Config
 	Parts   [2]*Part // by Work; nil: not run
+
+	Signalling *signalling.Results // nil: not run
 }
 
 // Part is what was measured of one kind of work.

@@ -10,6 +10,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/integration/internal/bench/codecs"
 	"github.com/isthmus-gateway/isthmus/integration/internal/bench/load"
 	"github.com/isthmus-gateway/isthmus/integration/internal/bench/procstat"
+	"github.com/isthmus-gateway/isthmus/integration/internal/bench/signalling"
 	"github.com/isthmus-gateway/isthmus/integration/internal/bench/systems"
 )
 
@@ -30,6 +31,9 @@ func Run(ctx context.Context, c Config) (Results, error) {
 		return Results{}, err
 	}
 	r := Results{Machine: describeMachine(), Config: c}
+	if c.Only == Signalling {
+		return r, r.signalling(ctx)
+	}
 	material, err := codecs.NewMaterial(materialFrames)
 	if err != nil {
 		return r, err
@@ -45,7 +49,24 @@ func Run(ctx context.Context, c Config) (Results, error) {
 			return r, fmt.Errorf("%s: %w", w, err)
 		}
 	}
+	if c.Only == "" {
+		return r, r.signalling(ctx)
+	}
 	return r, nil
+}
+
+// signalling runs the controller's part.
+func (r *Results) signalling(ctx context.Context) error {
+	c := r.Config.Signalling
+	if c.Controller == "" {
+		return nil
+	}
+	c.Out, c.Log = r.Config.Out, r.Config.Log
+	var err error
+	if r.Signalling, err = signalling.Run(ctx, c); err != nil {
+		return fmt.Errorf("%s: %w", Signalling, err)
+	}
+	return nil
 }
 
 // part is the measurement of one kind of work.
