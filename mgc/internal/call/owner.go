@@ -2,7 +2,6 @@ package call
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"slices"
 	"sync"
@@ -255,7 +254,7 @@ func (o *owner) choose(effects []callcore.Effect) {
 
 // save takes a snapshot of the call for the store.
 func (o *owner) save() {
-	state, err := json.Marshal(o.state)
+	state, err := o.state.MarshalJSON()
 	if err != nil {
 		o.log.DPanic("state does not marshal", zap.Error(err))
 		return
@@ -263,7 +262,7 @@ func (o *owner) save() {
 	o.note()
 	n := o.node()
 	o.record.State, o.record.MGW, o.record.Boot, o.record.Context = state, n.MGW, n.Boot, o.state.Record().Context
-	rec, err := json.Marshal(o.record)
+	rec, err := o.record.Encode()
 	if err != nil {
 		o.log.DPanic("record does not marshal", zap.Error(err))
 		return

@@ -110,6 +110,11 @@ func (r *Registrar) put(id string, want *Binding) error {
 // place writes the record over the one that is known. Errors: store.ErrConflict when it changed meanwhile.
 func (r *Registrar) place(ctx context.Context, key string, b Binding) (uint64, error) {
 	ttl := time.Until(b.Expires) + time.Second
+	if _, known, ok := r.mirror.Get(key); ok { // mostly right, and saves the look
+		if rev, err := r.table.Update(ctx, key, b, known, ttl); !errors.Is(err, store.ErrConflict) {
+			return rev, err
+		}
+	}
 	e, err := r.table.Get(ctx, key)
 	switch {
 	case errors.Is(err, store.ErrNotFound):

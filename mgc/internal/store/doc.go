@@ -4,8 +4,8 @@
 // A Store is a flat set of records, each with a key, a value, a revision and a time to live. Writes are
 // compare-and-set by revision, so that two instances never overwrite each other unseen. Engines:
 //
-//	Open    NATS JetStream key-value; an embedded in-process server by default, an external cluster by URL. Same client code.
-//	Memory  a map in this process with the same contract, for tests of the floors above (works under testing/synctest).
+//	Open    NATS JetStream key-value: a cluster by URL, or, for tests of a pool, a server in this process. Same client code.
+//	Memory  a map in this process with the same contract: for an instance without a pool, and for tests under testing/synctest.
 //
 // Above the engine stand small helpers that hold the traps in one place:
 //
@@ -18,5 +18,5 @@
 // Time to live is an argument of every write: a write replaces the lifetime together with the value. Forgetting
 // that is how a record lives for ever, so there is no write without it (Forever says it out loud).
 //
-// With the embedded engine a restart of the only instance loses every record; the media nodes keep the media.
+// With Memory a restart of the only instance loses every record; the media nodes keep the media.
 package store

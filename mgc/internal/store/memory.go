@@ -4,12 +4,13 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
 
-// Memory is the engine that lives in a map of this process. It holds the same contract as the NATS engine, needs no
-// goroutine but one per watch, and follows the fake clock of testing/synctest: the engine of tests.
+// Memory is the engine that lives in a map of this process: that of a controller that is alone, and of tests. It holds the same
+// contract as the NATS engine, needs no goroutine but one per watch, and follows the fake clock of testing/synctest.
 type Memory struct {
 	mu       sync.Mutex // guards all below
 	rev      uint64
@@ -184,6 +185,28 @@ func (m *Memory) List(ctx context.Context, prefix string) ([]Record, error) {
 	return m.listLocked(prefix), nil
 }
 
+// Count returns the number of records by the first part of their keys, such as "call". Errors: ErrClosed.
+func (m *Memory) Count(ctx context.Context) (map[string]int, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.readyLocked(ctx, "count", ""); err != nil {
+		return nil, err
+	}
+	out := map[string]int{}
+	for k := range m.recs {
+		kind, _, _ := strings.Cut(k, ".")
+		out[kind]++
+	}
+	return out, nil
+}
+
+// Healthy tells the error that Fail has set.
+func (m *Memory) Healthy() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.failing
+}
+
 func (m *Memory) listLocked(prefix string) []Record {
 	var out []Record
 	for k, r := range m.recs {
@@ -230,7 +253,7 @@ func (m *Memory) tellLocked(e Event) {
 type memWatcher struct {
 	m      *Memory
 	prefix string
-	queue  []Event // guarded by m.mu; not bounded: tests only
+	queue  []Event // guarded by m.mu; at most the records that were written while the reader worked on its last batch
 	out    chan Event
 	wake   chan struct{} // cap 1; writer: tellLocked; full: a wake is already pending
 	cancel context.CancelFunc

@@ -155,6 +155,9 @@ func (m *Mirror[T]) run() {
 	for e := range m.w.Events() {
 		switch e.Kind {
 		case EventPut:
+			if m.echo(m.id(e.Key), e.Revision) {
+				continue
+			}
 			var v T
 			if err := json.Unmarshal(e.Value, &v); err != nil {
 				m.mu.Lock()
@@ -175,6 +178,21 @@ func (m *Mirror[T]) run() {
 			}
 		}
 	}
+}
+
+// echo reports whether what was written at rev is known already; its value need not be decoded then.
+func (m *Mirror[T]) echo(id string, rev uint64) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	it, ok := m.items[id]
+	if !ok || it.rev < rev {
+		return false
+	}
+	if it.rev == rev && !it.seen {
+		it.seen = true
+		m.items[id] = it
+	}
+	return true
 }
 
 func (m *Mirror[T]) id(key string) string { return key[len(m.table.prefix)+1:] }
