@@ -21,6 +21,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/mgc/internal/callcore"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/coreedge"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/flowtoken"
+	"github.com/isthmus-gateway/isthmus/mgc/internal/heap"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/iqlink"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/mgwpool"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/registrar"
@@ -74,6 +75,7 @@ func New(cfg Config, version string, log *zap.Logger) (a *App, err error) {
 			a = nil
 		}
 	}()
+	a.onClose(heap.Start())
 	for _, step := range []func() error{a.openStore, a.makeCore, a.makeManager, a.makeMedia, a.makeCalls, a.makeAccess, a.makeAdmin} {
 		if err = step(); err != nil {
 			return a, err
