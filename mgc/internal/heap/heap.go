@@ -19,7 +19,7 @@ const Floor = 96 << 20
 const (
 	tick    = time.Second
 	busy    = 4 << 20 // bytes allocated per second that are load; pings of ten thousand idle connections are below
-	calm    = 3       // ticks without load before memory is given back
+	calm    = 6       // ticks without load before memory is given back: then the transactions have ended (T4, 5 s)
 	garbage = 4 << 20 // least bytes allocated since the last time that make it worth while
 	plain   = 100     // Go's own percentage
 	most    = 1500    // highest percentage

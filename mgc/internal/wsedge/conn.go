@@ -18,7 +18,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/mgc/internal/siptransport"
 )
 
-// readBuffers lend a buffer while a message arrives, so that an idle connection keeps none.
+// readBuffers lend a buffer while a message arrives or leaves, so that an idle connection keeps none. What has grown too much is not kept.
 type readBuffers struct{ pool sync.Pool }
 
 func (b *readBuffers) get() *[]byte {
@@ -30,6 +30,9 @@ func (b *readBuffers) get() *[]byte {
 }
 
 func (b *readBuffers) put(p *[]byte) {
+	if cap(*p) > 64<<10 {
+		return
+	}
 	*p = (*p)[:0]
 	b.pool.Put(p)
 }

@@ -6,7 +6,7 @@
 //	HTTP upgrade: proxy header -> Origin (403) -> subprotocol, credential (400) -> caps (503) -> 101, flow entered in the table
 //	frame(s) -> one WebSocket message <= 64 KiB (1009) -> keep-alive | siptransport.Ingress -> transaction layer
 //
-// An idle connection keeps one blocked goroutine and the two 4 KiB buffers of its HTTP request; compression is off.
+// An idle connection keeps one blocked goroutine and no buffer (see thin); compression is off.
 package wsedge
 
 import (

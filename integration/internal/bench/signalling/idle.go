@@ -11,7 +11,7 @@ const (
 	// few connections come before the first reading, so that what a process makes once is not counted.
 	few = 50
 	// rest is how long the connections idle before memory is read: the transactions of their registrations have ended.
-	rest = 8 * time.Second
+	rest = 10 * time.Second
 )
 
 // memory measures what idle registered connections hold, in processes of their own.
