@@ -194,18 +194,22 @@ func (w *wire) expect(method string, status int) headers.Msg {
 // core is the SIP core: one UDP socket. It registers whoever asks.
 type core struct {
 	*wire
-	s    *site
-	conn *net.UDPConn
-	path chan string // Paths of REGISTERs; cap 16
+	s          *site
+	conn       *net.UDPConn
+	path       chan string                   // Paths of REGISTERs; cap 16
+	registered chan headers.Msg              // REGISTERs; cap 16
+	dress      func(headers.Msg) headers.Msg // what becomes of their 200, when not nil
 }
 
-func (s *site) core() *core {
+func (s *site) core() *core { return s.coreAt(s.addr(1, 5060)) }
+
+func (s *site) coreAt(addr string) *core {
 	s.t.Helper()
-	conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.MustParseAddrPort(s.addr(1, 5060))))
+	conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.MustParseAddrPort(addr)))
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	c := &core{wire: newWire(s.t, "core"), s: s, conn: conn, path: make(chan string, 16)}
+	c := &core{wire: newWire(s.t, "core"), s: s, conn: conn, path: make(chan string, 16), registered: make(chan headers.Msg, 16)}
 	done := make(chan struct{})
 	go func() { defer close(done); c.read() }()
 	s.t.Cleanup(func() { _ = conn.Close(); <-done })
@@ -234,10 +238,22 @@ func (c *core) read() {
 		if exp > 0 {
 			resp.Add("Contact", m.Get("Contact")+fmt.Sprintf(";expires=%d", exp))
 		}
-		resp.Add("Service-Route", "<sip:orig@"+c.s.addr(1, 5060)+";lr>")
+		resp.Add("Service-Route", "<sip:orig@"+c.addr().String()+";lr>")
+		if c.dress != nil {
+			resp = c.dress(resp)
+		}
 		c.path <- m.Get("Path")
+		c.registered <- m
 		c.write(resp, from)
 	}
+}
+
+// addr is where the core listens.
+func (c *core) addr() netip.AddrPort { return c.conn.LocalAddr().(*net.UDPAddr).AddrPort() }
+
+// coreAddr is where the controller listens for the core.
+func (c *controller) coreAddr() netip.AddrPort {
+	return netip.MustParseAddrPort(c.s.addr(c.host, 5070))
 }
 
 func (c *core) write(m headers.Msg, to netip.AddrPort) {
@@ -286,9 +302,15 @@ type browser struct {
 
 func (c *controller) browser(name string) *browser {
 	c.s.t.Helper()
+	return c.browserOver(name, &websocket.DialOptions{Subprotocols: []string{"sip"}})
+}
+
+// browserOver is browser with options of the connection.
+func (c *controller) browserOver(name string, how *websocket.DialOptions) *browser {
+	c.s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	conn, _, err := websocket.Dial(ctx, "ws://"+c.s.addr(c.host, 8080)+"/sip", &websocket.DialOptions{Subprotocols: []string{"sip"}})
+	conn, _, err := websocket.Dial(ctx, "ws://"+c.s.addr(c.host, 8080)+"/sip", how)
 	if err != nil {
 		c.s.t.Fatal(err)
 	}
