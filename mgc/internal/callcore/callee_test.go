@@ -149,7 +149,7 @@ func (w *world) ringReliably(c *clientTx, a *agent) error {
 }
 
 // acknowledged holds after each step that brought a reliable response.
-func (w *world) acknowledged() error {
+func (w *world) acknowledged(effects int) error {
 	if !w.watching {
 		return nil
 	}
@@ -157,6 +157,8 @@ func (w *world) acknowledged() error {
 	switch n := len(w.pracks); {
 	case w.mustPrack == "" && n > 0:
 		return fmt.Errorf("PRACK for a response that is repeated, out of order or too late: %v", w.pracks)
+	case w.mustPrack == "" && effects > 0 && w.s.d.Phase == phaseCall:
+		return fmt.Errorf("%d effects of a response that is repeated or out of order (RFC 3262 §4)", effects)
 	case w.mustPrack != "" && (n != 1 || w.pracks[0] != w.mustPrack):
 		return fmt.Errorf("PRACKs %q, want one: %q (RFC 3262 §4)", w.pracks, w.mustPrack)
 	}

@@ -131,6 +131,18 @@ func (w *world) takeReliable(a *agent, e *SendResponse) error {
 	return nil
 }
 
+// repeats checks that what is not acknowledged, and nothing else, is repeated and given up in time.
+func (w *world) repeats() error {
+	a := w.agents[w.caller]
+	want := !a.up && a.rel.open && a.open != "" && w.server[a.open].finals == 0
+	for _, name := range []string{timerRel, timerRelEnd} {
+		if _, ok := w.timers[name]; ok != want {
+			return fmt.Errorf("timer %s runs: %v, a response waits for its PRACK: %v", name, ok, want)
+		}
+	}
+	return nil
+}
+
 // sendPrack acknowledges our reliable response, rightly or not.
 func (w *world) sendPrack(a *agent) error {
 	r := &a.rel

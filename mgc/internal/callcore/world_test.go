@@ -139,7 +139,7 @@ func (w *world) step(ev Event) error {
 		return fmt.Errorf("2xx is not acknowledged: %s (RFC 3261 §13.2.2.4)", must)
 	}
 	w.mustAck, w.acked = "", w.acked[:0]
-	if err := errors.Join(w.acknowledged(), w.timed()); err != nil {
+	if err := errors.Join(w.acknowledged(len(got)), w.timed(), w.repeats()); err != nil {
 		return err
 	}
 	if w.mustEnd && w.s.d.Phase != phaseEnding && w.s.d.Phase != phaseEnded {
