@@ -34,7 +34,8 @@ type bench struct {
 	iq    *iqv1.TransactionRequest
 	ended int
 
-	cancelled string // Reason of the last CANCEL
+	cancelled string     // Reason of the last CANCEL
+	cancel    SendCancel // the last one
 }
 
 func newBench(t *testing.T) *bench {
@@ -79,6 +80,7 @@ func (b *bench) note(e Effect) {
 			b.tx[e.Leg.String()+" "+e.Msg.Method] = e.Tx
 		}
 	case SendCancel:
+		b.cancel = e
 		b.log = append(b.log, fmt.Sprintf("%s> CANCEL", e.Leg))
 		b.cancelled = e.Reason
 	case SendResponse:

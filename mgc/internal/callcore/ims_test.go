@@ -240,7 +240,7 @@ func preconditions(t *testing.T) *bench {
 
 func rack(b *bench) string { return "RAck: " + b.field("core 183", "RSeq") + " 1 INVITE" }
 
-func TestPRE04_MT04_BrowserRingsOnlyAfterTheReservation(t *testing.T) {
+func TestPRE04_MT04_MT05_MT06_MT07_BrowserRingsOnlyAfterTheReservation(t *testing.T) {
 	b := preconditions(t)
 	b.step(RequestIn{Leg: LegCore, Tx: "s1", Msg: caller("INVITE", 1, coreSDP(1, "10.0.0.7", preNone), "Supported: 100rel, precondition")})
 	b.reply()
