@@ -209,3 +209,17 @@ func TestPRE06_FailedFromTheStart(t *testing.T) {
 	b.has("core 580", "a=des:qos failure remote sendrecv")
 	b.done("mgw> Add Add", "core> 580", "mgw> Subtract", "ended refused")
 }
+
+func TestPRE06_MandatoryAndNotUnderstood(t *testing.T) {
+	offer := coreSDP(1, "10.0.0.7", "a=curr:qos e2e none", "a=des:qos mandatory e2e sendrecv")
+	b := preconditions(t)
+	b.step(RequestIn{Leg: LegCore, Tx: "s1", Msg: caller("INVITE", 1, offer, "Supported: 100rel, precondition")})
+	b.reply()
+	b.has("core 580", "a=des:qos unknown e2e sendrecv")
+	b.done("mgw> Add Add", "core> 580", "mgw> Subtract", "ended refused")
+
+	b = newBench(t) // who does not use preconditions does not read their lines
+	b.step(RequestIn{Leg: LegCore, Tx: "s1", Msg: caller("INVITE", 1, offer, "Supported: 100rel, precondition")})
+	b.reply()
+	b.ladder("mgw> Add Add", "access> INVITE")
+}

@@ -6,6 +6,8 @@ import "github.com/isthmus-gateway/isthmus/mgc/internal/precond"
 // §5.1.3), one that offers with them gets an answer with ours when the policy says so.
 func (m *Media) takePreconditions(l *Line, p precond.Lines, answer bool) {
 	switch {
+	case !answer && p.Unknown != "" && m.Policy.Preconditions.Answers() && l.Said == nil:
+		l.Pre = precond.Table{Strange: p.Unknown}
 	case !p.Given():
 		l.Pre = precond.Table{}
 	case l.Pre.InUse():

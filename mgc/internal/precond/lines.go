@@ -13,6 +13,7 @@ type Lines struct {
 	StrLocal, StrRemote   Strength
 	ConfRemote            sdp.Direction // the sender asks to be told about its remote, which is our local
 	Other                 bool          // lines of a type or status that we do not handle
+	Unknown               string        // the first mandatory des line among these, for a refusal: "qos unknown e2e sendrecv"
 }
 
 // Given reports whether there was any line of ours.
@@ -60,7 +61,7 @@ func (l *Lines) curr(f []string) {
 
 func (l *Lines) des(f []string) {
 	if len(f) != 4 || f[0] != "qos" {
-		l.Other = true
+		l.other(f)
 		return
 	}
 	d, ok := direction(f[3])
@@ -71,7 +72,15 @@ func (l *Lines) des(f []string) {
 	case ok && known && f[2] == "remote":
 		l.DesRemote, l.StrRemote = d, max(l.StrRemote, str)
 	default:
-		l.Other = true
+		l.other(f)
+	}
+}
+
+// other notes a des line that we do not handle.
+func (l *Lines) other(f []string) {
+	l.Other = true
+	if l.Unknown == "" && len(f) == 4 && f[1] == Mandatory.String() {
+		l.Unknown = strings.Join([]string{f[0], Unknown.String(), f[2], f[3]}, " ")
 	}
 }
 

@@ -49,6 +49,8 @@ type Table struct {
 	Remote Segment `json:"remote,omitzero"`
 	// Confirm: the peer asked to be told when our segment is reserved (a=conf of the peer's remote).
 	Confirm bool `json:"confirm,omitempty"`
+	// Strange is a mandatory line of the peer that we do not understand; then nothing else counts (RFC 3312 §8).
+	Strange string `json:"strange,omitempty"`
 	// Asking: we ask to be told when the peer's segment is reserved.
 	Asking bool `json:"asking,omitempty"`
 }
@@ -57,10 +59,12 @@ type Table struct {
 func (t Table) InUse() bool { return t != Table{} }
 
 // Met reports whether the callee may be alerted (RFC 3312 §6).
-func (t Table) Met() bool { return t.Local.met() && t.Remote.met() }
+func (t Table) Met() bool { return t.Strange == "" && t.Local.met() && t.Remote.met() }
 
 // Failed reports whether one side has given up (RFC 3312 §8).
-func (t Table) Failed() bool { return t.Local.Strength >= Failure || t.Remote.Strength >= Failure }
+func (t Table) Failed() bool {
+	return t.Strange != "" || t.Local.Strength >= Failure || t.Remote.Strength >= Failure
+}
 
 // Offered returns the table of a caller whose own access network needs no reservation: what is local is reserved, what is the peer's
 // is wanted but not insisted upon (TS 24.229 §6.1.2).
@@ -141,6 +145,9 @@ func (t Table) Refusal() []sdp.Attribute {
 	}
 	add("local", t.Local)
 	add("remote", t.Remote)
+	if t.Strange != "" {
+		out = append(out, sdp.Attribute{Name: "des", Value: t.Strange})
+	}
 	return out
 }
 

@@ -78,6 +78,15 @@ func TestPRE06_FailureAndUnknown(t *testing.T) {
 			t.Errorf("%q passed", bad)
 		}
 	}
+	if l := lines("des:qos mandatory e2e sendrecv", "des:sec mandatory local sendrecv"); l.Unknown != "qos unknown e2e sendrecv" {
+		t.Errorf("unknown %q", l.Unknown)
+	}
+	if got := texts(Table{Strange: "qos unknown e2e sendrecv"}.Refusal()); got != "des:qos unknown e2e sendrecv" {
+		t.Error(got)
+	}
+	if l := lines("des:qos optional e2e sendrecv"); l.Unknown != "" {
+		t.Errorf("optional, yet unknown %q", l.Unknown)
+	}
 }
 
 func TestPRE08_PartialReservation(t *testing.T) {
