@@ -30,7 +30,7 @@ type SendResponse struct {
 	Leg            Leg
 	Tx             string
 	Msg            headers.Msg
-	Retransmission bool // a repeated 2xx to INVITE (RFC 3261 §13.3.1.4): the transaction has had its final response before
+	Retransmission bool // a repeated 2xx (RFC 3261 §13.3.1.4), whose transaction has had its final response, or reliable 1xx (RFC 3262 §3) to INVITE
 }
 
 // Transact performs an Iq transaction. At most one is outstanding per call.
