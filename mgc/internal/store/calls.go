@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"encoding/json"
 	"time"
 )
@@ -15,8 +16,8 @@ type Call struct {
 	Context string          `json:"c,omitempty"` // context id there; empty: none yet
 	Flow    string          `json:"f,omitempty"` // id of the binding of the browser leg
 	Started time.Time       `json:"t"`           // first INVITE
-	State   json.RawMessage `json:"s"`           // callcore state
 	Beside  json.RawMessage `json:"x,omitempty"` // what the owner keeps beside it: application session, call data records
+	State   json.RawMessage `json:"s"`           // callcore state; stays the last field, see Encode
 }
 
 // Encode is c as JSON. The state is put in as it is: encoding/json would read and copy it once more, and it is most of the record.
@@ -29,6 +30,10 @@ func (c Call) Encode() ([]byte, error) {
 		return b, err
 	}
 	const none = "null}" // State is the last field
+	if !bytes.HasSuffix(b, []byte(`"s":`+none)) {
+		c.State = state
+		return json.Marshal(c)
+	}
 	out := make([]byte, 0, len(b)+len(state))
 	out = append(out, b[:len(b)-len(none)]...)
 	out = append(out, state...)

@@ -12,6 +12,7 @@ func TestCallEncodesAsJSON(t *testing.T) {
 		{},
 		{Key: "k", Owner: "null}", State: json.RawMessage(`null`)},
 		{Key: "k", Owner: "mgc-1", MGW: "m", Boot: "b", Context: "c", Flow: "<f>", Started: time.Unix(1, 2).UTC(), State: json.RawMessage(`{"a":[1,"}"],"s":null}`)},
+		{Key: "k", State: json.RawMessage(`{}`), Beside: json.RawMessage(`{"p":"null}"}`)},
 	} {
 		want, err := json.Marshal(c)
 		if err != nil {
