@@ -57,8 +57,7 @@ func (e *Edge) probeHop(h siptransport.Hop) {
 		e.metrics.probes.WithLabelValues("failed").Inc()
 		e.Failed(h, 0)
 	default:
-		e.metrics.probes.WithLabelValues("ok").Inc()
-		e.Reached(h)
+		e.metrics.probes.WithLabelValues("ok").Inc() // Reached has been called by the transaction layer
 	}
 }
 

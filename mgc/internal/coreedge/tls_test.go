@@ -236,7 +236,7 @@ func inbound(t *testing.T, to netip.AddrPort, conf *tls.Config) int {
 	}
 	defer c.Close()
 	_ = c.SetDeadline(time.Now().Add(5 * time.Second))
-	if _, err := c.Write([]byte(strings.ReplaceAll(options("in"), "SIP/2.0/UDP", "SIP/2.0/TLS"))); err != nil {
+	if _, err := c.Write([]byte(strings.ReplaceAll(options(siptransport.NewFlowID()), "SIP/2.0/UDP", "SIP/2.0/TLS"))); err != nil {
 		return 0
 	}
 	buf := make([]byte, 4096)
@@ -258,7 +258,7 @@ func TestPeersThatConnect(t *testing.T) {
 	good, foreign, none := with(ca.issue(nil, "sip:pbx.test")), with(other.issue(nil, "sip:pbx.test")), &tls.Config{}
 	expired := with(ca.issue(func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }, "sip:pbx.test"))
 	old := good.Clone()
-	old.MaxVersion = tls.VersionTLS11
+	old.MinVersion, old.MaxVersion = tls.VersionTLS10, tls.VersionTLS11
 	for name, c := range map[string]struct {
 		change func(*TLS)
 		allow  []netip.Prefix

@@ -136,7 +136,13 @@ func TestNoKeepAlivesWhereTheyAreNotOurs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, l := range []Link{x.link, in} {
+	asks, more := newTCP(t, TCPConfig{}, x.s, nil)
+	write(t, dial(t, asks.Local().String()), options("TCP", "h.invalid", "", "k2"))
+	other, err := more.Get(x.s.next(t).from.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range []Link{x.link, in, other} {
 		if l.(KeepAsker).AsksKeep() {
 			t.Errorf("our Via to %s asks for keep-alives", l.Flow().Remote)
 		}
