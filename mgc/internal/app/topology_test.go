@@ -48,37 +48,58 @@ func TestTopologyIsHidden(t *testing.T) {
 	eventually(t, "ready", func() bool { return c.ready() == nil })
 	home := s.net + "77" // the browser's address
 	b := c.browserAt("alice", home)
-	coreMust := func(m headers.Msg) {
-		t.Helper()
-		if raw, _ := m.Bytes(); strings.Contains(string(raw), home) || strings.Contains(string(raw), "EsAw") {
-			t.Errorf("the core got\n%s", raw)
-		}
-	}
-	browserMust := func(m headers.Msg) {
-		t.Helper()
-		raw, _ := m.Bytes()
-		for _, not := range []string{secret, s.addr(1, 5060), "kcall@"} {
-			if strings.Contains(string(raw), not) {
-				t.Errorf("the browser got\n%s", raw)
-			}
-		}
-	}
+	h := &hiding{t: t, s: s, k: k, c: c, b: b, home: home}
 	m := headers.Msg{Method: "REGISTER", RequestURI: "sip:isthmus.example"}
 	m.Add("To", "<sip:alice@isthmus.example>")
 	m.Add("Contact", `<sip:alice@df7.invalid;transport=ws>;+sip.instance="<urn:uuid:1>";reg-id=1`)
 	m.Add("Expires", "600")
 	b.send(m)
-	browserMust(b.expect("REGISTER", 200))
+	h.browserMust(b.expect("REGISTER", 200))
 	path := <-k.path
-	coreMust(<-k.registered)
+	h.coreMust(<-k.registered)
+	h.originating()
+	h.terminating(path)
+}
 
-	// She calls: the core answers with all it has.
-	invite := headers.Msg{Method: "INVITE", RequestURI: "sip:carol@isthmus.example", Body: fmt.Appendf(nil, strings.ReplaceAll(browserSDP, "127.0.0.1", home), "actpass")}
+// hiding is the scene of TestTopologyIsHidden.
+type hiding struct {
+	t    *testing.T
+	s    *site
+	k    *core
+	c    *controller
+	b    *browser
+	home string // the browser's address
+}
+
+// coreMust looks at what the core got.
+func (h *hiding) coreMust(m headers.Msg) {
+	h.t.Helper()
+	if raw, _ := m.Bytes(); strings.Contains(string(raw), h.home) || strings.Contains(string(raw), "EsAw") {
+		h.t.Errorf("the core got\n%s", raw)
+	}
+}
+
+// browserMust looks at what the browser got.
+func (h *hiding) browserMust(m headers.Msg) {
+	h.t.Helper()
+	raw, _ := m.Bytes()
+	for _, not := range []string{secret, h.s.addr(1, 5060), "kcall@"} {
+		if strings.Contains(string(raw), not) {
+			h.t.Errorf("the browser got\n%s", raw)
+		}
+	}
+}
+
+// originating: she calls, and the core answers with all it has.
+func (h *hiding) originating() {
+	h.t.Helper()
+	t, s, k, c, b := h.t, h.s, h.k, h.c, h.b
+	invite := headers.Msg{Method: "INVITE", RequestURI: "sip:carol@isthmus.example", Body: fmt.Appendf(nil, strings.ReplaceAll(browserSDP, "127.0.0.1", h.home), "actpass")}
 	invite.Add("Contact", "<sip:alice@df7.invalid;transport=ws>")
 	invite.Add("Content-Type", "application/sdp")
 	b.send(invite)
 	out := k.expect("INVITE", 0)
-	coreMust(out)
+	h.coreMust(out)
 	if routes := headers.List(&out, "Route"); len(routes) != 1 || !strings.Contains(routes[0], "orig@") {
 		t.Errorf("the browser has no Service-Route and the call leaves by %v", routes)
 	}
@@ -86,16 +107,20 @@ func TestTopologyIsHidden(t *testing.T) {
 		t.Error("the browser's Call-ID reaches the core")
 	}
 	k.write(leaky(reply(&out, 180, "", "<sip:carol@"+s.addr(1, 5060)+">"), ""), c.coreAddr())
-	browserMust(b.expect("INVITE", 180))
+	h.browserMust(b.expect("INVITE", 180))
 	k.write(leaky(reply(&out, 486, "", "<sip:carol@"+s.addr(1, 5060)+">"), ""), c.coreAddr())
 	k.expect("ACK", 0)
 	busy := b.expect("INVITE", 486)
-	browserMust(busy)
+	h.browserMust(busy)
 	if w := busy.Get("Warning"); w != `399 isthmus "as you like"` {
 		t.Errorf("Warning %s", w)
 	}
+}
 
-	// She is called, and hung up on.
+// terminating: she is called, and hung up on.
+func (h *hiding) terminating(path string) {
+	h.t.Helper()
+	t, s, k, c, b := h.t, h.s, h.k, h.c, h.b
 	in := leaky(headers.Msg{Method: "INVITE", RequestURI: "sip:alice@df7.invalid;transport=ws"}, coreSDP)
 	in.Del("Record-Route")
 	for _, f := range [][2]string{{"Record-Route", "<sip:" + s.addr(1, 5060) + ";lr;at=" + secret + ">"}, {"Route", path}, {"Max-Forwards", "70"}, {"From", "<sip:carol@isthmus.example>;tag=" + secret}, {"To", "<sip:alice@isthmus.example>"},
@@ -104,13 +129,13 @@ func TestTopologyIsHidden(t *testing.T) {
 	}
 	k.send(c, "i1", in)
 	ring := b.expect("INVITE", 0)
-	browserMust(ring)
+	h.browserMust(ring)
 	b.write(reply(&ring, 180, "", "<sip:alice@df7.invalid;transport=ws>"))
-	coreMust(k.expect("INVITE", 180))
-	b.write(reply(&ring, 200, fmt.Sprintf(strings.ReplaceAll(browserSDP, "127.0.0.1", home), "active"), "<sip:alice@df7.invalid;transport=ws>"))
+	h.coreMust(k.expect("INVITE", 180))
+	b.write(reply(&ring, 200, fmt.Sprintf(strings.ReplaceAll(browserSDP, "127.0.0.1", h.home), "active"), "<sip:alice@df7.invalid;transport=ws>"))
 	answer := k.expect("INVITE", 200)
-	coreMust(answer)
-	browserMust(b.expect("ACK", 0))
+	h.coreMust(answer)
+	h.browserMust(b.expect("ACK", 0))
 	target := contact(t, &answer)
 	later := func(method, cseq string) headers.Msg {
 		m := leaky(headers.Msg{Method: method, RequestURI: target}, "")
@@ -121,9 +146,9 @@ func TestTopologyIsHidden(t *testing.T) {
 	}
 	k.send(c, "a1", later("ACK", "1 ACK"))
 	k.send(c, "b1", later("BYE", "2 BYE"))
-	coreMust(k.expect("BYE", 200))
+	h.coreMust(k.expect("BYE", 200))
 	bye := b.expect("BYE", 0)
-	browserMust(bye)
+	h.browserMust(bye)
 	b.write(reply(&bye, 200, "", "<sip:alice@df7.invalid;transport=ws>"))
 }
 
