@@ -55,6 +55,7 @@ var scenarios = []scenario{
 	{"R3515_BlindTransferFails", blindFails, false},
 	{"R3515_BlindTransferByTheFarEnd", blindByFarEnd, false},
 	{"R3891_R5589_AttendedTransferByTheBrowser", attendedByBrowser, false},
+	{"R3891_R5589_AttendedTransferByTheFarEnd", attendedByFarEnd, false},
 	{"R3891_ThirdPartyReplacesTheBrowsersCall", replacedByThirdParty, false},
 }
 

@@ -20,11 +20,11 @@ func originating(p *party) {
 	bob.media(invite.Body)
 	p.has(bob.got(1, "PRACK"), "RAck: 11 ")
 	bob.sent(1, "200 PRACK")
-	p.browserHearsNothing(id)
+	p.deaf(id, bob)
 
 	bob.cue() // it has reserved
 	p.has(bob.got(1, "200 UPDATE"), met...)
-	p.browserHearsNothing(id) // the core does not let the early media pass
+	p.deaf(id, bob) // the core does not let the early media pass
 
 	bob.cue() // it rings, and plays something
 	p.has(bob.got(2, "PRACK"), "RAck: 12 ")

@@ -213,13 +213,20 @@ func (p *party) browserHears(id string, hz float64) {
 	})
 }
 
-// browserHearsNothing waits until the browser hears silence.
-func (p *party) browserHearsNothing(id string) {
+// deaf checks that the browser hears nothing of a second of what the equipment sends, its own media being ready.
+func (p *party) deaf(id string, u *ue) {
 	p.t.Helper()
-	p.until("silence in the browser", func() (bool, any) {
-		h, err := p.alice.Hears(p.ctx, id)
-		return err == nil && h.RMS < -60, fmt.Sprint(h, err)
+	p.until("the browser's media", func() (bool, any) {
+		m, err := p.alice.Metrics(p.ctx, id)
+		return err == nil && m.DTLSConnectedAt > 0, fmt.Sprint(m, err)
 	})
+	from := u.rtp.Stats().SentPackets
+	p.until("audio from "+u.name, func() (bool, any) { n := u.rtp.Stats().SentPackets; return n >= from+50, n })
+	h, err := p.alice.Hears(p.ctx, id)
+	p.ok(err)
+	if h.RMS > -60 {
+		p.t.Errorf("the browser hears %+v", h)
+	}
 }
 
 // talking waits until audio goes both ways.

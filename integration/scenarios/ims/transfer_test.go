@@ -133,6 +133,41 @@ func attendedByBrowser(p *party) {
 	again.stop()
 }
 
+// attendedByFarEnd: bob talks to carol and to the browser and connects them: the browser calls carol in the place of bob.
+func attendedByFarEnd(p *party) {
+	carol := p.waits("carol", "uas_hangs_up", 880, params{"Calls": 2})
+	consulting := p.called("bobs-other-call", "uac_hung_up", 440, params{"Target": "sip:" + carol.name + "@" + domain})
+	dialog := carol.sent(1, "200 INVITE")
+	replaces := replacesOf(dialog)
+	bob := p.waits("bob", "uas_transferor", 440, params{
+		"ReferTo": "Refer-To: <sip:" + carol.name + "@" + domain + "?Replaces=" + strings.NewReplacer(";", "%3B", "=", "%3D", "@", "%40").Replace(replaces) + ">",
+	})
+	first := p.dial(bob.name)
+	bob.media(bob.got(1, "INVITE").Body)
+	p.talking(first, bob)
+	p.ok(p.alice.Hold(p.ctx, first))
+	bob.got(2, "ACK")
+	bob.cue()
+	p.until("the referral to be shown", func() (bool, any) { c := p.call(first); return c.ReferredTo != "", c })
+	p.ok(p.alice.Follow(p.ctx, first))
+	invite := carol.got(2, "INVITE")
+	if got := invite.Get("Replaces"); !sameDialog(got, replaces) {
+		p.t.Errorf("Replaces %q, want %q", got, replaces)
+	}
+	carol.media(invite.Body)
+	second := p.newCall("connected").ID
+	carol.got(1, "ACK")
+	carol.cueCall(dialog.Get("Call-ID")) // its call with bob has been replaced
+	consulting.done()
+	p.inState(first, "ended")
+	bob.done()
+	p.talking(second, carol)
+	carol.got(2, "ACK")
+	carol.cueCall(invite.Get("Call-ID"))
+	p.inState(second, "ended")
+	carol.done()
+}
+
 // sameDialog compares values of Replaces, whose parameters come in any order.
 func sameDialog(a, b string) bool {
 	id := func(s string) (out [3]string) {

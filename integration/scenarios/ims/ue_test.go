@@ -202,15 +202,17 @@ func (u *ue) hears(hz float64) {
 // fresh is the span of audio that a Recorder judges, in samples.
 const fresh = tone.Rate / 5
 
-// hearsNothing waits until nothing comes, or silence.
+// hearsNothing waits until nothing has come, or silence, for a while.
 func (u *ue) hearsNothing() {
 	u.p.t.Helper()
-	before := u.rec.Total()
+	before, quiet := u.rec.Total(), 0
 	u.p.until("silence at "+u.name, func() (bool, any) {
 		_, _, last := u.rec.Heard()
 		n := u.rec.Total() // grows by some 300 between two looks while audio comes
-		quiet := n == before || last.Total < -60
+		if quiet++; n != before && last.Total >= -60 {
+			quiet = 0
+		}
 		before = n
-		return quiet, last
+		return quiet > 10, last
 	})
 }

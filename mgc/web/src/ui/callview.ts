@@ -1,5 +1,6 @@
 import { meterFraction } from '../media/tone';
 import type { Call } from '../sip/call';
+import type { Referral } from '../sip/transfer';
 import { fill, h, setText, toggle } from './dom';
 import { type IconName, icon } from './icons';
 import { keypad } from './keypad';
@@ -41,6 +42,7 @@ export class CallView {
   private readonly pad: { el: HTMLElement; echo(tone: string): void };
   private readonly transfer: TransferPanel;
   private readonly referral = h('div', { class: 'referral', role: 'alert', hidden: true });
+  private referred: Referral | undefined;
   private readonly meters = h('div', { class: 'meters' });
   private readonly localBar = bar();
   private readonly remoteBar = bar();
@@ -168,6 +170,8 @@ export class CallView {
   private renderReferral(call: Call): void {
     const { asked } = call.transfer;
     toggle(this.referral, asked !== undefined);
+    if (asked === this.referred) return; // a button under the pointer stays the same
+    this.referred = asked;
     if (!asked) return;
     fill(
       this.referral,

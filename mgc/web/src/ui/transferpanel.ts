@@ -20,7 +20,7 @@ export function transferPanel(actions: TransferActions, current: () => Call | un
   const input = h('input', {
     type: 'text',
     'aria-label': 'Transfer to',
-    placeholder: 'Name or number to transfer to',
+    placeholder: 'Name or number',
     autocapitalize: 'none',
     autocomplete: 'off',
     spellcheck: 'false',

@@ -321,6 +321,67 @@ await step('rejected by key', async () => {
   assert.equal((await inState(alice, 'ended')).failure.code, 'busy');
 });
 
+await step('transfer: bob is handed on to carol by button, told so, and follows', async () => {
+  const { id, there } = await connect(alice, bob, 'bob');
+  await hears(alice, id, TONE.bob);
+  await alice.bringToFront();
+  await alice.keyboard.press('Escape');
+  await alice.keyboard.press('x');
+  await shot(alice, 'transfer');
+  await alice.locator('.transfer input').fill('carol');
+  await alice.keyboard.press('Enter');
+  await until(
+    async () => (await calls(bob)).find((c) => c.id === there)?.referredTo?.startsWith('sip:carol@'),
+    'the referral at bob',
+  );
+  await bob.bringToFront();
+  await shot(bob, 'referral');
+  await bob.getByRole('button', { name: 'Connect me' }).click();
+  const carols = await inState(carol, 'incoming');
+  await hook(carol, (i) => window.isthmus.answer(i), carols.id);
+  await hears(carol, carols.id, TONE.bob);
+  await until(
+    async () => (await calls(alice)).find((c) => c.id === id)?.endTitle === 'Call transferred',
+    'the end of the transferred call',
+  );
+  await alice.bringToFront();
+  await shot(alice, 'transferred');
+  await hook(carol, (i) => window.isthmus.hangup(i), carols.id);
+});
+
+await step('transfer: alice connects bob and carol; carol does not have to answer again', async () => {
+  const first = await connect(alice, bob, 'bob');
+  const second = await connect(alice, carol, 'carol');
+  await alice.keyboard.press('Escape');
+  await alice.keyboard.press('x');
+  const button = alice.getByRole('button', { name: 'Connect with bob' });
+  await button.waitFor();
+  await shot(alice, 'transfer-connect');
+  await button.click();
+  await until(
+    async () => (await calls(carol)).find((c) => c.id === second.there)?.referredTo?.startsWith('sip:bob@'),
+    'the referral at carol',
+  );
+  await hook(carol, (i) => window.isthmus.follow(i), second.there);
+  const joined = await until(
+    async () => (await calls(bob)).find((c) => c.id !== first.there && c.state === 'connected'),
+    'the joined call at bob',
+  );
+  await hears(bob, joined.id, TONE.carol);
+  await until(async () => (await calls(alice)).every((c) => c.state === 'ended'), 'the end of both calls');
+  await hook(bob, (i) => window.isthmus.hangup(i), joined.id);
+});
+
+await step('transfer: a referral that bob declines leaves the call as it is', async () => {
+  const { id, there } = await connect(alice, bob, 'bob');
+  await hook(alice, (i) => window.isthmus.transfer(i, 'carol'), id);
+  await until(async () => (await calls(bob)).find((c) => c.id === there)?.referredTo, 'the referral at bob');
+  await hook(bob, (i) => window.isthmus.stay(i), there);
+  await alice.locator('.toast[data-code="transfer-failed"]').waitFor();
+  await hears(alice, id, TONE.bob);
+  await hook(alice, (i) => window.isthmus.hangup(i), id);
+});
+
 await step('reload: the phone signs in again by itself, the peer is told', async () => {
   const { there } = await connect(alice, bob, 'bob');
   await alice.reload();
