@@ -12,7 +12,7 @@ declare -A packages=( # command or file that proves presence -> Debian package
 build="gcc pkg-config /usr/include/opus/opus.h"
 gen="protoc /usr/include/google/protobuf/empty.proto"
 unit="chromium"
-test="chromium kamailio /usr/lib/x86_64-linux-gnu/kamailio/modules/presence_reginfo.so baresip sipp ip"
+test="chromium kamailio /usr/lib/x86_64-linux-gnu/kamailio/modules/presence_reginfo.so /usr/lib/x86_64-linux-gnu/kamailio/modules/ims_dialog.so baresip sipp ip"
 bench="rtpengine"
 web=""
 

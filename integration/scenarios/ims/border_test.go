@@ -64,7 +64,8 @@ func (p *party) browserIsPlain() {
 	}
 }
 
-// nothingLeft checks that the gateway holds no call, registration, context or port once all users have gone.
+// nothingLeft checks that the gateway holds no call, registration, context or port once all users have gone, and that the core saw
+// every dialog end.
 func (w *world) nothingLeft(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
@@ -80,6 +81,10 @@ func (w *world) nothingLeft(t *testing.T) {
 	p.until("the MGC to hold no registration", func() (bool, any) {
 		r, err := w.mgc.ListRegistrations(p.ctx, &adminv1.ListRegistrationsRequest{})
 		return err == nil && len(r.Registrations) == 0, fmt.Sprint(r, err)
+	})
+	p.until("the core to hold no dialog", func() (bool, any) {
+		n, err := w.core.Dialogs(ctx)
+		return err == nil && n == 0, fmt.Sprint(n, err)
 	})
 	if err := w.browser.Errors(); err != nil {
 		t.Error(err)

@@ -117,7 +117,7 @@ func attendedByBrowser(p *party) {
 		p.t.Fatalf("Refer-To %s, %s; want the dialog %s", target, replaces, replacesOf(consultation))
 	}
 	bob.got(1, "200 NOTIFY")
-	again := p.called("bobs-new-call", "uac_call", 440, params{"Target": target, "Headers": "Replaces: " + replaces})
+	again := p.called("bobs-new-call", "uac_hung_up", 440, params{"Target": target, "Headers": "Replaces: " + replaces})
 	carol.media(carol.got(2, "INVITE").Body)
 	again.media(carol.sent(2, "200 INVITE").Body)
 	again.hears(carol.hz)
@@ -130,7 +130,9 @@ func attendedByBrowser(p *party) {
 		p.t.Errorf("the phone says %q", c.EndTitle)
 	}
 	bob.done()
-	again.stop()
+	carol.cueCall(again.callID())
+	again.done()
+	carol.done()
 }
 
 // attendedByFarEnd: bob talks to carol and to the browser and connects them: the browser calls carol in the place of bob.

@@ -56,6 +56,20 @@ func (p *Proxy) Unbind(ctx context.Context, user string) error {
 	return err
 }
 
+// Dialogs counts the calls that the module ims_dialog saw begin and not end; a template must load it.
+func (p *Proxy) Dialogs(ctx context.Context) (active int, err error) {
+	var stats []string
+	if err := p.rpc(ctx, &stats, "stats.get_statistics", "dialog_ng:"); err != nil {
+		return 0, err
+	}
+	for _, s := range stats {
+		if _, err := fmt.Sscanf(s, "dialog_ng:active = %d", &active); err == nil {
+			return active, nil
+		}
+	}
+	return 0, fmt.Errorf("kamailio: no dialogs in the statistics %q", stats)
+}
+
 // LongestBinding bounds the expiry that later registrations are granted, in s.
 func (p *Proxy) LongestBinding(ctx context.Context, seconds int) error {
 	return p.rpc(ctx, nil, "cfg.seti", "registrar", "max_expires", seconds)
