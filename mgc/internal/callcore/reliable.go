@@ -107,7 +107,7 @@ func (s *State) repeatProvisional() {
 
 // dropProvisional ends the repetition: a final response goes out.
 func (s *State) dropProvisional() {
-	if p := &s.d.Prov; len(p.Queue) > 0 {
+	if p := &s.d.Prov; len(p.Queue) > 0 && p.Queue[0].Every != 0 {
 		p.Left = p.Queue[0].Seq
 	}
 	s.d.Prov.Queue, s.d.Prov.Held = nil, nil

@@ -1,6 +1,8 @@
 package callcore
 
 import (
+	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -74,9 +76,12 @@ func TestR3262_1_AnswerOvertakesResponsesThatWait(t *testing.T) {
 	b.reply()
 	b.step(AckIn{Leg: LegCore, Msg: caller("ACK", 1, "")})
 	b.ladder("core> INVITE") // now the browser's direction is told
+	n, _ := strconv.Atoi(b.field("core 180", "RSeq"))
+	b.step(RequestIn{Leg: LegCore, Tx: "p2", Msg: caller("PRACK", 3, "", fmt.Sprintf("RAck: %d 1 INVITE", n+1))}) // of the 183, which was never sent
+	b.ladder("core> 481")
 	b.response("core INVITE", 200, "b1", coreSDP(2, "10.0.0.7", "a=sendonly"))
 	b.reply()
-	b.hangUpCore(3)
+	b.hangUpCore(4)
 }
 
 func TestR3262_2_OutOfOrderAndForeignResponses(t *testing.T) {
