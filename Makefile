@@ -34,10 +34,10 @@ run: build ## set up everything, place a self-test call, serve the web phone (ON
 test: ## everything that CI runs
 	@integration/scripts/test.sh
 
-bench: need-build ## measure the media gateway beside rtpengine, the kernel floor and the codec limit (BENCHFLAGS=-help)
-	@$(NEED) bench || echo "measuring without rtpengine"
+bench: need-build web ## measure the media gateway beside rtpengine, the kernel floor and the codec limit, the controller beside Kamailio (BENCHFLAGS=-help)
+	@$(NEED) bench || echo "measuring without rtpengine and Kamailio where they are missing"
 	@mkdir -p $(BIN)
-	@go build -ldflags '$(LDFLAGS)' -o $(BIN)/ ./mgw/cmd/mgw ./integration/cmd/isthmus-bench
+	@go build -ldflags '$(LDFLAGS)' -o $(BIN)/ ./mgc/cmd/mgc ./mgw/cmd/mgw ./integration/cmd/isthmus-bench
 	@$(BIN)/isthmus-bench $(BENCHFLAGS)
 
 unit: need-build ## unit, golden and property tests only, without SIP stacks (Chromium judges session descriptions)

@@ -6,14 +6,16 @@ set -euo pipefail
 declare -A packages=( # command or file that proves presence -> Debian package
   [gcc]=gcc [pkg-config]=pkg-config [/usr/include/opus/opus.h]=libopus-dev
   [protoc]=protobuf-compiler [/usr/include/google/protobuf/empty.proto]=libprotobuf-dev
-  [chromium]=chromium [kamailio]=kamailio [/usr/lib/x86_64-linux-gnu/kamailio/modules/presence_reginfo.so]=kamailio-presence-modules [/usr/lib/x86_64-linux-gnu/kamailio/modules/ims_dialog.so]=kamailio-ims-modules [/usr/lib/x86_64-linux-gnu/kamailio/modules/websocket.so]=kamailio-websocket-modules
+  [chromium]=chromium [kamailio]=kamailio [/usr/lib/x86_64-linux-gnu/kamailio/modules/presence_reginfo.so]=kamailio-presence-modules
+  [/usr/lib/x86_64-linux-gnu/kamailio/modules/ims_dialog.so]=kamailio-ims-modules [/usr/lib/x86_64-linux-gnu/kamailio/modules/websocket.so]=kamailio-websocket-modules [/usr/lib/x86_64-linux-gnu/kamailio/modules/tls.so]=kamailio-tls-modules
   [baresip]=baresip-core [sipp]=sip-tester [rtpengine]=rtpengine-daemon [ip]=iproute2
 )
 build="gcc pkg-config /usr/include/opus/opus.h"
 gen="protoc /usr/include/google/protobuf/empty.proto"
 unit="chromium"
-test="chromium kamailio /usr/lib/x86_64-linux-gnu/kamailio/modules/presence_reginfo.so /usr/lib/x86_64-linux-gnu/kamailio/modules/ims_dialog.so baresip sipp ip"
-bench="rtpengine"
+edge="kamailio /usr/lib/x86_64-linux-gnu/kamailio/modules/websocket.so /usr/lib/x86_64-linux-gnu/kamailio/modules/tls.so"
+test="chromium $edge /usr/lib/x86_64-linux-gnu/kamailio/modules/presence_reginfo.so /usr/lib/x86_64-linux-gnu/kamailio/modules/ims_dialog.so baresip sipp ip"
+bench="rtpengine $edge"
 web=""
 
 missing=()

@@ -39,7 +39,7 @@ type Config struct {
 func Default() Config {
 	return Config{
 		Kamailio: true, Browsers: 1000, Idle: 1000, Registrations: 1500, Calls: 200, Hold: 300 * time.Millisecond,
-		Window: 5 * time.Second, Warm: time.Second, Rounds: 3,
+		Window: 4 * time.Second, Warm: 500 * time.Millisecond, Rounds: 3,
 	}
 }
 
