@@ -178,15 +178,18 @@ func (f *fleet) run(ctx context.Context, o offer, used func() (time.Duration, er
 	return w, nil
 }
 
-// register has the next browser register again; one whose last registration is still open makes the load fail.
+// register has the next browser that is not registering register again; when all are, the load has failed.
 func (f *fleet) register() {
-	b := f.browsers[f.next%len(f.browsers)]
-	f.next++
 	f.regs++
 	id := fmt.Sprintf("r%d", f.regs)
-	if !b.register(id, lifetime) {
-		f.ledger.fail(id, "the browser's last registration is still open")
+	for range f.browsers {
+		b := f.browsers[f.next%len(f.browsers)]
+		f.next++
+		if b.register(id, lifetime) {
+			return
+		}
 	}
+	f.ledger.fail(id, "the last registration of every browser is still open")
 }
 
 // call begins one, every other one at the core.

@@ -26,7 +26,12 @@ type gateway struct {
 	mu    sync.Mutex // guards below
 	next  int
 	lives map[string]bool // contexts
+	given map[string]*iqv1.TransactionReply
+	order []string // ids of given, oldest first
 }
+
+// remembered bounds the replies that are kept for repeated transactions.
+const remembered = 20000
 
 const (
 	gatewayID   = "bench"
@@ -39,7 +44,7 @@ func startGateway(ctx context.Context, controller string) (*gateway, error) {
 	if err != nil {
 		return nil, fmt.Errorf("signalling: %w", err)
 	}
-	g := &gateway{srv: grpc.NewServer(), lives: map[string]bool{}}
+	g := &gateway{srv: grpc.NewServer(), lives: map[string]bool{}, given: map[string]*iqv1.TransactionReply{}}
 	iqv1.RegisterMediaGatewayServer(g.srv, g)
 	g.wg.Go(func() { _ = g.srv.Serve(lis) }) // nil after Stop
 	life, cancel := context.WithCancel(context.Background())
@@ -105,11 +110,25 @@ func (g *gateway) ServiceChange(context.Context, *iqv1.ServiceChangeRequest) (*i
 	return &iqv1.ServiceChangeReply{ProfileVersion: 1, HeartbeatInterval: durationpb.New(3 * time.Second)}, nil
 }
 
-// Transact implements the service.
+// Transact implements the service. A repeated transaction gets the reply of the first.
 func (g *gateway) Transact(_ context.Context, req *iqv1.TransactionRequest) (*iqv1.TransactionReply, error) {
-	reply := &iqv1.TransactionReply{TransactionId: req.GetTransactionId(), BootId: gatewayBoot}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	reply := g.given[req.GetTransactionId()]
+	if reply != nil {
+		return reply, nil
+	}
+	reply = g.perform(req)
+	g.given[reply.TransactionId] = reply
+	if g.order = append(g.order, reply.TransactionId); len(g.order) > remembered {
+		delete(g.given, g.order[0])
+		g.order = g.order[1:]
+	}
+	return reply, nil
+}
+
+func (g *gateway) perform(req *iqv1.TransactionRequest) *iqv1.TransactionReply {
+	reply := &iqv1.TransactionReply{TransactionId: req.GetTransactionId(), BootId: gatewayBoot}
 	for _, a := range req.GetActions() {
 		id := a.GetContext().GetId()
 		if id == "" {
@@ -130,7 +149,7 @@ func (g *gateway) Transact(_ context.Context, req *iqv1.TransactionRequest) (*iq
 		}
 		reply.Actions = append(reply.Actions, out)
 	}
-	return reply, nil
+	return reply
 }
 
 // fingerprint of a certificate that nobody has.
