@@ -139,7 +139,7 @@ func (e *Edge) open() error {
 		e.names.all[s.name] = true
 	}
 	switch {
-	case e.cfg.Home != "":
+	case e.cfg.Home != "" && !strings.HasSuffix(e.cfg.Home, ":0"): // port 0 is whatever was bound
 		if e.names.home, err = parseUs(e.cfg.Home); err != nil {
 			return fmt.Errorf("coreedge: own name %q: %w", e.cfg.Home, err)
 		}
