@@ -74,7 +74,10 @@ func (w *world) agentActions(a *agent, add func(int, func() error)) {
 	w.earlyActions(a, add)
 	if a.leg == LegCore && a.leg == w.caller && a.rel.seq > 0 {
 		weight := 1
-		if a.rel.open {
+		switch {
+		case a.rel.silent:
+			weight = 0
+		case a.rel.open:
 			weight = 40
 		}
 		add(weight, func() error { return w.sendPrack(a) })
@@ -113,6 +116,8 @@ func (w *world) rareActions(add func(int, func() error)) {
 	if name := w.nextTimer(); name != "" && (w.mgw.out == nil || w.timers[name].Sub(w.mgw.since) < 5*time.Second) { // a reply comes within 5 s
 		weight := 1
 		switch {
+		case (name == timerRel || name == timerRelEnd) && w.agents[w.caller].rel.silent:
+			weight = 100
 		case strings.HasPrefix(name, timerAck), name == timerSettle, name == timerRel:
 			weight = 10
 		case strings.HasPrefix(name, "refresh"):

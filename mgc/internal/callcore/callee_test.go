@@ -19,6 +19,7 @@ type reliability struct {
 	asked     bool   // caller: its INVITE supports 100rel
 	required  bool   // caller: its INVITE requires it
 	last      []byte // caller: body of the last one
+	silent    bool   // caller: it sends no PRACK
 }
 
 // described reports whether no 2xx may be sent yet (RFC 3262 §3).

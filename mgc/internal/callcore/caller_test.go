@@ -52,7 +52,7 @@ func (w *world) firstInvite(a *agent, tx string) headers.Msg {
 	if a.leg == LegAccess {
 		return a.offers("INVITE", tx)
 	}
-	a.rel.required = w.r.IntN(6) == 0
+	a.rel.required, a.rel.silent = w.r.IntN(6) == 0, w.r.IntN(8) == 0
 	a.rel.asked = a.rel.required || w.r.IntN(2) == 0
 	if a.rel.asked && w.r.IntN(2) == 0 {
 		a.pre.used = true
