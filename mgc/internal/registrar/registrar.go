@@ -328,7 +328,8 @@ func (r *Registrar) sweep() {
 		case now := <-tick.C:
 			for _, id := range r.expired(now) {
 				r.metrics.results.WithLabelValues("expired").Inc()
-				if b := r.remove(id); b != nil && b.Proof != nil && !now.Before(b.Proof.Expires) {
+				// What the core granted is in whole seconds and ends up to one before the token.
+				if b := r.remove(id); b != nil && b.Proof != nil && b.Proof.Expires.Sub(now) <= time.Second {
 					r.tokenEnded(*b)
 				}
 			}

@@ -373,3 +373,19 @@ func TestREG12_GrantIsCutToTheToken(t *testing.T) {
 		}
 	})
 }
+
+// Whole seconds, rounded down, end a binding a little before its token: the core hears of that end as well.
+func TestREG12_BindingThatEndsJustBeforeItsToken(t *testing.T) {
+	withTokens(t, nil, func(t *testing.T, w *web) {
+		w.answer = func(req *headers.Msg) Outcome {
+			m := headers.NewResponse(req, 200, "")
+			m.Add("Contact", req.Get("Contact")+";expires=599")
+			return Outcome{Msg: m}
+		}
+		w.ask(t, "f1", alice, tokenFor(t, "alice", 10*time.Minute))
+		time.Sleep(10*time.Minute + 2*time.Second)
+		if sent := w.core(); len(sent) != 2 || sent[1].Get("Expires") != "0" || len(w.All()) != 0 {
+			t.Errorf("%d requests, %d bindings", len(sent), len(w.All()))
+		}
+	})
+}
