@@ -19,6 +19,8 @@ for m in proto pkg mgc mgw integration; do
   step "go test -race ./$m/..."
   go list "./$m/..." | grep -v /scenarios/browser | xargs go test -race -shuffle=on -timeout 15m -p 1
 done
+step "100,000 random calls through the call core, without -race"
+go test -shuffle=on -run TestRandomCalls ./mgc/internal/callcore
 step "real Chromium - Isthmus - Kamailio - baresip: each scenario, and the times from INVITE to audio"
 go test -race -v -count=1 -timeout 10m ./integration/scenarios/browser | grep -v '^=== '
 step "self-test calls, then real Chromium with the web phone: register, call both ways, DTMF, hold, busy, message"
