@@ -183,7 +183,7 @@ func TestPCC01_PCC02_PCC03_PCC04_CallIsAuthorised(t *testing.T) {
 	}
 }
 
-func TestPCC06_RefusedBeforeAnybodyIsAlerted(t *testing.T) {
+func TestMO08_PCC06_RefusedBeforeAnybodyIsAlerted(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		no     *policy.Refusal
