@@ -19,15 +19,13 @@ type fleet struct {
 	regs     int
 }
 
-// users share source addresses as users behind one address would: the edge bounds what comes from one.
-const perAddress = 10
+// addresses is how many the browsers share: the edge bounds connections (200) and registrations (50 per s) from one address.
+const addresses = 100
 
 // lifetime of bindings in the load, s: none ends during a run.
 const lifetime = 7200
 
-func source(n int) net.IP {
-	return net.IPv4(127, 0, byte(1+n/perAddress/200), byte(1+n/perAddress%200))
-}
+func source(n int) net.IP { return net.IPv4(127, 0, 1, byte(1+n%addresses)) }
 
 // connect opens n more connections and registers their users.
 func (f *fleet) connect(ctx context.Context, n int, secure bool, hold time.Duration) error {
