@@ -32,7 +32,8 @@ type owner struct {
 
 	// Below: owned by run, no lock (before run: by the creator).
 	state    *callcore.State
-	record   store.Call
+	record   store.Call // without State
+	size     int        // of the record as stored last, bytes
 	journal  *store.Journal
 	client   map[string]ClientTx // our INVITEs without final response
 	accepted [2]string           // per leg: the server INVITE transaction that had its 2xx last
@@ -64,7 +65,7 @@ func newOwner(m *Manager, key string, state *callcore.State, rec store.Call, rev
 	o := &owner{
 		m: m, key: key, binding: rec.Flow, state: state, record: rec, inbox: newInbox(),
 		server: map[string]served{}, client: map[string]ClientTx{}, timers: map[string]*time.Timer{},
-		journal: store.NewJournal(m.deps.Store, store.CallKey(key), rev), log: m.deps.Log.With(zap.String("call", key)),
+		journal: store.NewJournal(m.deps.Store, store.CallKey(key), rev), log: m.deps.Log.WithLazy(zap.String("call", key)),
 	}
 	o.place.Store(&Node{MGW: rec.MGW, Boot: rec.Boot})
 	o.lastFlow.Store(new(string))
@@ -252,21 +253,20 @@ func (o *owner) choose(effects []callcore.Effect) {
 	}
 }
 
+// usualRecord is what the record of an answered call takes, bytes.
+const usualRecord = 10 << 10
+
 // save takes a snapshot of the call for the store.
 func (o *owner) save() {
-	state, err := o.state.MarshalJSON()
-	if err != nil {
-		o.log.DPanic("state does not marshal", zap.Error(err))
-		return
-	}
 	o.note()
 	n := o.node()
-	o.record.State, o.record.MGW, o.record.Boot, o.record.Context = state, n.MGW, n.Boot, o.state.Record().Context
-	rec, err := o.record.Encode()
+	o.record.State, o.record.MGW, o.record.Boot, o.record.Context = nil, n.MGW, n.Boot, o.state.Record().Context
+	rec, err := o.record.Encode(o.state.Encode, max(usualRecord, o.size+o.size/8))
 	if err != nil {
 		o.log.DPanic("record does not marshal", zap.Error(err))
 		return
 	}
+	o.size = len(rec)
 	o.journal.Save(rec, store.Forever)
 }
 
@@ -286,6 +286,7 @@ func (o *owner) stop() {
 	o.finishPolicy(left)
 	if o.ended && o.kept() {
 		o.erase()
+		o.state, o.record = nil, store.Call{} // transactions that wait for repetitions hold on to the owner for half a minute
 		return
 	}
 	o.journal.Close()

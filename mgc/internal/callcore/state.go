@@ -2,6 +2,7 @@ package callcore
 
 import (
 	"encoding/json"
+	"io"
 	"maps"
 	"time"
 
@@ -147,6 +148,9 @@ func (s *State) Record() Record {
 
 // MarshalJSON implements json.Marshaler.
 func (s *State) MarshalJSON() ([]byte, error) { return json.Marshal(&s.d) }
+
+// Encode writes what MarshalJSON gives, and a line break, without a copy of its own. Errors: those of w.
+func (s *State) Encode(w io.Writer) error { return json.NewEncoder(w).Encode(&s.d) }
 
 // UnmarshalJSON implements json.Unmarshaler.
 func (s *State) UnmarshalJSON(b []byte) error {

@@ -14,7 +14,7 @@ import (
 )
 
 // Floor is the size in bytes that the heap may have under load whatever is live in it.
-const Floor = 96 << 20
+const Floor = 128 << 20
 
 const (
 	tick    = time.Second

@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"time"
 )
 
@@ -20,24 +21,22 @@ type Call struct {
 	State   json.RawMessage `json:"s"`           // callcore state; stays the last field, see Encode
 }
 
-// Encode is c as JSON. The state is put in as it is: encoding/json would read and copy it once more, and it is most of the record.
-// The caller answers for its being JSON; empty: null.
-func (c Call) Encode() ([]byte, error) {
-	state := c.State
+// Encode is c as JSON with the State that state writes, which must be JSON; that of c is left out. It is most of the record: put in as it
+// comes it is neither read nor copied once more. size is how much of it to expect. Errors: those of state.
+func (c Call) Encode(state func(io.Writer) error, size int) ([]byte, error) {
 	c.State = nil
-	b, err := json.Marshal(c)
-	if err != nil || len(state) == 0 {
-		return b, err
+	head, err := json.Marshal(c)
+	if err != nil {
+		return nil, err
 	}
 	const none = "null}" // State is the last field
-	if !bytes.HasSuffix(b, []byte(`"s":`+none)) {
-		c.State = state
-		return json.Marshal(c)
+	out := bytes.NewBuffer(make([]byte, 0, len(head)+size))
+	out.Write(head[:len(head)-len(none)])
+	if err := state(out); err != nil {
+		return nil, err
 	}
-	out := make([]byte, 0, len(b)+len(state))
-	out = append(out, b[:len(b)-len(none)]...)
-	out = append(out, state...)
-	return append(out, '}'), nil
+	out.WriteByte('}')
+	return out.Bytes(), nil
 }
 
 // Calls returns the table of calls.

@@ -131,7 +131,7 @@ func (m *Memory) put(ctx context.Context, op, key string, value []byte, rev uint
 		old.stop()
 	}
 	m.rev++
-	r := &memRecord{value: slices.Clone(value), rev: m.rev}
+	r := &memRecord{value: value, rev: m.rev}
 	if ttl = wholeSeconds(ttl); ttl > 0 {
 		r.timer = time.AfterFunc(ttl, func() { m.expire(key, r.rev) })
 	}

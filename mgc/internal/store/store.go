@@ -67,7 +67,8 @@ type Watcher interface {
 }
 
 // Store is one set of records shared by the instances of a pool. All methods are safe for concurrent use; a context
-// without deadline is bounded by the engine's operation time-out (2 s by default).
+// without deadline is bounded by the engine's operation time-out (2 s by default). Values that are written belong to the store:
+// the caller must not change them afterwards.
 type Store interface {
 	// Get returns the record. Errors: ErrNotFound, ErrUnavailable.
 	Get(ctx context.Context, key string) (Record, error)
