@@ -28,6 +28,7 @@ type Mirror[T any] struct {
 
 	mu    sync.RWMutex // guards below
 	items map[string]mirrored[T]
+	last  uint64 // newest revision that the watch has told since the last EventReset
 	bad   uint64 // records that could not be decoded
 }
 
@@ -98,15 +99,20 @@ func (m *Mirror[T]) Undecodable() uint64 {
 	return m.bad
 }
 
-// Put enters what this instance has written, or read, at revision rev.
-func (m *Mirror[T]) Put(id string, v T, rev uint64) { m.put(id, v, rev) }
+// Put enters what this instance has written, or read, at revision rev. What the watch has told of since, it knows better.
+func (m *Mirror[T]) Put(id string, v T, rev uint64) { m.put(id, v, rev, true) }
 
 // Drop enters what this instance has deleted; rev is the revision that Delete returned.
 func (m *Mirror[T]) Drop(id string, rev uint64) { m.remove(id, rev, true) }
 
-func (m *Mirror[T]) put(id string, v T, rev uint64) {
+func (m *Mirror[T]) put(id string, v T, rev uint64, own bool) {
 	m.mu.Lock()
 	old, had := m.items[id]
+	passed := m.passed(rev, own)
+	if !had && own && passed { // deleted since
+		m.mu.Unlock()
+		return
+	}
 	if had && old.rev >= rev { // an echo, or older than what is known
 		if old.rev == rev {
 			old.seen = true
@@ -127,11 +133,12 @@ func (m *Mirror[T]) put(id string, v T, rev uint64) {
 func (m *Mirror[T]) remove(id string, rev uint64, own bool) {
 	m.mu.Lock()
 	old, had := m.items[id]
+	passed := m.passed(rev, own)
 	if had && old.rev > rev {
 		m.mu.Unlock()
 		return
 	}
-	if own {
+	if own && !passed {
 		m.items[id] = mirrored[T]{rev: rev, gone: true, seen: true}
 	} else {
 		delete(m.items, id)
@@ -140,6 +147,14 @@ func (m *Mirror[T]) remove(id string, rev uint64, own bool) {
 	if had && !old.gone {
 		m.tell(Change[T]{ID: id, Old: &old.value})
 	}
+}
+
+// passed reports whether the watch has told of rev; what is not our own word is the watch's. Called with mu held.
+func (m *Mirror[T]) passed(rev uint64, own bool) bool {
+	if !own {
+		m.last = max(m.last, rev)
+	}
+	return rev <= m.last
 }
 
 func (m *Mirror[T]) tell(c Change[T]) {
@@ -162,10 +177,11 @@ func (m *Mirror[T]) run() {
 			if err := json.Unmarshal(e.Value, &v); err != nil {
 				m.mu.Lock()
 				m.bad++
+				m.passed(e.Revision, false)
 				m.mu.Unlock()
 				continue
 			}
-			m.put(m.id(e.Key), v, e.Revision)
+			m.put(m.id(e.Key), v, e.Revision, false)
 		case EventDelete:
 			m.remove(m.id(e.Key), e.Revision, false)
 		case EventReset:
@@ -192,6 +208,7 @@ func (m *Mirror[T]) echo(id string, rev uint64) bool {
 		it.seen = true
 		m.items[id] = it
 	}
+	m.passed(rev, false)
 	return true
 }
 
@@ -201,6 +218,7 @@ func (m *Mirror[T]) id(key string) string { return key[len(m.table.prefix)+1:] }
 func (m *Mirror[T]) forget() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.last = 0
 	for id, it := range m.items {
 		it.seen, it.rev = false, 0
 		m.items[id] = it

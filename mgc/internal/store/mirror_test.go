@@ -89,6 +89,38 @@ func TestMirrorFollows(t *testing.T) {
 	})
 }
 
+// TestMirrorIsToldLate: the watch has told of a write and of its end before the writer says so. The entry does not come back, and
+// nothing is kept of it.
+func TestMirrorIsToldLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := NewMemory()
+		defer s.Close()
+		table := NewTable[row](s, "r")
+		var d diffs
+		m, err := NewMirror(t.Context(), table, d.note)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer m.Close()
+		rev, err := table.Create(t.Context(), "own", row{7}, Forever)
+		must(t, rev, err)
+		gone, err := table.Delete(t.Context(), "own", rev)
+		must(t, gone, err)
+		synctest.Wait()
+		m.Put("own", row{7}, rev)
+		m.Drop("own", gone)
+		if got := d.take(); !slices.Equal(got, []string{"own ->7", "own 7>-"}) || len(m.All()) != 0 || len(m.items) != 0 {
+			t.Errorf("told %q, %d entries, %d kept", got, len(m.All()), len(m.items))
+		}
+		again, err := table.Create(t.Context(), "own", row{8}, Forever)
+		must(t, again, err)
+		m.Put("own", row{8}, again)
+		if v, _, ok := m.Get("own"); !ok || v.N != 8 {
+			t.Errorf("a new entry is read as %v %v", v, ok)
+		}
+	})
+}
+
 func newInstance(name, boot string) Instance {
 	return Instance{ID: name, Boot: boot, Started: time.Now()}
 }
