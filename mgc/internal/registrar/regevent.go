@@ -32,6 +32,9 @@ type Subscription struct {
 	Until     time.Time `json:"until"` // it ends then, unless refreshed
 }
 
+// lives reports whether there is a subscription, or one that has been asked for lately.
+func (s *Subscription) lives(now time.Time) bool { return s != nil && s.Until.After(now) }
+
 // IsRegContact reports whether a Request-URI is the Contact of one of our subscriptions, and of which binding.
 func (r *Registrar) IsRegContact(requestURI string) (binding string, ok bool) {
 	u, err := headers.ParseURI(requestURI)
@@ -90,7 +93,8 @@ func (r *Registrar) subscription(b Binding, s Subscription) headers.Msg {
 	return m
 }
 
-// subscribed takes the answer. A refresh that is refused with 481 begins anew; any other refusal is tried again with the next REGISTER.
+// subscribed takes the answer. A refresh that is refused with 481 begins anew, and is tried again after any other refusal. A subscription
+// that did not come about is tried again with the next REGISTER, a minute later at the soonest.
 func (r *Registrar) subscribed(binding string, s Subscription, o Outcome) {
 	switch m := &o.Msg; {
 	case m.Status >= 200 && m.Status < 300:

@@ -143,3 +143,28 @@ func TestREG25_SubscriptionIsRefreshed(t *testing.T) {
 		}
 	})
 }
+
+func TestREG25_RefusedSubscriptionIsTriedAgain(t *testing.T) {
+	run(t, func(t *testing.T, f *fixture) {
+		w := watch(f)
+		w.status = 503
+		flow := siptransport.Flow{ID: "s1", Transport: "WSS"}
+		w.send(flow)
+		w.send(flow)
+		if n := len(w.subscriptions()); n != 1 {
+			t.Fatalf("%d subscriptions at once", n)
+		}
+		time.Sleep(61 * time.Second) // synctest: the clock is the test's
+		w.mu.Lock()
+		w.status = 200
+		w.mu.Unlock()
+		w.send(flow)
+		asked := w.subscriptions()
+		if len(asked) != 2 || headers.ToTag(&asked[1]) != "" || asked[1].Get("Call-ID") == asked[0].Get("Call-ID") {
+			t.Fatalf("%d subscriptions", len(asked))
+		}
+		if r := w.notify(&asked[1], reginfoOf("active", "registered")); r.Status != 200 {
+			t.Errorf("NOTIFY: %d", r.Status)
+		}
+	})
+}

@@ -204,7 +204,7 @@ func (r *Registrar) accepted(said, resp *headers.Msg, b Binding) (ended []auth.L
 	}
 	b.ServiceRoute = headers.List(said, "Service-Route")
 	b.Identities, b.Default = identities(said, b.AOR)
-	if old, ok := r.ByID(b.ID); ok {
+	if old, ok := r.ByID(b.ID); ok && old.Sub.lives(time.Now()) {
 		b.Sub = old.Sub
 	}
 	back, ok := r.enter(b)
