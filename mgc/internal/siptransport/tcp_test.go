@@ -243,6 +243,34 @@ func TestTCPStrangerIsRefusedAndClosed(t *testing.T) {
 	wantClosed(t, r)
 }
 
+// Nothing that a stranger can send keeps its connection, of which there are not many, beyond the time for the first message.
+func TestTCPStrangerCannotStay(t *testing.T) {
+	response := "SIP/2.0 200 OK\r\nVia: SIP/2.0/TCP us;branch=z9hG4bKx\r\nFrom: <sip:a@x>;tag=1\r\nTo: <sip:b@x>;tag=2\r\nCall-ID: x\r\n" +
+		"CSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
+	bad := strings.Replace(options("TCP", "h.invalid", "", "bad"), "Max-Forwards: 70", "Max-Forwards: 999", 1)
+	for name, text := range map[string]string{"response": response, "keep-alive": "\r\n\r\n", "malformed": bad} {
+		t.Run(name, func(t *testing.T) {
+			s := newSink()
+			tr, _ := newTCP(t, TCPConfig{FirstTimeout: 200 * time.Millisecond, MaxBad: 1000}, s, func(*headers.Msg, Flow) Verdict { return Refuse })
+			c := dial(t, tr.Local().String())
+			begun := time.Now()
+			for {
+				if _, err := io.WriteString(c, text); err != nil {
+					return // closed
+				}
+				select {
+				case <-s.closed:
+					return
+				case <-time.After(20 * time.Millisecond):
+				}
+				if time.Since(begun) > 3*time.Second {
+					t.Fatal("still open")
+				}
+			}
+		})
+	}
+}
+
 func TestTCPSlowlorisEnds(t *testing.T) {
 	s := newSink()
 	tr, _ := newTCP(t, TCPConfig{FirstTimeout: 200 * time.Millisecond, MessageTimeout: 200 * time.Millisecond}, s, nil)

@@ -196,7 +196,7 @@ func (c *tcpConn) write(conn net.Conn) {
 // read frames the stream and hands every message on. The buffer starts small and grows to the message limit.
 func (c *tcpConn) read(conn net.Conn) error {
 	buf := make([]byte, 0, 4096)
-	r := reader{c: c, admitted: !c.inbound}
+	r := reader{c: c, admitted: !c.inbound, first: time.Now().Add(c.t.cfg.FirstTimeout)}
 	for {
 		for {
 			n, more, err := r.consume(buf)
@@ -228,6 +228,8 @@ func (c *tcpConn) read(conn net.Conn) error {
 type reader struct {
 	c        *tcpConn
 	admitted bool      // something acceptable has come, or we dialled
+	stranger bool      // the message at hand is a response, from whom no request would be admitted
+	first    time.Time // until when something acceptable has to come
 	bad      int       // malformed messages so far
 	begun    time.Time // when the message in the buffer began; zero: none
 }
@@ -237,14 +239,23 @@ func (r *reader) deadline(partial bool) time.Time {
 	switch {
 	case !partial:
 		r.begun = time.Time{}
-		if !r.admitted {
-			return now.Add(cfg.FirstTimeout)
+		if !r.admitted { // whatever else comes, keep-alives or malformed messages, does not prolong it
+			return r.first
 		}
 		return now.Add(cfg.IdleTimeout)
 	case r.begun.IsZero():
 		r.begun = now
 	}
 	return r.begun.Add(cfg.MessageTimeout)
+}
+
+// seen gets every response before the Sink. Any sender's are taken, what they belong to is told by their branch; but only one whose
+// requests would be admitted, too, makes the connection one that may stay.
+func (r *reader) seen(m *headers.Msg) {
+	r.c.seen(m)
+	if admit := r.c.t.in.Admit; !r.admitted && admit != nil {
+		r.stranger = admit(m, r.c.from) != Admit
+	}
 }
 
 // consume takes one message or keep-alive from the start of buf and returns how many bytes are done with, and whether
@@ -264,7 +275,8 @@ func (r *reader) consume(buf []byte) (n int, more bool, err error) {
 	}
 	r.begun = time.Time{}
 	msg := buf[f.skip : f.skip+f.size]
-	switch err := c.t.in.take(msg, headers.Stream, c.from, c.replyTo, c.seen); {
+	r.stranger = false
+	switch err := c.t.in.take(msg, headers.Stream, c.from, c.replyTo, r.seen); {
 	case errors.Is(err, ErrStranger) && !r.admitted:
 		c.flush()
 		return 0, false, fmt.Errorf("%w: %s", ErrStranger, c.remote)
@@ -274,7 +286,7 @@ func (r *reader) consume(buf []byte) (n int, more bool, err error) {
 			return 0, false, fmt.Errorf("%w: %d of them from %s", ErrMalformed, r.bad, c.remote)
 		}
 	case err == nil:
-		r.admitted = true
+		r.admitted = r.admitted || !r.stranger
 	}
 	return f.skip + f.size, true, nil
 }
