@@ -127,11 +127,11 @@ func modeMask(out, in bool) Mode {
 // pairable tells why two terminations cannot be connected: mixing, and media between two of a kind, are not implemented.
 func pairable(a, b *Termination, partner map[gwid.TerminationID]gwid.TerminationID) *Error {
 	if a.Kind == b.Kind {
-		return Errorf(codeTopology, "media between two %s terminations, %s and %s", a.Kind, a.ID, b.ID)
+		return Errorf(codeTopology, "media between two %s terminations is not implemented; isolate %s and %s", a.Kind, a.ID, b.ID)
 	}
 	for _, t := range []*Termination{a, b} {
 		if p, taken := partner[t.ID]; taken {
-			return Errorf(codeTopology, "mixing: %s is connected to %s; isolate one", t.ID, p)
+			return Errorf(codeTopology, "mixing is not implemented: %s is connected to %s; isolate one", t.ID, p)
 		}
 	}
 	return nil
