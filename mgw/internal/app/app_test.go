@@ -101,6 +101,18 @@ func (g *gateway) resources() *adminv1.ResourcesResponse {
 	return r
 }
 
+// A peer's ptime is a wish (RFC 8866 §6.4): a call does not fail because nothing of that length can be made.
+func TestRFC8866_6_4_EveryPacketDurationIsTaken(t *testing.T) {
+	g := startGateway(t, startController(t))
+	for i, ms := range []uint32{0, 1, 10, 20, 30, 40, 50, 60, 80, 200} {
+		req := setUp(fmt.Sprintf("ptime-%d", i))
+		req.Actions[0].Commands[1].GetAdd().Descriptor_.Streams[0].Remote.PtimeMs = ms
+		if rep := g.transact(req); rep.Error != nil || rep.Actions[0].Error != nil {
+			t.Errorf("ptime %d: %v %v", ms, rep.Error, rep.Actions[0].Error)
+		}
+	}
+}
+
 func TestCallOverRealMedia(t *testing.T) {
 	g := startGateway(t, startController(t))
 	first := g.transact(setUp("t-1"))

@@ -202,6 +202,9 @@ func describeSettings(s Settings) string {
 	if !s.SendDTMF.IsZero() {
 		line += fmt.Sprintf(" dtmf=%d/%d", s.SendDTMF.PT, s.SendDTMF.ClockRate)
 	}
+	if !s.SendCN.IsZero() {
+		line += fmt.Sprintf(" cn=%d/%d", s.SendCN.PT, s.SendCN.ClockRate)
+	}
 	line += fmt.Sprintf(" ptime=%v dscp=%d", s.Ptime, s.DSCP)
 	if s.Policing != (Policing{}) {
 		line += fmt.Sprintf(" police=%d/%d", s.Policing.BytesPerSecond, s.Policing.BurstBytes)

@@ -141,7 +141,7 @@ func termViewOf(env Env, t *Termination, mask Mode) termView {
 	s := t.Stream
 	v := termView{t: t, settings: Settings{
 		Mode: s.Mode & mask, Recv: s.Local.Codecs, DSCP: s.DSCP, Policing: s.Policing, RTCPOff: s.RTCP.Off,
-		Ptime:         ptime(s.Remote.PtimeMs),
+		Ptime:         ptime(s.Remote),
 		InactiveAfter: detection(t.Events, eventMediaInactive, env.InactiveAfter),
 		ConsentAfter:  detection(t.Events, eventConsentLost, env.ConsentAfter),
 	}}
@@ -187,9 +187,14 @@ func sendFormats(remote []codec.Codec) (audio, dtmf, noise codec.Codec) {
 	return audio, dtmf, noise
 }
 
-func ptime(ms uint32) time.Duration {
+// ptime is the packet duration that the peer asks for, 20 ms when it does not, at most what it takes (RFC 8866 §6.4, §6.5).
+func ptime(remote Description) time.Duration {
+	ms := remote.PtimeMs
 	if ms == 0 {
-		return 20 * time.Millisecond
+		ms = 20
+	}
+	if remote.MaxMs != 0 {
+		ms = min(ms, remote.MaxMs)
 	}
 	return time.Duration(ms) * time.Millisecond
 }

@@ -83,7 +83,7 @@ type Settings struct {
 	Send     codec.Codec   // what we send; zero: not known
 	SendDTMF codec.Codec   // telephone-event that we send; zero: none
 	SendCN   codec.Codec   // comfort noise of the audio's clock rate that we send; zero: none
-	Ptime    time.Duration // packet duration of what we send
+	Ptime    time.Duration // packet duration that the peer asks for; whoever makes the packets comes as near as it can
 	DSCP     uint8         // 0..63
 	Policing Policing      // of received packets; zero: none
 	RTCPOff  bool

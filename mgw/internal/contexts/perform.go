@@ -179,7 +179,7 @@ func settings(s connmodel.Settings) flow.Settings {
 			connmodel.ModeInactive: flow.Inactive, connmodel.ModeSendOnly: flow.SendOnly,
 			connmodel.ModeRecvOnly: flow.RecvOnly, connmodel.ModeSendRecv: flow.SendRecv,
 		}[s.Mode],
-		Recv: s.Recv, Send: s.Send, SendDTMF: s.SendDTMF, SendCN: s.SendCN, Ptime: s.Ptime, DSCP: int(s.DSCP), RTCPOff: s.RTCPOff,
+		Recv: s.Recv, Send: s.Send, SendDTMF: s.SendDTMF, SendCN: s.SendCN, Ptime: flow.Ptime(s.Ptime), DSCP: int(s.DSCP), RTCPOff: s.RTCPOff,
 		InactiveAfter: s.InactiveAfter, ConsentAfter: s.ConsentAfter, Armed: armed(s.Armed),
 	}
 	if s.Policing != (connmodel.Policing{}) {

@@ -215,7 +215,7 @@ type Settings struct {
 	// SendCN is the comfort noise (RFC 3389) that the peer takes in place of relayed audio of the same clock rate. Zero: the peer has
 	// not agreed to it, and what the other side sends of it is refused and counted; a transcoder makes its own silence.
 	SendCN codec.Codec
-	// Ptime of transcoded output. 0: 20 ms. Relayed packets keep theirs.
+	// Ptime of transcoded output, one that the function Ptime gives. 0: 20 ms. Relayed packets keep theirs.
 	Ptime time.Duration
 	// DSCP of what we send, 0..63 (H.248.52).
 	DSCP int

@@ -40,7 +40,7 @@ func TestFrameClocksTickTogether(t *testing.T) {
 			t.Errorf("due %d ticks at %d, want %d", due, got, want)
 		}
 	}
-	for _, ptime := range []time.Duration{10 * time.Millisecond, 20 * time.Millisecond, 40 * time.Millisecond, 60 * time.Millisecond} {
+	for _, ptime := range ptimes {
 		if int64(ptime)%frameBeat != 0 {
 			t.Errorf("frames of %v do not stay on the beat", ptime)
 		}

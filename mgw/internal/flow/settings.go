@@ -71,7 +71,20 @@ func (s *Settings) check() error {
 	return nil
 }
 
+// ptimes are the packet durations of transcoded output, ascending.
 var ptimes = []time.Duration{10 * time.Millisecond, 20 * time.Millisecond, 40 * time.Millisecond, 60 * time.Millisecond}
+
+// Ptime is what a peer gets that asks for packets of a duration (RFC 8866 §6.4): the longest that can be made and is no longer than
+// that, else the shortest.
+func Ptime(asked time.Duration) time.Duration {
+	got := ptimes[0]
+	for _, p := range ptimes {
+		if p <= asked {
+			got = p
+		}
+	}
+	return got
+}
 
 func checkCodec(c codec.Codec) error {
 	if c.Name == "" || c.PT > 127 || c.ClockRate < 8000 || c.ClockRate > 192000 {
