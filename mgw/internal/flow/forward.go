@@ -33,8 +33,14 @@ type route struct {
 	pt    uint8       // towards the partner
 	noise bool        // routeNoise: the partner takes it
 	stamp stamp.Kind  // routeEvent
-	relay *dtmf.Relay // routeEvent: one per format
+	relay *eventRoute // routeEvent: one per format
 	via   audio.Config
+}
+
+// eventRoute carries telephone events of one format to the partner's.
+type eventRoute struct {
+	*dtmf.Relay
+	from, to codec.Codec
 }
 
 type routeKind uint8
@@ -57,8 +63,8 @@ func (f *Flow) rebuild() {
 	for i := range f.src.in.formats {
 		f.routes[i] = f.route(f.src.in.formats[i].codec, f.src.in.formats[i].class)
 		for _, o := range old {
-			if o.kind == routeEvent && f.routes[i].kind == routeEvent && o.pt == f.routes[i].pt && o.stamp == f.routes[i].stamp {
-				f.routes[i].relay = o.relay
+			if r := &f.routes[i]; o.kind == routeEvent && r.kind == routeEvent && o.relay.from == r.relay.from && o.relay.to == r.relay.to {
+				r.relay = o.relay
 			}
 		}
 	}
@@ -85,20 +91,20 @@ func sameConfig(a, b *audio.Config) bool {
 func same(a, b *codec.Codec) bool { return a == b || a != nil && b != nil && *a == *b }
 
 func (f *Flow) route(c codec.Codec, k class) route {
-	send, events := f.dst.set.Send, f.dst.set.SendDTMF
+	send, to := f.dst.set.Send, f.dst.set.SendDTMF
 	if send.IsZero() {
 		return route{}
 	}
 	switch k {
 	case classEvent:
-		if events.IsZero() {
+		if to.IsZero() {
 			return route{}
 		}
 		kind := stamp.ForeignEvent
 		if c.ClockRate == send.ClockRate {
 			kind = stamp.Event
 		}
-		return route{kind: routeEvent, pt: events.PT, stamp: kind, relay: dtmf.NewRelay(c.ClockRate, events.ClockRate)}
+		return route{kind: routeEvent, pt: to.PT, stamp: kind, relay: &eventRoute{dtmf.NewRelay(c.ClockRate, to.ClockRate), c, to}}
 	case classNoise:
 		// It replaces audio of its own clock rate, and only for a peer that has agreed to it (RFC 3389 §5).
 		cn := f.dst.set.SendCN

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/isthmus-gateway/isthmus/mgw/internal/dtmf"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/srtp"
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
@@ -86,4 +87,40 @@ func TestRFC4733_PressWithoutEndsIsNotified(t *testing.T) {
 	if string(digits) != "5" {
 		t.Errorf("notified %q, want one 5", digits)
 	}
+}
+
+// Events of several clock rates lead to the peer's one; a change of settings must not mix up their conversions.
+func TestEventDurationsAfterANewDescription(t *testing.T) {
+	ev16 := codec.Codec{Name: codec.TelephoneEvent, PT: 105, ClockRate: 16000}
+	wide := codec.Codec{Name: "AMR-WB", PT: 104, ClockRate: 16000, Channels: 1}
+	ev8b := codec.Codec{Name: codec.TelephoneEvent, PT: 126, ClockRate: 8000}
+	access := both(SendRecv, []codec.Codec{wide, ev48, ev8b}, wide, ev48)
+	r := newRig(t, srtp.AES128GCM, access, both(SendRecv, []codec.Codec{wide, ev16}, wide, ev16))
+	seq := uint16(0)
+	press := func(pt uint8, ms uint16, clock uint32) {
+		t.Helper()
+		seq++
+		b := make([]byte, rtp.HeaderLen+4, bufferSize)
+		rtp.PutHeader(b, rtp.Header{PT: pt, Marker: true, Seq: seq, TS: uint32(seq) * 100_000, SSRC: 77})
+		dtmf.Put(b[rtp.HeaderLen:], dtmf.Block{Code: 5, Duration: uint16(uint32(ms) * clock / 1000)})
+		out := r.a.media(int64(seq)*int64(time.Second), b)
+		if out == nil {
+			t.Fatalf("dropped: %v", r.a.in.drops.Map())
+		}
+		if got, err := dtmf.Read(rtp.Packet(out).Payload()); err != nil || got.Duration != ms*16 {
+			t.Errorf("%d ms at %d Hz: %d ticks at 16000 Hz, %v", ms, clock, got.Duration, err)
+		}
+	}
+	for range 2 {
+		press(110, 100, 48000)
+		press(126, 100, 8000)
+		if err := r.a.configure(1, access); err != nil {
+			t.Fatal(err)
+		}
+	}
+	access.Recv = []codec.Codec{wide, {Name: codec.TelephoneEvent, PT: 110, ClockRate: 8000}}
+	if err := r.a.configure(1, access); err != nil {
+		t.Fatal(err)
+	}
+	press(110, 100, 8000)
 }
