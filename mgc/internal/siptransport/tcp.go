@@ -74,7 +74,8 @@ type TCP struct {
 	done   sync.WaitGroup
 
 	mu     sync.Mutex // guards what follows
-	conns  map[peerKey]*tcpConn
+	conns  map[*tcpConn]struct{}
+	byPeer map[peerKey]*tcpConn // the newest to each
 	closed bool
 }
 
@@ -95,7 +96,7 @@ func listenStream(kind string, cfg TCPConfig, s Socket, flows *Flows, sec *Secur
 	}
 	t := &TCP{
 		cfg: cfg.withDefaults(), kind: kind, sec: sec, ln: ln, local: unmap(ln.Addr().(*net.TCPAddr).AddrPort()), sentBy: s.SentBy,
-		edge: s.Edge, flows: flows, conns: make(map[peerKey]*tcpConn),
+		edge: s.Edge, flows: flows, conns: make(map[*tcpConn]struct{}), byPeer: make(map[peerKey]*tcpConn),
 	}
 	if t.sentBy == "" {
 		t.sentBy = t.local.String()
@@ -117,7 +118,7 @@ func (t *TCP) Close() error {
 	t.mu.Lock()
 	t.closed = true
 	var closing sync.WaitGroup // a TLS peer that does not read delays its farewell
-	for _, c := range t.conns {
+	for c := range t.conns {
 		closing.Go(func() { c.close(ErrClosed) })
 	}
 	t.mu.Unlock()
@@ -160,10 +161,15 @@ func (t *TCP) accept() {
 func (t *TCP) enter(c *tcpConn) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	return t.enterLocked(c)
+}
+
+// enterLocked is enter for callers that hold mu.
+func (t *TCP) enterLocked(c *tcpConn) bool {
 	if t.closed || len(t.conns) >= t.cfg.MaxConns {
 		return false
 	}
-	t.conns[c.key] = c
+	t.conns[c], t.byPeer[c.key] = struct{}{}, c
 	t.flows.Add(c)
 	t.in.Metrics.Opened(t.kind)
 	t.done.Add(1)
@@ -172,8 +178,9 @@ func (t *TCP) enter(c *tcpConn) bool {
 
 func (t *TCP) leave(c *tcpConn) {
 	t.mu.Lock()
-	if t.conns[c.key] == c {
-		delete(t.conns, c.key)
+	delete(t.conns, c)
+	if t.byPeer[c.key] == c {
+		delete(t.byPeer, c.key)
 	}
 	t.mu.Unlock()
 	t.flows.Remove(c.flow.ID)
@@ -185,14 +192,14 @@ func (t *TCP) leave(c *tcpConn) {
 // name, and only a connection that was opened for it is used again; for TCP name must be "".
 func (t *TCP) LinkTo(remote netip.AddrPort, name string) (Link, error) {
 	key := peerKey{unmap(remote), name}
-	t.mu.Lock()
-	c := t.conns[key]
-	t.mu.Unlock()
+	t.mu.Lock() // also while a connection is made, so that all who want one get the same
+	defer t.mu.Unlock()
+	c := t.byPeer[key]
 	if c != nil && !c.isClosed() {
 		return c, nil
 	}
 	c = t.newConn(key, false)
-	if !t.enter(c) {
+	if !t.enterLocked(c) {
 		return nil, fmt.Errorf("siptransport: %s to %s: %w", strings.ToLower(t.kind), remote, ErrQueueFull)
 	}
 	go c.run(nil)

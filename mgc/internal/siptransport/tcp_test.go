@@ -162,6 +162,41 @@ func TestTCPDial(t *testing.T) {
 	}
 }
 
+// A burst of requests to a peer shares one connection, and Close ends it.
+func TestTCPDialsOnceForABurst(t *testing.T) {
+	s := newSink()
+	tr, _ := newTCP(t, TCPConfig{}, s, nil)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	to := netip.MustParseAddrPort(ln.Addr().String())
+	for range 20 { // peers of which each meets a burst
+		to = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, to.Addr().As4()[3] + 1}), to.Port())
+		begin := make(chan struct{})
+		var all sync.WaitGroup
+		flows := make([]string, 8)
+		for i := range flows {
+			all.Go(func() {
+				<-begin
+				if link, err := tr.LinkTo(to, ""); err != nil {
+					t.Error(err)
+				} else {
+					flows[i] = link.Flow().ID
+				}
+			})
+		}
+		close(begin)
+		all.Wait()
+		for _, f := range flows {
+			if f != flows[0] {
+				t.Fatalf("several connections to one peer: %v", flows)
+			}
+		}
+	}
+}
+
 func TestTCPDialRefused(t *testing.T) {
 	s := newSink()
 	tr, _ := newTCP(t, TCPConfig{}, s, nil)
