@@ -51,10 +51,15 @@ func (o *owner) follow() {
 }
 
 // atRest reports whether nothing of the call depends on this process: it is answered and acknowledged, its media is connected, and no
-// transaction is open and no timer runs.
+// transaction is open and no timer runs but those of the session, which go on with its successor.
 func (o *owner) atRest() bool {
-	if o.ended || o.lost || o.pol.busy || len(o.client) > 0 || len(o.state.Pending()) > 0 || len(o.state.Timers()) > 0 {
+	if o.ended || o.lost || o.pol.busy || len(o.client) > 0 || len(o.state.Pending()) > 0 {
 		return false
+	}
+	for name := range o.state.Timers() {
+		if !callcore.SessionTimer(name) {
+			return false
+		}
 	}
 	r := o.state.Record()
 	if r.Answer.IsZero() || r.Cause != "" {

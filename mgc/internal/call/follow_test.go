@@ -46,6 +46,32 @@ func TestCallFollowsItsBrowser(t *testing.T) {
 	}
 }
 
+// TestCallFollowsWithItsSessionTimer: a session timer (RFC 4028) runs as long as the call, and goes with it.
+func TestCallFollowsWithItsSessionTimer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := store.NewMemory()
+		t.Cleanup(s.Close)
+		p := poolOn(t, s)
+		a, b := p.instance("a"), p.instance("b")
+		r := a.establish()
+		update := r.in(callcore.LegCore, "UPDATE", "")
+		update.Add("Supported", "timer")
+		update.Add("Session-Expires", "90;refresher=uac")
+		answer := a.ask(callcore.LegCore, update, "").expect(200)
+		if got := answer.Get("Session-Expires"); got != "90;refresher=uac" {
+			t.Fatalf("Session-Expires %q", got)
+		}
+		a.moves(b, "fb2")
+		eventually(t, "the former owner lets go", func() bool { return len(a.Keys()) == 0 })
+		b.ask(callcore.LegAccess, r.in(callcore.LegAccess, "OPTIONS", ""), "fb2")
+		b.expectOut(callcore.LegCore, "OPTIONS").respond(200, "")
+		time.Sleep(90 * time.Second) // the core refreshes no more
+		b.expectOut(callcore.LegAccess, "BYE").respond(200, "")
+		b.expectOut(callcore.LegCore, "BYE").respond(200, "")
+		b.gone()
+	})
+}
+
 // TestCallFollowsWhenAtRest: what has begun at one instance is finished there.
 func TestCallFollowsWhenAtRest(t *testing.T) {
 	p := newPool(t)

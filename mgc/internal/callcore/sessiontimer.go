@@ -1,6 +1,7 @@
 package callcore
 
 import (
+	"slices"
 	"strconv"
 	"time"
 
@@ -25,6 +26,11 @@ type refresh struct {
 
 func timerRefresh(l Leg) string { return "refresh_" + l.String() }
 func timerExpire(l Leg) string  { return "expire_" + l.String() }
+
+// SessionTimer reports whether a timer of a call is a session timer: those run for as long as the call does, also when nothing goes on.
+func SessionTimer(name string) bool {
+	return slices.Contains([]string{timerRefresh(LegAccess), timerRefresh(LegCore), timerExpire(LegAccess), timerExpire(LegCore)}, name)
+}
 
 // lowest is the least interval that is taken.
 func (p *Policy) lowest() uint32 { return max(minSE, p.MinSE) }
