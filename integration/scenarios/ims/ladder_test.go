@@ -15,7 +15,7 @@ import (
 // expect, cue.
 var funcs = template.FuncMap{
 	"sdp": sdp, "cue": cue, "respond": respond, "referred": referred, "refuse": refuse, "reinvited": reinvited, "replyAgain": replyAgain,
-	"backInvite": backInvite, "ackBackRefusal": ackBackRefusal, "maybe": maybe, "cancel": cancel, "recv": recv, "ok": ok, "expect": expect,
+	"backInvite": backInvite, "ackBackRefusal": ackBackRefusal, "maybe": maybe, "cancel": cancel, "cancelled": cancelled, "recv": recv, "ok": ok, "expect": expect,
 	"invited": invited, "reply": reply, "acked": func() string { return recv("ACK") }, "back": back, "ackBack": ackBack, "answerBack": answerBack,
 	"invite": invite, "progress": progress, "answered": answered, "onward": onward, "ackOnward": ackOnward, "ackRefusal": ackRefusal, "prack": prack, "answerOnward": answerOnward,
 }
@@ -222,6 +222,15 @@ func ackRefusal(p params) string {
 		"Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=z9hG4bK-[pid]-[call_number]-first;rport", "Max-Forwards: 70",
 		fmt.Sprintf("From: <sip:%s@%s>;tag=[pid]ue[call_number]", p["Name"], domain), "[last_To:]", "Call-ID: [call_id]", "CSeq: 1 ACK",
 	})
+}
+
+// cancelled awaits the end of a cancelled call. A core that relays and answers in parallel may send the 487 before the 200 for the CANCEL.
+func cancelled(p params) string {
+	return `<recv response="487" optional="true" next="first"/>` + "\n" +
+		expect(200) + expect(487) + ackRefusal(p) +
+		`<nop next="over"/>` + "\n" + `<label id="first"/>` + "\n" +
+		ackRefusal(p) + expect(200) +
+		`<label id="over"/>` + "\n"
 }
 
 // answerOnward is a 200 for a re-INVITE to the caller that came last.
