@@ -5,12 +5,14 @@ set -euo pipefail
 
 declare -A packages=( # command or file that proves presence -> Debian package
   [gcc]=gcc [pkg-config]=pkg-config [/usr/include/opus/opus.h]=libopus-dev
+  [/usr/include/opencore-amrnb/interf_enc.h]=libopencore-amrnb-dev [/usr/include/opencore-amrwb/dec_if.h]=libopencore-amrwb-dev
+  [/usr/include/vo-amrwbenc/enc_if.h]=libvo-amrwbenc-dev
   [protoc]=protobuf-compiler [/usr/include/google/protobuf/empty.proto]=libprotobuf-dev
   [chromium]=chromium [kamailio]=kamailio [/usr/lib/x86_64-linux-gnu/kamailio/modules/presence_reginfo.so]=kamailio-presence-modules
   [/usr/lib/x86_64-linux-gnu/kamailio/modules/ims_dialog.so]=kamailio-ims-modules [/usr/lib/x86_64-linux-gnu/kamailio/modules/websocket.so]=kamailio-websocket-modules [/usr/lib/x86_64-linux-gnu/kamailio/modules/tls.so]=kamailio-tls-modules
   [baresip]=baresip-core [sipp]=sip-tester [rtpengine]=rtpengine-daemon [ip]=iproute2
 )
-build="gcc pkg-config /usr/include/opus/opus.h"
+build="gcc pkg-config /usr/include/opus/opus.h /usr/include/opencore-amrnb/interf_enc.h /usr/include/opencore-amrwb/dec_if.h /usr/include/vo-amrwbenc/enc_if.h"
 gen="protoc /usr/include/google/protobuf/empty.proto"
 unit="chromium"
 edge="kamailio /usr/lib/x86_64-linux-gnu/kamailio/modules/websocket.so /usr/lib/x86_64-linux-gnu/kamailio/modules/tls.so"

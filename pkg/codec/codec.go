@@ -19,6 +19,8 @@ const (
 	PCMA           = "PCMA"
 	PCMU           = "PCMU"
 	G722           = "G722"
+	AMR            = "AMR"    // narrow band, RFC 4867; 8000 Hz
+	AMRWB          = "AMR-WB" // wide band, RFC 4867; 16000 Hz
 	TelephoneEvent = "telephone-event"
 	ComfortNoise   = "CN"
 )
@@ -37,10 +39,23 @@ func (c Codec) ChannelCount() uint8 {
 	return c.Channels
 }
 
-// SameFormat reports whether packets of c can be relayed as d without transcoding:
-// equal name, clock rate and channels. Payload types and fmtp may differ.
-func (c Codec) SameFormat(d Codec) bool {
+// SameCodec reports whether c and d are one codec: equal name, clock rate and channels. Payload types and fmtp may differ, so this
+// alone does not say that packets can be relayed; SameFormat does.
+func (c Codec) SameCodec(d Codec) bool {
 	return c.Is(d.Name) && c.ClockRate == d.ClockRate && c.ChannelCount() == d.ChannelCount()
+}
+
+// SameFormat reports whether packets that were made for c can be relayed as d as they are: the same codec and, for AMR and AMR-WB,
+// payloads packed alike and codec modes that d takes (RFC 4867 §8.3.1). Payload types and other parameters may differ.
+// It is symmetric but for AMR and AMR-WB: there d may take more modes than c has.
+func (c Codec) SameFormat(d Codec) bool {
+	return c.SameFrames(d) && (!c.IsAMR() || c.packing() == d.packing())
+}
+
+// SameFrames reports whether the coded frames of c are good for d, be it in payloads packed another way: what SameFormat says,
+// without its rule on packing. Only AMR and AMR-WB know more than one way.
+func (c Codec) SameFrames(d Codec) bool {
+	return c.SameCodec(d) && (!c.IsAMR() || c.modesFit(d))
 }
 
 // Param returns the value of one "key=value" format parameter of Fmtp and whether it is present.
