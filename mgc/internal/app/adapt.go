@@ -62,12 +62,14 @@ type gateways struct {
 }
 
 func (g *gateways) Pick(need call.Need) (call.Node, error) {
-	n, err := g.pool.Pick(mgwpool.Request{AccessRealm: need.AccessRealm, CoreRealm: need.CoreRealm})
+	n, err := g.pool.Pick(mgwpool.Request{AccessRealm: need.AccessRealm, CoreRealm: need.CoreRealm, Codecs: need.Codecs})
 	if err != nil {
 		return call.Node{}, gwerr.New(gwerr.NoGateway, "pick", "", err)
 	}
 	return call.Node{MGW: n.ID, Boot: n.Boot}, nil
 }
+
+func (g *gateways) Codecs(names []string) []string { return g.pool.Codecs(names) }
 
 func (g *gateways) Transact(ctx context.Context, node call.Node, req *iqv1.TransactionRequest) (*iqv1.TransactionReply, error) {
 	id := req.GetTransactionId()

@@ -215,7 +215,7 @@ func (a *App) makeMedia() error {
 // makeManager makes the calls before the parts that tell them of losses; bindings and gateways are filled in when those are there.
 func (a *App) makeManager() error {
 	policy := callcore.DefaultPolicy()
-	policy.Media.Prefer = preference(a.cfg.Media)
+	policy.Media = a.cfg.media()
 	a.cfg.Core.shape(&policy)
 	policy.NoAnswer, policy.SetUp, policy.FlowGrace = a.cfg.Call.NoAnswer, a.cfg.Call.SetUp, a.cfg.Call.FlowGrace
 	a.bindings, a.gateways = &bindings{instance: a.cfg.Instance}, &gateways{}

@@ -11,7 +11,6 @@ import (
 	"github.com/isthmus-gateway/isthmus/mgc/internal/auth"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/cdr"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/emergency"
-	"github.com/isthmus-gateway/isthmus/mgc/internal/offeranswer"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/policy"
 	"github.com/isthmus-gateway/isthmus/pkg/obs"
 )
@@ -85,9 +84,11 @@ type CoreConfig struct {
 
 // MediaConfig is the media policy.
 type MediaConfig struct {
-	Prefer      string `conf:"prefer" default:"relay" range:"relay|opus" doc:"relay: a codec that both sides share; opus: Opus for browsers, transcoded."`
-	AccessRealm string `conf:"access_realm" default:"access" doc:"IP realm of the browsers' terminations."`
-	CoreRealm   string `conf:"core_realm" default:"core" doc:"IP realm of the core's terminations."`
+	Prefer       string   `conf:"prefer" default:"auto" range:"auto|relay|core|opus" doc:"relay: a codec that both sides share; core: the core's best, transcoded when the browser lacks it; opus: Opus for browsers, transcoded. auto: sip relay, ims core."`
+	CoreCodecs   []string `conf:"core_codecs" doc:"Audio codecs for the core in order of preference. Empty: sip PCMA,PCMU,G722; ims AMR-WB,AMR,PCMA,PCMU."`
+	AccessCodecs []string `conf:"access_codecs" default:"opus,PCMA,PCMU,G722" doc:"Audio codecs for browsers in order of preference."`
+	AccessRealm  string   `conf:"access_realm" default:"access" doc:"IP realm of the browsers' terminations."`
+	CoreRealm    string   `conf:"core_realm" default:"core" doc:"IP realm of the core's terminations."`
 }
 
 // CallConfig bounds calls.
@@ -140,7 +141,5 @@ func (c *Config) Validate() error {
 	if c.Auth.Upgrade.Cookie != "" && slices.Contains(c.Access.Origins, "*") { // any web site could speak in the user's name
 		errs = append(errs, errors.New("auth.upgrade.cookie: needs access.origins without *"))
 	}
-	return errors.Join(append(errs, c.Emergency.Validate(), c.Auth.Validate(), c.Policy.Validate(), c.CDR.Validate())...)
+	return errors.Join(append(errs, c.Media.validate(), c.Emergency.Validate(), c.Auth.Validate(), c.Policy.Validate(), c.CDR.Validate())...)
 }
-
-func preference(c MediaConfig) offeranswer.Preference { return offeranswer.Preference(c.Prefer) }

@@ -77,13 +77,15 @@ func direction(leg callcore.Leg) string {
 
 func (m *Manager) coreConfig(key string, out callcore.Outbound) callcore.Config {
 	at, ct := seal(m.deps.Sealer, key, callcore.LegAccess), seal(m.deps.Sealer, key, callcore.LegCore)
+	policy := m.cfg.Policy
+	policy.Media.Transcode = m.deps.Gateways.Codecs(policy.Media.Transcode)
 	return callcore.Config{
 		Key: key, Instance: m.cfg.Instance, Seed: newKey() + newKey(),
 		AccessContact: "sip:" + at + "@" + m.cfg.AccessHost + ";transport=ws",
 		CoreContact:   "sip:" + ct + "@" + m.cfg.CoreHost,
 		AccessTag:     at, CoreTag: ct,
 		AccessRealm: m.cfg.AccessRealm, CoreRealm: m.cfg.CoreRealm,
-		UserAgent: m.cfg.UserAgent, Outbound: out, Policy: m.cfg.Policy, Trust: m.cfg.Trust,
+		UserAgent: m.cfg.UserAgent, Outbound: out, Policy: policy, Trust: m.cfg.Trust,
 	}
 }
 

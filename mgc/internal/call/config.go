@@ -93,12 +93,17 @@ type Node struct{ MGW, Boot string }
 type Gateways interface {
 	// Pick chooses a node for a new context. It does not block on the network.
 	Pick(need Need) (Node, error)
+	// Codecs returns those of the encoding names that any node which Pick may choose can transcode. It does not block on the network.
+	Codecs(names []string) []string
 	// Transact executes req on node; a refusal of the whole transaction is an error too. Ends with ctx.
 	Transact(ctx context.Context, node Node, req *iqv1.TransactionRequest) (*iqv1.TransactionReply, error)
 }
 
 // Need is what a node must have to be chosen.
-type Need struct{ AccessRealm, CoreRealm string }
+type Need struct {
+	AccessRealm, CoreRealm string
+	Codecs                 []string // to be transcoded between, encoding names
+}
 
 // ServerTx is a server transaction of the transaction layer.
 type ServerTx interface {

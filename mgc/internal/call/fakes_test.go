@@ -204,10 +204,12 @@ type mgws struct {
 	seen      []string                                                                              // "mgw: kinds id"
 }
 
+func (*mgws) Codecs(names []string) []string { return names }
+
 func (g *mgws) Pick(need Need) (Node, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if need != (Need{AccessRealm: "access", CoreRealm: "core"}) {
+	if need.AccessRealm != "access" || need.CoreRealm != "core" || !slices.Contains(need.Codecs, "opus") {
 		return Node{}, fmt.Errorf("need %+v", need)
 	}
 	return Node{MGW: "g-" + g.instance, Boot: "b1"}, g.none

@@ -245,7 +245,9 @@ func (o *owner) resume() {
 func (o *owner) choose(effects []callcore.Effect) {
 	for _, e := range effects {
 		if t, ok := e.(callcore.Transact); ok && t.Pick && o.node().MGW == "" {
-			n, err := o.m.deps.Gateways.Pick(Need{AccessRealm: o.m.cfg.AccessRealm, CoreRealm: o.m.cfg.CoreRealm})
+			n, err := o.m.deps.Gateways.Pick(Need{
+				AccessRealm: o.m.cfg.AccessRealm, CoreRealm: o.m.cfg.CoreRealm, Codecs: o.state.Transcode(),
+			})
 			if o.unpicked = err; err == nil {
 				o.place.Store(&n)
 			}

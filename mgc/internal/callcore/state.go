@@ -129,6 +129,9 @@ func (s *State) Dialogs() (out [2]DialogID) {
 	return out
 }
 
+// Transcode returns the encoding names that the call's media gateway has to be able to transcode between.
+func (s *State) Transcode() []string { return s.d.Cfg.Policy.Media.Transcode }
+
 // Record returns what is known of the call now.
 func (s *State) Record() Record {
 	r := s.d.Rec

@@ -182,6 +182,18 @@ func (p *Pool) Pick(req Request) (Node, error) {
 	return n, nil
 }
 
+// Codecs returns those of the encoding names that every node which may be picked can transcode: a codec is used once the whole pool has it.
+// A pool without nodes has them all.
+func (p *Pool) Codecs(names []string) []string {
+	out := slices.Clone(names)
+	for _, c := range p.candidates() {
+		if c.state == InService || c.state == Suspect {
+			out = slices.DeleteFunc(out, func(n string) bool { return !containsAll(c.Codecs, []string{n}) })
+		}
+	}
+	return out
+}
+
 // candidates is the instance's view of all nodes, ordered by id.
 func (p *Pool) candidates() []candidate {
 	all := p.mirror.All()

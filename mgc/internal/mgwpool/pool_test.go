@@ -101,6 +101,35 @@ func (m *member) state(id string) State {
 	return n.State
 }
 
+// TestCodecsOfTheWholePool: a codec is used once every node in service has it.
+func TestCodecsOfTheWholePool(t *testing.T) {
+	inBubble(t, func(t *testing.T, _ *store.Memory, a, b *member) {
+		codecs := func(want ...string) {
+			t.Helper()
+			synctest.Wait()
+			if got := b.Codecs([]string{"opus", "AMR-WB", "PCMA"}); !slices.Equal(got, want) {
+				t.Errorf("codecs %q, want %q", got, want)
+			}
+		}
+		codecs("opus", "AMR-WB", "PCMA") // no node: nothing is ruled out
+		a.register(t, "g1", "1")
+		codecs("opus")
+		wide := restart("g2", "1")
+		wide.Capabilities.Codecs = append(wide.Capabilities.Codecs, &iqv1.Codec{Name: "amr-wb"})
+		if code := b.send(t, wide); code != 0 {
+			t.Fatalf("refused: %d", code)
+		}
+		codecs("opus")
+		for range 4 { // g1 is silent and expires
+			time.Sleep(5 * time.Second)
+			a.beat(t, "g2", "1", 0)
+		}
+		a.takeLost()
+		b.takeLost()
+		codecs("opus", "AMR-WB")
+	})
+}
+
 // TestIQ32_SilentNodeExpiresAfterThreeBeats: suspect after two intervals without a report, lost after three, at every instance once.
 func TestIQ32_SilentNodeExpiresAfterThreeBeats(t *testing.T) {
 	inBubble(t, func(t *testing.T, _ *store.Memory, a, b *member) {

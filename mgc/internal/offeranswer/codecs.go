@@ -13,12 +13,16 @@ const (
 	ptEvent48k  = 110
 	ptEventWeb  = 126
 	ptEventCore = 101
+	ptEvent16k  = 102
+	ptAMRWB     = 97 // and one more for the octet-aligned one
+	ptAMR       = 99
 )
 
 // Format parameters of what we say. The MGW decodes any Opus; asking for wideband mono saves the browser's uplink (RFC 7587 §6.1).
 const (
 	fmtpOpus  = "minptime=10;useinbandfec=1;stereo=0;maxplaybackrate=16000"
 	fmtpEvent = "0-15"
+	fmtpAMR   = "mode-change-capability=2;max-red=0" // TS 26.114 table 6.3: any mode; no redundancy
 )
 
 func isAudio(c codec.Codec) bool { return !c.Is(codec.TelephoneEvent) }
@@ -38,6 +42,10 @@ func known(c codec.Codec) bool {
 		return c.ClockRate == 48000 && c.ChannelCount() == 2
 	case c.Is(codec.PCMA), c.Is(codec.PCMU), c.Is(codec.G722):
 		return c.ClockRate == 8000 && c.ChannelCount() == 1
+	case c.Is(codec.AMR):
+		return c.ClockRate == 8000 && c.ChannelCount() == 1 && knownAMR(c)
+	case c.Is(codec.AMRWB):
+		return c.ClockRate == 16000 && c.ChannelCount() == 1 && knownAMR(c)
 	}
 	return false
 }
@@ -55,7 +63,7 @@ func usable(cs []codec.Codec, names []string) []codec.Codec {
 
 // bridges reports whether media in a can leave as b.
 func (m *Media) bridges(a, b codec.Codec) bool {
-	return a.SameFormat(b) || listed(m.Policy.Transcode, a) && listed(m.Policy.Transcode, b)
+	return a.SameFormat(b) && b.SameFormat(a) || listed(m.Policy.Transcode, a) && listed(m.Policy.Transcode, b)
 }
 
 // bridgeable reports whether some codec of side's peer can be joined with what the other side has, or may have.
@@ -73,9 +81,10 @@ func (m *Media) bridgeable(side Side) bool {
 func (m *Media) candidates(side Side) []codec.Codec {
 	var out []codec.Codec
 	for _, n := range m.names(side) {
-		c, ok := ours(n)
-		if ok && m.joins(c, side.Other()) {
-			out = append(out, c)
+		for _, c := range formats(n) {
+			if m.joins(c, side.Other()) {
+				out = append(out, c)
+			}
 		}
 	}
 	return out
@@ -97,26 +106,32 @@ func (m *Media) joins(c codec.Codec, side Side) bool {
 	}
 	if o.Theirs == nil { // nothing known yet: an INVITE without offer
 		return slices.ContainsFunc(m.names(side), func(n string) bool {
-			t, ok := ours(n)
-			return ok && m.bridges(c, t)
+			return slices.ContainsFunc(formats(n), func(t codec.Codec) bool { return m.bridges(c, t) })
 		})
 	}
 	return slices.ContainsFunc(o.Theirs, func(t codec.Codec) bool { return isAudio(t) && m.bridges(c, t) })
 }
 
-// ours returns the format with the encoding name as our offers describe it.
-func ours(name string) (codec.Codec, bool) {
+// formats returns the formats with the encoding name as our offers describe them.
+func formats(name string) []codec.Codec {
+	var c codec.Codec
 	switch {
 	case strings.EqualFold(name, codec.Opus):
-		return codec.Codec{Name: codec.Opus, PT: ptOpus, ClockRate: 48000, Channels: 2, Fmtp: fmtpOpus}, true
+		c = codec.Codec{Name: codec.Opus, PT: ptOpus, ClockRate: 48000, Channels: 2, Fmtp: fmtpOpus}
 	case strings.EqualFold(name, codec.PCMU):
-		return codec.Static(0)
+		c, _ = codec.Static(0)
 	case strings.EqualFold(name, codec.PCMA):
-		return codec.Static(8)
+		c, _ = codec.Static(8)
 	case strings.EqualFold(name, codec.G722):
-		return codec.Static(9)
+		c, _ = codec.Static(9)
+	case strings.EqualFold(name, codec.AMRWB):
+		return formatsAMR(codec.Codec{Name: codec.AMRWB, PT: ptAMRWB, ClockRate: 16000, Channels: 1})
+	case strings.EqualFold(name, codec.AMR):
+		return formatsAMR(codec.Codec{Name: codec.AMR, PT: ptAMR, ClockRate: 8000, Channels: 1})
+	default:
+		return nil
 	}
-	return codec.Codec{}, false
+	return []codec.Codec{c}
 }
 
 // offerCodecs returns what an offer on side lists.
@@ -142,14 +157,14 @@ func (m *Media) offerCodecs(side Side) []codec.Codec {
 // format had before, else the usual one unless that stands for another format (RFC 3264 §8.3.2). A browser that has spoken is not
 // offered formats that it has not.
 func (l *Line) number(side Side, c codec.Codec, others []codec.Codec) (codec.Codec, bool) {
-	if i := slices.IndexFunc(l.Theirs, c.SameFormat); i >= 0 {
+	if i := slices.IndexFunc(l.Theirs, c.SamePayload); i >= 0 {
 		c.PT = l.Theirs[i].PT
 		return c, !ptTaken(others, c.PT)
 	}
 	if side == Access && l.Theirs != nil {
 		return c, false
 	}
-	if i := slices.IndexFunc(l.Bound, c.SameFormat); i >= 0 && !ptTaken(others, l.Bound[i].PT) {
+	if i := slices.IndexFunc(l.Bound, c.SamePayload); i >= 0 && !ptTaken(others, l.Bound[i].PT) {
 		c.PT = l.Bound[i].PT
 		return c, true
 	}
@@ -172,7 +187,7 @@ func (l *Line) bind(cs []codec.Codec) {
 		if c.Name == "" {
 			continue
 		}
-		c.Fmtp = ""
+		c.Fmtp = packing(c)
 		if i := slices.IndexFunc(bound, func(b codec.Codec) bool { return b.PT == c.PT }); i >= 0 {
 			bound[i] = c
 		} else {
@@ -182,18 +197,25 @@ func (l *Line) bind(cs []codec.Codec) {
 	l.Bound = bound
 }
 
-// order sorts the candidates by preference: by the policy, but what can be relayed first unless Opus is preferred.
+// order sorts the candidates by preference.
+//
+//	relay   what both sides have first: the core's in the policy's order, the browser's in the core's
+//	core    the core's in the policy's order; the browser's so that the core's first choice can be met: the same codec if it has
+//	        that, else one to be transcoded
+//	opus    the policy's order
 func (m *Media) order(side Side, list []codec.Codec) []codec.Codec {
 	o := m.Line(side.Other())
-	if m.Policy.Prefer == PreferOpus || o.Theirs == nil && o.Chosen.IsZero() {
+	if m.Policy.Prefer == PreferOpus || m.Policy.Prefer == PreferCore && side == Core || o.Theirs == nil && o.Chosen.IsZero() {
 		return list
 	}
 	shared := func(c codec.Codec) int {
-		if c.SameFormat(o.Chosen) {
+		if c.SamePayload(o.Chosen) {
 			return -1
 		}
-		i := slices.IndexFunc(o.Theirs, c.SameFormat)
+		i := slices.IndexFunc(o.Theirs, c.SamePayload)
 		switch {
+		case i < 0 && m.Policy.Prefer == PreferCore:
+			return firstForeign(o.Theirs, list)
 		case i < 0:
 			return len(o.Theirs)
 		case side == Core: // the policy orders what the core gets
@@ -205,19 +227,30 @@ func (m *Media) order(side Side, list []codec.Codec) []codec.Codec {
 	return list
 }
 
+// firstForeign is the place of the first audio codec that list has not.
+func firstForeign(theirs, list []codec.Codec) int {
+	i := slices.IndexFunc(theirs, func(c codec.Codec) bool { return isAudio(c) && !slices.ContainsFunc(list, c.SamePayload) })
+	if i < 0 {
+		return len(theirs)
+	}
+	return i
+}
+
 // offerEvents returns one telephone-event format per clock rate in list (RFC 4733 §2.1; TS 26.114 §5.2.1).
 func (m *Media) offerEvents(side Side, list []codec.Codec) []codec.Codec {
 	l := m.Line(side)
 	var out []codec.Codec
 	for _, c := range list {
 		e := codec.Codec{Name: codec.TelephoneEvent, ClockRate: c.ClockRate, Channels: 1, Fmtp: fmtpEvent, PT: ptEventCore}
-		if side == Access {
+		switch {
+		case side == Access && c.ClockRate == 48000:
+			e.PT = ptEvent48k
+		case side == Access:
 			e.PT = ptEventWeb
-			if c.ClockRate == 48000 {
-				e.PT = ptEvent48k
-			}
+		case c.ClockRate == 16000:
+			e.PT = ptEvent16k
 		}
-		if slices.ContainsFunc(out, e.SameFormat) {
+		if slices.ContainsFunc(out, e.SamePayload) {
 			continue
 		}
 		if e, ok := l.number(side, e, slices.Concat(list, out)); ok {
@@ -237,7 +270,7 @@ func ptTaken(cs []codec.Codec, pt uint8) bool {
 }
 
 func toFront(list []codec.Codec, first codec.Codec) []codec.Codec {
-	i := slices.IndexFunc(list, first.SameFormat)
+	i := slices.IndexFunc(list, first.SamePayload)
 	if first.IsZero() || i <= 0 {
 		return list
 	}
@@ -257,7 +290,7 @@ func (m *Media) choose(side Side) (codec.Codec, bool) {
 		}
 		return codec.Codec{}, false
 	}
-	if c, ok := pick(func(c codec.Codec) bool { return c.SameFormat(l.Chosen) }); ok {
+	if c, ok := pick(func(c codec.Codec) bool { return c.SamePayload(l.Chosen) }); ok {
 		return c, true
 	}
 	if side == Access && m.Policy.Prefer == PreferOpus {
@@ -265,7 +298,7 @@ func (m *Media) choose(side Side) (codec.Codec, bool) {
 			return c, true
 		}
 	}
-	if c, ok := pick(func(c codec.Codec) bool { return c.SameFormat(o.Chosen) }); ok {
+	if c, ok := pick(func(c codec.Codec) bool { return c.SamePayload(o.Chosen) }); ok {
 		return c, true
 	}
 	if side == Access {

@@ -2,7 +2,6 @@ package offeranswer
 
 import (
 	"bytes"
-	"net/netip"
 	"slices"
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/precond"
@@ -83,6 +82,8 @@ func answered(c codec.Codec) codec.Codec {
 		c.Fmtp = fmtpOpus
 	case c.Is(codec.TelephoneEvent):
 		c.Fmtp = fmtpEvent
+	case c.IsAMR():
+		c.Fmtp = answeredAMR(c)
 	default:
 		c.Fmtp = ""
 	}
@@ -92,7 +93,7 @@ func answered(c codec.Codec) codec.Codec {
 // say writes our description; its version grows by one when anything differs from what was said last (RFC 3264 §8).
 func (m *Media) say(side Side, setup sdp.Setup) []byte {
 	l := m.Line(side)
-	build := l.coreDescription
+	build := func() *sdp.Description { return l.coreDescription(m.Policy.MTSI) }
 	if side == Access {
 		build = func() *sdp.Description { return l.webDescription(setup) }
 	}
@@ -109,29 +110,25 @@ func (m *Media) say(side Side, setup sdp.Setup) []byte {
 }
 
 // coreDescription is all that the core ever sees of a call's media (TS 23.228 §U.1.1).
-func (l *Line) coreDescription() *sdp.Description {
+func (l *Line) coreDescription(mtsi bool) *sdp.Description {
 	d := l.frame()
 	addr := sdp.AddressOf(l.Local.Addr())
 	d.Connection = &sdp.Connection{Addr: addr}
 	a := &d.Media[l.Audio]
 	a.Port = l.Local.Port()
 	a.Codecs = l.Ours
-	a.Bandwidth = []sdp.Bandwidth{{Type: "AS", Value: bandwidth(l.Local.Addr())}}
+	a.Bandwidth = []sdp.Bandwidth{{Type: "AS", Value: bandwidth(l.Ours, l.Local.Addr())}}
 	if l.LocalRTCP != 0 && l.LocalRTCP != l.Local.Port()+1 {
 		a.RTCP = &sdp.RTCP{Port: l.LocalRTCP}
 	}
 	a.Ptime = 20
+	if mtsi {
+		a.Bandwidth = append(a.Bandwidth, sdp.Bandwidth{Type: "RS", Value: 0}, sdp.Bandwidth{Type: "RR", Value: 2000}) // bit/s (RFC 3556 §2)
+		a.MaxPtime = maxPtime
+	}
 	a.Direction = l.Told
 	a.Other = l.Pre.Attributes()
 	return d
-}
-
-// bandwidth is b=AS for 20 ms of G.711 or G.722, the widest codecs that we offer, with IP, UDP and RTP headers (TS 26.114 §A.15).
-func bandwidth(ip netip.Addr) uint64 {
-	if ip.Is6() {
-		return 88
-	}
-	return 80
 }
 
 // webDescription is what a browser gets: complete candidates, one DTLS association, RTCP multiplexed (RFC 9429 §5).

@@ -208,7 +208,7 @@ func (m Media) Answer(side Side, d *sdp.Description) (Media, error) {
 	}
 	// An answer may only hold what was offered (RFC 3264 §6.1).
 	l.Theirs = slices.DeleteFunc(slices.Clone(l.Theirs), func(c codec.Codec) bool {
-		return !slices.ContainsFunc(l.Ours, c.SameFormat)
+		return !slices.ContainsFunc(l.Ours, c.SamePayload)
 	})
 	i := slices.IndexFunc(l.Theirs, isAudio)
 	if i < 0 {

@@ -1,11 +1,14 @@
 package offeranswer
 
+import "github.com/isthmus-gateway/isthmus/pkg/codec"
+
 // Preference decides which codec the browser gets when it could use more than one.
 type Preference string
 
 // Preferences.
 const (
 	PreferRelay Preference = "relay" // a codec that both sides share, so that nothing is transcoded
+	PreferCore  Preference = "core"  // the codec that is best for the core, transcoded if the browser has it not
 	PreferOpus  Preference = "opus"  // Opus whenever the browser has it, transcoded
 )
 
@@ -28,20 +31,23 @@ type Policy struct {
 	Core      []string   `json:"core"`            // codecs for the core
 	Transcode []string   `json:"transcode"`       // codecs that the MGW can transcode between, any pair
 	Prefer    Preference `json:"prefer"`          // empty: relay
+	MTSI      bool       `json:"mtsi,omitempty"`  // describe speech to the core as TS 26.114 has it: b=RS, b=RR, a=maxptime
 	Latch     bool       `json:"latch,omitempty"` // learn the core peer's address from its media (H.248.37), for peers behind NAT
 	DSCP      uint32     `json:"dscp,omitempty"`  // of media, 0 to 63
 
 	Preconditions Preconditions `json:"preconditions,omitempty"` // empty: off
 }
 
-// DefaultPolicy is Opus, G.711 and G.722 for browsers, G.711 and G.722 for the core, all transcodable, relay preferred,
+// Codecs of the policies, in order of preference.
+var (
+	WebCodecs  = []string{codec.Opus, codec.PCMA, codec.PCMU, codec.G722} // what browsers have (RFC 7874 §3)
+	SIPCodecs  = []string{codec.PCMA, codec.PCMU, codec.G722}             // for a PBX
+	MTSICodecs = []string{codec.AMRWB, codec.AMR, codec.PCMA, codec.PCMU} // for an IMS core (TS 26.114 §5.2.1, §6.2.2.2: PCM last)
+	allCodecs  = []string{codec.Opus, codec.AMRWB, codec.AMR, codec.PCMA, codec.PCMU, codec.G722}
+)
+
+// DefaultPolicy is for a PBX: Opus, G.711 and G.722 for browsers, G.711 and G.722 for the core, all transcodable, relay preferred,
 // no latching, DSCP EF (46).
 func DefaultPolicy() Policy {
-	return Policy{
-		Access:    []string{"opus", "PCMA", "PCMU", "G722"},
-		Core:      []string{"PCMA", "PCMU", "G722"},
-		Transcode: []string{"opus", "PCMA", "PCMU", "G722"},
-		Prefer:    PreferRelay,
-		DSCP:      46,
-	}
+	return Policy{Access: WebCodecs, Core: SIPCodecs, Transcode: allCodecs, Prefer: PreferRelay, DSCP: 46}
 }

@@ -111,6 +111,8 @@ func newNegotiation(seed uint64, i int) *negotiation {
 		p.Transcode, n.full = nil, false
 	case 3:
 		p.Prefer, p.Core = PreferOpus, []string{"PCMU", "PCMA"}
+	case 4, 5, 6:
+		p.Prefer, p.Core, p.MTSI = PreferCore, MTSICodecs, true
 	}
 	p.Latch = peertest.Chance(r, 10)
 	n.m = New(p, r.Uint64()>>1, r.Uint64()>>1, peertest.Word(r, 32))
@@ -447,7 +449,7 @@ func (n *negotiation) agree() error {
 	}
 	a := n.m.ModifyDescriptor(Access, Open).GetStreams()[0].GetRemote().GetCodecs()
 	c := n.m.ModifyDescriptor(Core, Open).GetStreams()[0].GetRemote().GetCodecs()
-	if len(a) > 0 && len(c) > 0 && !n.full && !peertest.CodecOf(a[0]).SameFormat(peertest.CodecOf(c[0])) {
+	if len(a) > 0 && len(c) > 0 && !n.full && !peertest.CodecOf(a[0]).SamePayload(peertest.CodecOf(c[0])) {
 		return fmt.Errorf("%v and %v cannot be joined without transcoding", a[0], c[0])
 	}
 	return nil

@@ -40,6 +40,11 @@ func play(t *testing.T, name string, prefer Preference, steps ...string) *scenar
 	t.Helper()
 	p := DefaultPolicy()
 	p.Prefer = prefer
+	return playWith(t, name, p, steps...)
+}
+
+func playWith(t *testing.T, name string, p Policy, steps ...string) *scenario {
+	t.Helper()
 	s := &scenario{t: t, trace: trace{t: t}, m: New(p, 1, 2, strings.Repeat("t", 32))}
 	for _, step := range steps {
 		fmt.Fprintf(&s.trace.b, "### %s\n\n", step)
@@ -48,6 +53,18 @@ func play(t *testing.T, name string, prefer Preference, steps ...string) *scenar
 	s.trace.compare(name)
 	return s
 }
+
+// phoneAMR are the payload types of AMR that phones use in scenarios.
+const phoneAMR = "a=rtpmap:97 AMR-WB/16000/1\na=fmtp:97 mode-set=0,1,2;mode-change-capability=2;max-red=0\n" +
+	"a=rtpmap:98 AMR-WB/16000/1\na=fmtp:98 octet-align=1;mode-change-capability=2;max-red=0\n" +
+	"a=rtpmap:102 telephone-event/8000\na=fmtp:102 0-15\n" +
+	"a=rtpmap:103 AMR/8000/1\na=fmtp:103 octet-align=1;mode-change-capability=2;max-red=0\n" +
+	"a=rtpmap:104 AMR/8000/1\na=fmtp:104 mode-set=0,2,4,7;mode-change-period=2;mode-change-neighbor=1;mode-change-capability=2;max-red=0\n" +
+	"a=rtpmap:105 AMR-WB/16000/1\na=fmtp:105 octet-align=1;mode-change-capability=2;max-red=0\n" +
+	"a=rtpmap:106 AMR-WB/16000/1\na=fmtp:106 mode-change-capability=2;max-red=0\n" +
+	"a=rtpmap:107 EVS/16000/1\na=fmtp:107 br=5.9-24.4;bw=nb-swb;max-red=0\n" +
+	"a=rtpmap:108 telephone-event/16000\na=fmtp:108 0-15\n" +
+	"a=rtpmap:109 AMR/8000/1\na=fmtp:109 crc=1\n"
 
 func (s *scenario) step(f []string) {
 	s.t.Helper()
@@ -78,7 +95,7 @@ func (s *scenario) describe(side Side, what string, changes []string) *sdp.Descr
 	var d *sdp.Description
 	if side == Core {
 		d = parse(s.t, "v=0\no=- 9 1 IN IP4 10.9.0.7\ns=-\nc=IN IP4 10.9.0.7\nt=0 0\nm=audio 4000 RTP/AVP "+strings.ReplaceAll(what, ",", " ")+
-			"\na=rtpmap:96 telephone-event/8000\na=rtpmap:101 telephone-event/8000\na=rtpmap:18 G729/8000\na=ptime:20\na=sendrecv\n")
+			"\na=rtpmap:96 telephone-event/8000\na=rtpmap:101 telephone-event/8000\na=rtpmap:18 G729/8000\n"+phoneAMR+"a=ptime:20\na=sendrecv\n")
 	} else {
 		if what == "again" {
 			what = s.again
@@ -270,7 +287,7 @@ func (s *scenario) checkSaid(side Side, body []byte, offer *sdp.Description) {
 		}
 		o := &offer.Media[i]
 		for _, c := range m.Codecs {
-			if !slices.ContainsFunc(o.Codecs, func(oc codec.Codec) bool { return oc.PT == c.PT && oc.SameFormat(c) }) {
+			if !slices.ContainsFunc(o.Codecs, func(oc codec.Codec) bool { return oc.PT == c.PT && oc.SamePayload(c) }) {
 				s.t.Errorf("%d %s was not offered", c.PT, c.Name)
 			}
 		}

@@ -108,7 +108,7 @@ func (b *Browser) numbered() []codec.Codec {
 	var out []codec.Codec
 	for _, c := range b.Can {
 		pt, ok := c.PT, true
-		if i := slices.IndexFunc(b.bound[:], c.SameFormat); i >= 0 {
+		if i := slices.IndexFunc(b.bound[:], c.SamePayload); i >= 0 {
 			pt = uint8(i)
 		} else if pt, ok = b.freePT(c, c.PT); !ok {
 			continue
@@ -431,7 +431,7 @@ func (b *Browser) TakeOffer(raw []byte) (*sdp.Description, sdp.Direction, error)
 	}
 	var codecs []codec.Codec
 	for _, c := range a.Codecs {
-		if slices.ContainsFunc(b.Can, c.SameFormat) {
+		if slices.ContainsFunc(b.Can, c.SamePayload) {
 			c.Fmtp = ""
 			codecs = append(codecs, c)
 		}

@@ -93,12 +93,12 @@ func (g *Gateway) Check(core bool, d *iqv1.TerminationDescriptor, f Told) error 
 func holds(cs []codec.Codec, c *iqv1.Codec) bool { return slices.ContainsFunc(cs, is(c)) }
 
 func is(c *iqv1.Codec) func(codec.Codec) bool {
-	return func(d codec.Codec) bool { return uint32(d.PT) == c.GetPayloadType() && d.SameFormat(CodecOf(c)) }
+	return func(d codec.Codec) bool { return uint32(d.PT) == c.GetPayloadType() && d.SamePayload(CodecOf(c)) }
 }
 
 // CodecOf is a codec of Iq as a value.
 func CodecOf(c *iqv1.Codec) codec.Codec {
-	return codec.Codec{Name: c.GetName(), ClockRate: c.GetClockRate(), Channels: uint8(c.GetChannels())}
+	return codec.Codec{Name: c.GetName(), ClockRate: c.GetClockRate(), Channels: uint8(c.GetChannels()), Fmtp: c.GetFmtp()}
 }
 
 // checkSending: one audio codec and at most one event format, which the peer takes under these payload types, and which was said to it.
@@ -110,7 +110,7 @@ func (g *Gateway) checkSending(r *iqv1.MediaDescription, f Told) error {
 		return fmt.Errorf("remote codecs %v", r.GetCodecs())
 	}
 	for i, c := range r.GetCodecs() {
-		same := func(d codec.Codec) bool { return d.SameFormat(CodecOf(c)) }
+		same := func(d codec.Codec) bool { return d.SamePayload(CodecOf(c)) }
 		if !holds(f.Theirs, c) || i == 0 && !slices.ContainsFunc(f.Said.Codecs, same) {
 			return fmt.Errorf("remote %v; peer has %v, said %v", c, f.Theirs, f.Said.Codecs)
 		}

@@ -56,7 +56,7 @@ func format(c codec.Codec) string {
 // bind notes what payload types stand for; one must never stand for two formats (RFC 3264 §8.3.2).
 func (p *Peer) bind(cs []codec.Codec) error {
 	for _, c := range cs {
-		if was := p.bound[c.PT]; !was.IsZero() && !was.SameFormat(c) {
+		if was := p.bound[c.PT]; !was.IsZero() && !was.SamePayload(c) {
 			return fmt.Errorf("payload type %d was %s and becomes %s (RFC 3264 §8.3.2)", c.PT, format(was), format(c))
 		}
 		p.bound[c.PT] = c
@@ -67,7 +67,7 @@ func (p *Peer) bind(cs []codec.Codec) error {
 // freePT returns a dynamic payload type that stands for nothing yet, or for c.
 func (p *Peer) freePT(c codec.Codec, want ...uint8) (uint8, bool) {
 	for _, pt := range want {
-		if p.bound[pt].IsZero() || p.bound[pt].SameFormat(c) {
+		if p.bound[pt].IsZero() || p.bound[pt].SamePayload(c) {
 			return pt, true
 		}
 	}
@@ -166,7 +166,7 @@ func (p *Peer) subset(answer, offer *sdp.Media) error {
 	}
 	audio := 0
 	for _, c := range answer.Codecs {
-		if !slices.ContainsFunc(offer.Codecs, func(o codec.Codec) bool { return o.PT == c.PT && o.SameFormat(c) }) {
+		if !slices.ContainsFunc(offer.Codecs, func(o codec.Codec) bool { return o.PT == c.PT && o.SamePayload(c) }) {
 			return fmt.Errorf("%d %s was not offered", c.PT, format(c))
 		}
 		if !c.Is(codec.TelephoneEvent) {
@@ -242,7 +242,8 @@ func Some(r *rand.Rand, menu []codec.Codec) []codec.Codec {
 func usableBy(cs []codec.Codec, names []string) bool {
 	return slices.ContainsFunc(cs, func(c codec.Codec) bool {
 		ok := c.Is("opus") && c.ClockRate == 48000 && c.ChannelCount() == 2 ||
-			(c.Is("PCMA") || c.Is("PCMU") || c.Is("G722")) && c.ClockRate == 8000 && c.ChannelCount() == 1
+			(c.Is("PCMA") || c.Is("PCMU") || c.Is("G722") || c.Is("AMR")) && c.ClockRate == 8000 && c.ChannelCount() == 1 ||
+			c.Is("AMR-WB") && c.ClockRate == 16000 && c.ChannelCount() == 1
 		return ok && slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(n, c.Name) })
 	})
 }

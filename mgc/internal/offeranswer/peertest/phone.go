@@ -36,7 +36,12 @@ func PhoneMenu(event, other uint8) []codec.Codec {
 		{Name: "G729", PT: 18, ClockRate: 8000, Channels: 1, Fmtp: "annexb=no"},
 		{Name: "iLBC", PT: other, ClockRate: 8000, Channels: 1, Fmtp: "mode=20"},
 		{Name: "CN", PT: 13, ClockRate: 8000, Channels: 1},
+		{Name: "AMR-WB", PT: 103, ClockRate: 16000, Channels: 1, Fmtp: "mode-set=0,1,2; mode-change-capability=2"},
+		{Name: "AMR-WB", PT: 104, ClockRate: 16000, Channels: 1, Fmtp: "octet-align=1"},
+		{Name: "AMR", PT: 105, ClockRate: 8000, Channels: 1, Fmtp: "max-red=220"},
+		{Name: "AMR", PT: 106, ClockRate: 8000, Channels: 1, Fmtp: "mode-set=0,2,4,7; octet-align=1; mode-change-period=2"},
 		{Name: codec.TelephoneEvent, PT: event, ClockRate: 8000, Channels: 1, Fmtp: "0-16"},
+		{Name: codec.TelephoneEvent, PT: 107, ClockRate: 16000, Channels: 1, Fmtp: "0-15"},
 	}
 }
 
@@ -213,7 +218,7 @@ func (p *Phone) TakeAnswer(raw []byte, _ Expect) (sdp.Direction, error) {
 
 // coreLines are all that the core may ever see (standards ARC-03, ARC-04).
 var coreLines = []string{
-	"v=0", "o=- ", "s=-", "c=IN IP4 10.20.", "t=0 0", "m=audio ", "m=video 0 ", "b=AS:", "a=rtpmap:", "a=fmtp:", "a=ptime:20", "a=rtcp:",
+	"v=0", "o=- ", "s=-", "c=IN IP4 10.20.", "t=0 0", "m=audio ", "m=video 0 ", "b=AS:", "b=RS:0", "b=RR:2000", "a=maxptime:240", "a=rtpmap:", "a=fmtp:", "a=ptime:20", "a=rtcp:",
 	"a=sendrecv", "a=sendonly", "a=recvonly", "a=inactive",
 }
 
@@ -277,12 +282,14 @@ func (p *Phone) TakeOffer(raw []byte) (*sdp.Description, sdp.Direction, error) {
 func (p *Phone) common(offered []codec.Codec) []codec.Codec {
 	var out []codec.Codec
 	for _, c := range offered {
-		if !slices.ContainsFunc(p.Can, c.SameFormat) {
+		if !slices.ContainsFunc(p.Can, c.SamePayload) {
 			continue
 		}
 		if c.Is(codec.TelephoneEvent) {
 			if c.Fmtp = "0-15"; Chance(p.r, 5) {
-				if pt, ok := p.freePT(c, p.event); ok {
+				pt, ok := p.freePT(c, p.event)
+				taken := func(o codec.Codec) bool { return o.PT == pt && !o.SamePayload(c) }
+				if ok && !slices.ContainsFunc(offered, taken) && !slices.ContainsFunc(out, taken) {
 					c.PT = pt
 				}
 			}

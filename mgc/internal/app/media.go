@@ -1,0 +1,50 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/isthmus-gateway/isthmus/mgc/internal/offeranswer"
+)
+
+// validate checks the lists of codecs.
+func (c *MediaConfig) validate() error {
+	return errors.Join(
+		checkCodecs("media.core_codecs", c.CoreCodecs, offeranswer.SIPCodecs, offeranswer.MTSICodecs),
+		checkCodecs("media.access_codecs", c.AccessCodecs, offeranswer.WebCodecs),
+	)
+}
+
+// checkCodecs refuses names that are in none of the sets, and repetitions.
+func checkCodecs(field string, names []string, sets ...[]string) error {
+	allowed := slices.Compact(slices.Sorted(slices.Values(slices.Concat(sets...))))
+	for i, n := range names {
+		same := func(o string) bool { return strings.EqualFold(n, o) }
+		switch {
+		case !slices.ContainsFunc(allowed, same):
+			return fmt.Errorf("%s: %q is not one of %s", field, n, strings.Join(allowed, ", "))
+		case slices.ContainsFunc(names[:i], same):
+			return fmt.Errorf("%s: %q twice", field, n)
+		}
+	}
+	return nil
+}
+
+// media is the media policy that the configuration and the profile of the core make.
+func (c *Config) media() offeranswer.Policy {
+	p := offeranswer.DefaultPolicy()
+	p.Prefer = offeranswer.Preference(c.Core.choose(c.Media.Prefer, string(offeranswer.PreferRelay), string(offeranswer.PreferCore)))
+	p.MTSI = c.Core.Profile == profileIMS
+	if p.MTSI {
+		p.Core = offeranswer.MTSICodecs
+	}
+	if len(c.Media.CoreCodecs) > 0 {
+		p.Core = c.Media.CoreCodecs
+	}
+	if len(c.Media.AccessCodecs) > 0 {
+		p.Access = c.Media.AccessCodecs
+	}
+	return p
+}

@@ -1,0 +1,36 @@
+package offeranswer
+
+import (
+	"net/netip"
+
+	"github.com/isthmus-gateway/isthmus/pkg/codec"
+)
+
+// maxPtime is the most speech in one packet that we take from the core, ms (TS 26.114 §6.2.2).
+const maxPtime = 240
+
+// bandwidth is b=AS for the widest of the codecs in packets of 20 ms, kbit/s, with IP, UDP and RTP headers (TS 26.114 annex A.15, RFC 8866 §5.8).
+func bandwidth(cs []codec.Codec, ip netip.Addr) uint64 {
+	most := 0
+	for _, c := range cs {
+		most = max(most, payload(c))
+	}
+	headers := 20 + 8 + 12
+	if ip.Is6() {
+		headers += 20
+	}
+	return uint64(((headers+most)*8*50 + 999) / 1000) // 50 packets a second
+}
+
+// payload is the most octets of 20 ms of c.
+func payload(c codec.Codec) int {
+	switch {
+	case c.Is(codec.PCMA), c.Is(codec.PCMU), c.Is(codec.G722):
+		return 160
+	case c.Is(codec.Opus):
+		return 80 // 32 kbit/s
+	case c.IsAMR():
+		return payloadAMR(c)
+	}
+	return 0 // events take the place of audio
+}
