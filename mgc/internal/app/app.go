@@ -230,6 +230,7 @@ func (a *App) makeManager() error {
 		Instance: a.cfg.Instance, AccessHost: a.accessHost(), CoreHost: a.coreHost(),
 		AccessRealm: a.cfg.Media.AccessRealm, CoreRealm: a.cfg.Media.CoreRealm,
 		UserAgent: "isthmus-mgc/" + a.version, Policy: policy, Trust: a.cfg.Core.trust(a.coreHost()), Emergency: a.cfg.Core.emergency(a.cfg.Emergency), MaxCalls: a.cfg.Call.Max, MaxPerUser: a.cfg.Call.PerUser, Alive: a.presence.Alive,
+		Alone: a.engine.Embedded(),
 	}, deps)
 	a.told.Store(a.calls)
 	a.onClose(a.calls.Close) // when a later step fails; else it is closed before

@@ -147,7 +147,7 @@ func (o *owner) charge() bool {
 
 // write hands new records to the writer, after their numbers are in the store. A call that another instance has is its to charge.
 func (o *owner) write() {
-	if !o.ended {
+	if !o.ended && !o.m.cfg.Alone {
 		ctx, cancel := context.WithTimeout(o.m.ctx, 2*time.Second)
 		err := o.journal.Sync(ctx)
 		cancel()

@@ -31,6 +31,7 @@ type Config struct {
 	Emergency   emergency.Policy           // what becomes of emergency calls
 	MaxCalls    int                        // 0: no limit
 	MaxPerUser  int                        // of one binding, 0: no limit
+	Alone       bool                       // the store ends with this process: records are not written ahead, as nobody could read them after
 	Alive       func(instance string) bool // whether an instance of the pool is alive
 }
 

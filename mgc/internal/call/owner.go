@@ -48,6 +48,7 @@ type owner struct {
 	side     beside
 	pol      policing
 	keep     keeping
+	late     *time.Timer // Config.Alone: when the record is written; nil: it is up to date
 }
 
 // served is a request that the call has not answered finally, or an INVITE whose 2xx may have to be repeated.
@@ -161,6 +162,10 @@ func (o *owner) step(ev callcore.Event) {
 		return
 	}
 	switch e := ev.(type) {
+	case calm:
+		o.late = nil
+		o.store()
+		return
 	case resumed:
 		o.resume()
 		return
@@ -258,8 +263,24 @@ func (o *owner) choose(effects []callcore.Effect) {
 // usualRecord is what the record of an answered call takes, bytes.
 const usualRecord = 10 << 10
 
-// save takes a snapshot of the call for the store.
+// calm is the event that a record is written late; it never reaches the core.
+type calm struct{ callcore.Event }
+
+// calmAfter is how long a record of Config.Alone waits for more changes.
+const calmAfter = 100 * time.Millisecond
+
+// save has the call's state stored: now, as another instance may have to go on with it, or when this one is alone, once things are calm.
 func (o *owner) save() {
+	switch {
+	case !o.m.cfg.Alone:
+		o.store()
+	case o.late == nil:
+		o.late = time.AfterFunc(calmAfter, func() { o.post(calm{}) })
+	}
+}
+
+// store takes a snapshot of the call for the store.
+func (o *owner) store() {
 	o.note()
 	n := o.node()
 	o.record.State, o.record.MGW, o.record.Boot, o.record.Context = nil, n.MGW, n.Boot, o.state.Record().Context
@@ -280,6 +301,9 @@ func (o *owner) stop() {
 	defer o.m.leave(o, left)
 	for _, t := range o.timers {
 		t.Stop()
+	}
+	if o.late != nil {
+		o.late.Stop()
 	}
 	if o.pol.cancel != nil {
 		o.pol.cancel()

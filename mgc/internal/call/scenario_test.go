@@ -45,8 +45,8 @@ type running struct {
 	seq    map[callcore.Leg]int
 }
 
-// establish lets alice call carol at i.
-func (i *instance) establish() *running {
+// setUp lets alice call carol at i.
+func (i *instance) setUp() *running {
 	i.t.Helper()
 	before := i.Keys()
 	x := i.ask(callcore.LegAccess, request("INVITE", browserSDP), "fa")
@@ -60,6 +60,13 @@ func (i *instance) establish() *running {
 	ack := r.in(callcore.LegAccess, "ACK", "")
 	i.OnAck(callcore.LegAccess, ack, "fa")
 	i.connected(r.key)
+	return r
+}
+
+// establish is setUp until the call is stored.
+func (i *instance) establish() *running {
+	i.t.Helper()
+	r := i.setUp()
 	eventually(i.t, "the settled call is in the store", func() bool {
 		return slices.ContainsFunc(i.pool.records(), func(e store.Entry[store.Call]) bool {
 			return strings.Contains(string(e.Value.State), r.key) && settled(e.Value.State)
