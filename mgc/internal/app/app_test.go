@@ -200,7 +200,11 @@ func checkLists(t *testing.T, admin adminv1.ControllerAdminClient, s *site) {
 	if x := regs.Registrations[0]; x.Aor != "sip:alice@isthmus.example" || !x.Connected || x.Owner != "mgc-10" || x.InstanceId != "<urn:uuid:1>" || x.Contact != "sip:alice@df7.invalid;transport=ws" {
 		t.Errorf("registration: %v", x)
 	}
-	res, err := admin.ControllerResources(t.Context(), &adminv1.ControllerResourcesRequest{})
+	var res *adminv1.ControllerResourcesResponse
+	eventually(t, "the call's record, which comes late", func() bool {
+		res, err = admin.ControllerResources(t.Context(), &adminv1.ControllerResourcesRequest{})
+		return err != nil || res.StoreKeys["call"] == 1
+	})
 	if err != nil || res.Calls != 1 || res.Registrations != 1 || res.StoreKeys["call"] != 1 || res.StoreKeys["reg"] != 1 || res.StoreKeys["mgw"] != 1 || res.StoreKeys["inst"] != 1 || res.Goroutines == 0 {
 		t.Errorf("resources: %v, %v", res, err)
 	}
