@@ -74,10 +74,15 @@ func mentions(value, word string) bool {
 	return false
 }
 
-// withoutIntegrity removes integrity-protected from Digest credentials; the rest stays as it was on the wire. It returns "" when
-// the name is still there, inside or behind a quoted-string: a parser that reads quotes otherwise might find it.
-func withoutIntegrity(value string) string {
-	if !namesIntegrity(value) {
+// withoutIntegrity removes integrity-protected from Digest credentials.
+func withoutIntegrity(value string) string { return without(value, integrityProtected) }
+
+const integrityProtected = "integrity-protected"
+
+// without removes a parameter from Digest credentials or a challenge; the rest stays as it was on the wire. It returns "" when the name
+// may still be there, inside or behind a quoted-string: a parser that reads quotes otherwise might find it.
+func without(value, param string) string {
+	if !strings.Contains(strings.ToLower(value), param) {
 		return value
 	}
 	value = strings.Trim(value, " \t")
@@ -85,20 +90,37 @@ func withoutIntegrity(value string) string {
 	if n < 0 {
 		return ""
 	}
-	kept := slices.DeleteFunc(splitOutsideQuotes(value[n:]), func(p string) bool {
-		name, _, _ := strings.Cut(p, "=")
-		return strings.EqualFold(strings.Trim(name, " \t"), integrityProtected)
-	})
-	if out := value[:n] + " " + strings.Join(kept, ", "); !namesIntegrity(out) {
+	kept := slices.DeleteFunc(splitOutsideQuotes(value[n:]), func(p string) bool { return isParam(p, param) })
+	if out := value[:n] + " " + strings.Join(kept, ", "); !strings.Contains(strings.ToLower(out), param) {
 		return out
 	}
 	return ""
 }
 
-const integrityProtected = "integrity-protected"
+// isParam reports whether p is the parameter of the name.
+func isParam(p, name string) bool {
+	n, _, _ := strings.Cut(p, "=")
+	return strings.EqualFold(strings.Trim(n, " \t"), name)
+}
 
-func namesIntegrity(value string) bool {
-	return strings.Contains(strings.ToLower(value), integrityProtected)
+// KeepKeys takes the cipher and integrity keys of an IMS AKA challenge out of a response: they are for the P-CSCF alone, and over TLS
+// for nobody (TS 24.229 §5.2.2.1, TS 33.203 §6.1.1).
+func KeepKeys(m *headers.Msg) {
+	for i := range m.Fields {
+		f := &m.Fields[i]
+		if !strings.EqualFold(f.Name, "WWW-Authenticate") && !strings.EqualFold(f.Name, "Proxy-Authenticate") {
+			continue
+		}
+		scheme, rest, ok := strings.Cut(strings.Trim(f.Value, " \t"), " ")
+		if !ok {
+			continue
+		}
+		parts := splitOutsideQuotes(rest)
+		kept := slices.DeleteFunc(slices.Clone(parts), func(p string) bool { return isParam(p, "ck") || isParam(p, "ik") })
+		if len(kept) != len(parts) {
+			f.Value = scheme + " " + strings.Join(kept, ", ")
+		}
+	}
 }
 
 // splitOutsideQuotes splits at commas outside quoted strings and trims the parts. An unclosed quoted-string ends with the text.

@@ -52,37 +52,52 @@ func (r *Registrar) assert(out *headers.Msg) {
 }
 
 // protect tells an IMS core how the digest credentials came (TS 24.229 §5.2.2.4, REG-02): "tls-pending" when they answer a challenge
-// over a TLS connection that has not registered the user yet, "tls-yes" when it has. Over a plain WebSocket nothing is said.
+// over a TLS connection that has not registered the user yet, "tls-yes" when it has; "tls-connected" for IMS AKA over TLS, which is
+// AKAv2-SHA-256 (TS 24.229 §5.4.1.1, TS 33.203 annex X, REG-04), the first request included. Over a plain WebSocket nothing is said,
+// nor for AKAv1-MD5, which goes with IPsec.
 func (r *Registrar) protect(out *headers.Msg, b Binding, flow siptransport.Flow) {
 	if !r.cfg.Trust.Asserts || flow.Transport != "WSS" {
 		return
 	}
 	for i := range out.Fields {
 		f := &out.Fields[i]
-		if !strings.EqualFold(f.Name, "Authorization") || !answersChallenge(f.Value) {
+		if !strings.EqualFold(f.Name, "Authorization") {
 			continue
 		}
+		response, algorithm := digestOf(f.Value)
+		aka := strings.HasPrefix(strings.ToUpper(algorithm), "AKAV")
 		state := "tls-pending"
-		if r.registered(b, flow.ID) {
+		switch {
+		case strings.EqualFold(algorithm, akaOverTLS):
+			state = "tls-connected"
+		case response == "" || aka:
+			continue
+		case r.registered(b, flow.ID):
 			state = "tls-yes"
 		}
 		f.Value += `, integrity-protected="` + state + `"`
 	}
 }
 
-// answersChallenge reports whether digest credentials hold a response.
-func answersChallenge(value string) bool {
+// akaOverTLS is the algorithm of IMS AKA over TLS.
+const akaOverTLS = "AKAv2-SHA-256"
+
+// digestOf returns response and algorithm of digest credentials.
+func digestOf(value string) (response, algorithm string) {
 	scheme, rest, ok := strings.Cut(strings.TrimSpace(value), " ")
 	if !ok || !strings.EqualFold(scheme, "Digest") {
-		return false
+		return "", ""
 	}
 	for _, p := range headers.SplitList(rest) {
 		name, v, _ := strings.Cut(p, "=")
-		if strings.EqualFold(strings.TrimSpace(name), "response") {
-			return headers.Unquote(strings.TrimSpace(v)) != ""
+		switch v = headers.Unquote(strings.TrimSpace(v)); strings.ToLower(strings.TrimSpace(name)) {
+		case "response":
+			response = v
+		case "algorithm":
+			algorithm = v
 		}
 	}
-	return false
+	return response, algorithm
 }
 
 // registered reports whether the core has accepted the user over the connection.

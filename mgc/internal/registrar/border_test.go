@@ -74,6 +74,42 @@ func TestREG02_IntegrityProtected(t *testing.T) {
 	})
 }
 
+// TestREG04_AKA: parameters of IMS AKA pass both ways but for the keys, and the core is told that they came over TLS.
+func TestREG04_AKA(t *testing.T) {
+	run(t, func(t *testing.T, f *fixture) {
+		f.asIMS()
+		wss, ws := siptransport.Flow{ID: "s1", Transport: "WSS"}, siptransport.Flow{ID: "p1", Transport: "WS"}
+		const (
+			challenge = `Digest realm="x.example", nonce="RANDAUTN==", algorithm=AKAv2-SHA-256, qop="auth", opaque="o,\" ck=1"`
+			hello     = `Digest username="alice@x.example", realm="x.example", nonce="", uri="sip:x.example", response="", algorithm=AKAv2-SHA-256`
+			answer    = `Digest username="alice@x.example", realm="x.example", nonce="RANDAUTN==", uri="sip:x.example", response="ab", algorithm=AKAv2-SHA-256, qop=auth, cnonce="c", nc=00000001`
+			again     = `Digest username="alice@x.example", realm="x.example", nonce="RANDAUTN==", uri="sip:x.example", response="", auts="AUTS==", algorithm=AKAv2-SHA-256`
+			connected = `, integrity-protected="tls-connected"`
+		)
+		f.answer = func(req *headers.Msg) Outcome {
+			resp := headers.NewResponse(req, 401, "")
+			resp.Add("WWW-Authenticate", challenge+`, ik="0011", CK="2233"`)
+			return Outcome{Msg: resp}
+		}
+		for _, c := range []struct {
+			flow     siptransport.Flow
+			in, want string
+		}{
+			{wss, hello, hello + connected}, {wss, answer, answer + connected}, {wss, again, again + connected},
+			{ws, answer, answer}, // over no TLS nothing is said
+			{wss, strings.ReplaceAll(answer, "AKAv2-SHA-256", "AKAv1-MD5"), strings.ReplaceAll(answer, "AKAv2-SHA-256", "AKAv1-MD5")},
+		} {
+			resp := f.send(c.flow, "Authorization: "+c.in)
+			if got := f.lastSent().Get("Authorization"); got != c.want {
+				t.Errorf("%s: the core got\n%s, want\n%s", c.flow.Transport, got, c.want)
+			}
+			if got := resp.Get("WWW-Authenticate"); got != challenge {
+				t.Errorf("the browser got\n%s, want\n%s", got, challenge)
+			}
+		}
+	})
+}
+
 func TestREG10_TokenNeverReachesTheCore(t *testing.T) {
 	run(t, func(t *testing.T, f *fixture) {
 		f.send(siptransport.Flow{ID: "s1", Transport: "WSS"}, "Authorization: Bearer abc.def.ghi")

@@ -3,11 +3,12 @@ package registrar
 import (
 	"strings"
 
+	"github.com/isthmus-gateway/isthmus/mgc/internal/auth"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/trust"
 )
 
-// hide takes out of the core's answer what tells of its hosts: header fields for the gateway only, who added a Warning, and contacts
+// hide takes out of the core's answer what tells of its hosts: header fields and AKA keys for the gateway only, who added a Warning, and contacts
 // of devices that are no browsers. own is the Contact of the request.
 //
 // DEVIATES RFC 3261 §10.3: a 200 shall list all bindings. The addresses of a user's desk phones are the core network's, and a
@@ -16,6 +17,7 @@ func hide(resp *headers.Msg, own string) {
 	for _, name := range fromCore {
 		resp.Del(name)
 	}
+	auth.KeepKeys(resp)
 	contacts, err := headers.ParseAddresses(headers.List(resp, "Contact"))
 	if err != nil {
 		contacts = nil
