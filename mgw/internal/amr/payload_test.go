@@ -135,6 +135,7 @@ func TestRFC4867_4_3_2_MalformedIsRefused(t *testing.T) {
 		{"one short OA", narrowOA, "f0 24 ff*18"}, {"one long OA", narrowOA, "f0 24 ff*18 f0 00"},
 		{"endless table OA", wideOA, "f0 fc*30"}, {"endless table BE", wideBE, "ff*40"},
 		{"table without end OA", wideOA, "f0 fc fc"},
+		{"13 frames OA", wideOA, "f0 fc*12 7c"}, {"13 frames BE", narrowBE, "ff ff*9 df 00"},
 	} {
 		if n := tc.f.Scan(unhex(t, tc.payload)); n != 0 {
 			t.Errorf("%s: %d frames", tc.name, n)
@@ -143,6 +144,9 @@ func TestRFC4867_4_3_2_MalformedIsRefused(t *testing.T) {
 		if err := p.Parse(tc.f, unhex(t, tc.payload)); !errors.Is(err, ErrMalformed) || p.Len() != 0 {
 			t.Errorf("%s: %v, %d frames", tc.name, err, p.Len())
 		}
+	}
+	if n := wideOA.Scan(unhex(t, "f0 fc*11 7c")); n != MaxFrames {
+		t.Errorf("240 ms: %d frames", n)
 	}
 	// Reserved frame types: 9 to 14 of AMR, 10 to 13 of AMR-WB, whatever the length.
 	for _, c := range []Codec{Narrow, Wide} {

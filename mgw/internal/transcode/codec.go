@@ -1,4 +1,5 @@
-// Package transcode holds the audio codecs behind one interface: Opus (libopus, needs cgo), G.711 and G.722 (Go). Floor 1. // hot
+// Package transcode holds the audio codecs behind one interface: Opus (libopus) and AMR, AMR-WB (opencore-amr, vo-amrwbenc), which need
+// cgo, G.711 and G.722 (Go). Floor 1. // hot
 // Owner: the worker of the Direction that made them; encoders and decoders are not safe for concurrent use and allocate only in New.
 // PCM is mono, 16 bit, at the API rate (8000 or 16000 Hz) that the caller chose; the pipeline from RTP to RTP is package audio.
 package transcode
@@ -8,6 +9,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/isthmus-gateway/isthmus/mgw/internal/amr"
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
 )
 
@@ -23,8 +25,24 @@ var (
 // MaxPayload is the longest payload that an Encoder writes, bytes: 60 ms of G.711, more than any Opus frame at the rates used here.
 const MaxPayload = 1276
 
-// MaxFrame is the longest packet duration that a Decoder takes, ms (RFC 6716 §3.2.5 allows an Opus packet that much).
+// MaxFrame is the longest packet duration that a Decoder takes, ms (RFC 6716 §3.2.5 allows an Opus packet that much); AMR has its own.
 const MaxFrame = 120
+
+// Longest is the longest packet duration that the Decoder of c takes, ms.
+func Longest(c codec.Codec) int {
+	if c.IsAMR() {
+		return amr.MaxFrames * amr.FrameMS
+	}
+	return MaxFrame
+}
+
+// Shortest is the least Ptime that the Encoder of c can do.
+func Shortest(c codec.Codec) time.Duration {
+	if c.IsAMR() {
+		return amr.FrameMS * time.Millisecond
+	}
+	return 10 * time.Millisecond
+}
 
 // Encoder turns PCM frames into payloads.
 type Encoder interface {
@@ -55,34 +73,83 @@ type Decoder interface {
 	Close()
 }
 
+// Request is a codec mode request: the highest mode in which one who receives AMR or AMR-WB wants it (RFC 4867 §4.3.1). It comes with the
+// payloads of one direction and is meant for the encoder of the other. The zero value is no request at all.
+type Request struct {
+	Codec string // codec.AMR or codec.AMRWB
+	Mode  uint8  // frame type index of a speech mode; amr.NoRequest: no preference
+}
+
+// FrameEncoder is the Encoder of a codec whose payloads hold frames of 20 ms in modes that the receiver steers: AMR and AMR-WB.
+type FrameEncoder interface {
+	Encoder
+	// Request takes the receiver's request; one for another codec is ignored.
+	Request(r Request)
+	// Skip tells that so many ticks of the RTP clock passed between two frames, in which nothing was encoded.
+	Skip(ticks uint32)
+	// Speech reports whether the newest payload begins with speech, and not with comfort noise or nothing: only that may begin a talk
+	// spurt (RFC 4867 §4.1).
+	Speech() bool
+}
+
+// FrameDecoder is the Decoder of such a codec.
+type FrameDecoder interface {
+	Decoder
+	// DecodeAfter is Decode without the first skip ticks of the payload: senders may repeat frames of packets before
+	// (RFC 4867 §3.7.1), and a frame must not be decoded twice.
+	DecodeAfter(skip uint32, payload []byte, pcm []int16) (int, error)
+	// Request is the codec mode request in a payload for which Ticks is not 0.
+	Request(payload []byte) Request
+	// Silent reports whether the source pauses: what Conceal makes then is its comfort noise, not a guess.
+	Silent() bool
+}
+
 // EncoderConfig tunes an Encoder; zero fields mean the default.
 type EncoderConfig struct {
-	Rate       int           // PCM rate, Hz: 8000 or 16000
-	Ptime      time.Duration // frame length; 10, 20, 40 or 60 ms, default 20
-	Bitrate    int           // Opus: bit/s, 6000..128000; default 16000 at 8 kHz, 24000 at 16 kHz; under loss 4000 more
-	Complexity int           // Opus: 1..10, default 5
-	Loss       int           // Opus: expected packet loss until the first report, percent; default 0
-	DTX        bool          // Opus: stop sending in silence
+	Rate  int           // PCM rate, Hz: 8000 or 16000
+	Ptime time.Duration // frame length; 10 (not AMR), 20, 40 or 60 ms, default 20
+	// Bitrate, bit/s. Opus: 6000..128000; default 16000 at 8 kHz, 24000 at 16 kHz; under loss 4000 more. AMR: the highest mode of the
+	// peer's mode-set that needs no more is sent until the peer asks for another; default 12200, AMR-WB 12650.
+	Bitrate    int
+	Complexity int  // Opus: 1..10, default 5
+	Loss       int  // Opus: expected packet loss until the first report, percent; default 0
+	DTX        bool // Opus, AMR: stop sending in silence
 }
 
 // Available lists the codecs of this build, best first, with the parameters that they are offered with and PT 0 where it is dynamic.
 func Available() []codec.Codec {
-	return append(opusAvailable(),
-		codec.Codec{Name: codec.G722, PT: 9, ClockRate: 8000, Channels: 1},
+	list := opusAvailable()
+	if amrBuilt {
+		list = append(list, codec.Codec{Name: codec.AMRWB, ClockRate: 16000, Channels: 1, Fmtp: amrOffer})
+	}
+	list = append(list, codec.Codec{Name: codec.G722, PT: 9, ClockRate: 8000, Channels: 1})
+	if amrBuilt {
+		list = append(list, codec.Codec{Name: codec.AMR, ClockRate: 8000, Channels: 1, Fmtp: amrOffer})
+	}
+	return append(list,
 		codec.Codec{Name: codec.PCMA, PT: 8, ClockRate: 8000, Channels: 1},
 		codec.Codec{Name: codec.PCMU, PT: 0, ClockRate: 8000, Channels: 1},
 	)
 }
 
 // Supported reports whether c can be decoded and encoded in this build. Stereo is accepted for Opus only, which is always
-// signalled so (RFC 7587 §7).
-func Supported(c codec.Codec) bool {
+// signalled so (RFC 7587 §7). AMR depends on its format parameters too.
+func Supported(c codec.Codec) bool { return unsupported(c) == nil }
+
+// unsupported says why c cannot be had: ErrUnsupported, wrapped.
+func unsupported(c codec.Codec) error {
 	for _, a := range Available() {
-		if c.Is(a.Name) && c.ClockRate == a.ClockRate && (c.ChannelCount() == 1 || c.ChannelCount() == a.ChannelCount()) {
-			return true
+		if !c.Is(a.Name) || c.ClockRate != a.ClockRate || c.ChannelCount() != 1 && c.ChannelCount() != a.ChannelCount() {
+			continue
 		}
+		if c.IsAMR() {
+			if _, err := amr.ParseParams(c); err != nil {
+				return fmt.Errorf("%w: %s: %w", ErrUnsupported, c.Name, err)
+			}
+		}
+		return nil
 	}
-	return false
+	return fmt.Errorf("%w: %s/%d", ErrUnsupported, c.Name, c.ClockRate)
 }
 
 // Rates are the API rates a codec works at without resampling, Hz, best first; nil when it is not supported.
@@ -92,7 +159,7 @@ func Rates(c codec.Codec) []int {
 		return nil
 	case c.Is(codec.Opus):
 		return []int{16000, 8000}
-	case c.Is(codec.G722):
+	case c.Is(codec.G722), c.Is(codec.AMRWB):
 		return []int{16000}
 	default:
 		return []int{8000}
@@ -113,9 +180,14 @@ func NewEncoder(c codec.Codec, cfg EncoderConfig) (Encoder, error) {
 	default:
 		return nil, fmt.Errorf("%w: %s with ptime %v", ErrFrame, c.Name, cfg.Ptime)
 	}
+	if cfg.Ptime < Shortest(c) {
+		return nil, fmt.Errorf("%w: %s with ptime %v", ErrFrame, c.Name, cfg.Ptime)
+	}
 	switch {
 	case c.Is(codec.Opus):
 		return newOpusEncoder(c, cfg)
+	case c.IsAMR():
+		return newAMREncoder(c, cfg)
 	case c.Is(codec.G722):
 		return newG722Encoder(), nil
 	case c.Is(codec.PCMA):
@@ -133,6 +205,8 @@ func NewDecoder(c codec.Codec, rate int) (Decoder, error) {
 	switch {
 	case c.Is(codec.Opus):
 		return newOpusDecoder(rate)
+	case c.IsAMR():
+		return newAMRDecoder(c)
 	case c.Is(codec.G722):
 		return newG722Decoder(), nil
 	case c.Is(codec.PCMA):
@@ -144,8 +218,8 @@ func NewDecoder(c codec.Codec, rate int) (Decoder, error) {
 
 // check refuses codecs and rates that cannot be had.
 func check(c codec.Codec, rate int) error {
-	if !Supported(c) {
-		return fmt.Errorf("%w: %s/%d", ErrUnsupported, c.Name, c.ClockRate)
+	if err := unsupported(c); err != nil {
+		return err
 	}
 	for _, r := range Rates(c) {
 		if r == rate {

@@ -61,6 +61,7 @@ func TestToneKeepsLevelAndFrequency(t *testing.T) {
 		{"PCMA", pcma, 8000, 1004, 35}, {"PCMU", pcmu, 8000, 1004, 35}, {"PCMA high", pcma, 8000, 3300, 35},
 		{"G722", g722, 16000, 1004, 35}, {"G722 upper band", g722, 16000, 5500, 12},
 		{"opus 8k", opus, 8000, 700, 12}, {"opus 16k", opus, 16000, 1500, 12},
+		{"AMR", codec.Codec{Name: "AMR", ClockRate: 8000}, 8000, 700, 12}, {"AMR-WB", codec.Codec{Name: "AMR-WB", ClockRate: 16000}, 16000, 3000, 8},
 	} {
 		if !Supported(tc.c) {
 			continue // build without cgo
@@ -121,8 +122,8 @@ func TestRatesAndRefusals(t *testing.T) {
 	if _, err := NewDecoder(g722, 8000); !errors.Is(err, ErrRate) {
 		t.Errorf("G.722 at 8 kHz: %v", err)
 	}
-	if _, err := NewEncoder(codec.Codec{Name: "AMR", ClockRate: 8000}, EncoderConfig{Rate: 8000}); !errors.Is(err, ErrUnsupported) {
-		t.Errorf("AMR: %v", err)
+	if _, err := NewEncoder(codec.Codec{Name: "G729", ClockRate: 8000}, EncoderConfig{Rate: 8000}); !errors.Is(err, ErrUnsupported) {
+		t.Errorf("G.729: %v", err)
 	}
 	if _, err := NewDecoder(codec.Codec{Name: "PCMA", ClockRate: 16000}, 16000); !errors.Is(err, ErrUnsupported) {
 		t.Errorf("PCMA/16000: %v", err)
