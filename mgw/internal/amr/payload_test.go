@@ -135,7 +135,7 @@ func TestRFC4867_4_3_2_MalformedIsRefused(t *testing.T) {
 		{"one short OA", narrowOA, "f0 24 ff*18"}, {"one long OA", narrowOA, "f0 24 ff*18 f0 00"},
 		{"endless table OA", wideOA, "f0 fc*30"}, {"endless table BE", wideBE, "ff*40"},
 		{"table without end OA", wideOA, "f0 fc fc"},
-		{"13 frames OA", wideOA, "f0 fc*12 7c"}, {"13 frames BE", narrowBE, "ff ff*9 df 00"},
+		{"13 frames OA", wideOA, "f0 fc*12 7c"}, {"13 frames BE", narrowBE, "ff*9 f7 c0"},
 	} {
 		if n := tc.f.Scan(unhex(t, tc.payload)); n != 0 {
 			t.Errorf("%s: %d frames", tc.name, n)

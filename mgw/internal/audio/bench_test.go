@@ -10,7 +10,7 @@ import (
 
 // BenchmarkDirection is one 20 ms frame through everything: push, decode, encode.
 func BenchmarkDirection(b *testing.B) {
-	for _, c := range [][2]codec.Codec{{opus, pcma}, {pcma, opus}, {opus, g722}, {g722, opus}, {pcma, pcmu}, {g722, pcma}} {
+	for _, c := range [][2]codec.Codec{{opus, pcma}, {pcma, opus}, {opus, g722}, {g722, opus}, {pcma, pcmu}, {g722, pcma}, {opus, wide}, {wide, opus}, {opus, narrow}, {narrow, opus}} {
 		if !transcode.Supported(c[0]) || !transcode.Supported(c[1]) {
 			continue
 		}
@@ -46,18 +46,19 @@ func BenchmarkDirection(b *testing.B) {
 
 // BenchmarkCodecOnly is the limit of BenchmarkDirection: decoder and encoder of the same pair on the same packets, nothing else.
 func BenchmarkCodecOnly(b *testing.B) {
-	for _, c := range [][2]codec.Codec{{opus, pcma}, {pcma, opus}} {
+	for _, c := range [][2]codec.Codec{{opus, pcma}, {pcma, opus}, {opus, wide}, {wide, opus}} {
 		if !transcode.Supported(c[0]) || !transcode.Supported(c[1]) {
 			continue
 		}
 		b.Run(c[0].Name+"_"+c[1].Name, func(b *testing.B) {
-			in := source(b, c[0], 8000, speech(8000, 4*8000), 0)
-			dec, err := transcode.NewDecoder(c[0], 8000)
+			rate := rateOf(c[0], c[1])
+			in := source(b, c[0], rate, speech(rate, 4*rate), 0)
+			dec, err := transcode.NewDecoder(c[0], rate)
 			if err != nil {
 				b.Fatal(err)
 			}
 			defer dec.Close()
-			enc, err := transcode.NewEncoder(c[1], transcode.EncoderConfig{Rate: 8000})
+			enc, err := transcode.NewEncoder(c[1], transcode.EncoderConfig{Rate: rate})
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -21,16 +21,16 @@ type Config struct {
 	DstDTMF *codec.Codec // telephone events towards the peer, nil when not negotiated: events are then suppressed
 	SrcCN   *codec.Codec // comfort noise of the source (RFC 3389), nil when not negotiated; it only tells that the source lives
 
-	Ptime time.Duration // length of one output packet: 10, 20, 40 or 60 ms; default 20
+	Ptime time.Duration // length of one output packet: 10 (not AMR), 20, 40 or 60 ms; default 20
 
 	DelayMin   time.Duration // least playout delay; default 10 ms
 	DelayStart time.Duration // playout delay before anything was measured; default 20 ms
 	DelayMax   time.Duration // largest playout delay; default 200 ms
 
-	Bitrate    int  // Opus encoder, bit/s; 0: 16000 or 24000 by rate
+	Bitrate    int  // Opus encoder, bit/s; 0: 16000 or 24000 by rate. AMR: see transcode.EncoderConfig
 	Complexity int  // Opus encoder, 1..10; default 5
 	Loss       int  // expected loss towards the peer before the first report, percent
-	DTX        bool // Opus encoder: stop in silence
+	DTX        bool // Opus and AMR encoders: stop in silence
 }
 
 // check refuses what cannot work and fills the defaults in.
@@ -42,8 +42,8 @@ func (c *Config) check() error {
 		c.DelayStart = 20 * time.Millisecond
 	}
 	for _, cc := range []codec.Codec{c.Src, c.Dst} {
-		if !transcode.Supported(cc) {
-			return fmt.Errorf("%w: %s/%d: %w", ErrConfig, cc.Name, cc.ClockRate, transcode.ErrUnsupported)
+		if err := transcode.Unsupported(cc); err != nil {
+			return fmt.Errorf("%w: %w", ErrConfig, err)
 		}
 	}
 	for _, ev := range []*codec.Codec{c.SrcDTMF, c.DstDTMF} {

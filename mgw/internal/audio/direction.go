@@ -102,11 +102,21 @@ type Direction struct {
 	codecs
 	samples
 	timeline
+	steering
 
 	loss       int // percent, as told to the encoder
 	sinceScale int // ticks since the length of the audio was last looked at
 	closed     bool
 	stats      Stats
+}
+
+// steering is what codecs of frames, AMR and AMR-WB, have beside the audio.
+type steering struct {
+	from   transcode.FrameDecoder // the decoder, nil when it is another one
+	to     transcode.FrameEncoder // the encoder, nil when it is another one
+	coded  uint32                 // timestamp after the newest frame encoded, ticks
+	newest uint32                 // timestamp of the newest packet of the source, which holds the request that counts
+	asked  transcode.Request      // in it
 }
 
 // codecs is the way of the audio.
@@ -160,14 +170,14 @@ func New(cfg Config) (*Direction, error) {
 			d.Close()
 			return nil, fmt.Errorf("audio: %w", err)
 		}
-		d.conv = make([]int16, encRate*transcode.MaxFrame/1000)
+		d.conv = make([]int16, encRate*transcode.Longest(cfg.Src)/1000)
 	}
 	return d, nil
 }
 
 // assemble allocates everything that the direction will ever use.
 func assemble(cfg Config, dec transcode.Decoder, enc transcode.Encoder, decRate, encRate int) *Direction {
-	frame := int(rtp.Ticks(int64(cfg.Ptime), uint32(encRate)))
+	frame, longest := int(rtp.Ticks(int64(cfg.Ptime), uint32(encRate))), transcode.Longest(cfg.Src)
 	d := &Direction{
 		cfg: cfg,
 		buf: jitter.New(jitter.Config{
@@ -175,8 +185,8 @@ func assemble(cfg Config, dec transcode.Decoder, enc transcode.Encoder, decRate,
 		}),
 		codecs: codecs{dec: dec, enc: enc, decRate: decRate, encRate: encRate},
 		samples: samples{
-			pcm:   newFIFO(frame + 2*encRate*transcode.MaxFrame/1000),
-			work:  make([]int16, decRate*transcode.MaxFrame/1000),
+			pcm:   newFIFO(frame + 2*encRate*longest/1000),
+			work:  make([]int16, decRate*longest/1000),
 			frame: make([]int16, frame),
 		},
 		timeline: timeline{
@@ -185,6 +195,8 @@ func assemble(cfg Config, dec transcode.Decoder, enc transcode.Encoder, decRate,
 		},
 		loss: cfg.Loss,
 	}
+	d.from, _ = dec.(transcode.FrameDecoder)
+	d.to, _ = enc.(transcode.FrameEncoder)
 	if cfg.SrcDTMF != nil {
 		d.rx = dtmf.NewReceiver(cfg.SrcDTMF.ClockRate)
 		if cfg.DstDTMF != nil {
@@ -225,8 +237,22 @@ func (d *Direction) pushAudio(now int64, p rtp.Packet) Verdict {
 		d.stats.Malformed++
 		return Malformed
 	}
+	if d.from != nil && (!d.asked.Made || rtp.TSDiff(p.TS(), d.newest) > 0) {
+		d.newest, d.asked = p.TS(), d.from.Request(payload)
+	}
 	d.wake(now)
 	return Accepted
+}
+
+// Asked is the codec mode request in the newest packet of the source: what its receiver of the other direction wants, for Request of that
+// one. The zero value: there was none yet, or the source's codec has none.
+func (d *Direction) Asked() transcode.Request { return d.asked }
+
+// Request tells the encoder which mode the peer wants (RFC 4867 §4.3.1). Encoders of other codecs ignore it.
+func (d *Direction) Request(r transcode.Request) {
+	if d.to != nil && !d.closed {
+		d.to.Request(r)
+	}
 }
 
 // pushEvent follows a key press; its packets are made anew by Tick.
@@ -313,13 +339,18 @@ func (d *Direction) pause(now int64) {
 
 // audio encodes the frame that fill made.
 func (d *Direction) audio(ts uint32, out []byte) (int, Frame) {
+	if d.to != nil {
+		d.to.Skip(ts - d.coded)
+		d.coded = ts + d.step
+	}
 	n, err := d.enc.Encode(d.frame, out)
 	if err != nil || n == 0 {
 		d.marker = true
 		return 0, Frame{}
 	}
-	f := Frame{Kind: Audio, PT: d.cfg.Dst.PT, Marker: d.marker, Seq: d.seq, TS: ts}
-	d.marker = false
+	speech := d.to == nil || d.to.Speech()
+	f := Frame{Kind: Audio, PT: d.cfg.Dst.PT, Marker: d.marker && speech, Seq: d.seq, TS: ts}
+	d.marker = !speech
 	d.seq++
 	d.stats.Frames++
 	return n, f
@@ -368,7 +399,7 @@ func (d *Direction) decode(r jitter.Result) []int16 {
 		if r.First {
 			d.dec.Reset()
 		}
-		got, err := d.dec.Decode(r.Payload, d.work)
+		got, err := d.play(r)
 		if err == nil {
 			d.stats.Decoded++
 			return d.work[:got]
@@ -386,9 +417,19 @@ func (d *Direction) decode(r jitter.Result) []int16 {
 		d.stats.Concealed++
 	default:
 		d.dec.Conceal(pcm)
-		d.stats.Concealed++
+		if d.from == nil || !d.from.Silent() { // else the source pauses: its comfort noise goes on
+			d.stats.Concealed++
+		}
 	}
 	return pcm
+}
+
+// play decodes a packet, without what was played of it already where the codec can tell its frames apart.
+func (d *Direction) play(r jitter.Result) (int, error) {
+	if d.from != nil {
+		return d.from.DecodeAfter(r.Past, r.Payload, d.work)
+	}
+	return d.dec.Decode(r.Payload, d.work)
 }
 
 // SetLoss tells the encoder how many percent of our packets the peer loses (RFC 3550 §6.4.1 fraction lost). It rises at once and

@@ -340,7 +340,7 @@ func TestSetLossFollowsReports(t *testing.T) {
 }
 
 func TestNoAllocations(t *testing.T) {
-	for _, c := range [][2]codec.Codec{{pcma, opus}, {opus, pcma}, {g722, pcmu}, {pcmu, pcma}} {
+	for _, c := range [][2]codec.Codec{{pcma, opus}, {opus, pcma}, {g722, pcmu}, {pcmu, pcma}, {opus, wide}, {narrow, pcma}, {wideOctets, narrow}} {
 		if !transcode.Supported(c[0]) || !transcode.Supported(c[1]) {
 			continue
 		}

@@ -38,13 +38,15 @@ func dial(in []sent, ev codec.Codec, keys []uint8, lose map[int]bool) []sent {
 }
 
 func TestR4733_KeysThroughTranscoding(t *testing.T) {
-	wide := &codec.Codec{Name: codec.TelephoneEvent, PT: 126, ClockRate: 16000}
+	event16 := &codec.Codec{Name: codec.TelephoneEvent, PT: 126, ClockRate: 16000}
 	for _, tc := range []struct {
 		src, dst codec.Codec
 		srcEv    *codec.Codec
 	}{
 		{opus, pcma, event(opus, 110)}, {pcma, opus, event(pcma, 101)}, {pcma, pcmu, event(pcma, 101)}, {opus, g722, event(opus, 110)},
-		{pcma, opus, event(opus, 110)}, {opus, pcma, event(pcma, 101)}, {pcma, opus, wide},
+		{pcma, opus, event(opus, 110)}, {opus, pcma, event(pcma, 101)}, {pcma, opus, event16},
+		{opus, narrow, event(opus, 110)}, {narrow, opus, event(narrow, 101)}, {wideOctets, opus, event(wideOctets, 101)}, {opus, wide, event(opus, 110)},
+		{opus, wide, event(pcma, 126)}, {wide, pcma, event16}, {pcmu, narrowOctets, event16}, {narrow, wide, event(narrow, 101)},
 	} {
 		if !transcode.Supported(tc.src) || !transcode.Supported(tc.dst) {
 			continue

@@ -13,10 +13,13 @@ func FuzzDirection(f *testing.F) {
 	f.Add(uint8(0), []byte{1, 0, 20, 0, 9, 1, 2, 3, 4, 5, 6, 7, 8, 9})
 	f.Add(uint8(1), []byte{1, 0, 20, 0, 9, 0x4b, 0x41, 7, 8, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0x80, 1, 20, 0, 4, 5, 0, 0, 160})
 	f.Add(uint8(2), []byte{1, 0, 200, 0, 4, 5, 0x8a, 0, 160, 1, 0, 3, 0, 200})
+	// Two frames of AMR, one of them repeated by the next packet; comfort noise and a pause of AMR-WB.
+	f.Add(uint8(4), append([]byte{1, 0, 20, 0, 26, 0xf8, 0x41, 30: 0}, []byte{1, 0xff, 20, 0, 14, 0xf0, 0x40, 18: 0}...))
+	f.Add(uint8(5), []byte{1, 0, 20, 0, 7, 0xf0, 0x4c, 1, 2, 3, 4, 5, 1, 7, 160, 0, 7, 0x20, 0x4c, 1, 2, 3, 4, 5, 1, 0, 20, 0, 2, 0xf0, 0x7c})
 	f.Fuzz(func(t *testing.T, pair uint8, in []byte) {
-		pairs := [][2]int{{0, 1}, {1, 0}, {2, 3}, {3, 0}}
-		all := []Config{{Src: pcma}, {Src: opus}, {Src: g722}, {Src: pcmu}}
-		p := pairs[pair%4]
+		pairs := [][2]int{{0, 1}, {1, 0}, {2, 3}, {3, 0}, {4, 0}, {5, 2}, {1, 4}}
+		all := []Config{{Src: pcma}, {Src: opus}, {Src: g722}, {Src: pcmu}, {Src: narrow}, {Src: wideOctets}}
+		p := pairs[int(pair)%len(pairs)]
 		src, dst := all[p[0]].Src, all[p[1]].Src
 		if !transcode.Supported(src) || !transcode.Supported(dst) {
 			return

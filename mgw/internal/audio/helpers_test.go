@@ -19,6 +19,11 @@ var (
 	pcma = codec.Codec{Name: "PCMA", PT: 8, ClockRate: 8000, Channels: 1}
 	pcmu = codec.Codec{Name: "PCMU", PT: 0, ClockRate: 8000, Channels: 1}
 	g722 = codec.Codec{Name: "G722", PT: 9, ClockRate: 8000, Channels: 1}
+	// AMR in both packings (RFC 4867 §4.3, §4.4).
+	narrow       = codec.Codec{Name: "AMR", PT: 97, ClockRate: 8000, Channels: 1}
+	narrowOctets = codec.Codec{Name: "AMR", PT: 98, ClockRate: 8000, Channels: 1, Fmtp: "octet-align=1"}
+	wide         = codec.Codec{Name: "AMR-WB", PT: 104, ClockRate: 16000, Channels: 1}
+	wideOctets   = codec.Codec{Name: "AMR-WB", PT: 105, ClockRate: 16000, Channels: 1, Fmtp: "octet-align=1"}
 )
 
 // event is the telephone-event beside c.
@@ -96,7 +101,7 @@ func listen(t testing.TB, d *Direction, in []sent, rate int, step, until int64) 
 	}
 	defer dec.Close()
 	var h heard
-	out, pcm := make([]byte, transcode.MaxPayload), make([]int16, rate*transcode.MaxFrame/1000)
+	out, pcm := make([]byte, transcode.MaxPayload), make([]int16, rate*transcode.Longest(d.cfg.Dst)/1000)
 	next := 0
 	for now := int64(0); now < until; now += step {
 		for next < len(in) && in[next].at <= now {

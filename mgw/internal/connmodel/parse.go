@@ -29,8 +29,8 @@ func parseDescription(m *iqv1.MediaDescription, kind Kind) (Description, *Error)
 	if !containsFold(protos[kind], d.Proto) {
 		return d, Errorf(gwerr.UnsupportedValue, "proto %q on a %s termination", Clip(d.Proto), kind)
 	}
-	if m.GetPtimeMs() > 200 || m.GetMaxptimeMs() > 1000 {
-		return d, Errorf(gwerr.UnsupportedValue, "ptime_ms %d, maxptime_ms %d; at most 200 and 1000", m.GetPtimeMs(), m.GetMaxptimeMs())
+	if m.GetPtimeMs() > 240 || m.GetMaxptimeMs() > 1000 {
+		return d, Errorf(gwerr.UnsupportedValue, "ptime_ms %d, maxptime_ms %d; at most 240 and 1000", m.GetPtimeMs(), m.GetMaxptimeMs())
 	}
 	d.PtimeMs, d.MaxMs = m.GetPtimeMs(), m.GetMaxptimeMs()
 	d.SSRC, d.CName = m.GetSsrc(), Clip(m.GetCname())

@@ -17,9 +17,10 @@ type Flow struct {
 	src, dst *term
 	routes   []route // by index of src.in.formats
 	active   *transcoder
-	relayed  bool  // the newest audio was relayed
-	switched int64 // when the source last changed between routes
-	loss     int   // percent the partner's peer loses, for the encoder
+	relayed  bool              // the newest audio was relayed
+	switched int64             // when the source last changed between routes
+	loss     int               // percent the partner's peer loses, for the encoder
+	asked    transcode.Request // codec mode that the partner's peer wants, for the encoder
 	made     uint32
 	gone     transcoded // figures of transcoders that have ended
 }
@@ -34,6 +35,7 @@ type route struct {
 	noise bool        // routeNoise: the partner takes it
 	stamp stamp.Kind  // routeEvent
 	relay *eventRoute // routeEvent: one per format
+	pack  *repacker   // routeRepack
 	via   audio.Config
 }
 
@@ -48,6 +50,7 @@ type routeKind uint8
 const (
 	routeNone routeKind = iota
 	routeRelay
+	routeRepack // AMR: the same frames in payloads packed the other way
 	routeTranscode
 	routeEvent // telephone event, packet by packet
 	routeNoise
@@ -113,6 +116,9 @@ func (f *Flow) route(c codec.Codec, k class) route {
 	if c.SameFormat(send) {
 		return route{kind: routeRelay, pt: send.PT}
 	}
+	if pack := newRepacker(c, send); pack != nil {
+		return route{kind: routeRepack, pt: send.PT, pack: pack}
+	}
 	if transcode.Supported(c) && transcode.Supported(send) {
 		return route{kind: routeTranscode, via: f.config(c)}
 	}
@@ -122,6 +128,9 @@ func (f *Flow) route(c codec.Codec, k class) route {
 // config is that of the transcoder for source codec c.
 func (f *Flow) config(c codec.Codec) audio.Config {
 	cfg := audio.Config{Src: c, Dst: f.dst.set.Send, Ptime: f.dst.set.Ptime}
+	if least := transcode.Shortest(cfg.Dst); cfg.Ptime != 0 && cfg.Ptime < least {
+		cfg.Ptime = least
+	}
 	for i := range f.src.in.formats {
 		g := &f.src.in.formats[i]
 		switch g.class {
@@ -153,9 +162,14 @@ func (f *Flow) pass(now int64, p rtp.Packet, i uint8) []byte {
 		return f.src.drop(no)
 	}
 	switch r.kind {
-	case routeRelay:
+	case routeRelay, routeRepack:
 		if !f.relayed && !f.turn(now) {
 			return f.src.drop(gate.PayloadType)
+		}
+		if r.kind == routeRepack {
+			if p = r.pack.repack(p); p == nil {
+				return f.src.drop(gate.Malformed)
+			}
 		}
 		p.SetPT(r.pt)
 		return f.stamped(now, p, stamp.Audio)

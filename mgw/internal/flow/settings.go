@@ -9,15 +9,18 @@ import (
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
 )
 
-// Passable reports how audio of format from can leave as format to: relayed, transcoded, or not at all (ErrUnsupported).
+// Passable reports how audio of format from can leave as format to: relayed, packed anew or not, transcoded, or not at all
+// (ErrUnsupported).
 func Passable(from, to codec.Codec) (transcoded bool, err error) {
-	switch {
-	case from.SameFormat(to):
+	if from.SameFormat(to) || newRepacker(from, to) != nil {
 		return false, nil
-	case transcode.Supported(from) && transcode.Supported(to):
-		return true, nil
 	}
-	return false, fmt.Errorf("%w: %s/%d to %s/%d", ErrUnsupported, from.Name, from.ClockRate, to.Name, to.ClockRate)
+	for _, c := range [2]codec.Codec{from, to} {
+		if why := transcode.Unsupported(c); why != nil {
+			return false, fmt.Errorf("%w: %s/%d to %s/%d: %w", ErrUnsupported, from.Name, from.ClockRate, to.Name, to.ClockRate, why)
+		}
+	}
+	return true, nil
 }
 
 // check refuses settings that cannot work on any termination.

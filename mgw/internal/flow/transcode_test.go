@@ -110,9 +110,20 @@ func transcodeSpec() callSpec {
 }
 
 func TestTranscodedToneIsHeardBothWays(t *testing.T) {
-	x := newCall(t, transcodeSpec())
-	up, down := newTone(t, opus, 1000, 0xbb), newTone(t, pcma, 600, 0xcc)
-	core, brow := newEar(t, pcma), newEar(t, opus)
+	for _, c := range []codec.Codec{pcma, {Name: codec.AMR, PT: 97, ClockRate: 8000, Channels: 1, Fmtp: "octet-align=1"}} {
+		if transcode.Supported(c) {
+			t.Run(c.Name, func(t *testing.T) { hearBothWays(t, c) })
+		}
+	}
+}
+
+// hearBothWays has a browser with Opus and a peer with codec c, at 8 kHz, hear each other's tone.
+func hearBothWays(t *testing.T, c codec.Codec) {
+	spec := transcodeSpec()
+	spec.core = both(SendRecv, []codec.Codec{c, ev8}, c, ev8)
+	x := newCall(t, spec)
+	up, down := newTone(t, opus, 1000, 0xbb), newTone(t, c, 600, 0xcc)
+	core, brow := newEar(t, c), newEar(t, opus)
 	const packets = 60
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -132,14 +143,14 @@ func TestTranscodedToneIsHeardBothWays(t *testing.T) {
 		x.b.send(up.next())
 		x.s.send(x.c.Local().RTP, down.next())
 		if p, ok := x.s.tryRead(time.Millisecond); ok {
-			take(core, p, &lastUp, 8, x.c.Local().SSRC, 160)
+			take(core, p, &lastUp, c.PT, x.c.Local().SSRC, 160)
 		}
 		if p, ok := x.b.tryRead(time.Millisecond); ok {
 			take(brow, p, &lastDown, 111, x.a.Local().SSRC, 960)
 		}
 	}
 	for len(core.pcm) < 8000 {
-		take(core, x.s.read(), &lastUp, 8, x.c.Local().SSRC, 160)
+		take(core, x.s.read(), &lastUp, c.PT, x.c.Local().SSRC, 160)
 	}
 	for len(brow.pcm) < 8000 {
 		take(brow, x.b.read(), &lastDown, 111, x.a.Local().SSRC, 960)

@@ -5,6 +5,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/mgw/internal/gate"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/stamp"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/transcode"
 )
 
 // transcoder is a flow's audio pipeline with its place in the worker's frame clock.
@@ -42,6 +43,7 @@ func (f *Flow) newTranscoder(r *route) bool {
 	if err != nil {
 		return false
 	}
+	dir.Request(f.asked)
 	f.made++
 	// The SSRC only tells the stamper one pipeline from another; it never leaves.
 	f.active = &transcoder{flow: f, cfg: r.via, dir: dir, ssrc: f.made}
@@ -62,6 +64,8 @@ func (f *Flow) push(now int64, p rtp.Packet) {
 	t := f.active
 	switch t.dir.Push(now, p) {
 	case audio.Accepted:
+		// What the source asks for concerns what it receives: the other flow's encoder makes that.
+		f.dst.to.request(t.dir.Asked())
 	case audio.Unexpected:
 		f.src.drop(gate.PayloadType)
 	case audio.Malformed:
@@ -114,6 +118,17 @@ func (f *Flow) setLoss(percent int) {
 	f.loss = percent
 	if f.active != nil {
 		f.active.dir.SetLoss(percent)
+	}
+}
+
+// request tells which codec mode the receiver of what the flow delivers wants (RFC 4867 §4.3.1).
+func (f *Flow) request(r transcode.Request) {
+	if r == f.asked {
+		return
+	}
+	f.asked = r
+	if f.active != nil {
+		f.active.dir.Request(r)
 	}
 }
 

@@ -36,7 +36,7 @@ type Packet struct {
 	SSRC    uint32
 	Seq     uint16
 	TS      uint32 // ticks
-	Dur     uint32 // ticks; must not be 0
+	Dur     uint32 // ticks; not 0, at most 250 ms
 	Payload []byte
 }
 
@@ -68,6 +68,7 @@ type Result struct {
 	Kind    Kind
 	Dur     uint32 // ticks that the playout position moved; for Wait the usual packet duration
 	TS      uint32 // of the frame or of the gap
+	Past    uint32 // Frame: ticks at the start of Payload that were played already: the source repeats itself (RFC 4867 §3.7.1)
 	First   bool   // Frame: the first of a new or restarted source, the decoder's past does not lead to it
 	Payload []byte
 	FEC     []byte
@@ -167,7 +168,7 @@ func New(cfg Config) *Buffer {
 // Push takes a packet that arrived at now (monotonic ns). It copies the payload.
 func (b *Buffer) Push(now int64, p Packet) Verdict {
 	b.stats.Pushed++
-	if p.Dur == 0 || int64(p.Dur) > int64(b.clock)/5 || len(p.Payload) == 0 || len(p.Payload) > MaxPayload {
+	if p.Dur == 0 || int64(p.Dur) > int64(b.clock)/4 || len(p.Payload) == 0 || len(p.Payload) > MaxPayload {
 		b.stats.Refused++
 		return Invalid
 	}

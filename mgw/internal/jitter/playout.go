@@ -111,7 +111,8 @@ func (b *Buffer) skip(s *slot) {
 
 // take hands a packet out. missing: packets given up between the last one and this.
 func (b *Buffer) take(s *slot, missing int) Result {
-	r := Result{Kind: Frame, Dur: s.dur, TS: s.ts, First: b.play.fresh, Payload: b.payload(s)}
+	past := uint32(max(0, rtp.TSDiff(b.play.ts, s.ts))) // less than s.dur, see current
+	r := Result{Kind: Frame, Dur: s.dur - past, TS: s.ts, Past: past, First: b.play.fresh, Payload: b.payload(s)}
 	b.stats.Lost += uint64(max(missing, 0))
 	for range min(max(missing, 0), slots) {
 		b.delay.outcome(true)

@@ -70,7 +70,7 @@ func (e *amrEncoder) Encode(pcm []int16, out []byte) (int, error) {
 }
 
 func (e *amrEncoder) Request(r Request) {
-	if r.Codec == amrName(e.format.Codec) {
+	if r.Made && r.Codec == e.format.Codec {
 		e.modes.Request(r.Mode)
 	}
 }
@@ -104,13 +104,6 @@ func newAMRDecoder(c codec.Codec) (*amrDecoder, error) {
 		return nil, fmt.Errorf("transcode: %s decoder: %w", c.Name, err)
 	}
 	return d, nil
-}
-
-func amrName(c amr.Codec) string {
-	if c == amr.Wide {
-		return codec.AMRWB
-	}
-	return codec.AMR
 }
 
 func (d *amrDecoder) Decode(payload []byte, pcm []int16) (int, error) {
@@ -172,7 +165,7 @@ func (d *amrDecoder) Recover(_ []byte, pcm []int16) bool {
 }
 
 func (d *amrDecoder) Request(payload []byte) Request {
-	return Request{Codec: amrName(d.format.Codec), Mode: d.format.Request(payload)}
+	return Request{Made: true, Codec: d.format.Codec, Mode: d.format.Request(payload)}
 }
 
 func (d *amrDecoder) Silent() bool { return d.silent }

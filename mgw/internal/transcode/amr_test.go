@@ -153,14 +153,14 @@ func TestCOD03_EncoderKeepsToTheModesOfThePeer(t *testing.T) {
 		}
 	}
 	next(2)
-	fe.Request(Request{Codec: codec.AMRWB, Mode: 0}) // not about this codec
+	fe.Request(Request{Made: true, Codec: amr.Wide, Mode: 0}) // not about this codec
 	fe.Request(Request{})
 	next(2)
-	fe.Request(Request{Codec: codec.AMR, Mode: 0})
+	fe.Request(Request{Made: true, Mode: 0})
 	next(7)
 	fe.Skip(160) // one frame time passes
-	fe.Request(Request{Codec: codec.AMR, Mode: 12})
-	fe.Request(Request{Codec: codec.AMR, Mode: amr.NoRequest})
+	fe.Request(Request{Made: true, Mode: 12})
+	fe.Request(Request{Made: true, Mode: amr.NoRequest})
 	next(6)
 	if want := "77" + "77" + "4422000" + "224477"; modes != want {
 		t.Errorf("modes %s, want %s", modes, want)
@@ -363,9 +363,9 @@ func TestRFC4867_3_7_1_RepeatedFrames(t *testing.T) {
 }
 
 func TestAMRRequestInAPayload(t *testing.T) {
-	for _, c := range []codec.Codec{narrow, with(wide, "octet-align=1")} {
+	for kind, c := range map[amr.Codec]codec.Codec{amr.Narrow: narrow, amr.Wide: with(wide, "octet-align=1")} {
 		_, dec := pair(t, c, EncoderConfig{Rate: Rates(c)[0]})
-		if r := dec.(FrameDecoder).Request([]byte{0x34, 0x7c}); r != (Request{Codec: c.Name, Mode: 3}) {
+		if r := dec.(FrameDecoder).Request([]byte{0x34, 0x7c}); r != (Request{Made: true, Codec: kind, Mode: 3}) {
 			t.Errorf("%+v", r)
 		}
 	}

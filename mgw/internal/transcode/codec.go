@@ -76,8 +76,9 @@ type Decoder interface {
 // Request is a codec mode request: the highest mode in which one who receives AMR or AMR-WB wants it (RFC 4867 §4.3.1). It comes with the
 // payloads of one direction and is meant for the encoder of the other. The zero value is no request at all.
 type Request struct {
-	Codec string // codec.AMR or codec.AMRWB
-	Mode  uint8  // frame type index of a speech mode; amr.NoRequest: no preference
+	Made  bool
+	Codec amr.Codec // that Mode is one of
+	Mode  uint8     // frame type index of a speech mode; amr.NoRequest: no preference
 }
 
 // FrameEncoder is the Encoder of a codec whose payloads hold frames of 20 ms in modes that the receiver steers: AMR and AMR-WB.
@@ -118,7 +119,11 @@ type EncoderConfig struct {
 
 // Available lists the codecs of this build, best first, with the parameters that they are offered with and PT 0 where it is dynamic.
 func Available() []codec.Codec {
-	list := opusAvailable()
+	var list []codec.Codec
+	if opusBuilt {
+		// Always 48000/2 (RFC 7587 §7); in-band FEC is wanted.
+		list = append(list, codec.Codec{Name: codec.Opus, ClockRate: opusClock, Channels: 2, Fmtp: "minptime=10;useinbandfec=1"})
+	}
 	if amrBuilt {
 		list = append(list, codec.Codec{Name: codec.AMRWB, ClockRate: 16000, Channels: 1, Fmtp: amrOffer})
 	}
@@ -134,20 +139,22 @@ func Available() []codec.Codec {
 
 // Supported reports whether c can be decoded and encoded in this build. Stereo is accepted for Opus only, which is always
 // signalled so (RFC 7587 §7). AMR depends on its format parameters too.
-func Supported(c codec.Codec) bool { return unsupported(c) == nil }
+func Supported(c codec.Codec) bool { return Unsupported(c) == nil }
 
-// unsupported says why c cannot be had: ErrUnsupported, wrapped.
-func unsupported(c codec.Codec) error {
-	for _, a := range Available() {
-		if !c.Is(a.Name) || c.ClockRate != a.ClockRate || c.ChannelCount() != 1 && c.ChannelCount() != a.ChannelCount() {
-			continue
-		}
-		if c.IsAMR() {
-			if _, err := amr.ParseParams(c); err != nil {
-				return fmt.Errorf("%w: %s: %w", ErrUnsupported, c.Name, err)
-			}
-		}
+// Unsupported says why c is not Supported: ErrUnsupported, wrapped with the reason; nil when it is.
+func Unsupported(c codec.Codec) error {
+	channels := c.ChannelCount()
+	switch {
+	case c.Is(codec.Opus) && c.ClockRate == opusClock && channels <= 2 && opusBuilt:
 		return nil
+	case (c.Is(codec.G722) || c.Is(codec.PCMA) || c.Is(codec.PCMU)) && c.ClockRate == 8000 && channels == 1:
+		return nil
+	case c.IsAMR() && amrBuilt:
+		_, err := amr.ParseParams(c)
+		if err == nil {
+			return nil
+		}
+		return fmt.Errorf("%w: %s: %w", ErrUnsupported, c.Name, err)
 	}
 	return fmt.Errorf("%w: %s/%d", ErrUnsupported, c.Name, c.ClockRate)
 }
@@ -218,7 +225,7 @@ func NewDecoder(c codec.Codec, rate int) (Decoder, error) {
 
 // check refuses codecs and rates that cannot be had.
 func check(c codec.Codec, rate int) error {
-	if err := unsupported(c); err != nil {
+	if err := Unsupported(c); err != nil {
 		return err
 	}
 	for _, r := range Rates(c) {

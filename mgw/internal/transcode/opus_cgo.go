@@ -42,10 +42,8 @@ const (
 	fecBitrate = 4000
 )
 
-// opusAvailable is the offer of Opus: always 48000/2 (RFC 7587 §7), in-band FEC wanted.
-func opusAvailable() []codec.Codec {
-	return []codec.Codec{{Name: codec.Opus, ClockRate: opusClock, Channels: 2, Fmtp: "minptime=10;useinbandfec=1"}}
-}
+// opusBuilt tells that this build has Opus.
+const opusBuilt = true
 
 // opusEncoder owns one libopus encoder.
 type opusEncoder struct {

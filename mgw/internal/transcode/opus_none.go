@@ -8,8 +8,8 @@ import (
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
 )
 
-// opusAvailable is empty: this build has no libopus.
-func opusAvailable() []codec.Codec { return nil }
+// opusBuilt is false: this build has no libopus.
+const opusBuilt = false
 
 func newOpusEncoder(c codec.Codec, _ EncoderConfig) (Encoder, error) {
 	return nil, fmt.Errorf("%w: %s", ErrUnsupported, c.Name)

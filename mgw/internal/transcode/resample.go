@@ -9,7 +9,7 @@ const (
 	halfPairs  = 12              // non-zero taps on each side of the centre
 	halfReach  = 2*halfPairs - 1 // samples at the higher rate to each side
 	halfShape  = 5.6             // Kaiser window: stop band about 60 dB down from 4.6 kHz at 16 kHz
-	maxConvert = 16 * MaxFrame   // samples per call at the higher rate
+	maxConvert = 16 * MaxFrame   // samples at a time; even
 )
 
 // Resampler converts between 8 and 16 kHz with a half-band filter; its delay is 1.4 ms. Use NewResampler.
@@ -59,18 +59,21 @@ func bessel(x float64) float64 {
 	return sum
 }
 
-// Process converts in, an even number of samples when the rate is halved and at most 120 ms, into out and returns the number of samples
-// written. out: twice or half the length of in. in and out must not overlap.
+// Process converts in, an even number of samples when the rate is halved, into out and returns the number of samples written. out: twice or
+// half the length of in. in and out must not overlap.
 func (r *Resampler) Process(in, out []int16) int {
-	n := copy(r.x[r.keep:], in)
-	x := r.x[:r.keep+n]
 	wrote := 0
-	if r.up {
-		wrote = r.double(x, out)
-	} else {
-		wrote = r.halve(x, out)
+	for len(in) > 0 {
+		n := copy(r.x[r.keep:], in)
+		x := r.x[:r.keep+n]
+		if r.up {
+			wrote += r.double(x, out[wrote:])
+		} else {
+			wrote += r.halve(x, out[wrote:])
+		}
+		copy(r.x[:r.keep], x[n:])
+		in = in[n:]
 	}
-	copy(r.x[:r.keep], x[n:])
 	return wrote
 }
 

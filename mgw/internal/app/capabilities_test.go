@@ -1,0 +1,23 @@
+package app
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/isthmus-gateway/isthmus/mgw/internal/transcode"
+)
+
+// What the controller plans with: every codec of the build, AMR and AMR-WB among them where their libraries are.
+func TestCapabilitiesNameTheCodecs(t *testing.T) {
+	var got []string
+	for _, c := range capabilities(Config{}, "1").GetCodecs() {
+		got = append(got, c.GetName())
+	}
+	want := []string{"opus", "AMR-WB", "G722", "AMR", "PCMA", "PCMU"}
+	if len(transcode.Available()) < len(want) { // a build without cgo
+		want = []string{"G722", "PCMA", "PCMU"}
+	}
+	if strings.Join(got, " ") != strings.Join(want, " ") {
+		t.Errorf("codecs %v, want %v", got, want)
+	}
+}

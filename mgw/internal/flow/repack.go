@@ -1,0 +1,40 @@
+package flow
+
+import (
+	"github.com/isthmus-gateway/isthmus/mgw/internal/amr"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
+	"github.com/isthmus-gateway/isthmus/pkg/codec"
+)
+
+// repacker puts the frames of AMR or AMR-WB packets into payloads of the other packing (RFC 4867 §4.3, §4.4). Frames, quality bits and
+// codec mode requests stay, so that both ends still speak with each other. Owned by the worker.
+type repacker struct {
+	from, to amr.Format
+	pkt      amr.Packet
+}
+
+// newRepacker is nil when the frames of from are not good for to, or lie in a way that we do not implement.
+func newRepacker(from, to codec.Codec) *repacker {
+	if !from.IsAMR() || !from.SameFrames(to) {
+		return nil
+	}
+	f, errFrom := amr.ParseParams(from)
+	t, errTo := amr.ParseParams(to)
+	if errFrom != nil || errTo != nil {
+		return nil
+	}
+	return &repacker{from: f.Format, to: t.Format}
+}
+
+// repack changes p in place, within its capacity less what its protection needs, and returns it at its new length; nil when it is malformed.
+func (r *repacker) repack(p rtp.Packet) rtp.Packet {
+	room := cap(p) - overhead
+	if room < rtp.HeaderLen {
+		return nil
+	}
+	n, err := r.pkt.Repack(r.from, r.to, p.Payload(), p[rtp.HeaderLen:room])
+	if err != nil {
+		return nil
+	}
+	return p[:rtp.HeaderLen+n]
+}
