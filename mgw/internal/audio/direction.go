@@ -185,7 +185,7 @@ func assemble(cfg Config, dec transcode.Decoder, enc transcode.Encoder, decRate,
 		}),
 		codecs: codecs{dec: dec, enc: enc, decRate: decRate, encRate: encRate},
 		samples: samples{
-			pcm:   newFIFO(frame + 2*encRate*longest/1000),
+			pcm:   newFIFO(frame + encRate*(longest+spareMS)/1000),
 			work:  make([]int16, decRate*longest/1000),
 			frame: make([]int16, frame),
 		},

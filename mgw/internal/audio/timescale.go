@@ -7,9 +7,12 @@ const (
 	overlapMS  = 8  // cross-fade, ms
 	lagMinMS   = 2  // shortest pitch period looked for, ms
 	lagMaxMS   = 12 // longest
-	forceMS    = 60 // excess that is cut even where the signal does not repeat, ms
-	alikeMin   = 0.6
-	quiet      = 64 // mean amplitude below which any cut is inaudible, of 32768
+	// spareMS is what the fifo must hold beside a packet and less than a frame: what shorten wants before it decodes another packet, and what
+	// stretch puts in.
+	spareMS  = lagMaxMS + overlapMS + lagMaxMS
+	forceMS  = 60 // excess that is cut even where the signal does not repeat, ms
+	alikeMin = 0.6
+	quiet    = 64 // mean amplitude below which any cut is inaudible, of 32768
 )
 
 // retime keeps the playout delay at its target: it cuts a pitch period out of the decoded audio or repeats one. It runs before a frame
