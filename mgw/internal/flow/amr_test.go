@@ -125,7 +125,8 @@ func TestRepackedPacketDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// A source that may use modes that the peer does not take is coded anew, with the peer's modes.
+// A source that may use modes that the peer does not take is coded anew, with the peer's modes. So is the way back, though its frames would
+// do: the requests in them are for our encoder.
 func TestCOD03_ModesThePeerDoesNotTakeAreTranscoded(t *testing.T) {
 	if !transcode.Supported(amrWB(96, "")) {
 		t.Log("build without AMR")
@@ -137,8 +138,16 @@ func TestCOD03_ModesThePeerDoesNotTakeAreTranscoded(t *testing.T) {
 	if k := r.a.to.routes[0].kind; k != routeTranscode {
 		t.Errorf("to the core: route %d", k)
 	}
-	if k := r.c.to.routes[0].kind; k != routeRelay {
+	if k := r.c.to.routes[0].kind; k != routeTranscode {
 		t.Errorf("to the browser: route %d", k)
+	}
+	// Once the browser is bound to the same modes, frames go through.
+	access.Recv = []codec.Codec{amrWB(96, geran.Fmtp)}
+	if err := r.a.configure(1, access); err != nil {
+		t.Fatal(err)
+	}
+	if to, back := r.a.to.routes[0].kind, r.c.to.routes[0].kind; to != routeRelay || back != routeRelay {
+		t.Errorf("same modes: routes %d and %d", to, back)
 	}
 }
 

@@ -113,11 +113,13 @@ func (f *Flow) route(c codec.Codec, k class) route {
 		cn := f.dst.set.SendCN
 		return route{kind: routeNoise, pt: cn.PT, noise: !cn.IsZero() && cn.ClockRate == c.ClockRate && c.ClockRate == send.ClockRate}
 	}
-	if c.SameFormat(send) {
-		return route{kind: routeRelay, pt: send.PT}
-	}
-	if pack := newRepacker(c, send); pack != nil {
-		return route{kind: routeRepack, pt: send.PT, pack: pack}
+	if f.throughBothWays(c) || !transcode.Supported(c) {
+		if c.SameFormat(send) {
+			return route{kind: routeRelay, pt: send.PT}
+		}
+		if pack := newRepacker(c, send); pack != nil {
+			return route{kind: routeRepack, pt: send.PT, pack: pack}
+		}
 	}
 	if transcode.Supported(c) && transcode.Supported(send) {
 		return route{kind: routeTranscode, via: f.config(c)}

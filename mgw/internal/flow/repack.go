@@ -26,6 +26,21 @@ func newRepacker(from, to codec.Codec) *repacker {
 	return &repacker{from: f.Format, to: t.Format}
 }
 
+// throughBothWays reports whether frames of c may go through without a codec as far as the way back is concerned. The mode requests in
+// AMR frames are for whoever codes what comes back (RFC 4867 §4.3.1): where that is an encoder of ours, a decoder of ours must read them.
+func (f *Flow) throughBothWays(c codec.Codec) bool {
+	back := f.src.set.Send
+	if !c.IsAMR() || !back.SameCodec(c) {
+		return true
+	}
+	for i := range f.dst.in.formats {
+		if g := f.dst.in.formats[i].codec; g.SameCodec(back) && !g.SameFrames(back) {
+			return false
+		}
+	}
+	return true
+}
+
 // repack changes p in place, within its capacity less what its protection needs, and returns it at its new length; nil when it is malformed.
 func (r *repacker) repack(p rtp.Packet) rtp.Packet {
 	room := cap(p) - overhead
