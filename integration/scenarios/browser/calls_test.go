@@ -7,6 +7,7 @@ import (
 
 	"github.com/isthmus-gateway/isthmus/integration/internal/peers/baresip"
 	"github.com/isthmus-gateway/isthmus/integration/internal/peers/kamailio"
+	adminv1 "github.com/isthmus-gateway/isthmus/proto/admin/v1"
 )
 
 // browserCalls: the browser calls baresip, each hears the other's tone, the browser hangs up.
@@ -40,10 +41,19 @@ func baresipCalls(p *party) {
 	}
 }
 
-// codecIs checks what the browser sends and receives; baresip speaks PCMA only.
+// codecIs checks what the browser sends and receives, and what was agreed with baresip.
 func (p *party) codecIs(id string) {
 	p.t.Helper()
-	want := map[string]string{"relay": "PCMA 8 kHz", "opus": "opus 48 kHz"}[p.mode]
+	want := "opus 48 kHz"
+	if p.mode == "relay" {
+		want = "PCMA 8 kHz"
+	}
+	core := map[string]string{"relay": "PCMA/8000", "opus": "PCMA/8000", "amrwb": "AMR-WB/16000", "amr": "AMR/8000"}[p.mode]
+	mgc := adminv1.NewControllerAdminClient(dial(p.t, "127.0.0.1:7401"))
+	p.until("the MGC to have "+core+" towards baresip", func() (bool, any) {
+		r, err := mgc.ListCalls(p.ctx, &adminv1.ListCallsRequest{})
+		return err == nil && len(r.Calls) == 1 && r.Calls[0].CoreCodec == core, fmt.Sprint(r, err)
+	})
 	p.until("the browser to use "+want, func() (bool, any) {
 		s, err := p.alice.Stats(p.ctx, id)
 		return err == nil && s.CodecIn == want && s.CodecOut == want, fmt.Sprint(s, err)

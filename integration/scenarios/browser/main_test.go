@@ -28,6 +28,17 @@ var everyMode = []scenario{
 	{"InviteToAudio", inviteToAudio},
 }
 
+// amrMode runs with Opus at the browser and AMR at baresip.
+var amrMode = []scenario{
+	{"ARC05_BrowserCallsBothHearBrowserHangsUp", browserCalls},
+	{"ARC05_BaresipCallsBothHearBaresipHangsUp", baresipCalls},
+	{"MO18_HoldAndResumeByBrowser", holdByBrowser},
+	{"MO18_HoldAndResumeByBaresip", holdByBaresip},
+	{"R4733_DigitsToBaresip", digitsToBaresip},
+	{"R4733_DigitsToBrowser", digitsToBrowser},
+	{"InviteToAudio", inviteToAudio},
+}
+
 // oneMode runs with G.711 relayed only: what it is about does not depend on the codec.
 var oneMode = []scenario{
 	{"MO15_CancelByBrowser", cancelByBrowser},
@@ -48,12 +59,17 @@ var oneMode = []scenario{
 
 func TestBrowserToBaresip(t *testing.T) {
 	w := newWorld(t)
-	for _, mode := range []string{"relay", "opus"} {
+	for _, mode := range []string{"relay", "opus", "amrwb", "amr"} {
 		t.Run(mode, func(t *testing.T) {
 			g := w.startGateway(t, mode)
 			run := everyMode
-			if mode == "relay" {
+			switch mode {
+			case "relay":
 				run = append(run[:len(run):len(run)], oneMode...)
+			case "amrwb":
+				run = amrMode
+			case "amr":
+				run = amrMode[:2]
 			}
 			for _, s := range run {
 				t.Run(s.name, func(t *testing.T) { g.play(t, s.run) })

@@ -75,7 +75,8 @@ func newWorld(t *testing.T) *world {
 			Wrap: space.Wrap, Dir: w.sub(t, user), Log: logTo(t, user),
 			Addr: fmt.Sprintf("%s:%d", netns.There, 5060+10*n), Control: fmt.Sprintf("%s:%d", netns.There, 4440+n),
 			RTPPorts: fmt.Sprintf("%d-%d", 30000+100*n, 30099+100*n),
-			User:     user, Password: password, Domain: domain, Proxy: sipCore, Tone: hz, Friend: "sip:alice@" + domain,
+			Codecs: "PCMA,AMR-WB/16000/1,AMR/8000/1",
+			User:   user, Password: password, Domain: domain, Proxy: sipCore, Tone: hz, Friend: "sip:alice@" + domain,
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -144,6 +145,14 @@ type gatewayRun struct {
 	mgw   iqv1.MediaGatewayClient // to look into it
 }
 
+// modes are the settings of the MGC for each mode.
+var modes = map[string][]string{
+	"relay": {"--media.prefer=relay"},
+	"opus":  {"--media.prefer=opus"},
+	"amrwb": {"--media.prefer=core", "--media.core_codecs=AMR-WB,AMR"},
+	"amr":   {"--media.prefer=core", "--media.core_codecs=AMR"},
+}
+
 const phoneURL = "http://localhost:8080/"
 
 // startGateway runs the daemons until the test ends.
@@ -154,10 +163,13 @@ func (w *world) startGateway(t *testing.T, mode string) *gatewayRun {
 	closing(t, func() error { return procs.Close(15 * time.Second) })
 	for _, d := range []stack.Daemon{
 		{Name: "mgc", Ready: "http://127.0.0.1:7402/healthz", Args: []string{
-			"--domain=" + domain, "--core.listen=" + gateway, "--core.next_hop=sip:" + sipCore, "--media.prefer=" + mode,
+			"--domain=" + domain, "--core.listen=" + gateway, "--core.next_hop=sip:" + sipCore,
 		}},
 		{Name: "mgw", Ready: "http://127.0.0.1:7402/readyz", Args: []string{"--mgw_id=mgw-1", "--realms.core.0.listen=" + netns.Here, "--drain.grace=0s"}},
 	} {
+		if d.Name == "mgc" {
+			d.Args = append(d.Args, modes[mode]...)
+		}
 		d.Path = filepath.Join(root, "bin", d.Name)
 		if err := procs.Start(ctx, d); err != nil {
 			t.Fatal(err)

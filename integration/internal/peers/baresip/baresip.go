@@ -1,4 +1,4 @@
-// Package baresip runs baresip as a SIP user for tests: it is driven over its control socket, speaks PCMA, sends a tone, and
+// Package baresip runs baresip as a SIP user for tests: it is driven over its control socket, sends a tone, and
 // records what it plays. Floor 1 of the integration module. Owner: Agent owns the process and the control connection; Close ends both.
 package baresip
 
@@ -39,6 +39,7 @@ type Config struct {
 	Domain   string  // home domain
 	Proxy    string  // host:port of registrar and outbound proxy
 	Tone     float64 // Hz of the sine it sends
+	Codecs   string  // audio codecs in order of preference, comma-separated: PCMA, PCMU, AMR-WB, AMR (octet-aligned only)
 	Friend   string  // SIP URI that Message writes to
 	RTPPorts string  // "first-last"
 	Log      io.Writer
@@ -120,8 +121,8 @@ func (a *Agent) configure() error {
 	if err := template.Must(template.New("card").Parse(soundCard)).Execute(&card, a.cfg); err != nil {
 		return err
 	}
-	account := fmt.Sprintf("<sip:%s@%s>;auth_user=%s;auth_pass=%s;outbound=\"sip:%s;transport=udp\";regint=3600;audio_codecs=PCMA;answermode=manual\n",
-		a.cfg.User, a.cfg.Domain, a.cfg.User, a.cfg.Password, a.cfg.Proxy)
+	account := fmt.Sprintf("<sip:%s@%s>;auth_user=%s;auth_pass=%s;outbound=\"sip:%s;transport=udp\";regint=3600;audio_codecs=%s;answermode=manual\n",
+		a.cfg.User, a.cfg.Domain, a.cfg.User, a.cfg.Password, a.cfg.Proxy, a.cfg.Codecs)
 	for name, data := range map[string][]byte{
 		"config":          conf.Bytes(),
 		"asound.conf":     card.Bytes(),
