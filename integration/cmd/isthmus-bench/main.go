@@ -45,9 +45,10 @@ func run() error {
 	c := bench.Config{Out: os.Stdout, LimitTime: 500 * time.Millisecond}
 	flag.IntVar(&c.Calls[bench.Relay], "relay-calls", 400, "relayed calls, 1 to 1000")
 	flag.IntVar(&c.Calls[bench.Transcode], "opus-calls", 40, "transcoded calls, 1 to 1000")
+	flag.IntVar(&c.Calls[bench.Wideband], "amrwb-calls", 20, "calls transcoded to AMR-WB, 1 to 1000")
 	seconds := flag.Float64("seconds", 3, "length of a window, 2 to 60")
 	flag.IntVar(&c.Rounds, "rounds", 7, "rounds; each measures every system once")
-	flag.StringVar(&c.Only, "only", "", "measure one part only: relay, opus-pcma or signalling")
+	flag.StringVar(&c.Only, "only", "", "measure one part only: relay, opus-pcma, opus-amrwb or signalling")
 	flag.IntVar(&c.Workers, "workers", 0, "packet threads of the gateway; 0: its default, one per core")
 	flag.IntVar(&c.Threads, "rtpengine-threads", runtime.NumCPU(), "packet threads of rtpengine")
 	flag.BoolVar(&c.Rtpengine, "rtpengine", true, "measure rtpengine if it is installed")

@@ -12,20 +12,32 @@ import (
 	"slices"
 	"time"
 
+	"github.com/isthmus-gateway/isthmus/integration/internal/bench/codecs"
+	"github.com/isthmus-gateway/isthmus/integration/internal/bench/load"
 	"github.com/isthmus-gateway/isthmus/integration/internal/bench/signalling"
 )
 
 // Work is what the calls do.
 type Work int
 
-// The two kinds of work.
+// The kinds of work.
 const (
 	Relay     Work = iota // PCMA on both sides
 	Transcode             // Opus to PCMA and back
+	Wideband              // Opus to AMR-WB 12.65 and back; rtpengine as packaged cannot encode AMR-WB
+	works
 )
 
 // String is the name in the report.
-func (w Work) String() string { return [2]string{"relay", "opus-pcma"}[w] }
+func (w Work) String() string { return [works]string{"relay", "opus-pcma", "opus-amrwb"}[w] }
+
+// media is what the calls have.
+func (w Work) media() load.Media {
+	return [works]load.Media{load.PCMA, load.OpusPCMA, load.OpusAMRWB}[w]
+}
+
+// core is the codec of the codec-only limit.
+func (w Work) core() codecs.Core { return [works]codecs.Core{Wideband: codecs.AMRWB}[w] }
 
 // Signalling is the name of the controller's part.
 const Signalling = "signalling"
@@ -34,11 +46,11 @@ const Signalling = "signalling"
 type Config struct {
 	Gateway   string        // path of the mgw program
 	Floor     []string      // command that calls floor.Serve
-	Calls     [2]int        // by Work
+	Calls     [works]int    // by Work
 	Window    time.Duration // of one measurement
 	Warm      time.Duration // media before each window
 	Rounds    int
-	Only      string        // "", "relay", "opus-pcma" or "signalling"
+	Only      string        // "", "relay", "opus-pcma", "opus-amrwb" or "signalling"
 	Workers   int           // packet threads of the gateway; 0: its default
 	Threads   int           // packet threads of rtpengine
 	Rtpengine bool          // measure it if it is installed
@@ -52,9 +64,9 @@ type Config struct {
 // Validate refuses what cannot be measured.
 func (c *Config) Validate() error {
 	switch {
-	case !slices.Contains([]string{"", Relay.String(), Transcode.String(), Signalling}, c.Only):
-		return fmt.Errorf("bench: no such part %q: relay, opus-pcma or signalling", c.Only)
-	case c.Calls[Relay] < 1 || c.Calls[Transcode] < 1 || c.Calls[Relay] > 1000 || c.Calls[Transcode] > 1000:
+	case !slices.Contains([]string{"", Relay.String(), Transcode.String(), Wideband.String(), Signalling}, c.Only):
+		return fmt.Errorf("bench: no such part %q: relay, opus-pcma, opus-amrwb or signalling", c.Only)
+	case slices.Min(c.Calls[:]) < 1 || slices.Max(c.Calls[:]) > 1000:
 		return fmt.Errorf("bench: 1 to 1000 calls, not %v", c.Calls)
 	case c.Window < 2*time.Second || c.Window > time.Minute:
 		return fmt.Errorf("bench: windows of 2 s to 1 min, not %v", c.Window)

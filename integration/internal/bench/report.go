@@ -26,11 +26,16 @@ type Summary struct {
 	RtpengineUS      *float64 `json:"rtpengine_us_per_packet"`
 	RtpengineCalls   *float64 `json:"rtpengine_opus_pcma_calls_per_core"`
 	LimitCalls       *float64 `json:"limit_calls_per_core"`
+	WideCalls        *float64 `json:"opus_amrwb_calls_per_core"`
+	WideLimit        *float64 `json:"opus_amrwb_vs_limit"`
+	WideLimitCalls   *float64 `json:"amrwb_limit_calls_per_core"`
+	KiBPerCallWide   *float64 `json:"kib_per_call_amrwb"`
 	RelayDelayP99    *float64 `json:"relay_delay_p99_ms"`
 	RtpengineKiB     *float64 `json:"rtpengine_kib_per_call"`
 	Others           *float64 `json:"other_load_cores"`
 	RelayCalls       int      `json:"relay_calls"`
 	OpusCallsOffered int      `json:"opus_pcma_calls"`
+	WideCallsOffered int      `json:"opus_amrwb_calls"`
 	signalling.Summary
 	Machine
 }
@@ -38,10 +43,11 @@ type Summary struct {
 // Summary reduces the results.
 func (r *Results) Summary() Summary {
 	s := Summary{
-		RelayCalls: r.Config.Calls[Relay], OpusCallsOffered: r.Config.Calls[Transcode], Machine: r.Machine,
+		RelayCalls: r.Config.Calls[Relay], OpusCallsOffered: r.Config.Calls[Transcode],
+		WideCallsOffered: r.Config.Calls[Wideband], Machine: r.Machine,
 		Summary: r.Signalling.Summary(),
 	}
-	relay, opus := r.Parts[Relay], r.Parts[Transcode]
+	relay, opus, wide := r.Parts[Relay], r.Parts[Transcode], r.Parts[Wideband]
 	packet := func(p *Part, name string) map[int]float64 { return p.find(name).byRound(work(p), (*Sample).perPacket) }
 	calls := func(p *Part, name string) map[int]float64 {
 		return p.find(name).byRound(work(p), (*Sample).callsPerCore)
@@ -56,7 +62,10 @@ func (r *Results) Summary() Summary {
 	s.OpusRtpengine = median(ratio(ours, calls(opus, rtpengine)))
 	s.LimitCalls = median(figure(opus.limits(one)))
 	s.OpusLimit, s.OpusLimitMany = median(ratio(ours, opus.limits(one))), median(ratio(ours, opus.limits(many)))
-	s.KiBPerCall, s.KiBPerCallOpus = relay.perCall(isthmus), opus.perCall(isthmus)
+
+	ours = calls(wide, isthmus)
+	s.WideCalls, s.WideLimit, s.WideLimitCalls = median(figure(ours)), median(ratio(ours, wide.limits(one))), median(figure(wide.limits(one)))
+	s.KiBPerCall, s.KiBPerCallOpus, s.KiBPerCallWide = relay.perCall(isthmus), opus.perCall(isthmus), wide.perCall(isthmus)
 	s.RtpengineKiB, s.Others = relay.perCall(rtpengine), r.others()
 	return s
 }
@@ -221,6 +230,7 @@ func (s *Summary) targets(w io.Writer) {
 		{"relay / kernel floor", s.RelayFloor, "<= 1.25", func(v float64) bool { return v <= 1.25 }},
 		{"Opus-PCMA / rtpengine", s.OpusRtpengine, ">= 3.5", func(v float64) bool { return v >= 3.5 }},
 		{"Opus-PCMA / codec limit", s.OpusLimit, ">= 0.85", func(v float64) bool { return v >= 0.85 }},
+		{"Opus-AMR-WB / codec limit", s.WideLimit, ">= 0.85", func(v float64) bool { return v >= 0.85 }},
 		{"KiB per relayed call", s.KiBPerCall, "<= 128", func(v float64) bool { return v <= 128 }},
 		{"KiB per transcoded call", s.KiBPerCallOpus, "<= 128", func(v float64) bool { return v <= 128 }},
 	} {

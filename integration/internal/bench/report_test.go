@@ -31,11 +31,12 @@ const ms = time.Millisecond
 func results() *Results {
 	ours := row(isthmus, 8*ms, 10*ms, 30*ms)
 	ours.EmptyKiB, ours.FullKiB = 1000, 2000
-	return &Results{Config: Config{Calls: [2]int{10, 10}}, Parts: [2]*Part{
+	return &Results{Config: Config{Calls: [works]int{10, 10, 10}}, Parts: [works]*Part{
 		{Work: Relay, Calls: 10, Rows: []*Row{ours, row(floor, 5*ms, 5*ms, 10*ms), row(rtpengine, 16*ms, 40*ms, 30*ms)}},
 		{Work: Transcode, Calls: 10, Rows: []*Row{row(isthmus, 50*ms, 50*ms), row(rtpengine, 100*ms, 200*ms)},
 			Limits: []LimitSample{{0, codecs.Limit{PerFrame: 80 * time.Microsecond, TOC: 8, Octets: 40}, codecs.Limit{PerFrame: 100 * time.Microsecond}},
 				{1, codecs.Limit{PerFrame: 80 * time.Microsecond, TOC: 8, Octets: 40}, codecs.Limit{PerFrame: 100 * time.Microsecond}}}},
+		{Work: Wideband, Calls: 10, Rows: []*Row{row(isthmus, 200*ms)}, Limits: []LimitSample{{0, codecs.Limit{PerFrame: 320 * time.Microsecond, TOC: 0x48}, codecs.Limit{}}}},
 	}}
 }
 
@@ -55,6 +56,8 @@ func TestSummaryTakesMediansOfRatiosWithinRounds(t *testing.T) {
 	check(t, "opus vs rtpengine", s.OpusRtpengine, 3)       // of 2, 4
 	check(t, "opus vs limit", s.OpusLimit, 0.8)             // 200 of 250
 	check(t, "opus vs the other limit", s.OpusLimitMany, 1) // 200 of 200
+	check(t, "AMR-WB calls per core", s.WideCalls, 50)
+	check(t, "AMR-WB vs limit", s.WideLimit, 0.8) // 50 of 62.5
 	check(t, "KiB per call", s.KiBPerCall, 100)
 	check(t, "others", s.Others, 1)
 	if s.KiBPerCallOpus != nil {
@@ -132,7 +135,7 @@ func TestWhatWasNotMeasuredIsNull(t *testing.T) {
 }
 
 func TestConfigIsChecked(t *testing.T) {
-	good := Config{Calls: [2]int{1, 1}, Window: 2 * time.Second, Rounds: 1}
+	good := Config{Calls: [works]int{1, 1, 1}, Window: 2 * time.Second, Rounds: 1}
 	if err := good.Validate(); err != nil {
 		t.Fatal(err)
 	}

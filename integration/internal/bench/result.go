@@ -14,7 +14,7 @@ import (
 type Results struct {
 	Machine Machine
 	Config  Config
-	Parts   [2]*Part // by Work; nil: not run
+	Parts   [works]*Part // by Work; nil: not run
 
 	Signalling *signalling.Results // nil: not run
 }
@@ -24,7 +24,7 @@ type Part struct {
 	Work   Work
 	Calls  int
 	Rows   []*Row
-	Limits []LimitSample // Transcode only
+	Limits []LimitSample // transcoding only
 }
 
 // Row is what was measured of one system.
@@ -85,7 +85,7 @@ func (s *Sample) fault(w Work) string {
 		return fmt.Sprintf("only %.1f %% arrived", 100*win.Share())
 	case up.Wrong+down.Wrong > 0:
 		return fmt.Sprintf("%d packets were not what had been sent", up.Wrong+down.Wrong)
-	case w == Transcode && win.Listening.Heard < win.Listening.Of:
+	case w.media().Transcoded() && win.Listening.Heard < win.Listening.Of:
 		return fmt.Sprintf("%d of %d recordings are not the audio that was sent (likeness %.2f)",
 			win.Listening.Of-win.Listening.Heard, win.Listening.Of, win.Listening.Worst)
 	}
@@ -105,7 +105,7 @@ func (s *Sample) callsPerCore() float64 {
 // line is the window for the progress output.
 func (s *Sample) line(w Work) string {
 	text := fmt.Sprintf("%6.2f us per packet, %5.1f %% arrived", s.perPacket(), 100*s.Window.Share())
-	if w == Transcode {
+	if w.media().Transcoded() {
 		text += fmt.Sprintf(", %.0f calls/core, %d of %d recordings right", s.callsPerCore(), s.Window.Listening.Heard, s.Window.Listening.Of)
 	} else {
 		text += fmt.Sprintf(", delay p50 %.2f p99 %.2f ms", s.Window.Delays.P50.Seconds()*1e3, s.Window.Delays.P99.Seconds()*1e3)

@@ -38,7 +38,7 @@ func Run(ctx context.Context, c Config) (Results, error) {
 	if err != nil {
 		return r, err
 	}
-	for _, w := range []Work{Relay, Transcode} {
+	for w := range works {
 		if !c.wants(w) {
 			continue
 		}
@@ -114,7 +114,7 @@ func (p *part) start(ctx context.Context) error {
 			return err
 		}
 	}
-	if p.c.Rtpengine {
+	if p.c.Rtpengine && p.work != Wideband {
 		s, err := systems.StartRtpengine(ctx, p.c.Threads, p.c.Log)
 		if errors.Is(err, systems.ErrNotInstalled) {
 			p.say("  rtpengine is not installed: left out")
@@ -146,7 +146,7 @@ func (p *part) setUp(ctx context.Context, s *subject) (err error) {
 	_, plain := s.sys.(*systems.Floor)
 	begin := time.Now()
 	s.fleet, err = load.New(ctx, load.Options{
-		Calls: p.c.Calls[p.work], Transcode: p.work == Transcode, Plain: plain, Material: p.material, Connect: s.sys.Connect,
+		Calls: p.c.Calls[p.work], Media: p.work.media(), Plain: plain, Material: p.material, Connect: s.sys.Connect,
 	})
 	if err != nil {
 		return err
@@ -176,7 +176,7 @@ func (p *part) measure(ctx context.Context) error {
 				return fmt.Errorf("%s: %w", s.sys.Name(), err)
 			}
 		}
-		if p.work == Transcode {
+		if p.work.media().Transcoded() {
 			if err := p.limit(round); err != nil {
 				return err
 			}
@@ -221,17 +221,17 @@ func (p *part) window(round int, s *subject) error {
 
 // limit measures the codecs alone, in the strict way and with as many codecs as calls.
 func (p *part) limit(round int) error {
-	one, err := codecs.MeasureLimit(p.material, 1, p.c.LimitTime)
+	one, err := codecs.MeasureLimit(p.material, p.work.core(), 1, p.c.LimitTime)
 	if err != nil {
 		return err
 	}
-	many, err := codecs.MeasureLimit(p.material, p.c.Calls[Transcode], p.c.LimitTime)
+	many, err := codecs.MeasureLimit(p.material, p.work.core(), p.c.Calls[p.work], p.c.LimitTime)
 	if err != nil {
 		return err
 	}
 	p.result.Limits = append(p.result.Limits, LimitSample{round, one, many})
 	p.say("  round %d  %-13s %5.1f us per frame both ways, %.0f calls/core; with %d codecs in turn %.0f", round+1, limit,
-		micros(one.PerFrame), one.CallsPerCore(), p.c.Calls[Transcode], many.CallsPerCore())
+		micros(one.PerFrame), one.CallsPerCore(), p.c.Calls[p.work], many.CallsPerCore())
 	return nil
 }
 

@@ -47,7 +47,7 @@ func TestRunMeasuresRealSystems(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	r, err := Run(ctx, Config{
-		Gateway: gateway(t), Floor: []string{os.Args[0]}, Calls: [2]int{6, 3}, Window: 2 * time.Second, Rounds: 1, Threads: 2, Rtpengine: true,
+		Gateway: gateway(t), Floor: []string{os.Args[0]}, Calls: [works]int{6, 3, 3}, Window: 2 * time.Second, Rounds: 1, Threads: 2, Rtpengine: true,
 		Out: io.Discard, LimitTime: 20 * time.Millisecond,
 	})
 	if err != nil {
@@ -69,13 +69,15 @@ func TestRunMeasuresRealSystems(t *testing.T) {
 					t.Errorf("%s, %s, %s: %+v", p.Work, row.System, load.Direction(d), c)
 				}
 			}
-			if p.Work == Transcode && (s.Window.Listening.Of != 6 || s.Window.Listening.Octets < 10) {
+			if p.Work.media().Transcoded() && (s.Window.Listening.Of != 6 || s.Window.Listening.Octets < 10) {
 				t.Errorf("%s: %+v", row.System, s.Window.Listening)
 			}
 		}
 	}
-	if got := len(r.Parts[Transcode].Limits); got != 1 {
-		t.Errorf("%d limits", got)
+	for _, w := range []Work{Transcode, Wideband} {
+		if got := len(r.Parts[w].Limits); got != 1 {
+			t.Errorf("%s: %d limits", w, got)
+		}
 	}
 	if p := r.Parts[Relay]; p.find(isthmus) == nil || p.find(floor) == nil || p.find(isthmus).Profile == "" || p.find(floor).Profile != "" {
 		t.Errorf("rows: %+v", p.Rows)
@@ -85,7 +87,7 @@ func TestRunMeasuresRealSystems(t *testing.T) {
 func TestRunEndsWithItsContextAndLeavesNothing(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := Run(ctx, Config{Gateway: "/bin/false", Floor: []string{"/bin/false"}, Calls: [2]int{1, 1}, Window: 2 * time.Second, Rounds: 1, Out: io.Discard})
+	_, err := Run(ctx, Config{Gateway: "/bin/false", Floor: []string{"/bin/false"}, Calls: [works]int{1, 1, 1}, Window: 2 * time.Second, Rounds: 1, Out: io.Discard})
 	if err == nil {
 		t.Error("measured nothing and says nothing")
 	}

@@ -1,6 +1,7 @@
 package codecs
 
 import (
+	"bytes"
 	"testing"
 	"time"
 
@@ -9,7 +10,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/integration/internal/tone"
 )
 
-func TestBothFormsOfTheMaterialAreTheSameAudio(t *testing.T) {
+func TestAllFormsOfTheMaterialAreTheSameAudio(t *testing.T) {
 	m, err := NewMaterial(300)
 	if err != nil {
 		t.Fatal(err)
@@ -37,6 +38,13 @@ func TestBothFormsOfTheMaterialAreTheSameAudio(t *testing.T) {
 	if l := speech.Likeness(m.PCM, fromLaw); l < 0.95 {
 		t.Errorf("PCMA is like the source by %.2f", l)
 	}
+	fromAMR, err := DecodeAMRWB(m.AMRWB)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l := speech.Likeness(m.PCM, speech.Narrowed(fromAMR)); l < 0.9 || len(m.AMRWB) != len(m.Opus) {
+		t.Errorf("AMR-WB is like the source by %.2f, %d payloads", l, len(m.AMRWB))
+	}
 	if rate := octets * 8 * 50 / len(m.Opus); rate < browserBitrate/2 || rate > browserBitrate*3/2 {
 		t.Errorf("%d bit/s", rate)
 	}
@@ -47,20 +55,45 @@ func TestLimitCodesTheMaterial(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, pairs := range []int{1, 3} {
-		l, err := MeasureLimit(m, pairs, 20*time.Millisecond)
-		if err != nil {
-			t.Fatal(err)
+	for _, c := range []struct {
+		core    Core
+		toc     byte // SILK, 20 ms, mono: configurations 1 and 9 (RFC 6716 §3.1)
+		bitrate float64
+	}{{PCMA, 0x08, 16000}, {AMRWB, 0x48, 24000}} {
+		for _, pairs := range []int{1, 3} {
+			l, err := MeasureLimit(m, c.core, pairs, 20*time.Millisecond)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if l.TOC != c.toc {
+				t.Errorf("TOC %#02x", l.TOC)
+			}
+			if rate := l.Octets * 400; rate < c.bitrate/2 || rate > c.bitrate*3/2 {
+				t.Errorf("%.0f bit/s", rate)
+			}
+			if l.PerFrame <= 0 || l.CallsPerCore() <= 0 {
+				t.Errorf("%+v", l)
+			}
 		}
-		// Narrow band, 20 ms, mono: SILK configuration 1 (RFC 6716 §3.1).
-		if l.TOC != 0x08 {
-			t.Errorf("TOC %#02x", l.TOC)
+	}
+}
+
+func TestAMRWBPayloadRoundTrip(t *testing.T) {
+	for ft, bits := range amrwbBits {
+		speech := make([]byte, (bits+7)/8)
+		for i := range speech {
+			speech[i] = byte(i*37 + ft)
 		}
-		if rate := l.Octets * 400; rate < gatewayBitrate/2 || rate > gatewayBitrate*3/2 {
-			t.Errorf("%.0f bit/s", rate)
+		if n := bits % 8; n > 0 {
+			speech[len(speech)-1] &= 0xff << (8 - n)
 		}
-		if l.PerFrame <= 0 || l.CallsPerCore() <= 0 {
-			t.Errorf("%+v", l)
+		p := packAMRWB(byte(ft), speech)
+		f, err := unpackAMRWB(p)
+		if err != nil || f[0] != byte(ft)<<3|4 || !bytes.Equal(f[1:], speech) {
+			t.Errorf("type %d: %x, %v; want %x", ft, f, err, speech)
+		}
+		if _, err := unpackAMRWB(append(p, 0)); err == nil {
+			t.Errorf("type %d: an octet too many is taken", ft)
 		}
 	}
 }

@@ -21,13 +21,13 @@ func (d Direction) String() string { return [2]string{"browser to core", "core t
 
 // call is one call: both ends, what they send and what they heard. After the set-up it belongs to the goroutine in Run.
 type call struct {
-	index     int
-	transcode bool
-	plain     bool
-	material  *codecs.Material
-	browser   browser
-	core      *socket
-	control   *socket // RTCP of the core side; held, not read
+	index    int
+	media    Media
+	plain    bool
+	material *codecs.Material
+	browser  browser
+	core     *socket
+	control  *socket // RTCP of the core side; held, not read
 
 	out [2]stream
 	in  [2]heard
@@ -58,11 +58,14 @@ const (
 // frame is the k-th payload that end d sends. It is written to b, which has room for any.
 func (c *call) frame(d Direction, k uint32, b []byte) int {
 	i := int(k) % len(c.material.PCMA)
-	if c.transcode && d == Up {
+	switch {
+	case c.media.Transcoded() && d == Up:
 		return copy(b, c.material.Opus[i])
+	case c.media == OpusAMRWB:
+		return copy(b, c.material.AMRWB[i])
 	}
 	n := copy(b, c.material.PCMA[i])
-	if !c.transcode {
+	if !c.media.Transcoded() {
 		binary.BigEndian.PutUint16(b, mark)
 		binary.BigEndian.PutUint16(b[2:], uint16(c.index))
 		binary.BigEndian.PutUint32(b[4:], k)
@@ -75,8 +78,11 @@ func (c *call) frame(d Direction, k uint32, b []byte) int {
 func (c *call) send(d Direction, clock uint32, first bool, now int64, buf []byte) bool {
 	s := &c.out[d]
 	pt, step := byte(ptPCMA), uint32(frameLen)
-	if c.transcode && d == Up {
+	switch {
+	case c.media.Transcoded() && d == Up:
 		pt, step = ptOpus, 960
+	case c.media == OpusAMRWB:
+		pt, step = ptAMRWB, 320
 	}
 	if first {
 		pt |= 0x80
@@ -129,7 +135,7 @@ func (c *call) receive(d Direction, b []byte, now int64) (v verdict, delay int64
 	if len(b) < rtpHeader+3 || b[0] != 0x80 {
 		return wrong, 0
 	}
-	if c.transcode {
+	if c.media.Transcoded() {
 		return c.transcoded(d, b), 0
 	}
 	return c.relayed(d, b, now)
@@ -171,7 +177,16 @@ func (c *call) relayed(d Direction, b []byte, now int64) (verdict, int64) {
 // transcoded checks the form and keeps the payload of a sample call.
 func (c *call) transcoded(d Direction, b []byte) verdict {
 	p, pt := b[rtpHeader:], b[1]&0x7f
-	if d == Up && (pt != ptPCMA || len(p) != frameLen) || d == Down && pt != ptOpus {
+	var ok bool
+	switch {
+	case d == Down:
+		ok = pt == ptOpus
+	case c.media == OpusAMRWB:
+		ok = pt == ptAMRWB
+	default:
+		ok = pt == ptPCMA && len(p) == frameLen
+	}
+	if !ok {
 		return wrong
 	}
 	h := &c.in[d]

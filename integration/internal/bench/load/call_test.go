@@ -21,15 +21,18 @@ var material = func() *codecs.Material {
 func sent(c *call, d Direction, k uint32) []byte {
 	b := make([]byte, 512)
 	b[0], b[1] = 0x80, ptPCMA
-	if c.transcode && d == Down {
+	if c.media.Transcoded() && d == Down {
 		b[1] = ptOpus
 	}
 	binary.BigEndian.PutUint16(b[2:], uint16(k))
 	n := rtpHeader
 	switch {
-	case c.transcode && d == Down:
+	case c.media.Transcoded() && d == Down:
 		n += copy(b[n:], c.material.Opus[int(k)%len(c.material.Opus)])
-	case c.transcode:
+	case c.media == OpusAMRWB:
+		b[1] = ptAMRWB
+		n += copy(b[n:], c.material.AMRWB[int(k)%len(c.material.AMRWB)])
+	case c.media.Transcoded():
 		n += copy(b[n:], c.material.PCMA[int(k)%len(c.material.PCMA)])
 	default:
 		n += c.frame(d, k, b[n:])
@@ -86,8 +89,14 @@ func TestDelayIsThatOfThePacket(t *testing.T) {
 }
 
 func TestTranscodedPacketsAreHeard(t *testing.T) {
-	c := &call{index: 0, transcode: true, plain: true, material: material}
-	f := &Fleet{o: Options{Transcode: true, Material: material}, calls: []*call{c}}
+	for _, m := range []Media{OpusPCMA, OpusAMRWB} {
+		transcodedIsHeard(t, m)
+	}
+}
+
+func transcodedIsHeard(t *testing.T, m Media) {
+	c := &call{index: 0, media: m, plain: true, material: material}
+	f := &Fleet{o: Options{Media: m, Material: material}, calls: []*call{c}}
 	f.listen(4 * frameTime * 50)
 	for k := range uint32(180) {
 		for _, d := range []Direction{Up, Down} {
@@ -108,8 +117,8 @@ func TestTranscodedPacketsAreHeard(t *testing.T) {
 }
 
 func TestOtherAudioIsNotTakenForTheMaterial(t *testing.T) {
-	c := &call{index: 0, transcode: true, plain: true, material: material}
-	f := &Fleet{o: Options{Transcode: true, Material: material}, calls: []*call{c}}
+	c := &call{index: 0, media: OpusPCMA, plain: true, material: material}
+	f := &Fleet{o: Options{Media: OpusPCMA, Material: material}, calls: []*call{c}}
 	f.listen(4 * frameTime * 50)
 	for k := range uint32(180) {
 		b := sent(c, Up, k)

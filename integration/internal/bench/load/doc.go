@@ -12,10 +12,23 @@ import (
 	"time"
 )
 
+// Media is the codecs of the two ends.
+type Media int
+
+// The kinds of media.
+const (
+	PCMA      Media = iota // on both sides
+	OpusPCMA               // Opus at the browser
+	OpusAMRWB              // Opus at the browser, AMR-WB 12.65 at the core, bandwidth-efficient
+)
+
+// Transcoded reports whether the ends have different codecs.
+func (m Media) Transcoded() bool { return m != PCMA }
+
 // Offer is what the two ends of a call tell the system under test.
 type Offer struct {
 	Call        int            // from 0
-	Transcode   bool           // the browser speaks Opus, not PCMA
+	Media       Media          // codecs of both ends
 	Plain       bool           // the browser side has neither ICE nor DTLS
 	Browser     netip.AddrPort // of the browser's socket
 	Ufrag, Pwd  string         // of the browser
@@ -37,8 +50,9 @@ type Connect func(context.Context, Offer) (Answer, error)
 
 // Payload types of both sides.
 const (
-	ptPCMA = 8
-	ptOpus = 111
+	ptPCMA  = 8
+	ptAMRWB = 97
+	ptOpus  = 111
 )
 
 const (

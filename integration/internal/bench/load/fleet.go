@@ -14,11 +14,11 @@ import (
 
 // Options of a fleet.
 type Options struct {
-	Calls     int
-	Transcode bool // Opus on the browser side
-	Plain     bool // no ICE, DTLS and SRTP on the browser side, packets of the same size: for the kernel floor
-	Material  *codecs.Material
-	Connect   Connect
+	Calls    int
+	Media    Media
+	Plain    bool // no ICE, DTLS and SRTP on the browser side, packets of the same size: for the kernel floor
+	Material *codecs.Material
+	Connect  Connect
 }
 
 const (
@@ -98,7 +98,7 @@ func (f *Fleet) connect(ctx context.Context, id *identity, i int) (*call, error)
 	if err != nil {
 		return nil, err
 	}
-	c := &call{index: i, transcode: f.o.Transcode, plain: f.o.Plain, material: f.o.Material, browser: browser{socket: s, ice: newPeer()}}
+	c := &call{index: i, media: f.o.Media, plain: f.o.Plain, material: f.o.Material, browser: browser{socket: s, ice: newPeer()}}
 	if c.core, c.control, err = openPair(); err != nil {
 		s.close()
 		return nil, err
@@ -107,7 +107,7 @@ func (f *Fleet) connect(ctx context.Context, id *identity, i int) (*call, error)
 		c.out[d].ssrc, c.out[d].seq = rand.Uint32(), uint16(rand.Uint32())&0x7fff
 	}
 	a, err := f.o.Connect(ctx, Offer{
-		Call: i, Transcode: c.transcode, Plain: c.plain, Browser: s.local, Ufrag: c.browser.ice.ufrag, Pwd: c.browser.ice.pwd,
+		Call: i, Media: c.media, Plain: c.plain, Browser: s.local, Ufrag: c.browser.ice.ufrag, Pwd: c.browser.ice.pwd,
 		Fingerprint: id.fingerprint, Core: c.core.local,
 	})
 	if err == nil {
@@ -150,7 +150,7 @@ func (f *Fleet) Close() {
 
 // listen empties the records and makes room for a window in those of the sample calls.
 func (f *Fleet) listen(window time.Duration) {
-	if !f.o.Transcode {
+	if !f.o.Media.Transcoded() {
 		return
 	}
 	for i := range min(listeners, len(f.calls)) {

@@ -3,6 +3,7 @@ package load
 import (
 	"fmt"
 
+	"github.com/isthmus-gateway/isthmus/integration/internal/bench/codecs"
 	"github.com/isthmus-gateway/isthmus/integration/internal/bench/speech"
 	"github.com/isthmus-gateway/isthmus/integration/internal/opus"
 	"github.com/isthmus-gateway/isthmus/integration/internal/tone"
@@ -27,7 +28,7 @@ func (f *Fleet) heard() (Listening, error) {
 				continue
 			}
 			payloads := c.in[d].payloads()
-			pcm, err := decode(Direction(d), payloads)
+			pcm, err := f.decode(Direction(d), payloads)
 			if err != nil {
 				return Listening{}, fmt.Errorf("load: call %d, %s: %w", c.index, Direction(d), err)
 			}
@@ -51,13 +52,22 @@ func (f *Fleet) heard() (Listening, error) {
 }
 
 // decode turns payloads of direction d into samples at 8 kHz.
-func decode(d Direction, payloads [][]byte) (pcm []int16, err error) {
-	if d == Up {
-		for _, p := range payloads {
-			pcm = tone.ALaw.Decode(pcm, p)
-		}
-		return pcm, nil
+func (f *Fleet) decode(d Direction, payloads [][]byte) ([]int16, error) {
+	switch {
+	case d == Down:
+		return decodeOpus(payloads)
+	case f.o.Media == OpusAMRWB:
+		pcm, err := codecs.DecodeAMRWB(payloads)
+		return speech.Narrowed(pcm), err
 	}
+	var pcm []int16
+	for _, p := range payloads {
+		pcm = tone.ALaw.Decode(pcm, p)
+	}
+	return pcm, nil
+}
+
+func decodeOpus(payloads [][]byte) (pcm []int16, err error) {
 	dec, err := opus.NewDecoder(speech.Narrow)
 	if err != nil {
 		return nil, err

@@ -92,7 +92,7 @@ func (f *Fleet) Run(warm, window time.Duration, meter func() (time.Duration, err
 	}
 	r.w.Length, r.w.Used, r.w.Own = window, end-used, threadTime()-own
 	r.w.Delays = percentiles(r.delays)
-	if f.o.Transcode {
+	if f.o.Media.Transcoded() {
 		if r.w.Listening, err = f.heard(); err != nil {
 			return Window{}, err
 		}

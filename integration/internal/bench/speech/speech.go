@@ -13,10 +13,9 @@ import (
 // Rates of the material, samples per second.
 const (
 	Wide   = 48000 // what a browser encodes
-	Narrow = 8000  // what the core network carries
+	Middle = 16000 // what a core network with AMR-WB carries
+	Narrow = 8000  // what one with G.711 carries
 )
-
-const ratio = Wide / Narrow
 
 // Make returns frames*20 ms of material at the wide rate. The same arguments give the same samples.
 func Make(seed uint64, frames int) []int16 {
@@ -99,8 +98,17 @@ func fade(i, n, edge int) float64 {
 	return math.Min(1, float64(min(i, n-1-i))/float64(min(edge, n/2+1)))
 }
 
-// Narrowband returns the material at the narrow rate: low-pass, then every sixth sample. It is treated as a loop.
-func Narrowband(wide []int16) []int16 {
+// Narrowband returns the material at the narrow rate.
+func Narrowband(wide []int16) []int16 { return decimate(wide, Wide/Narrow, 3500) }
+
+// Wideband returns the material at the middle rate.
+func Wideband(wide []int16) []int16 { return decimate(wide, Wide/Middle, 7000) }
+
+// Narrowed returns what has the middle rate at the narrow one.
+func Narrowed(middle []int16) []int16 { return decimate(middle, Middle/Narrow, 3500*Wide/Middle) }
+
+// decimate is a low-pass at cut, Hz at the wide rate, then every ratio-th sample. The material is treated as a loop.
+func decimate(wide []int16, ratio int, cut float64) []int16 {
 	const half = 72
 	var taps [2*half + 1]float64
 	sum := 0.0
@@ -108,7 +116,7 @@ func Narrowband(wide []int16) []int16 {
 		x := float64(i - half)
 		s := 1.0
 		if x != 0 {
-			s = math.Sin(2*math.Pi*3500/Wide*x) / (2 * math.Pi * 3500 / Wide * x)
+			s = math.Sin(2*math.Pi*cut/Wide*x) / (2 * math.Pi * cut / Wide * x)
 		}
 		taps[i] = s * (0.54 + 0.46*math.Cos(math.Pi*x/half))
 		sum += taps[i]

@@ -110,9 +110,12 @@ func answerOf(t *iqv1.TransportGroup, core []*iqv1.Stream) (a load.Answer, err e
 
 // setUp is the transaction of a new call.
 func setUp(o load.Offer) *iqv1.TransactionRequest {
-	pcma := []*iqv1.Codec{{PayloadType: 8, Name: "PCMA", ClockRate: 8000}}
-	web := pcma
-	if o.Transcode {
+	plain := []*iqv1.Codec{{PayloadType: 8, Name: "PCMA", ClockRate: 8000}}
+	web := plain
+	if o.Media == load.OpusAMRWB {
+		plain = []*iqv1.Codec{{PayloadType: 97, Name: "AMR-WB", ClockRate: 16000, Channels: 1}}
+	}
+	if o.Media.Transcoded() {
 		web = []*iqv1.Codec{{PayloadType: 111, Name: "opus", ClockRate: 48000, Channels: 2, Fmtp: "minptime=10;useinbandfec=1"}}
 	}
 	sendRecv := func() *iqv1.LocalControl { return &iqv1.LocalControl{Mode: iqv1.LocalControl_MODE_SENDRECV} }
@@ -129,8 +132,8 @@ func setUp(o load.Offer) *iqv1.TransactionRequest {
 	core := &iqv1.TerminationDescriptor{
 		Kind: iqv1.TerminationDescriptor_KIND_RTP_CORE, Realm: "core",
 		Streams: []*iqv1.Stream{{
-			StreamId: 1, LocalControl: sendRecv(), Local: &iqv1.MediaDescription{Codecs: pcma},
-			Remote: &iqv1.MediaDescription{Address: o.Core.Addr().String(), Port: uint32(o.Core.Port()), Codecs: pcma},
+			StreamId: 1, LocalControl: sendRecv(), Local: &iqv1.MediaDescription{Codecs: plain},
+			Remote: &iqv1.MediaDescription{Address: o.Core.Addr().String(), Port: uint32(o.Core.Port()), Codecs: plain},
 		}},
 	}
 	id := fmt.Sprintf("bench-%d", o.Call)

@@ -3,19 +3,20 @@ package systems
 import (
 	"testing"
 
+	"github.com/isthmus-gateway/isthmus/integration/internal/bench/load"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
 
 func TestTransactionKnowsBothPeers(t *testing.T) {
-	for transcode, codec := range map[bool]string{false: "PCMA", true: "opus"} {
-		o := someOffer(transcode)
+	for media, codec := range map[load.Media][2]string{load.PCMA: {"PCMA", "PCMA"}, load.OpusPCMA: {"opus", "PCMA"}, load.OpusAMRWB: {"opus", "AMR-WB"}} {
+		o := someOffer(media)
 		act := setUp(o).GetActions()[0]
 		access, core := act.GetCommands()[0].GetAdd().GetDescriptor_(), act.GetCommands()[1].GetAdd().GetDescriptor_()
 		if tr := access.GetTransport(); tr.GetRemoteIce().GetUfrag() != o.Ufrag || tr.GetRemoteDtls().GetFingerprints()[0].GetValue() != o.Fingerprint ||
-			access.GetStreams()[0].GetLocal().GetCodecs()[0].GetName() != codec {
+			access.GetStreams()[0].GetLocal().GetCodecs()[0].GetName() != codec[0] {
 			t.Errorf("access: %v", access)
 		}
-		if r := core.GetStreams()[0].GetRemote(); r.GetPort() != 40002 || r.GetAddress() != "127.0.0.1" || r.GetCodecs()[0].GetName() != "PCMA" {
+		if r := core.GetStreams()[0].GetRemote(); r.GetPort() != 40002 || r.GetAddress() != "127.0.0.1" || r.GetCodecs()[0].GetName() != codec[1] {
 			t.Errorf("core: %v", core)
 		}
 	}

@@ -71,7 +71,7 @@ func (s *Rtpengine) Connect(ctx context.Context, o load.Offer) (load.Answer, err
 		"command": "offer", "call-id": id, "from-tag": "b", "sdp": browserSDP(o), "ICE": "remove", "DTLS": "off",
 		"transport-protocol": "RTP/AVP", "rtcp-mux": []string{"demux"}, "replace": []string{"origin", "session-connection"},
 	}
-	if o.Transcode {
+	if o.Media.Transcoded() {
 		offer["codec"] = bencode.Dict{"transcode": []string{"PCMA"}, "mask": []string{"opus"}}
 	}
 	toCore, err := s.ng.describe(ctx, offer)
@@ -115,7 +115,7 @@ func joined(toCore, toBrowser *sdp.Description) (a load.Answer, err error) {
 // for hold.)
 func browserSDP(o load.Offer) string {
 	codec := "8\r\na=rtpmap:8 PCMA/8000"
-	if o.Transcode {
+	if o.Media.Transcoded() {
 		codec = "111\r\na=rtpmap:111 opus/48000/2\r\na=fmtp:111 minptime=10;useinbandfec=1"
 	}
 	port, ip := o.Browser.Port(), o.Browser.Addr()

@@ -13,16 +13,16 @@ import (
 	"github.com/isthmus-gateway/isthmus/pkg/sdp"
 )
 
-func someOffer(transcode bool) load.Offer {
+func someOffer(media load.Media) load.Offer {
 	return load.Offer{
-		Call: 5, Transcode: transcode, Browser: netip.MustParseAddrPort("127.0.0.1:40000"), Core: netip.MustParseAddrPort("127.0.0.1:40002"),
+		Call: 5, Media: media, Browser: netip.MustParseAddrPort("127.0.0.1:40000"), Core: netip.MustParseAddrPort("127.0.0.1:40002"),
 		Ufrag: "abcdefgh", Pwd: "0123456789abcdefghijklmn", Fingerprint: strings.Repeat("AB:", 31) + "AB",
 	}
 }
 
 func TestDescriptionsSayWhatTheEndsAre(t *testing.T) {
-	for transcode, codec := range map[bool]string{false: "PCMA", true: "opus"} {
-		o := someOffer(transcode)
+	for media, codec := range map[load.Media]string{load.PCMA: "PCMA", load.OpusPCMA: "opus"} {
+		o := someOffer(media)
 		d, err := sdp.Parse([]byte(browserSDP(o)))
 		if err != nil {
 			t.Fatal(err)
@@ -87,7 +87,7 @@ func TestCallIsSetUpOverNG(t *testing.T) {
 	})}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	a, err := s.Connect(ctx, someOffer(true))
+	a, err := s.Connect(ctx, someOffer(load.OpusPCMA))
 	if err != nil {
 		t.Fatal(err)
 	}
