@@ -75,8 +75,8 @@ func newWorld(t *testing.T) *world {
 			Wrap: space.Wrap, Dir: w.sub(t, user), Log: logTo(t, user),
 			Addr: fmt.Sprintf("%s:%d", netns.There, 5060+10*n), Control: fmt.Sprintf("%s:%d", netns.There, 4440+n),
 			RTPPorts: fmt.Sprintf("%d-%d", 30000+100*n, 30099+100*n),
-			Codecs: "PCMA,AMR-WB/16000/1,AMR/8000/1",
-			User:   user, Password: password, Domain: domain, Proxy: sipCore, Tone: hz, Friend: "sip:alice@" + domain,
+			Codecs:   "PCMA,AMR-WB/16000/1,AMR/8000/1",
+			User:     user, Password: password, Domain: domain, Proxy: sipCore, Tone: hz, Friend: "sip:alice@" + domain,
 		})
 		if err != nil {
 			t.Fatal(err)
