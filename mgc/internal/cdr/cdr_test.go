@@ -107,8 +107,8 @@ func TestCHG01_GoldenRecords(t *testing.T) {
 	stop.Type, stop.Seq, _ = p.Ended()
 	stop.Time, stop.End, stop.DurationMS, stop.Cause, stop.CauseCode = at(20), at(20), 17000, "hangup_core", CauseCode(true, true, 200)
 	stop.Streams = []Stream{StreamOf("access", &iqv1.Statistics{StreamId: 1, OctetsSent: 1000, OctetsReceived: 2000, PacketsSent: 10, PacketsReceived: 20, PacketsLost: 3, JitterUs: 4500, RttUs: 30000,
-		RemoteLossPermille: 12, CodecReceived: "opus/48000/2", CodecSent: "opus/48000/2", Transcoding: true, FramesConcealed: 2, FramesRecovered: 1, PacketsLate: 1, Dropped: map[string]uint64{"source": 2}, Duration: durationpb.New(17 * time.Second)})}
-	stop.Streams[0].MOS = 4.1
+		RemoteLossPermille: 12, CodecReceived: "opus/48000/2", CodecSent: "opus/48000/2", Transcoding: true, FramesConcealed: 2, FramesRecovered: 1, PacketsLate: 1, Dropped: map[string]uint64{"source": 2}, Duration: durationpb.New(17 * time.Second),
+		MosCenti: 410, RemoteMosCenti: 395})}
 	failed.Call, failed.Begin, failed.Emergency, failed.Status = "call-2", time.Time{}, true, 486
 	var q Progress
 	failed.Type, failed.Seq, _ = q.Ended()

@@ -104,7 +104,8 @@ type Stream struct {
 	RemoteLoss      float64           `json:"remote_loss,omitempty"` // share of what we sent, 0 to 1
 	JitterMS        float64           `json:"jitter_ms"`
 	RoundTripMS     float64           `json:"round_trip_ms,omitempty"`
-	MOS             float64           `json:"mos,omitempty"` // 1 to 5; 0: not given
+	MOS             float64           `json:"mos,omitempty"`        // of what this side sent, as it arrived here, estimated (G.107), 1 to 4.5; 0: not known
+	RemoteMOS       float64           `json:"remote_mos,omitempty"` // of what this side heard, by its reports
 	Transcoded      bool              `json:"transcoded,omitempty"`
 	Concealed       uint64            `json:"frames_concealed,omitempty"`
 	Recovered       uint64            `json:"frames_recovered,omitempty"`
@@ -119,7 +120,8 @@ func StreamOf(side string, s *iqv1.Statistics) Stream {
 		Side: side, Number: int(s.GetStreamId()), CodecReceived: s.GetCodecReceived(), CodecSent: s.GetCodecSent(),
 		PacketsReceived: s.GetPacketsReceived(), PacketsSent: s.GetPacketsSent(), OctetsReceived: s.GetOctetsReceived(), OctetsSent: s.GetOctetsSent(),
 		PacketsLost: s.GetPacketsLost(), RemoteLoss: float64(s.GetRemoteLossPermille()) / 1000, JitterMS: float64(s.GetJitterUs()) / 1000,
-		RoundTripMS: float64(s.GetRttUs()) / 1000, Transcoded: s.GetTranscoding(), Concealed: s.GetFramesConcealed(), Recovered: s.GetFramesRecovered(),
+		RoundTripMS: float64(s.GetRttUs()) / 1000,
+		MOS:         float64(s.GetMosCenti()) / 100, RemoteMOS: float64(s.GetRemoteMosCenti()) / 100, Transcoded: s.GetTranscoding(), Concealed: s.GetFramesConcealed(), Recovered: s.GetFramesRecovered(),
 		Late: s.GetPacketsLate(), Dropped: s.GetDropped(), DurationMS: s.GetDuration().AsDuration().Milliseconds(),
 	}
 }
@@ -144,7 +146,7 @@ func (r *Record) check() error {
 func (r *Record) finite() {
 	for i := range r.Streams {
 		s := &r.Streams[i]
-		for _, f := range []*float64{&s.RemoteLoss, &s.JitterMS, &s.RoundTripMS, &s.MOS} {
+		for _, f := range []*float64{&s.RemoteLoss, &s.JitterMS, &s.RoundTripMS, &s.MOS, &s.RemoteMOS} {
 			if math.IsNaN(*f) || math.IsInf(*f, 0) {
 				*f = 0
 			}

@@ -289,6 +289,7 @@ type Stats struct {
 	FramesRecovered              uint64            // by in-band FEC
 	PacketsLate                  uint64            // too late for the jitter buffer
 	SelectedPair                 string            // "local remote" of the selected pair or of the latched address; "" before
+	MOS, RemoteMOS               float64           // estimates, 1..4.5: of the peer's audio as it arrives here, and of ours at the peer by its reports; 0: not known
 }
 
 // Counters are totals of an Engine, for load reports and leak checks.

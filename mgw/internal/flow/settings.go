@@ -150,6 +150,7 @@ func (t *term) stats() Stats {
 	}
 	s.FramesConcealed, s.FramesRecovered, s.PacketsLate = g.concealed, g.recovered, g.late
 	s.SelectedPair = t.pairText()
+	t.rate(&s)
 	return s
 }
 

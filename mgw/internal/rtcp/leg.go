@@ -45,6 +45,7 @@ type Statistics struct {
 	PacketsLost     uint64        // of the incoming stream, all sources
 	Jitter          time.Duration // of the incoming stream
 	RTT             time.Duration // 0: not known
+	Reported        bool          // the peer has reported on our stream
 	RemoteLost      int32         // of our stream, by the last report
 	RemoteFraction  uint8         // since the report before it, of 256
 	RemoteJitter    time.Duration
@@ -162,6 +163,7 @@ func (l *Leg) Statistics() Statistics {
 	s.PacketsLost = uint64(l.in.lostOld + max(0, l.in.expected()-l.in.got))
 	s.Jitter = time.Duration(rtp.Nanos(int64(l.in.jitter>>4), l.cfg.InClock))
 	s.RTT = time.Duration(l.rtt)
+	s.Reported = l.peer != Block{}
 	s.RemoteLost, s.RemoteFraction = l.peer.Lost, l.peer.Fraction
 	s.RemoteJitter = time.Duration(rtp.Nanos(int64(l.peer.Jitter), l.cfg.OutClock))
 	return s

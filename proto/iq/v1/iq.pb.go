@@ -3149,9 +3149,13 @@ type Statistics struct {
 	// Packets that came too late for the jitter buffer.
 	PacketsLate uint64 `protobuf:"varint,18,opt,name=packets_late,json=packetsLate,proto3" json:"packets_late,omitempty"`
 	// Selected candidate pair "local remote" or the latched address; empty before.
-	SelectedPair  string `protobuf:"bytes,19,opt,name=selected_pair,json=selectedPair,proto3" json:"selected_pair,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	SelectedPair string `protobuf:"bytes,19,opt,name=selected_pair,json=selectedPair,proto3" json:"selected_pair,omitempty"`
+	// How the peer's audio sounds where it arrives here, estimated, hundredths of a MOS (ITU-T G.107), 100 to 441; 0: not known.
+	MosCenti uint32 `protobuf:"varint,20,opt,name=mos_centi,json=mosCenti,proto3" json:"mos_centi,omitempty"`
+	// The same of our audio at the peer, by its reports; 0: not known.
+	RemoteMosCenti uint32 `protobuf:"varint,21,opt,name=remote_mos_centi,json=remoteMosCenti,proto3" json:"remote_mos_centi,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Statistics) Reset() {
@@ -3315,6 +3319,20 @@ func (x *Statistics) GetSelectedPair() string {
 		return x.SelectedPair
 	}
 	return ""
+}
+
+func (x *Statistics) GetMosCenti() uint32 {
+	if x != nil {
+		return x.MosCenti
+	}
+	return 0
+}
+
+func (x *Statistics) GetRemoteMosCenti() uint32 {
+	if x != nil {
+		return x.RemoteMosCenti
+	}
+	return 0
 }
 
 // AuditRequest selects what to audit (H.248.1 §7.2.5).
@@ -4294,7 +4312,7 @@ const file_isthmus_iq_v1_iq_proto_rawDesc = "" +
 	"\x13VERDICT_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vVERDICT_ACK\x10\x01\x12\x1b\n" +
 	"\x17VERDICT_UNKNOWN_CONTEXT\x10\x02\x12\x17\n" +
-	"\x13VERDICT_RETRY_LATER\x10\x03\"\xac\x06\n" +
+	"\x13VERDICT_RETRY_LATER\x10\x03\"\xf3\x06\n" +
 	"\n" +
 	"Statistics\x12%\n" +
 	"\x0etermination_id\x18\x01 \x01(\tR\rterminationId\x12\x1b\n" +
@@ -4318,7 +4336,9 @@ const file_isthmus_iq_v1_iq_proto_rawDesc = "" +
 	"\x10frames_concealed\x18\x10 \x01(\x04R\x0fframesConcealed\x12)\n" +
 	"\x10frames_recovered\x18\x11 \x01(\x04R\x0fframesRecovered\x12!\n" +
 	"\fpackets_late\x18\x12 \x01(\x04R\vpacketsLate\x12#\n" +
-	"\rselected_pair\x18\x13 \x01(\tR\fselectedPair\x1a:\n" +
+	"\rselected_pair\x18\x13 \x01(\tR\fselectedPair\x12\x1b\n" +
+	"\tmos_centi\x18\x14 \x01(\rR\bmosCenti\x12(\n" +
+	"\x10remote_mos_centi\x18\x15 \x01(\rR\x0eremoteMosCenti\x1a:\n" +
 	"\fDroppedEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\xcb\x01\n" +

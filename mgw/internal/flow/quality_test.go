@@ -1,0 +1,54 @@
+package flow
+
+import (
+	"math"
+	"testing"
+	"time"
+
+	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/srtp"
+	"github.com/isthmus-gateway/isthmus/pkg/codec"
+)
+
+// TestG107_StatisticsHoldAnEstimate: of what arrives here, and of what the peer says that it gets; none before there is enough to judge.
+func TestG107_StatisticsHoldAnEstimate(t *testing.T) {
+	for _, c := range []struct {
+		every int // one packet of so many is lost; 0: none
+		want  float64
+	}{{0, 4.41}, {20, 3.93}, {5, 2.64}} {
+		r := newRig(t, srtp.AES128GCM, both(SendRecv, []codec.Codec{pcma}, pcma, codec.Codec{}), both(SendRecv, []codec.Codec{pcma}, pcma, codec.Codec{}))
+		for i := range 1000 {
+			if i == 20 && r.a.stats().MOS != 0 {
+				t.Error("judged by 20 packets")
+			}
+			if c.every > 0 && i%c.every == c.every-1 {
+				continue
+			}
+			b := make([]byte, rtp.HeaderLen+160, bufferSize)
+			rtp.PutHeader(b, rtp.Header{PT: 8, Seq: uint16(i), TS: uint32(i) * 160, SSRC: 77})
+			r.a.media(int64(i)*int64(20*time.Millisecond), b)
+		}
+		s := r.a.stats()
+		if math.Abs(s.MOS-c.want) > 0.03 || s.RemoteMOS != 0 {
+			t.Errorf("one of %d lost: %.2f, want %.2f; remote %.2f", c.every, s.MOS, c.want, s.RemoteMOS)
+		}
+		report(t, r.c, 64) // a quarter of what the SIP user was sent
+		if s := r.c.stats(); math.Abs(s.RemoteMOS-2.36) > 0.05 || s.MOS != 0 {
+			t.Errorf("remote %.2f after a report of 25 %% loss, own %.2f", s.RemoteMOS, s.MOS)
+		}
+	}
+}
+
+// report gives a termination a receiver report of its peer: fraction of 256 lost, of all that was sent.
+func report(t *testing.T, x *term, fraction byte) {
+	t.Helper()
+	rr := make([]byte, 32)
+	rr[0], rr[1], rr[3] = 0x81, 201, 7
+	rr[7] = 0xbb
+	put32(rr[8:], x.out.stamp.SSRC())
+	put32(rr[12:], uint32(x.out.packets)*uint32(fraction)/256)
+	rr[12] = fraction
+	if _, err := x.out.leg.Handle(int64(time.Hour), rr); err != nil {
+		t.Fatal(err)
+	}
+}
