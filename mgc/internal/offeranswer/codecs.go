@@ -147,10 +147,24 @@ func (m *Media) offerCodecs(side Side) []codec.Codec {
 	if l.Theirs != nil {
 		numbered = toFront(numbered, l.Chosen)
 	}
-	if o.Theirs == nil || hasEvent(o.Theirs) {
+	if o.Theirs == nil || m.keys(side) {
 		numbered = append(numbered, m.offerEvents(side, numbered)...)
 	}
 	return numbered
+}
+
+// keys reports whether telephone events of side's peer are of use: the other peer has them too, or, for a browser's, the MGW plays them to
+// it as tones (ITU-T Q.23).
+func (m *Media) keys(side Side) bool {
+	o := m.Line(side.Other())
+	if hasEvent(o.Theirs) || side == Core {
+		return hasEvent(o.Theirs)
+	}
+	playable := func(c codec.Codec) bool { return isAudio(c) && listed(m.Policy.Transcode, c) }
+	if !o.Chosen.IsZero() {
+		return playable(o.Chosen)
+	}
+	return slices.ContainsFunc(o.Theirs, playable)
 }
 
 // number gives c, which is to be offered beside others, its payload type: the peer's for a format that it has, else the one that the

@@ -43,7 +43,7 @@ func (m Media) MakeOffer(side Side, dir sdp.Direction) (Media, []byte, error) {
 // MakeAnswer returns our answer on side to the peer's last offer. The error is an *Unacceptable: nothing of the offer can be joined
 // with the other side.
 func (m Media) MakeAnswer(side Side) (Media, []byte, error) {
-	l, o := m.Line(side), m.Line(side.Other())
+	l := m.Line(side)
 	c, ok := m.choose(side)
 	if !ok {
 		return m, nil, unacceptable(305, "no codec of the offer can be joined")
@@ -51,12 +51,13 @@ func (m Media) MakeAnswer(side Side) (Media, []byte, error) {
 	l.Chosen = c
 	l.Event = codec.Codec{}
 	l.Ours = []codec.Codec{answered(c)}
-	if hasEvent(o.Theirs) {
-		if l.Event = eventFor(l.Theirs, c.ClockRate); l.Event.Name != "" {
-			l.Ours = append(l.Ours, answered(l.Event))
+	if m.keys(side) {
+		e := eventFor(l.Theirs, c.ClockRate)
+		if e.Name != "" && (e.ClockRate == c.ClockRate || hasEvent(m.Line(side.Other()).Theirs)) { // tones are played at the audio's clock
+			l.Event, l.Ours = e, append(l.Ours, answered(e))
 		}
 	}
-	l.Told = l.Asked.Reverse().And(want(o))
+	l.Told = l.Asked.Reverse().And(want(m.Line(side.Other())))
 	l.Dir = l.Told
 	setup := sdp.Setup("")
 	if side == Access {

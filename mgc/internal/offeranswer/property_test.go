@@ -339,7 +339,8 @@ func (n *negotiation) wanted() [2]sdp.Direction {
 	}
 }
 
-// events checks that an answer has telephone-event when both users have it, at the audio's clock rate if it can (RFC 4733 §2.1).
+// events checks that an answer has telephone-event when both users have it, at the audio's clock rate if it can (RFC 4733 §2.1), and a
+// browser's also when the phone has none, at that rate: the MGW plays them.
 func (n *negotiation) events(x Side) error {
 	p, o := &n.web.Peer, &n.phone.Peer
 	if x == Core {
@@ -348,7 +349,8 @@ func (n *negotiation) events(x Side) error {
 	audio, event := peertest.First(p.Took.Codecs, false), peertest.First(p.Took.Codecs, true)
 	both := !peertest.First(p.Codecs, true).IsZero() && !peertest.First(o.Codecs, true).IsZero()
 	match := slices.ContainsFunc(p.Codecs, func(c codec.Codec) bool { return c.Is(codec.TelephoneEvent) && c.ClockRate == audio.ClockRate })
-	if both == event.IsZero() || both && match && event.ClockRate != audio.ClockRate {
+	played := x == Access && n.full && match
+	if (both || played) == event.IsZero() || match && !event.IsZero() && event.ClockRate != audio.ClockRate {
 		return fmt.Errorf("answer to the %s: events %v beside %v; both have them: %v", name(x), event, audio, both)
 	}
 	return nil

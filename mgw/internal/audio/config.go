@@ -18,7 +18,7 @@ type Config struct {
 	Dst codec.Codec // what the peer wants; its Fmtp holds the peer's wishes
 
 	SrcDTMF *codec.Codec // telephone events of the source, nil when not negotiated
-	DstDTMF *codec.Codec // telephone events towards the peer, nil when not negotiated: events are then suppressed
+	DstDTMF *codec.Codec // telephone events towards the peer, nil when not negotiated: events are then played as tones
 	SrcCN   *codec.Codec // comfort noise of the source (RFC 3389), nil when not negotiated; it only tells that the source lives
 
 	Ptime time.Duration // length of one output packet: 10 (not AMR), 20, 40 or 60 ms; default 20

@@ -99,6 +99,7 @@ type Direction struct {
 	buf  *jitter.Buffer
 	rx   *dtmf.Receiver // nil when the source has no events
 	keys *dtmf.Player   // nil when the peer has none
+	beep *dtmf.Tones    // for a peer without events, nil else
 	codecs
 	samples
 	timeline
@@ -201,6 +202,8 @@ func assemble(cfg Config, dec transcode.Decoder, enc transcode.Encoder, decRate,
 		d.rx = dtmf.NewReceiver(cfg.SrcDTMF.ClockRate)
 		if cfg.DstDTMF != nil {
 			d.keys = dtmf.NewPlayer(cfg.SrcDTMF.ClockRate, cfg.DstDTMF.ClockRate)
+		} else {
+			d.beep = dtmf.NewTones(cfg.SrcDTMF.ClockRate, uint32(encRate))
 		}
 	}
 	return d
@@ -265,11 +268,18 @@ func (d *Direction) pushEvent(now int64, p rtp.Packet) Verdict {
 		d.stats.Malformed++
 		return Malformed
 	}
-	if d.keys != nil {
-		d.keys.Update(press)
-		d.wake(now)
-	}
+	d.pressed(press)
+	d.wake(now)
 	return Accepted
+}
+
+// pressed tells who plays the keys of their state.
+func (d *Direction) pressed(p dtmf.Press) {
+	if d.keys != nil {
+		d.keys.Update(p)
+	} else {
+		d.beep.Update(p)
+	}
 }
 
 // TakeDTMF returns the oldest key press of the source that is over and was not taken yet; the last eight are kept.
@@ -311,12 +321,10 @@ func (d *Direction) Tick(now int64, out []byte) (int, Frame) {
 	d.next += d.ptime
 	d.ts += d.step
 	if d.rx != nil {
-		if press := d.rx.Poll(now); d.keys != nil {
-			d.keys.Update(press)
-		}
+		d.pressed(d.rx.Poll(now))
 	}
-	pressed := d.keys != nil && d.keys.Active()
-	if now-d.heard > hang && !pressed {
+	pressed, beeps := d.keys != nil && d.keys.Active(), d.beep != nil && d.beep.Active()
+	if now-d.heard > hang && !pressed && !beeps {
 		d.pause(now)
 		return 0, Frame{}
 	}
@@ -324,6 +332,9 @@ func (d *Direction) Tick(now int64, out []byte) (int, Frame) {
 	switch {
 	case pressed:
 		return d.event(ts, out)
+	case beeps:
+		d.beep.Fill(d.frame)
+		return d.audio(ts, out)
 	case audible:
 		return d.audio(ts, out)
 	}

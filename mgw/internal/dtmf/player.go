@@ -3,21 +3,8 @@ package dtmf
 // Player sends presses as fresh packets on the frame clock of an audio stream: growing duration, the end three times, one after
 // another. It heals whatever the source's packets suffered. Use NewPlayer.
 type Player struct {
-	from, to uint32 // clocks, Hz
-	queue    [16]tone
-	n        int
-	lastID   uint32
-	now      playing
-	dropped  uint64
-}
-
-// tone is one press waiting or being played.
-type tone struct {
-	id     uint32
-	code   uint8
-	volume uint8
-	ticks  uint64 // known duration, ticks of the outgoing clock
-	ended  bool
+	presses
+	now playing
 }
 
 // playing is the state of queue[0].
@@ -36,41 +23,7 @@ type Sound struct {
 }
 
 // NewPlayer returns a Player for a source of clock rate from and a peer of clock rate to, Hz.
-func NewPlayer(from, to uint32) *Player { return &Player{from: from, to: to} }
-
-// Update takes the state of a press as the Receiver tells it. A press that is followed by another is over.
-func (p *Player) Update(press Press) {
-	if press.ID == 0 {
-		return
-	}
-	ticks := scale(press.Ticks, p.from, p.to)
-	for i := range p.queue[:p.n] {
-		t := &p.queue[i]
-		switch {
-		case t.id == press.ID:
-			t.ticks = max(t.ticks, ticks)
-			t.ended = t.ended || press.Ended
-		default:
-			t.ended = t.ended || t.id < press.ID
-		}
-	}
-	if press.ID <= p.lastID {
-		return // known, perhaps already played
-	}
-	p.lastID = press.ID
-	if p.n == len(p.queue) {
-		p.dropped++
-		return
-	}
-	p.queue[p.n] = tone{id: press.ID, code: press.Code, volume: press.Volume, ticks: ticks, ended: press.Ended}
-	p.n++
-}
-
-// Active reports whether Next has a packet: the audio of this tick is then to be left out.
-func (p *Player) Active() bool { return p.n > 0 }
-
-// Dropped is the number of presses that found the queue full.
-func (p *Player) Dropped() uint64 { return p.dropped }
+func NewPlayer(from, to uint32) *Player { return &Player{presses: presses{from: from, to: to}} }
 
 // Next writes the packet of the frame that begins at ts and lasts step ticks to out[:PayloadLen]. Only when Active.
 func (p *Player) Next(ts, step uint32, out []byte) (int, Sound) {
@@ -123,7 +76,6 @@ func (p *Player) grow(t *tone, step uint32) bool {
 
 // pop ends queue[0].
 func (p *Player) pop() {
-	copy(p.queue[:], p.queue[1:p.n])
-	p.n--
+	p.presses.pop()
 	p.now = playing{}
 }

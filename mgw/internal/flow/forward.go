@@ -21,6 +21,7 @@ type Flow struct {
 	switched int64             // when the source last changed between routes
 	loss     int               // percent the partner's peer loses, for the encoder
 	asked    transcode.Request // codec mode that the partner's peer wants, for the encoder
+	beeped   int64             // newest telephone event that was played as a tone
 	made     uint32
 	gone     transcoded // figures of transcoders that have ended
 }
@@ -53,11 +54,15 @@ const (
 	routeRepack // AMR: the same frames in payloads packed the other way
 	routeTranscode
 	routeEvent // telephone event, packet by packet
+	routeTones // telephone event for a partner that has none: played
 	routeNoise
 )
 
 // dwell is the least time between two changes of route by the source: a codec change is rare, and each makes new codecs.
 const dwell = int64(200 * time.Millisecond)
+
+// linger is how long audio that could be relayed stays with the transcoder that has played a tone: digits come in rows.
+const linger = int64(2 * time.Second)
 
 // rebuild computes the routes anew after a change of settings on either side. A transcoder whose configuration stays lives on.
 func (f *Flow) rebuild() {
@@ -80,7 +85,7 @@ func (f *Flow) rebuild() {
 // wanted reports whether a route still asks for what t does.
 func (f *Flow) wanted(t *transcoder) bool {
 	for i := range f.routes {
-		if f.routes[i].kind == routeTranscode && sameConfig(&f.routes[i].via, &t.cfg) {
+		if k := f.routes[i].kind; (k == routeTranscode || k == routeTones) && sameConfig(&f.routes[i].via, &t.cfg) {
 			return true
 		}
 	}
@@ -101,7 +106,7 @@ func (f *Flow) route(c codec.Codec, k class) route {
 	switch k {
 	case classEvent:
 		if to.IsZero() {
-			return route{}
+			return f.tonesRoute(c)
 		}
 		kind := stamp.ForeignEvent
 		if c.ClockRate == send.ClockRate {
@@ -123,6 +128,16 @@ func (f *Flow) route(c codec.Codec, k class) route {
 	}
 	if transcode.Supported(c) && transcode.Supported(send) {
 		return route{kind: routeTranscode, via: f.config(c)}
+	}
+	return route{}
+}
+
+// tonesRoute plays the events c of the source in the audio of their clock, if we can make that.
+func (f *Flow) tonesRoute(c codec.Codec) route {
+	for _, g := range f.src.in.formats {
+		if g.class == classAudio && g.codec.ClockRate == c.ClockRate && transcode.Supported(g.codec) && transcode.Supported(f.dst.set.Send) {
+			return route{kind: routeTones, via: f.config(g.codec)}
+		}
 	}
 	return route{}
 }
@@ -165,6 +180,10 @@ func (f *Flow) pass(now int64, p rtp.Packet, i uint8) []byte {
 	}
 	switch r.kind {
 	case routeRelay, routeRepack:
+		if a := f.active; a != nil && f.beeped != 0 && now-f.beeped < linger && a.cfg.Src.PT == p.PT() {
+			f.push(now, p)
+			return nil
+		}
 		if !f.relayed && !f.turn(now) {
 			return f.src.drop(gate.PayloadType)
 		}
@@ -179,6 +198,8 @@ func (f *Flow) pass(now int64, p rtp.Packet, i uint8) []byte {
 		return f.transcode(now, p, r)
 	case routeEvent:
 		return f.event(now, p, r)
+	case routeTones:
+		return f.tones(now, p, r)
 	case routeNoise:
 		return f.noise(now, p, r)
 	}
@@ -258,4 +279,20 @@ func (f *Flow) end() transcoded {
 		f.endTranscoder()
 	}
 	return f.gone
+}
+
+// tones hands a telephone event to the transcoder, which plays it.
+func (f *Flow) tones(now int64, p rtp.Packet, r *route) []byte {
+	if f.active == nil {
+		if !f.newTranscoder(r) { // one in linger at most
+			return f.src.drop(gate.PayloadType)
+		}
+		f.relayed, f.switched = false, now
+	}
+	if ev := f.active.cfg.SrcDTMF; ev == nil || ev.PT != p.PT() || f.active.cfg.DstDTMF != nil {
+		return f.src.drop(gate.PayloadType)
+	}
+	f.beeped = now
+	f.push(now, p)
+	return nil
 }
