@@ -29,12 +29,14 @@ type Access struct {
 	print Fingerprint
 
 	newest atomic.Uint64                                // generation of the newest credentials
+	inUse  atomic.Uint64                                // generation whose pair is selected, 0: none; written by the worker
 	hints  atomic.Pointer[map[netip.AddrPort]Candidate] // candidates of the peer, to name pairs by
 
 	wg sync.WaitGroup // handshakes and retirements
 
 	mu     sync.Mutex // guards all below; never taken by the worker
 	gens   []generation
+	made   uint64 // generations so far
 	role   Role
 	prints []Fingerprint
 	run    *handshake
@@ -132,7 +134,7 @@ func (a *Access) remember(cs []Candidate) {
 func (a *Access) setCredentials(ufrag, pwd string) error {
 	g := &a.gens[len(a.gens)-1]
 	if g.agent.Started() {
-		if g.ufrag == ufrag && g.pwd == pwd {
+		if g.ufrag == ufrag && g.pwd == pwd || a.revert(ufrag, pwd) {
 			return nil
 		}
 		if err := a.newGeneration(); err != nil {
@@ -144,21 +146,46 @@ func (a *Access) setCredentials(ufrag, pwd string) error {
 	return g.agent.Start(ufrag, pwd)
 }
 
+// revert gives a restart up: the peer's credentials are again those of a generation that is still there, whose local ones the peer has
+// kept too (RFC 3264 §8: after a refused offer all is as before it). False: there is none, or the restart has got a pair. Caller holds mu.
+func (a *Access) revert(ufrag, pwd string) bool {
+	i := slices.IndexFunc(a.gens, func(g generation) bool { return g.ufrag == ufrag && g.pwd == pwd })
+	if i < 0 {
+		return false
+	}
+	n, ok := a.gens[i].n, false
+	a.w.alive(a.s.t, func() { ok = a.s.revert(n) })
+	if !ok {
+		return false
+	}
+	for _, g := range a.gens[i+1:] {
+		g.agent.Close()
+	}
+	a.gens = slices.Delete(a.gens, i+1, len(a.gens))
+	return true
+}
+
 // newGeneration makes fresh local credentials beside the present ones. Caller holds mu.
 func (a *Access) newGeneration() error {
-	n := a.newest.Load() + 1
+	n := a.made + 1
 	agent, err := ice.NewAgent(ice.Config{Mux: a.sock.mux, Net: a.e.net, Checked: func(c ice.Check) {
 		a.post(func() { a.s.check(a.w.now, n, c) })
 	}})
 	if err != nil {
 		return err
 	}
-	// Restarts in a row: only the one in use and the newest matter.
-	for len(a.gens) > 1 {
-		a.gens[1].agent.Close()
-		a.gens = slices.Delete(a.gens, 1, 2)
+	// Of restarts in a row these matter: the one in use, the last, whose nomination may be on its way to us, and the newest.
+	kept := a.gens[:0]
+	inUse := a.inUse.Load()
+	for i, g := range a.gens {
+		if g.n == inUse || inUse == 0 && i == 0 || i == len(a.gens)-1 {
+			kept = append(kept, g)
+		} else {
+			g.agent.Close()
+		}
 	}
-	a.gens = append(a.gens, generation{n: n, agent: agent})
+	clear(a.gens[len(kept):])
+	a.gens, a.made = append(kept, generation{n: n, agent: agent}), n
 	a.newest.Store(n)
 	a.post(a.s.restarted)
 	return nil

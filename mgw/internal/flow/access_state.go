@@ -52,6 +52,9 @@ type accessState struct {
 // check takes an authenticated check of the credentials' generation gen. newest: the highest generation there is.
 func (s *accessState) check(now int64, gen uint64, c ice.Check) {
 	newest := s.a.newest.Load()
+	if gen > newest {
+		return // of a restart that was given up
+	}
 	if gen < s.gen && c.Nominated {
 		c.Nominated = false // a latecomer of the old credentials
 	}
@@ -124,6 +127,7 @@ func (s *accessState) nominate(now int64, gen uint64, c ice.Check) {
 	first := !s.selected.IsValid()
 	restarted := gen != s.gen
 	s.selected, s.gen = c.From, gen
+	s.a.inUse.Store(gen)
 	addr := s.sock.sock.Addr(c.From)
 	s.t.out.addr = addr
 	s.t.out.rtcp.sock, s.t.out.rtcp.addr = s.sock.sock, addr
@@ -190,12 +194,10 @@ func (s *accessState) dtls(b []byte, src netip.AddrPort) {
 	s.link.Deliver(b)
 }
 
-// rtp takes an SRTP datagram from an authenticated address and returns what leaves.
-func (s *accessState) rtp(now int64, src netip.AddrPort, b []byte) []byte {
+// rtp takes an SRTP datagram from an authenticated address and returns what leaves. Any valid pair will do (RFC 8445 §12.2): around a
+// nomination packets come on the old pair and on the new one, and their keys tell that they are the peer's.
+func (s *accessState) rtp(now int64, b []byte) []byte {
 	t := s.t
-	if src != s.selected {
-		return t.drop(gate.Source)
-	}
 	if t.in.rx == nil {
 		return t.drop(gate.Unauthenticated)
 	}
@@ -210,12 +212,8 @@ func (s *accessState) rtp(now int64, src netip.AddrPort, b []byte) []byte {
 }
 
 // rtcp takes an SRTCP datagram from an authenticated address.
-func (s *accessState) rtcp(now int64, src netip.AddrPort, b []byte) {
+func (s *accessState) rtcp(now int64, b []byte) {
 	t := s.t
-	if src != s.selected {
-		t.in.drops.Count(gate.Source)
-		return
-	}
 	if t.in.rx == nil {
 		t.in.drops.Count(gate.Unauthenticated)
 		return
@@ -267,6 +265,16 @@ func (s *accessState) sweep(now int64) {
 
 // restarted notes new credentials: the checks of RFC 8445 §9 begin anew while the old pair serves.
 func (s *accessState) restarted() { s.iceFrom, s.iceDone = 0, false }
+
+// revert makes generation n the newest again; false when a later one has a pair.
+func (s *accessState) revert(n uint64) bool {
+	if s.gen > n {
+		return false
+	}
+	s.a.newest.Store(n)
+	s.iceFrom, s.iceDone = 0, s.gen == n
+	return true
+}
 
 // clear forgets all paths; the termination ends.
 func (s *accessState) clear() {

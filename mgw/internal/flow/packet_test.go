@@ -149,7 +149,7 @@ func TestRelayedPacketDoesNotAllocate(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if out := r.a.access.rtp(now, browserAddr, prot); len(out) != rtp.HeaderLen+160 {
+			if out := r.a.access.rtp(now, prot); len(out) != rtp.HeaderLen+160 {
 				t.Fatalf("%d bytes, drops %v", len(out), r.a.in.drops.Map())
 			}
 		}
@@ -243,17 +243,23 @@ func TestReportedLossReachesTheEncoder(t *testing.T) {
 	}
 }
 
-func TestSRTPOnlyFromSelectedPair(t *testing.T) {
+// TestR8445_1_MediaOnAnyValidPairMovesNothing: RFC 8445 §12.2 lets the peer's media come on a valid pair that is not selected; where ours
+// goes is up to its nominations alone.
+func TestR8445_1_MediaOnAnyValidPairMovesNothing(t *testing.T) {
 	access, core := relaySettings()
 	r := newRig(t, srtp.AES128GCM, access, core)
 	other := netip.MustParseAddrPort("127.0.0.1:40010")
-	r.a.access.check(1, 1, ice.Check{From: other}) // valid, but not nominated
-	prot, _ := r.peerTx.ProtectRTP(r.fill(make([]byte, bufferSize), 8))
-	if r.a.access.rtp(2, other, prot) != nil {
-		t.Error("passed from a pair that is not selected")
+	as, to := r.a.access.sock, r.a.out.addr
+	for i, known := range []bool{false, true} {
+		prot, _ := r.peerTx.ProtectRTP(r.fill(make([]byte, bufferSize), 8))
+		r.w.accessPacket(as, prot, other)
+		if got := r.a.in.packets; got != uint64(i) {
+			t.Errorf("address valid: %v, %d packets admitted", known, got)
+		}
+		r.a.access.check(2, 1, ice.Check{From: other}) // not nominated
 	}
-	if r.a.in.drops[gate.Source] != 1 {
-		t.Errorf("drops %v", r.a.in.drops.Map())
+	if r.a.access.selected != browserAddr || r.a.out.addr != to || r.w.count.stray.Load() != 1 {
+		t.Errorf("selected %v, %d strays", r.a.access.selected, r.w.count.stray.Load())
 	}
 }
 
@@ -295,7 +301,7 @@ func TestHeaderExtensionsAndCSRCStayOnTheirLeg(t *testing.T) {
 	r := newRig(t, srtp.AES128GCM, access, core)
 	plain := []byte{0x91, 8, 0, 1, 0, 0, 0, 160, 0, 0, 0, 77, 1, 2, 3, 4, 0xbe, 0xde, 0, 1, 0x10, 0xff, 0, 0, 'h', 'i'}
 	prot, _ := r.peerTx.ProtectRTP(append(make([]byte, 0, bufferSize), plain...))
-	out := r.a.access.rtp(2, browserAddr, prot)
+	out := r.a.access.rtp(2, prot)
 	if len(out) != rtp.HeaderLen+2 || out[0] != 0x80 || string(out[12:]) != "hi" {
 		t.Errorf("out % x, drops %v", out, r.a.in.drops.Map())
 	}
@@ -409,7 +415,7 @@ func BenchmarkRelay(b *testing.B) {
 					b.StartTimer()
 				}
 				now += int64(20 * time.Millisecond)
-				if r.a.access.rtp(now, browserAddr, bufs[i][:lens[i]]) == nil {
+				if r.a.access.rtp(now, bufs[i][:lens[i]]) == nil {
 					b.Fatal(r.a.in.drops.Map())
 				}
 				i++
@@ -460,7 +466,7 @@ func BenchmarkTranscodedCall(b *testing.B) {
 		seq++
 		rtp.PutHeader(in, rtp.Header{PT: 111, Seq: seq, TS: uint32(seq) * 960, SSRC: 1})
 		p, _ := r.peerTx.ProtectRTP(in[:rtp.HeaderLen+copy(in[rtp.HeaderLen:], frames[int(seq)%lot])])
-		r.a.access.rtp(now, browserAddr, p)
+		r.a.access.rtp(now, p)
 		rtp.PutHeader(back, rtp.Header{PT: 8, Seq: seq, TS: uint32(seq) * 160, SSRC: 2})
 		r.c.core.media(now, sipAddr, back[:rtp.HeaderLen+copy(back[rtp.HeaderLen:], alaw[int(seq)%lot])])
 		for {

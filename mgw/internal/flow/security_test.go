@@ -272,7 +272,7 @@ func TestExpiredConsentStopsMediaAndACheckResumesIt(t *testing.T) {
 	}
 	// Media of the peer is no consent; only a check is (RFC 7675 §5.1).
 	prot, _ := r.peerTx.ProtectRTP(r.fill(buf, 8))
-	r.a.access.rtp(limit+4, browserAddr, prot)
+	r.a.access.rtp(limit+4, prot)
 	if r.c.core.media(limit+5, sipAddr, r.fill(buf, 8)) != nil {
 		t.Error("media of the peer restored consent")
 	}

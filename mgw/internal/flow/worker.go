@@ -351,7 +351,7 @@ func (w *worker) accessPacket(as *accessSock, b []byte, src netip.AddrPort) {
 		}
 	case rtp.RTP:
 		if p := as.paths[src]; p != nil {
-			if out := p.owner.rtp(w.now, src, b); out != nil {
+			if out := p.owner.rtp(w.now, b); out != nil {
 				w.load.urgent++
 				w.send(p.owner.t.partner, out)
 			}
@@ -359,7 +359,7 @@ func (w *worker) accessPacket(as *accessSock, b []byte, src netip.AddrPort) {
 		}
 	case rtp.RTCP:
 		if p := as.paths[src]; p != nil {
-			p.owner.rtcp(w.now, src, b)
+			p.owner.rtcp(w.now, b)
 			return
 		}
 	}
