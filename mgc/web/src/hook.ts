@@ -27,6 +27,8 @@ export interface CallView {
   endTitle: string;
   endText: string;
   iceState: string;
+  /** ICE restarts that the phone has offered. */
+  restarts: number;
 }
 
 /** Something that happened, in order. `t`: `performance.now()` ms. */
@@ -57,6 +59,8 @@ export interface IsthmusHook {
   hold(id: string): void;
   /** Resumes this call and holds the others. */
   resume(id: string): void;
+  /** Acts as when the network has changed: an ICE restart in a re-INVITE. */
+  restartIce(id: string): void;
   /** Hands the far end on to `target` (REFER). */
   transfer(id: string, target: string): void;
   /** Connects the far ends of two calls with each other (REFER with Replaces). */
@@ -145,6 +149,7 @@ export function makeHook(
     endTitle: c.endTitle,
     endText: c.endText,
     iceState: c.iceState,
+    restarts: c.recovery.offered,
   });
   const get = (id: string): Call => {
     const c = phone.call(id);
@@ -166,6 +171,7 @@ export function makeHook(
     hangup: (id) => get(id).hangup(),
     hold: (id) => get(id).hold.set(true),
     resume: (id) => phone.resume(get(id)),
+    restartIce: (id) => get(id).recovery.networkChanged(),
     transfer: (id, target) => phone.transfer(get(id), target),
     connect: (id, other) => phone.connect(get(id), get(other)),
     follow: (id) => phone.follow(get(id)),

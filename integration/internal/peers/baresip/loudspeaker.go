@@ -25,6 +25,8 @@ type loudspeaker struct {
 	mu    sync.Mutex // guards what follows
 	pcm   []int16    // the last keep samples
 	count int        // samples since the last Forget
+	quiet int        // samples without sound just now
+	gap   int        // most samples without sound between two sounds since the last Forget
 	err   error
 }
 
@@ -109,10 +111,30 @@ func (l *loudspeaker) take(buf []byte) error {
 		l.pcm = append(l.pcm, int16(binary.LittleEndian.Uint16(buf[i:])))
 	}
 	l.count += n / 2
+	l.follow(l.pcm[len(l.pcm)-n/2:])
 	if over := len(l.pcm) - keep; over > 0 {
 		l.pcm = append(l.pcm[:0], l.pcm[over:]...)
 	}
 	return nil
+}
+
+// audible is the level from which a frame is sound, dBFS.
+const audible = -45
+
+// follow notes how long it was quiet. No samples at all are a quiet frame. Caller holds mu.
+func (l *loudspeaker) follow(frame []int16) {
+	if len(frame) == 0 || tone.Level(frame) < audible {
+		l.quiet += tone.FrameLen
+		return
+	}
+	l.gap, l.quiet = max(l.gap, l.quiet), 0
+}
+
+// Gap is the longest quiet between two sounds since the last Forget, samples.
+func (l *loudspeaker) Gap() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.gap
 }
 
 // Hears analyses the last 300 ms that baresip played. Samples counts since the last Forget.
@@ -127,7 +149,7 @@ func (l *loudspeaker) Hears() (d tone.Detection, samples int, err error) {
 func (l *loudspeaker) Forget() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.pcm, l.count = nil, 0
+	l.pcm, l.count, l.quiet, l.gap = nil, 0, 0, 0
 }
 
 // close is to be called when baresip has ended: it would be stuck in a write otherwise.

@@ -26,6 +26,8 @@ type Call struct {
 	Failure    *Failure `json:"failure"`
 	EndTitle   string   `json:"endTitle"`
 	EndText    string   `json:"endText"`
+	ICEState   string   `json:"iceState"`
+	Restarts   int      `json:"restarts"` // ICE restarts that the phone has offered
 }
 
 // Failure is a problem as the phone explains it.
@@ -68,7 +70,10 @@ func (t *Tone) UnmarshalJSON(data []byte) error {
 type Stats struct {
 	CodecIn  string `json:"codecIn"` // "opus 48 kHz"
 	CodecOut string `json:"codecOut"`
-	All      string `json:"-"` // everything, as JSON
+	Totals   struct {
+		Concealed int `json:"concealedSamples"` // at 48 kHz
+	} `json:"totals"`
+	All string `json:"-"` // everything, as JSON
 }
 
 // Text is an instant message.
@@ -159,6 +164,11 @@ func (p *Page) Hold(ctx context.Context, id string) error { return p.invoke(ctx,
 
 // Resume makes a call the one that is talked on; others go on hold.
 func (p *Page) Resume(ctx context.Context, id string) error { return p.invoke(ctx, "resume", nil, id) }
+
+// RestartICE makes the phone act as when the network has changed.
+func (p *Page) RestartICE(ctx context.Context, id string) error {
+	return p.invoke(ctx, "restartIce", nil, id)
+}
 
 // Transfer hands the far end of a call on to somebody else.
 func (p *Page) Transfer(ctx context.Context, id, target string) error {

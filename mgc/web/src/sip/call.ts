@@ -5,6 +5,7 @@ import type { AudioBench } from '../media/audio';
 import { CallMedia } from './callmedia';
 import { explainCall, explainRelease, type Failure, refusalOf } from './failure';
 import { Hold } from './hold';
+import { Recovery } from './recovery';
 import { Transfer } from './transfer';
 
 export type CallState = 'starting' | 'calling' | 'ringing' | 'incoming' | 'answering' | 'connected' | 'ended';
@@ -51,6 +52,8 @@ export interface CallSetup {
   peer: string;
   codec: CodecChoice;
   iceServers: RTCIceServer[];
+  /** Whether a request can be sent now. */
+  online: () => boolean;
 }
 
 /** One call: a JsSIP dialog with its media. Made by Phone, over after `ended`. */
@@ -72,6 +75,7 @@ export class Call extends Emitter<CallEvents> {
   media: CallMedia | undefined;
   readonly hold: Hold;
   readonly transfer: Transfer;
+  readonly recovery: Recovery;
   private mic: MediaStream | undefined;
   /** We hung up, cancelled or declined. */
   endedByUs = false;
@@ -99,6 +103,7 @@ export class Call extends Emitter<CallEvents> {
       refused: (f) => this.emit('trouble', f),
       done: () => this.hangup(),
     });
+    this.recovery = new Recovery(session, setup.online);
     if (session.connection) this.attach(session.connection);
     this.listen();
   }
@@ -187,6 +192,7 @@ export class Call extends Emitter<CallEvents> {
       ice: (state) => {
         this.iceState = state;
         if (state === 'connected' || state === 'completed') this.metrics.iceConnectedAt ??= performance.now();
+        this.recovery.ice(state);
         this.emit('change', undefined);
       },
       connection: (state) => {
@@ -196,6 +202,7 @@ export class Call extends Emitter<CallEvents> {
       blocked: () => this.emit('blocked', undefined),
     });
     if (this.mic) this.media.probeLocal(this.mic);
+    this.recovery.watch(() => newest(pc));
   }
 
   private listen(): void {
@@ -229,6 +236,7 @@ export class Call extends Emitter<CallEvents> {
     this.state = 'ended';
     this.metrics.endedAt = performance.now();
     this.hold.close();
+    this.recovery.close();
     this.media?.close();
     if (this.mic) this.giveBack(this.mic);
     this.mic = undefined;
@@ -264,6 +272,12 @@ export class Call extends Emitter<CallEvents> {
     }
     this.endTitle = this.failure?.title ?? this.endTitle;
   }
+}
+
+/** When the newest packet of audio came, ms since the epoch. */
+function newest(pc: RTCPeerConnection): number | undefined {
+  const times = pc.getReceivers().flatMap((r) => r.getSynchronizationSources().map((s) => s.timestamp));
+  return times.length > 0 ? Math.max(...times) : undefined;
 }
 
 /** Puts the chosen codec first; the rest stays behind it, so that a call is always possible. */

@@ -373,6 +373,7 @@ export class Phone extends Emitter<PhoneEvents> {
         peer: (incoming && e.session.remote_identity.display_name) || friendly(uri, this.domain),
         codec: this.account?.codec ?? 'auto',
         iceServers: this.config.iceServers,
+        online: () => this.state === 'registered' && (this.socket?.isConnected() ?? false),
       },
       this.bench,
       (mic) => this.microphone.release(mic),
