@@ -27,7 +27,7 @@ type Config struct {
 	DelayStart time.Duration // playout delay before anything was measured; default 20 ms
 	DelayMax   time.Duration // largest playout delay; default 200 ms
 
-	Bitrate    int  // Opus encoder, bit/s; 0: 16000 or 24000 by rate. AMR: see transcode.EncoderConfig
+	Bitrate    int  // Opus encoder, bit/s; 0: 24000. AMR: see transcode.EncoderConfig
 	Complexity int  // Opus encoder, 1..10; default 5
 	Loss       int  // expected loss towards the peer before the first report, percent
 	DTX        bool // Opus and AMR encoders: stop in silence

@@ -293,7 +293,7 @@ func (d *Direction) TakeDTMF() (dtmf.Detected, bool) {
 // wake starts the frame clock with the first packet.
 func (d *Direction) wake(now int64) {
 	if d.next == Idle {
-		first := now + int64(d.cfg.DelayStart)
+		first := now + max(int64(d.cfg.DelayStart), rtp.Nanos(d.buf.Start(), d.cfg.Src.ClockRate))
 		if d.heard != 0 {
 			d.ts += uint32(rtp.Ticks(max(0, first-d.heard), d.cfg.Dst.ClockRate))
 		}

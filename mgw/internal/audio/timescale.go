@@ -21,7 +21,7 @@ func (d *Direction) retime(now int64) {
 	if d.sinceScale++; d.sinceScale < scaleEvery {
 		return
 	}
-	excess := d.buf.Adjust(now, d.ticks(d.pcm.len()))
+	excess := d.buf.Adjust(now, d.ticks(d.pcm.len()), d.ticks(len(d.frame)))
 	if excess == 0 {
 		return
 	}

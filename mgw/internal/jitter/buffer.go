@@ -105,6 +105,7 @@ type Buffer struct {
 	clock    uint32
 	fec      bool
 	min, max int64 // delay bounds, ticks
+	start    int64 // target before measurements, ticks
 	slot     [slots]slot
 	count    int
 	arena    []byte
@@ -115,7 +116,8 @@ type Buffer struct {
 	play     playout
 	stats    Stats
 	ptime    uint32 // duration of the newest packet, ticks
-	excess   int64  // average distance of the delay from its target, ticks
+	excess   int64  // average of the delay beyond its target and a frame, ticks
+	wait     int64  // and of the time for which packets wait, beyond the target
 }
 
 // source is where the incoming stream stands.
@@ -161,7 +163,8 @@ func New(cfg Config) *Buffer {
 		arena: make([]byte, arenaSize),
 		ptime: cfg.ClockRate / 50,
 	}
-	b.delay.init(cfg.ClockRate, pick(cfg.Start, 20*time.Millisecond), b.max)
+	b.start = pick(cfg.Start, 20*time.Millisecond)
+	b.delay.init(cfg.ClockRate, b.max)
 	return b
 }
 

@@ -227,7 +227,7 @@ func TestNoAllocations(t *testing.T) {
 		if i%9 != 0 {
 			b.Push(now, Packet{SSRC: 1, Seq: uint16(i), TS: uint32(i * 160), Dur: 160, Payload: payload})
 		}
-		b.Adjust(now, 0)
+		b.Adjust(now, 0, 160)
 		b.Pop(now)
 	}); n != 0 {
 		t.Errorf("%v allocations per packet", n)
@@ -303,7 +303,7 @@ func BenchmarkPushPop(b *testing.B) {
 		i++
 		now := int64(i) * 20 * ms
 		buf.Push(now, Packet{SSRC: 1, Seq: uint16(i), TS: uint32(i * 160), Dur: 160, Payload: payload})
-		buf.Adjust(now, 0)
+		buf.Adjust(now, 0, 160)
 		buf.Pop(now)
 	}
 }

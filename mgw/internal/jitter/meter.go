@@ -6,7 +6,8 @@ const (
 	windowSec  = 2   // length of one of the two windows of the minimum, seconds
 	quantile   = 0.985
 	forgetMin  = 1.0 / 256 // weight of one packet in the long run
-	lossMemory = 1.0 / 128 // weight of one packet in the loss estimate
+	lossMemory = 1.0 / 512 // weight of one packet in the loss estimate
+	lossFirst  = 0.02      // loss that a new source is thought to have
 )
 
 // meter learns how late packets are against the fastest ones. A histogram of the lateness gives the delay that saves all but a few
@@ -14,7 +15,6 @@ const (
 type meter struct {
 	clock  int64
 	bucket int64 // ticks per bucket
-	start  int64 // target before measurements, ticks
 	most   int64 // largest delay, ticks
 
 	based   bool
@@ -29,9 +29,9 @@ type meter struct {
 	loss   float32 // share of packets missing at their time
 }
 
-func (m *meter) init(clock uint32, start, most int64) {
-	m.clock, m.bucket, m.start, m.most = int64(clock), int64(clock)/bucketRate, start, most
-	m.target = start
+func (m *meter) init(clock uint32, most int64) {
+	m.clock, m.bucket, m.most = int64(clock), int64(clock)/bucketRate, most
+	m.target, m.loss = m.bucket, lossFirst
 }
 
 // rebase starts the minimum anew, for another source; the histogram stays.
@@ -91,10 +91,6 @@ func (m *meter) count(late int64) {
 		q = buckets - 1
 	}
 	m.target = (q + 1) * m.bucket
-	// The first packets say little: lean on the start value.
-	if m.weight < 16 {
-		m.target = max(m.target, m.start)
-	}
 }
 
 // outcome takes whether a packet was there at its time.

@@ -9,21 +9,39 @@ import (
 const (
 	holdMS  = 100 // with an empty buffer the position waits this long, then the stream counts as paused
 	steady  = 16  // pops over which an excess or lack of delay is averaged
-	slackMS = 10  // excess or lack that Adjust leaves alone
+	slackMS = 4   // excess that Adjust leaves alone
+	lackMS  = 2   // and lack: with less delay than the target packets are late
 	// hopeless: a delay of this many times the largest is not shortened little by little, packets are skipped: the worker stood still.
 	// Left alone it would lose every packet once more come than there are slots, as one is given up while another takes its place.
 	hopeless = 2
-	fecLoss  = 0.01 // loss from which on the target leaves time for the successor too
+	few      = 16    // the first packets say little about the network: lean on the start value
+	fecLoss  = 0.003 // loss from which on the target leaves time for the successor too: two packets within 10 s
+	fecLong  = 0.03  // the same for packets of more than 20 ms; more than lossFirst
 )
 
 // Target is the delay that playout aims at, beyond the fastest packet, ticks.
 func (b *Buffer) target() int64 {
 	t := b.delay.target
-	if b.fec && b.delay.loss > fecLoss {
+	if b.fec && b.delay.loss > b.worthFEC() {
 		t += int64(b.ptime)
+	}
+	if b.delay.weight < few {
+		t = max(t, b.start)
 	}
 	return min(max(t, b.min), b.max)
 }
+
+// worthFEC is the loss from which on the redundancy in a packet's successor is worth its time. A new source is thought to lose more than that,
+// unless its packets are long.
+func (b *Buffer) worthFEC() float32 {
+	if b.ptime > b.clock/50 {
+		return fecLong
+	}
+	return fecLoss
+}
+
+// Start is the delay with which playout of a new source should begin, ticks.
+func (b *Buffer) Start() int64 { return b.target() }
 
 // Pop hands out what stands at the playout position at now (monotonic ns) and moves on. The caller pops whenever it has less decoded
 // audio than it needs, so several times in a row for short packets and rarely for long ones.
@@ -41,7 +59,6 @@ func (b *Buffer) Pop(now int64) Result {
 		b.play.pause = true
 		return b.resume(at)
 	}
-	b.play.gone = 0
 	gap := int64(rtp.TSDiff(s.ts, b.play.ts))
 	missing := rtp.SeqDiff(s.seq, b.play.seq) - 1
 	if gap > 0 && b.play.held > 0 {
@@ -53,6 +70,8 @@ func (b *Buffer) Pop(now int64) Result {
 	case missing == 0 || gap > int64(missing)*int64(b.ptime)*2:
 		b.play.pause = true // the source was silent on purpose
 		return b.resume(at)
+	case b.delay.lateness(at, b.play.ts) < b.delay.target && b.play.gone == 0:
+		return b.underflow() // it may still come, and the delay has to grow anyway
 	default:
 		return b.lose(s, gap, missing)
 	}
@@ -119,7 +138,7 @@ func (b *Buffer) take(s *slot, missing int) Result {
 	}
 	b.delay.outcome(false)
 	b.play.ts, b.play.last, b.play.seq, b.play.fresh = s.ts+s.dur, s.ts, s.seq, false
-	b.play.held = 0
+	b.play.held, b.play.gone = 0, 0
 	b.drop(s)
 	b.stats.Played++
 	return r
@@ -129,6 +148,7 @@ func (b *Buffer) take(s *slot, missing int) Result {
 func (b *Buffer) lose(s *slot, gap int64, missing int) Result {
 	dur := uint32(min(gap, int64(b.ptime)))
 	r := Result{Kind: Lost, Dur: dur, TS: b.play.ts}
+	b.play.gone = 0
 	if missing == 1 && gap == int64(b.ptime) {
 		r.FEC = b.payload(s)
 		b.stats.Recovered++
@@ -170,20 +190,31 @@ func (b *Buffer) Ready() bool {
 	return s != nil && rtp.TSDiff(s.ts, b.play.ts) <= 0
 }
 
-// Adjust tells how far the delay is from its target, ticks: positive to shorten the audio by that much, negative to stretch it, 0 to
-// leave it. pending: decoded audio not yet played, ticks. Call once per output frame; the answer is an average over several.
-func (b *Buffer) Adjust(now int64, pending uint32) int64 {
-	if !b.play.running || b.play.pause {
-		b.excess = 0
+// Adjust tells how far the delay is from where it should be, ticks: positive to shorten the audio by that much, negative to stretch it, 0
+// to leave it. pending: decoded audio not yet played, ticks; frame: what the caller takes of it at a time, ticks. Call once per output
+// frame, before it is taken; the answer is an average over several.
+//
+// A packet is popped when less than a frame is pending, so what a whole number of frames leaves over makes it due that much earlier: the
+// time for which packets wait moves by frames, and the delay is between the target and a frame more.
+func (b *Buffer) Adjust(now int64, pending, frame uint32) int64 {
+	if !b.play.running || b.play.pause || frame == 0 {
+		b.excess, b.wait = 0, 0
 		return 0
 	}
 	d := b.delay.lateness(rtp.Ticks(now, b.clock), b.play.ts-pending) - b.target()
-	b.excess += (d - b.excess) / steady
-	if slack := int64(b.clock) * slackMS / 1000; b.excess > slack || b.excess < -slack {
+	b.excess += (d - int64(frame) - b.excess) / steady
+	b.wait += (d - int64(pending%frame) - b.wait) / steady
+	switch {
+	case b.wait < -int64(b.clock)*lackMS/1000:
+		return b.wait
+	case b.excess > int64(b.clock)*slackMS/1000:
 		return b.excess
 	}
 	return 0
 }
 
-// Adjusted tells that the caller did shorten (positive) or stretch by n ticks, so that the average follows at once.
-func (b *Buffer) Adjusted(n int64) { b.excess -= n }
+// Adjusted tells that the caller did shorten (positive) or stretch by n ticks, so that the averages follow at once.
+func (b *Buffer) Adjusted(n int64) {
+	b.excess -= n
+	b.wait -= n
+}

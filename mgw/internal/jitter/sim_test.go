@@ -78,6 +78,7 @@ type outcome struct {
 	kinds   map[Kind]int
 	frames  int
 	fec     int
+	scaled  int           // times that the audio was shortened or stretched
 	maxWait time.Duration // longest time between arrival and playout
 	delay   time.Duration // between arrival schedule and playout at the end
 	stats   Stats
@@ -101,14 +102,16 @@ func play(t *testing.T, b *Buffer, in []arrival) outcome {
 			next++
 		}
 		// The excess of delay is worked off as a direction would, a pitch period at a time.
-		if d := b.Adjust(now, uint32(max(owed, 0))); d > 0 && b.Ready() {
+		if d := b.Adjust(now, uint32(max(owed, 0)), 160); d > 0 && b.Ready() {
 			n := min(d, 80)
 			owed -= n
 			b.Adjusted(n)
+			o.scaled++
 		} else if d < 0 {
 			n := min(-d, 80)
 			owed += n
 			b.Adjusted(-n)
+			o.scaled++
 		}
 		for owed < 160 {
 			r := b.Pop(now)
@@ -189,6 +192,39 @@ func TestTraces(t *testing.T) {
 				t.Errorf("a packet waited %v", o.maxWait)
 			}
 			t.Logf("%v frames %d fec %d delay %v target %v longest wait %v; %+v", o.kinds, o.frames, o.fec, o.delay, o.stats.Target, o.maxWait, o.stats)
+		})
+	}
+}
+
+// Once the delay fits the network, nothing is late and nothing is cut or stretched to hold it: each of these is heard. What the redundancy
+// holds is used from the first lost packet on, and a few ms of delay are the price.
+func TestSteadyNetworksAreLeftAlone(t *testing.T) {
+	for _, tc := range []struct {
+		trace
+		late   uint64
+		scaled int
+	}{
+		{trace{name: "clean", packets: 500, ptime: 20}, 0, 0},
+		{trace{name: "loss 5 %", packets: 1500, ptime: 20, loss: 0.05}, 0, 0},
+		{trace{name: "loss 10 %", packets: 1500, ptime: 20, loss: 0.10}, 0, 0},
+		{trace{name: "jitter 50 ms", packets: 3000, ptime: 20, jitter: 50}, 1, 12},
+		{trace{name: "loss and jitter", packets: 3000, ptime: 20, loss: 0.05, jitter: 50}, 2, 12},
+		{trace{name: "drift 200 ppm", packets: 3000, ptime: 20, drift: 200e-6}, 0, 4},
+		{trace{name: "drift -200 ppm", packets: 3000, ptime: 20, drift: -200e-6}, 0, 4},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			for seed := range uint64(5) {
+				o := play(t, New(Config{ClockRate: 8000, FEC: true, Start: 25 * time.Millisecond}), tc.arrivals(seed))
+				if o.stats.Late > tc.late || o.scaled > tc.scaled {
+					t.Errorf("seed %d: %d late, %d times scaled", seed, o.stats.Late, o.scaled)
+				}
+				if single := o.stats.Recovered; single > 0 && float64(o.stats.Lost-single) > 0.25*float64(o.stats.Lost) {
+					t.Errorf("seed %d: %d of %d lost packets recovered", seed, single, o.stats.Lost)
+				}
+				if o.delay > time.Duration(tc.jitter)*time.Millisecond+50*time.Millisecond {
+					t.Errorf("seed %d: delay %v", seed, o.delay)
+				}
+			}
 		})
 	}
 }

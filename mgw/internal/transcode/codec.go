@@ -109,7 +109,7 @@ type FrameDecoder interface {
 type EncoderConfig struct {
 	Rate  int           // PCM rate, Hz: 8000 or 16000
 	Ptime time.Duration // frame length; 10 (not AMR), 20, 40 or 60 ms, default 20
-	// Bitrate, bit/s. Opus: 6000..128000; default 16000 at 8 kHz, 24000 at 16 kHz; under loss 4000 more. AMR: the highest mode of the
+	// Bitrate, bit/s. Opus: 6000..128000; default 24000; under loss 4000 more. AMR: the highest mode of the
 	// peer's mode-set that needs no more is sent until the peer asks for another; default 12200, AMR-WB 12650.
 	Bitrate    int
 	Complexity int  // Opus: 1..10, default 5

@@ -36,9 +36,12 @@ const (
 	browserComplexity = 9
 )
 
-// The MGW's setting for an Opus peer (opusSettings of its transcode package), besides 8000 bit/s more than samples per second; the bench
-// compares TOC and size of what the MGW sends with what these give and says so when they differ.
-const gatewayComplexity = 5
+// The MGW's settings for an Opus peer (opusSettings of its transcode package); the bench compares TOC and size of what the MGW sends with
+// what these give and says so when they differ.
+const (
+	gatewayBitrate    = 24000
+	gatewayComplexity = 5
+)
 
 // frame is 20 ms of G.711.
 const frame = 160
