@@ -3,6 +3,7 @@ package app
 import (
 	"net/netip"
 
+	"github.com/isthmus-gateway/isthmus/mgw/internal/flow"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/transcode"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
@@ -11,7 +12,8 @@ import (
 func capabilities(cfg Config, version string) *iqv1.Capabilities {
 	c := &iqv1.Capabilities{
 		Software: "isthmus-mgw/" + version, ProfileVersion: 1, IceModes: []string{"lite"},
-		SrtpProfiles: []string{"SRTP_AEAD_AES_128_GCM", "SRTP_AES128_CM_HMAC_SHA1_80"}, MaxContexts: uint32(cfg.Contexts.Max),
+		SrtpProfiles: flow.SRTPProfiles(), MaxContexts: uint32(cfg.Contexts.Max),
+		Features: []string{"sdes"},
 	}
 	for _, x := range transcode.Available() {
 		c.Codecs = append(c.Codecs, &iqv1.Codec{PayloadType: uint32(x.PT), Name: x.Name, ClockRate: x.ClockRate, Channels: uint32(x.ChannelCount())})

@@ -75,7 +75,11 @@ func (t *Termination) apply(d *iqv1.TerminationDescriptor) *Error {
 		return Errorf(gwerr.NotImplemented, "%d streams; one audio stream per termination is implemented", len(d.GetStreams()))
 	}
 	for _, s := range d.GetStreams() {
-		if err := t.applyStream(s); err != nil {
+		err := t.applyStream(s)
+		if err == nil {
+			err = t.Stream.checkCryptos()
+		}
+		if err != nil {
 			return err.at("stream %d", s.GetStreamId())
 		}
 	}
@@ -118,6 +122,9 @@ func (t *Termination) applyStream(m *iqv1.Stream) *Error {
 		desc, err := parseDescription(m.GetRemote(), t.Kind)
 		if err == nil {
 			err = parseRemoteAddress(m.GetRemote(), t.Kind, &desc)
+		}
+		if err == nil {
+			desc.Cryptos, err = remoteCryptos(m.GetRemote().GetCryptos(), t.Kind)
 		}
 		if err != nil {
 			return err.at("remote")
@@ -231,6 +238,9 @@ func (t *Termination) applyLocal(m *iqv1.MediaDescription) *Error {
 	}
 	if len(desc.Codecs) == 0 {
 		desc.Codecs = t.Stream.Local.Codecs
+	}
+	if desc.Cryptos, err = t.localCryptos(m.GetCryptos()); err != nil {
+		return err
 	}
 	desc.SSRC, desc.CName = 0, ""
 	t.Stream.Local = desc

@@ -112,6 +112,10 @@ func (m *fakeMedia) open(id gwid.TerminationID, k Kind) Result {
 		port := uint16(20000 + 2*m.opened)
 		ft.local.RTP = netip.AddrPortFrom(netip.MustParseAddr("10.0.0.1"), port)
 		ft.local.RTCP = netip.AddrPortFrom(netip.MustParseAddr("10.0.0.1"), port+1)
+		ft.local.Keys = make(map[string]Secret)
+		for suite, n := range keyLength {
+			ft.local.Keys[suite] = Secret(strings.Repeat("k", n-1) + fmt.Sprint(m.opened%10))
+		}
 	} else {
 		ft.local.Candidates = []Candidate{{Foundation: "1", Component: 1, Transport: "udp", Priority: 1, Addr: netip.MustParseAddrPort("192.0.2.1:7430"), Type: "host"}}
 		ft.local.Fingerprints = []Fingerprint{{Hash: "sha-256", Value: "AA"}}
@@ -179,7 +183,11 @@ func describe(e Effect) string {
 	case RestartICE:
 		return fmt.Sprintf("RestartICE %s", x.Term)
 	case SetCoreRemote:
-		return fmt.Sprintf("SetCoreRemote %s rtp=%v rtcp=%v latch=%d gen=%d filter=%v", x.Term, x.Remote.RTP, x.Remote.RTCP, x.Remote.Latch, x.Remote.Generation, x.Remote.Filter)
+		line := fmt.Sprintf("SetCoreRemote %s rtp=%v rtcp=%v latch=%d gen=%d filter=%v", x.Term, x.Remote.RTP, x.Remote.RTCP, x.Remote.Latch, x.Remote.Generation, x.Remote.Filter)
+		if x.Remote.Secure {
+			line += fmt.Sprintf(" srtp %s key %.4s of %d", x.Remote.Crypto.Suite, string(x.Remote.Crypto.Key), len(x.Remote.Crypto.Key))
+		}
+		return line
 	case Connect:
 		return fmt.Sprintf("Connect %s %s", x.Access, x.Core)
 	case Disconnect:

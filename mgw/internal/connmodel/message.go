@@ -1,6 +1,8 @@
 package connmodel
 
 import (
+	"slices"
+
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
@@ -14,6 +16,7 @@ func resolvedOfAdd(asked *iqv1.TerminationDescriptor, t *Termination) *iqv1.Term
 	if len(asked.GetStreams()[0].GetLocal().GetCodecs()) == 0 {
 		local.Codecs = codecMessages(t.Stream.Local.Codecs)
 	}
+	local.Cryptos = cryptoMessages(t.Stream.Local.Cryptos, t.Local.Keys)
 	d.Streams = []*iqv1.Stream{{StreamId: uint32(t.Stream.ID), Local: local}}
 	if t.Kind == KindAccess {
 		d.Transport = &iqv1.TransportGroup{LocalIce: t.localICE(), IceLite: true, LocalDtls: t.localDTLS()}
@@ -21,8 +24,12 @@ func resolvedOfAdd(asked *iqv1.TerminationDescriptor, t *Termination) *iqv1.Term
 	return d
 }
 
-// resolvedOfModify is what changed of our side by a Modify: new ICE credentials after a restart. Nil: nothing.
+// resolvedOfModify is what changed of our side by a Modify: new ICE credentials after a restart, keys for other crypto-suites. Nil: nothing.
 func resolvedOfModify(before, after *Termination) *iqv1.TerminationDescriptor {
+	if cs := after.Stream.Local.Cryptos; !slices.Equal(cs, before.Stream.Local.Cryptos) {
+		local := &iqv1.MediaDescription{Cryptos: cryptoMessages(cs, after.Local.Keys)}
+		return &iqv1.TerminationDescriptor{Streams: []*iqv1.Stream{{StreamId: uint32(after.Stream.ID), Local: local}}}
+	}
 	if before.Local.Ufrag == after.Local.Ufrag {
 		return nil
 	}
@@ -75,7 +82,7 @@ func (t *Termination) Descriptor() *iqv1.TerminationDescriptor {
 	s := t.Stream
 	local := t.localMessage()
 	local.Media, local.Proto, local.Codecs = "audio", s.Local.Proto, codecMessages(s.Local.Codecs)
-	local.PtimeMs, local.MaxptimeMs = s.Local.PtimeMs, s.Local.MaxMs
+	local.PtimeMs, local.MaxptimeMs, local.Cryptos = s.Local.PtimeMs, s.Local.MaxMs, cryptoMessages(s.Local.Cryptos, nil)
 	stream := &iqv1.Stream{StreamId: uint32(s.ID), Mid: s.Mid, LocalControl: s.control(), Local: local}
 	if s.HasRemote {
 		stream.Remote = s.Remote.message()
@@ -130,7 +137,7 @@ func (s Stream) control() *iqv1.LocalControl {
 func (d Description) message() *iqv1.MediaDescription {
 	m := &iqv1.MediaDescription{
 		Media: "audio", Proto: d.Proto, Port: uint32(d.Port), RtcpPort: uint32(d.RTCPPort), Codecs: codecMessages(d.Codecs),
-		PtimeMs: d.PtimeMs, MaxptimeMs: d.MaxMs, Ssrc: d.SSRC, Cname: d.CName,
+		PtimeMs: d.PtimeMs, MaxptimeMs: d.MaxMs, Ssrc: d.SSRC, Cname: d.CName, Cryptos: cryptoMessages(d.Cryptos, nil),
 	}
 	if d.Addr.IsValid() {
 		m.Address = d.Addr.String()

@@ -13,7 +13,7 @@ import (
 // ICE whichever of these it names (RFC 8829 §5.1.2).
 var protos = map[Kind][]string{
 	KindAccess: {"UDP/TLS/RTP/SAVPF", "UDP/TLS/RTP/SAVP", "TCP/DTLS/RTP/SAVPF", "TCP/DTLS/RTP/SAVP", "RTP/SAVPF", "RTP/SAVP"},
-	KindCore:   {"RTP/AVP", "RTP/AVPF"},
+	KindCore:   {"RTP/AVP", "RTP/AVPF", "RTP/SAVP", "RTP/SAVPF"},
 }
 
 // parseDescription checks what Local and Remote have in common; addresses are not looked at.

@@ -6,6 +6,9 @@ import "net/netip"
 func coreRemote(s Stream) CoreRemote {
 	r := CoreRemote{Latch: s.Latch, Filter: s.Filter, Generation: s.Generation, Mux: s.RTCP.Mux}
 	d := s.Remote
+	if r.Secure = s.secure(); s.HasRemote && len(d.Cryptos) > 0 {
+		r.Crypto = d.Cryptos[0]
+	}
 	if !s.HasRemote || d.Port == 0 || !d.Addr.IsValid() {
 		return r
 	}

@@ -14,7 +14,7 @@ type Kind uint8
 // The kinds.
 const (
 	KindAccess Kind = iota + 1 // browser side: ICE, DTLS-SRTP, RTP and RTCP on one port
-	KindCore                   // IMS or SIP side: RTP/AVP, RTCP on a port of its own
+	KindCore                   // IMS or SIP side: RTP or SRTP with keys from signalling, RTCP on a port of its own
 )
 
 // String gives the name used in logs and in the admin service.
@@ -122,6 +122,8 @@ type AccessRemote struct {
 type CoreRemote struct {
 	RTP, RTCP netip.AddrPort // zero when only latching tells
 	Mux       bool           // RTP and RTCP share the RTP port (RFC 5761)
+	Secure    bool           // only SRTP passes
+	Crypto    Crypto         // the peer's key; zero: not known
 	Latch     Latch
 	Filter    []netip.Prefix // nil: the address of RTP when Latch is off, any when on
 	// Generation grows with each order to latch again; a change is a change of the remote.
@@ -136,6 +138,7 @@ type Local struct {
 	RTP, RTCP    netip.AddrPort // core
 	SSRC         uint32
 	CName        string
+	Keys         map[string]Secret // core: our SRTP keys by crypto-suite; not to be mutated
 }
 
 // Events is the armed EventsDescriptor of a termination (H.248.1 §7.1.9).
@@ -207,6 +210,7 @@ type Description struct {
 	Codecs   []codec.Codec
 	PtimeMs  uint32
 	MaxMs    uint32
-	SSRC     uint32 // remote: announced
-	CName    string // remote: announced
+	SSRC     uint32   // remote: announced
+	CName    string   // remote: announced
+	Cryptos  []Crypto // core: local without keys, remote with one at most
 }

@@ -77,7 +77,11 @@ func (c *entry) newCore(x connmodel.NewCore) connmodel.Result {
 	}
 	c.handles[x.Term] = &handle{core: core}
 	l := core.Local()
-	return connmodel.Result{Local: connmodel.Local{RTP: l.RTP, RTCP: l.RTCP, SSRC: l.SSRC, CName: l.CName}}
+	local := connmodel.Local{RTP: l.RTP, RTCP: l.RTCP, SSRC: l.SSRC, CName: l.CName, Keys: make(map[string]connmodel.Secret)}
+	for _, k := range l.Keys {
+		local.Keys[k.Suite] = connmodel.Secret(k.Key)
+	}
+	return connmodel.Result{Local: local}
 }
 
 func (c *entry) closeTermination(id gwid.TerminationID) connmodel.Result {
@@ -130,7 +134,10 @@ func (h *handle) setCoreRemote(r connmodel.CoreRemote) error {
 	if h.core == nil {
 		return errors.New("not a core termination")
 	}
-	remote := flow.CoreRemote{RTP: r.RTP, RTCP: r.RTCP, Mux: r.Mux, Filter: r.Filter}
+	remote := flow.CoreRemote{RTP: r.RTP, RTCP: r.RTCP, Mux: r.Mux, Filter: r.Filter, Secure: r.Secure}
+	if r.Crypto.Suite != "" {
+		remote.Crypto = flow.Crypto{Suite: r.Crypto.Suite, Key: []byte(r.Crypto.Key)}
+	}
 	switch {
 	case r.Latch == connmodel.LatchOff:
 		remote.Latch = flow.LatchOff

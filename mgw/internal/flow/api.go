@@ -14,7 +14,8 @@
 //	7 continuous SSRC, seq and timestamp     stamp         per peer
 //	8 batch write                            udpio         one sendmmsg per socket and round
 //
-// The way back is the same with latching or the source filter (H.248.37, H.248.43) in place of stages 3 and 4, and encryption after stage 7.
+// The way back is the same with latching or the source filter (H.248.37, H.248.43) in place of stage 3, stage 4 only with SRTP towards the
+// core (RFC 4568), and encryption after stage 7, which the way to a core with SRTP has too.
 package flow
 
 import (
@@ -75,7 +76,7 @@ type AccessRealm struct {
 	Port      uint16     // port of the first worker, +1 per further worker; 0: chosen by the kernel
 }
 
-// CoreRealm is an IP realm with RTP/AVP terminations: one even/odd port pair each (RFC 3550 §11).
+// CoreRealm is an IP realm with RTP terminations: one even/odd port pair each (RFC 3550 §11).
 type CoreRealm struct {
 	Name             string
 	Listen           netip.Addr // local address
@@ -165,6 +166,7 @@ type CoreLocal struct {
 	RTP, RTCP netip.AddrPort
 	SSRC      uint32
 	CName     string
+	Keys      []Crypto // ours, one for each suite that there is; not to be mutated
 }
 
 // LatchMode says whether a core termination learns its peer's address (H.248.37).
@@ -182,8 +184,12 @@ type CoreRemote struct {
 	RTP  netip.AddrPort // zero or port 0: nothing is sent until latched
 	RTCP netip.AddrPort // zero: RTP port + 1
 	// Mux: RTP and RTCP share the RTP port (RFC 5761).
-	Mux   bool
-	Latch LatchMode
+	Mux bool
+	// Secure: only SRTP passes, in either direction (RFC 3711). Crypto is the peer's key; zero: not known, nothing passes. We send under
+	// the key for the same suite of CoreLocal. While the peer's key changes, packets under its former one are taken a little longer.
+	Secure bool
+	Crypto Crypto
+	Latch  LatchMode
 	// Filter holds the allowed sources (H.248.43). Empty: with LatchOff the exact RTP address and port, with LatchOn any until latched.
 	Filter []netip.Prefix
 }
@@ -266,7 +272,7 @@ type Event struct {
 	Kind     EventKind
 	At       time.Time
 	Pair     Pair
-	Profile  string // "SRTP_AEAD_AES_128_GCM" or "SRTP_AES128_CM_HMAC_SHA1_80" (RFC 7714 §14.2, RFC 5764 §4.1.2)
+	Profile  string // "SRTP_AEAD_AES_128_GCM", "SRTP_AEAD_AES_256_GCM" or "SRTP_AES128_CM_HMAC_SHA1_80" (RFC 7714 §14.2, RFC 5764 §4.1.2)
 	Reason   string // one line for people; holds nothing that the peer wrote
 	Addr     netip.AddrPort
 	Digit    byte // '0'..'9', '*', '#', 'A'..'D'

@@ -13,7 +13,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/mgw/internal/udpio"
 )
 
-// Core is a termination towards the core network: plain RTP/AVP on a port pair. Its methods are safe from any goroutine but that of
+// Core is a termination towards the core network: RTP, or SRTP with keys from signalling (RFC 4568), on a port pair. Its methods are safe from any goroutine but that of
 // Config.Events.
 type Core struct {
 	e     *Engine
@@ -53,9 +53,14 @@ func (c *Core) SetRemote(r CoreRemote) error {
 	if r.RTP.Addr().IsUnspecified() {
 		r.RTP, r.RTCP = netip.AddrPort{}, netip.AddrPort{} // RFC 3264 §8.4: the old style of hold; nothing to send to
 	}
+	if err := r.checkCrypto(); err != nil {
+		return fmt.Errorf("%s: %w", c.id, err)
+	}
 	r.RTP, r.RTCP = unmap(r.RTP), unmap(r.RTCP)
-	if !c.w.alive(c.s.t, func() { c.s.setRemote(r) }) {
-		return fmt.Errorf("%s: %w", c.id, ErrClosed)
+	err := ErrClosed
+	c.w.alive(c.s.t, func() { err = c.s.setRemote(c.w.now, r) })
+	if err != nil {
+		return fmt.Errorf("%s: %w", c.id, err)
 	}
 	return nil
 }

@@ -19,17 +19,22 @@ type coreState struct {
 
 	remote  CoreRemote // as signalled
 	mux     bool
+	secure  bool // only SRTP passes
+	crypto  coreKeys
 	sources gate.Sources
 	latched netip.AddrPort // zero: nothing learnt
 }
 
 // setRemote takes a remote description that check has passed.
-func (c *coreState) setRemote(r CoreRemote) {
+func (c *coreState) setRemote(now int64, r CoreRemote) error {
+	if err := c.setCrypto(now, r.Secure, r.Crypto); err != nil {
+		return err
+	}
 	keep := c.latched.IsValid() && r.Latch == LatchOn && r.RTP == c.remote.RTP && c.remote.Latch != LatchOff
 	c.remote, c.mux = r, r.Mux
 	if keep {
 		c.aim(c.latched, c.latchedRTCP())
-		return
+		return nil
 	}
 	c.latched = netip.AddrPort{}
 	if r.Latch == LatchOff {
@@ -38,6 +43,7 @@ func (c *coreState) setRemote(r CoreRemote) {
 		c.sources.Latch(r.Filter)
 	}
 	c.aim(r.RTP, r.RTCP)
+	return nil
 }
 
 // aim directs what we send. rtcp zero: the next port (RFC 3550 §11).
@@ -65,13 +71,24 @@ func (c *coreState) media(now int64, src netip.AddrPort, b []byte) []byte {
 	if !c.sources.Admit(src) {
 		return t.drop(gate.Source)
 	}
+	if c.secure {
+		if _, err := rtp.ParseHeader(b); err != nil {
+			return t.drop(gate.Malformed)
+		}
+		plain, err := c.open(now, b, false)
+		if err != nil {
+			return t.drop(refused(err))
+		}
+		b = plain
+	}
 	if c.sources.Latching() && !c.latch(src, b) {
 		return nil
 	}
 	return t.media(now, b)
 }
 
-// latch locks on src if b is valid media of the peer (H.248.37): garbage that hits the port first must not capture it.
+// latch locks on src if b is valid media of the peer (H.248.37): garbage that hits the port first must not capture it. With SRTP b has
+// been authenticated.
 func (c *coreState) latch(src netip.AddrPort, b []byte) bool {
 	p, err := rtp.Parse(b)
 	if err != nil {
@@ -102,6 +119,14 @@ func (c *coreState) control(now int64, src netip.AddrPort, b []byte) {
 	if !c.sources.AdmitRTCP(src) {
 		c.t.in.drops.Count(gate.Source)
 		return
+	}
+	if c.secure {
+		plain, err := c.open(now, b, true)
+		if err != nil {
+			c.t.in.drops.Count(refused(err))
+			return
+		}
+		b = plain
 	}
 	c.t.control(now, b)
 }

@@ -360,7 +360,7 @@ func (e *Engine) newCore(w *worker, realm *coreRealm, spec CoreSpec) (*Core, err
 	c := &Core{e: e, w: w, realm: realm, id: spec.ID, cname: spec.CName, even: even, ended: make(chan struct{})}
 	ssrc := spec.SSRC
 	identity(&ssrc, &c.cname)
-	c.local = CoreLocal{RTP: netip.AddrPortFrom(realm.advertise, even), RTCP: netip.AddrPortFrom(realm.advertise, even+1), SSRC: ssrc, CName: c.cname}
+	c.local = CoreLocal{RTP: netip.AddrPortFrom(realm.advertise, even), RTCP: netip.AddrPortFrom(realm.advertise, even+1), SSRC: ssrc, CName: c.cname, Keys: newKeys()}
 	t := &term{owner: c, w: w}
 	c.s = &coreState{t: t, c: c, rtp: media, rtcp: control}
 	t.core = c.s

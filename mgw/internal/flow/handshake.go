@@ -102,8 +102,19 @@ func (a *Access) runHandshake(h *handshake) {
 	assoc.Close()
 }
 
-// profiles are those offered and accepted, best first.
-func profiles() []uint16 { return []uint16{uint16(srtp.AES128GCM), uint16(srtp.AES128CMSHA1_80)} }
+// profiles are those offered and accepted, best first (standards R5764).
+func profiles() []uint16 {
+	return []uint16{uint16(srtp.AES128GCM), uint16(srtp.AES256GCM), uint16(srtp.AES128CMSHA1_80)}
+}
+
+// SRTPProfiles are the names of the profiles of DTLS-SRTP, best first.
+func SRTPProfiles() []string {
+	var out []string
+	for _, p := range profiles() {
+		out = append(out, srtp.Profile(p).String())
+	}
+	return out
+}
 
 // protect makes the SRTP contexts of a finished handshake (RFC 5764 §4.2).
 func protect(assoc *dtls.Association, client bool) (*srtp.Sender, *srtp.Receiver, error) {

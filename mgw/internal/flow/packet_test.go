@@ -73,7 +73,7 @@ func newRig(t testing.TB, profile srtp.Profile, access, core Settings) *rig {
 	r.c.core = &coreState{t: r.c, c: co, rtp: sock, rtcp: sock}
 	co.s = r.c.core
 	r.c.out.sock = sock
-	r.c.core.setRemote(CoreRemote{RTP: sipAddr})
+	_ = r.c.core.setRemote(0, CoreRemote{RTP: sipAddr})
 
 	for _, s := range []struct {
 		t *term

@@ -38,7 +38,7 @@ type inbound struct {
 	open    bool       // the mode lets media in from the peer
 	types   [128]uint8 // by payload type: 1 + index in formats; 0: not admitted
 	formats []format
-	rx      *srtp.Receiver // nil: no keys (access) or plain (core)
+	rx      *srtp.Receiver // nil: no keys, or plain RTP (core)
 	police  gate.Bucket
 	drops   gate.Drops
 	told    gate.Drops // of drops, what the worker's totals hold already

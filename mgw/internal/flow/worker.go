@@ -69,6 +69,7 @@ type worker struct {
 	used      int      // buffers of the arena in the writer's hands, or just read
 	own       [][]byte // ownArena buffers, each bufferSize long
 	ownUsed   int
+	scratch   []byte // a packet that may have to be opened twice
 	msgs      []udpio.Message
 	clock     frameClock
 	sweepAt   int64
@@ -108,7 +109,7 @@ func newWorker(cfg *Config, base time.Time, log *zap.Logger) (*worker, error) {
 		reader: udpio.NewReader(), writer: udpio.NewWriter(),
 		reads: make([][]byte, arena), msgs: make([]udpio.Message, arena),
 	}
-	w.own = slab(ownArena)
+	w.own, w.scratch = slab(ownArena), make([]byte, bufferSize)
 	w.bufs = slab(arena)
 	for i, b := range w.bufs {
 		w.reads[i] = b[:readSize]

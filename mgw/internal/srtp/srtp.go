@@ -34,22 +34,28 @@ var (
 // Profile is a protection profile in the wire form of RFC 5764 §4.1.2.
 type Profile uint16
 
-// Profiles in our order of preference.
+// The profiles.
 const (
 	AES128GCM       Profile = 0x0007 // RFC 7714 §14.2
+	AES256GCM       Profile = 0x0008 // RFC 7714 §14.2
 	AES128CMSHA1_80 Profile = 0x0001
+	AES128CMSHA1_32 Profile = 0x0002 // only with keys from signalling: a tag of 32 bits (RFC 4568 §6.2.2)
 )
 
 // Known reports whether p is one of ours.
-func (p Profile) Known() bool { return p == AES128GCM || p == AES128CMSHA1_80 }
+func (p Profile) Known() bool { return p.Suite() != "" }
 
 // String is the registered name.
 func (p Profile) String() string {
 	switch p {
 	case AES128GCM:
 		return "SRTP_AEAD_AES_128_GCM"
+	case AES256GCM:
+		return "SRTP_AEAD_AES_256_GCM"
 	case AES128CMSHA1_80:
 		return "SRTP_AES128_CM_HMAC_SHA1_80"
+	case AES128CMSHA1_32:
+		return "SRTP_AES128_CM_HMAC_SHA1_32"
 	}
 	return "unknown"
 }
@@ -102,16 +108,15 @@ func NewPair(p Profile, k Keys) (*Sender, *Receiver, error) {
 	if !p.Known() {
 		return nil, nil, fmt.Errorf("srtp: profile %#04x not supported", uint16(p))
 	}
-	tx, err := srtp.CreateContext(k.localKey, k.localSalt, p.pion())
+	tx, err := newSender(p, k.localKey, k.localSalt)
 	if err != nil {
-		return nil, nil, fmt.Errorf("srtp: sender: %w", err)
+		return nil, nil, err
 	}
-	rx, err := srtp.CreateContext(k.remoteKey, k.remoteSalt, p.pion(),
-		srtp.SRTPReplayProtection(ReplayWindow), srtp.SRTCPReplayProtection(ReplayWindow))
+	rx, err := newReceiver(p, k.remoteKey, k.remoteSalt)
 	if err != nil {
-		return nil, nil, fmt.Errorf("srtp: receiver: %w", err)
+		return nil, nil, err
 	}
-	return &Sender{ctx: tx}, &Receiver{ctx: rx, sources: make([]uint32, 0, maxSources)}, nil
+	return tx, rx, nil
 }
 
 // ProtectRTP encrypts the RTP packet b in place and returns it with its tag. b needs Overhead bytes of spare capacity, else it moves

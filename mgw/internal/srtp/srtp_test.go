@@ -52,7 +52,7 @@ func packet(buf []byte, ssrc uint32, seq uint16, payload int) []byte {
 }
 
 func profiles(t *testing.T, f func(t *testing.T, p Profile)) {
-	for _, p := range []Profile{AES128GCM, AES128CMSHA1_80} {
+	for _, p := range Profiles {
 		t.Run(p.String(), func(t *testing.T) { f(t, p) })
 	}
 }
@@ -201,7 +201,7 @@ func TestKeysAreNotPrinted(t *testing.T) {
 }
 
 func BenchmarkProtectOpen(b *testing.B) {
-	for _, p := range []Profile{AES128GCM, AES128CMSHA1_80} {
+	for _, p := range Profiles {
 		b.Run(p.String(), func(b *testing.B) {
 			tx, rx := pair(b, p)
 			buf := make([]byte, 512)

@@ -174,7 +174,7 @@ const (
 	TerminationDescriptor_KIND_UNSPECIFIED TerminationDescriptor_Kind = 0
 	// Browser side: ICE, DTLS-SRTP, RTP/RTCP mux.
 	TerminationDescriptor_KIND_WEBRTC_ACCESS TerminationDescriptor_Kind = 1
-	// IMS/SIP side: RTP/AVP over UDP, RTCP on a port of its own.
+	// IMS/SIP side: RTP/AVP or RTP/SAVP over UDP, RTCP on a port of its own.
 	TerminationDescriptor_KIND_RTP_CORE TerminationDescriptor_Kind = 2
 )
 
@@ -444,7 +444,7 @@ func (x NotifyReply_Verdict) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use NotifyReply_Verdict.Descriptor instead.
 func (NotifyReply_Verdict) EnumDescriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{32, 0}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{33, 0}
 }
 
 // Method (H.248.1 §7.1.13).
@@ -505,7 +505,7 @@ func (x ServiceChangeRequest_Method) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ServiceChangeRequest_Method.Descriptor instead.
 func (ServiceChangeRequest_Method) EnumDescriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{39, 0}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{40, 0}
 }
 
 // TransactionRequest is one H.248 transaction (H.248.1 §8).
@@ -2548,7 +2548,14 @@ type MediaDescription struct {
 	// SSRC. Local 0: CHOOSE.
 	Ssrc uint32 `protobuf:"varint,9,opt,name=ssrc,proto3" json:"ssrc,omitempty"`
 	// RTCP CNAME. Local empty: CHOOSE.
-	Cname         string `protobuf:"bytes,10,opt,name=cname,proto3" json:"cname,omitempty"`
+	Cname string `protobuf:"bytes,10,opt,name=cname,proto3" json:"cname,omitempty"`
+	// SRTP with keys from signalling (RFC 4568), KIND_RTP_CORE only. Local: the suites that the MGW may have to use, at most 8, in any
+	// order; a key left empty is CHOOSE (H.248.77), and always is: keys come from the MGW's random generator, one for each suite and
+	// termination, and stay for the termination's life. A Modify that lists a suite again without its key means the same key. Remote:
+	// what the peer protects its media with, one at most; absent when it has none. Media is SRTP both ways when proto is RTP/SAVP(F) or
+	// remote has a key, and nothing passes while local lists suites and remote is not known. A suite that the MGW does not have, or a
+	// remote one that local does not list, is error 449, a key of a wrong length 442.
+	Cryptos       []*SrtpCrypto `protobuf:"bytes,11,rep,name=cryptos,proto3" json:"cryptos,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2653,6 +2660,77 @@ func (x *MediaDescription) GetCname() string {
 	return ""
 }
 
+func (x *MediaDescription) GetCryptos() []*SrtpCrypto {
+	if x != nil {
+		return x.Cryptos
+	}
+	return nil
+}
+
+// SrtpCrypto is one crypto attribute (RFC 4568 §4). Session parameters, MKI and lifetime are not carried.
+type SrtpCrypto struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Tag of the attribute, for tracing only.
+	Tag uint32 `protobuf:"varint,1,opt,name=tag,proto3" json:"tag,omitempty"`
+	// Crypto-suite: "AEAD_AES_256_GCM", "AEAD_AES_128_GCM" (RFC 7714 §14.2), "AES_CM_128_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32" (RFC 4568 §6.2).
+	Suite string `protobuf:"bytes,2,opt,name=suite,proto3" json:"suite,omitempty"`
+	// Master key followed by master salt. Never logged; left out of audits.
+	Key           []byte `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SrtpCrypto) Reset() {
+	*x = SrtpCrypto{}
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SrtpCrypto) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SrtpCrypto) ProtoMessage() {}
+
+func (x *SrtpCrypto) ProtoReflect() protoreflect.Message {
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SrtpCrypto.ProtoReflect.Descriptor instead.
+func (*SrtpCrypto) Descriptor() ([]byte, []int) {
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *SrtpCrypto) GetTag() uint32 {
+	if x != nil {
+		return x.Tag
+	}
+	return 0
+}
+
+func (x *SrtpCrypto) GetSuite() string {
+	if x != nil {
+		return x.Suite
+	}
+	return ""
+}
+
+func (x *SrtpCrypto) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
 // Codec is one payload format (RFC 8866 §6.6).
 type Codec struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2672,7 +2750,7 @@ type Codec struct {
 
 func (x *Codec) Reset() {
 	*x = Codec{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[27]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2684,7 +2762,7 @@ func (x *Codec) String() string {
 func (*Codec) ProtoMessage() {}
 
 func (x *Codec) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[27]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2697,7 +2775,7 @@ func (x *Codec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Codec.ProtoReflect.Descriptor instead.
 func (*Codec) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{27}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Codec) GetPayloadType() uint32 {
@@ -2748,7 +2826,7 @@ type EventsDescriptor struct {
 
 func (x *EventsDescriptor) Reset() {
 	*x = EventsDescriptor{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[28]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2760,7 +2838,7 @@ func (x *EventsDescriptor) String() string {
 func (*EventsDescriptor) ProtoMessage() {}
 
 func (x *EventsDescriptor) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[28]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2773,7 +2851,7 @@ func (x *EventsDescriptor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventsDescriptor.ProtoReflect.Descriptor instead.
 func (*EventsDescriptor) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{28}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *EventsDescriptor) GetRequestId() uint64 {
@@ -2805,7 +2883,7 @@ type EventSpec struct {
 
 func (x *EventSpec) Reset() {
 	*x = EventSpec{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[29]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2817,7 +2895,7 @@ func (x *EventSpec) String() string {
 func (*EventSpec) ProtoMessage() {}
 
 func (x *EventSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[29]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2830,7 +2908,7 @@ func (x *EventSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventSpec.ProtoReflect.Descriptor instead.
 func (*EventSpec) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{29}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *EventSpec) GetType() EventType {
@@ -2881,7 +2959,7 @@ type NotifyRequest struct {
 
 func (x *NotifyRequest) Reset() {
 	*x = NotifyRequest{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[30]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2893,7 +2971,7 @@ func (x *NotifyRequest) String() string {
 func (*NotifyRequest) ProtoMessage() {}
 
 func (x *NotifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[30]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2906,7 +2984,7 @@ func (x *NotifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NotifyRequest.ProtoReflect.Descriptor instead.
 func (*NotifyRequest) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{30}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *NotifyRequest) GetMgwId() string {
@@ -2993,7 +3071,7 @@ type ObservedEvent struct {
 
 func (x *ObservedEvent) Reset() {
 	*x = ObservedEvent{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[31]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3005,7 +3083,7 @@ func (x *ObservedEvent) String() string {
 func (*ObservedEvent) ProtoMessage() {}
 
 func (x *ObservedEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[31]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3018,7 +3096,7 @@ func (x *ObservedEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObservedEvent.ProtoReflect.Descriptor instead.
 func (*ObservedEvent) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{31}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ObservedEvent) GetType() EventType {
@@ -3074,7 +3152,7 @@ type NotifyReply struct {
 
 func (x *NotifyReply) Reset() {
 	*x = NotifyReply{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[32]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3086,7 +3164,7 @@ func (x *NotifyReply) String() string {
 func (*NotifyReply) ProtoMessage() {}
 
 func (x *NotifyReply) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[32]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3099,7 +3177,7 @@ func (x *NotifyReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NotifyReply.ProtoReflect.Descriptor instead.
 func (*NotifyReply) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{32}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *NotifyReply) GetVerdict() NotifyReply_Verdict {
@@ -3160,7 +3238,7 @@ type Statistics struct {
 
 func (x *Statistics) Reset() {
 	*x = Statistics{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[33]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3172,7 +3250,7 @@ func (x *Statistics) String() string {
 func (*Statistics) ProtoMessage() {}
 
 func (x *Statistics) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[33]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3185,7 +3263,7 @@ func (x *Statistics) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Statistics.ProtoReflect.Descriptor instead.
 func (*Statistics) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{33}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Statistics) GetTerminationId() string {
@@ -3352,7 +3430,7 @@ type AuditRequest struct {
 
 func (x *AuditRequest) Reset() {
 	*x = AuditRequest{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[34]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3364,7 +3442,7 @@ func (x *AuditRequest) String() string {
 func (*AuditRequest) ProtoMessage() {}
 
 func (x *AuditRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[34]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3377,7 +3455,7 @@ func (x *AuditRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditRequest.ProtoReflect.Descriptor instead.
 func (*AuditRequest) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{34}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *AuditRequest) GetContext() *ContextRef {
@@ -3419,7 +3497,7 @@ type AuditReply struct {
 	Attributes *ContextAttributes `protobuf:"bytes,3,opt,name=attributes,proto3" json:"attributes,omitempty"`
 	// Termination; empty when the row speaks of the context.
 	TerminationId string `protobuf:"bytes,4,opt,name=termination_id,json=terminationId,proto3" json:"termination_id,omitempty"`
-	// Its current description. Secrets (ice pwd) are left out.
+	// Its current description. Secrets (ice pwd, SRTP keys) are left out.
 	Descriptor_ *TerminationDescriptor `protobuf:"bytes,5,opt,name=descriptor,proto3" json:"descriptor,omitempty"`
 	// Statistics, when asked for.
 	Statistics []*Statistics `protobuf:"bytes,6,rep,name=statistics,proto3" json:"statistics,omitempty"`
@@ -3433,7 +3511,7 @@ type AuditReply struct {
 
 func (x *AuditReply) Reset() {
 	*x = AuditReply{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[35]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3445,7 +3523,7 @@ func (x *AuditReply) String() string {
 func (*AuditReply) ProtoMessage() {}
 
 func (x *AuditReply) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[35]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3458,7 +3536,7 @@ func (x *AuditReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditReply.ProtoReflect.Descriptor instead.
 func (*AuditReply) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{35}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *AuditReply) GetContextId() string {
@@ -3526,7 +3604,7 @@ type AuditCapabilitiesRequest struct {
 
 func (x *AuditCapabilitiesRequest) Reset() {
 	*x = AuditCapabilitiesRequest{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[36]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3538,7 +3616,7 @@ func (x *AuditCapabilitiesRequest) String() string {
 func (*AuditCapabilitiesRequest) ProtoMessage() {}
 
 func (x *AuditCapabilitiesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[36]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3551,7 +3629,7 @@ func (x *AuditCapabilitiesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditCapabilitiesRequest.ProtoReflect.Descriptor instead.
 func (*AuditCapabilitiesRequest) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{36}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{37}
 }
 
 // Capabilities of an MGW (H.248.1 §7.2.6).
@@ -3567,11 +3645,11 @@ type Capabilities struct {
 	Realms []*Realm `protobuf:"bytes,4,rep,name=realms,proto3" json:"realms,omitempty"`
 	// "lite".
 	IceModes []string `protobuf:"bytes,5,rep,name=ice_modes,json=iceModes,proto3" json:"ice_modes,omitempty"`
-	// SRTP protection profiles in order of preference, by their names of RFC 5764 and RFC 7714.
+	// SRTP protection profiles of DTLS-SRTP in order of preference, by their names of RFC 5764 and RFC 7714.
 	SrtpProfiles []string `protobuf:"bytes,6,rep,name=srtp_profiles,json=srtpProfiles,proto3" json:"srtp_profiles,omitempty"`
 	// Most contexts at once; 0: no configured limit.
 	MaxContexts uint32 `protobuf:"varint,7,opt,name=max_contexts,json=maxContexts,proto3" json:"max_contexts,omitempty"`
-	// Optional features: "move".
+	// Optional features: "move"; "sdes": MediaDescription.cryptos.
 	Features      []string `protobuf:"bytes,8,rep,name=features,proto3" json:"features,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3579,7 +3657,7 @@ type Capabilities struct {
 
 func (x *Capabilities) Reset() {
 	*x = Capabilities{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[37]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3591,7 +3669,7 @@ func (x *Capabilities) String() string {
 func (*Capabilities) ProtoMessage() {}
 
 func (x *Capabilities) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[37]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3604,7 +3682,7 @@ func (x *Capabilities) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Capabilities.ProtoReflect.Descriptor instead.
 func (*Capabilities) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{37}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Capabilities) GetSoftware() string {
@@ -3680,7 +3758,7 @@ type Realm struct {
 
 func (x *Realm) Reset() {
 	*x = Realm{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[38]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3692,7 +3770,7 @@ func (x *Realm) String() string {
 func (*Realm) ProtoMessage() {}
 
 func (x *Realm) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[38]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3705,7 +3783,7 @@ func (x *Realm) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Realm.ProtoReflect.Descriptor instead.
 func (*Realm) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{38}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Realm) GetName() string {
@@ -3763,7 +3841,7 @@ type ServiceChangeRequest struct {
 
 func (x *ServiceChangeRequest) Reset() {
 	*x = ServiceChangeRequest{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[39]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3775,7 +3853,7 @@ func (x *ServiceChangeRequest) String() string {
 func (*ServiceChangeRequest) ProtoMessage() {}
 
 func (x *ServiceChangeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[39]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3788,7 +3866,7 @@ func (x *ServiceChangeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceChangeRequest.ProtoReflect.Descriptor instead.
 func (*ServiceChangeRequest) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{39}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ServiceChangeRequest) GetMgwId() string {
@@ -3871,7 +3949,7 @@ type ServiceChangeReply struct {
 
 func (x *ServiceChangeReply) Reset() {
 	*x = ServiceChangeReply{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[40]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3883,7 +3961,7 @@ func (x *ServiceChangeReply) String() string {
 func (*ServiceChangeReply) ProtoMessage() {}
 
 func (x *ServiceChangeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[40]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3896,7 +3974,7 @@ func (x *ServiceChangeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceChangeReply.ProtoReflect.Descriptor instead.
 func (*ServiceChangeReply) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{40}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ServiceChangeReply) GetProfileVersion() uint32 {
@@ -3948,7 +4026,7 @@ type HeartbeatRequest struct {
 
 func (x *HeartbeatRequest) Reset() {
 	*x = HeartbeatRequest{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[41]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3960,7 +4038,7 @@ func (x *HeartbeatRequest) String() string {
 func (*HeartbeatRequest) ProtoMessage() {}
 
 func (x *HeartbeatRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[41]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3973,7 +4051,7 @@ func (x *HeartbeatRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatRequest.ProtoReflect.Descriptor instead.
 func (*HeartbeatRequest) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{41}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *HeartbeatRequest) GetMgwId() string {
@@ -4031,7 +4109,7 @@ type HeartbeatReply struct {
 
 func (x *HeartbeatReply) Reset() {
 	*x = HeartbeatReply{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[42]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4043,7 +4121,7 @@ func (x *HeartbeatReply) String() string {
 func (*HeartbeatReply) ProtoMessage() {}
 
 func (x *HeartbeatReply) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[42]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4056,7 +4134,7 @@ func (x *HeartbeatReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatReply.ProtoReflect.Descriptor instead.
 func (*HeartbeatReply) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{42}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *HeartbeatReply) GetNext() *durationpb.Duration {
@@ -4255,7 +4333,7 @@ const file_isthmus_iq_v1_iq_proto_rawDesc = "" +
 	"RtcpPolicy\x12\x10\n" +
 	"\x03mux\x18\x01 \x01(\bR\x03mux\x12!\n" +
 	"\freduced_size\x18\x02 \x01(\bR\vreducedSize\x12\x10\n" +
-	"\x03off\x18\x03 \x01(\bR\x03off\"\x9d\x02\n" +
+	"\x03off\x18\x03 \x01(\bR\x03off\"\xd2\x02\n" +
 	"\x10MediaDescription\x12\x14\n" +
 	"\x05media\x18\x01 \x01(\tR\x05media\x12\x14\n" +
 	"\x05proto\x18\x02 \x01(\tR\x05proto\x12\x18\n" +
@@ -4268,7 +4346,13 @@ const file_isthmus_iq_v1_iq_proto_rawDesc = "" +
 	"maxptimeMs\x12\x12\n" +
 	"\x04ssrc\x18\t \x01(\rR\x04ssrc\x12\x14\n" +
 	"\x05cname\x18\n" +
-	" \x01(\tR\x05cname\"\x8d\x01\n" +
+	" \x01(\tR\x05cname\x123\n" +
+	"\acryptos\x18\v \x03(\v2\x19.isthmus.iq.v1.SrtpCryptoR\acryptos\"F\n" +
+	"\n" +
+	"SrtpCrypto\x12\x10\n" +
+	"\x03tag\x18\x01 \x01(\rR\x03tag\x12\x14\n" +
+	"\x05suite\x18\x02 \x01(\tR\x05suite\x12\x10\n" +
+	"\x03key\x18\x03 \x01(\fR\x03key\"\x8d\x01\n" +
 	"\x05Codec\x12!\n" +
 	"\fpayload_type\x18\x01 \x01(\rR\vpayloadType\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1d\n" +
@@ -4449,7 +4533,7 @@ func file_isthmus_iq_v1_iq_proto_rawDescGZIP() []byte {
 }
 
 var file_isthmus_iq_v1_iq_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
-var file_isthmus_iq_v1_iq_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
+var file_isthmus_iq_v1_iq_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
 var file_isthmus_iq_v1_iq_proto_goTypes = []any{
 	(EventType)(0),                   // 0: isthmus.iq.v1.EventType
 	(TopologyTriple_Direction)(0),    // 1: isthmus.iq.v1.TopologyTriple.Direction
@@ -4486,40 +4570,41 @@ var file_isthmus_iq_v1_iq_proto_goTypes = []any{
 	(*SourceFilter)(nil),             // 32: isthmus.iq.v1.SourceFilter
 	(*RtcpPolicy)(nil),               // 33: isthmus.iq.v1.RtcpPolicy
 	(*MediaDescription)(nil),         // 34: isthmus.iq.v1.MediaDescription
-	(*Codec)(nil),                    // 35: isthmus.iq.v1.Codec
-	(*EventsDescriptor)(nil),         // 36: isthmus.iq.v1.EventsDescriptor
-	(*EventSpec)(nil),                // 37: isthmus.iq.v1.EventSpec
-	(*NotifyRequest)(nil),            // 38: isthmus.iq.v1.NotifyRequest
-	(*ObservedEvent)(nil),            // 39: isthmus.iq.v1.ObservedEvent
-	(*NotifyReply)(nil),              // 40: isthmus.iq.v1.NotifyReply
-	(*Statistics)(nil),               // 41: isthmus.iq.v1.Statistics
-	(*AuditRequest)(nil),             // 42: isthmus.iq.v1.AuditRequest
-	(*AuditReply)(nil),               // 43: isthmus.iq.v1.AuditReply
-	(*AuditCapabilitiesRequest)(nil), // 44: isthmus.iq.v1.AuditCapabilitiesRequest
-	(*Capabilities)(nil),             // 45: isthmus.iq.v1.Capabilities
-	(*Realm)(nil),                    // 46: isthmus.iq.v1.Realm
-	(*ServiceChangeRequest)(nil),     // 47: isthmus.iq.v1.ServiceChangeRequest
-	(*ServiceChangeReply)(nil),       // 48: isthmus.iq.v1.ServiceChangeReply
-	(*HeartbeatRequest)(nil),         // 49: isthmus.iq.v1.HeartbeatRequest
-	(*HeartbeatReply)(nil),           // 50: isthmus.iq.v1.HeartbeatReply
-	nil,                              // 51: isthmus.iq.v1.ObservedEvent.ParamsEntry
-	nil,                              // 52: isthmus.iq.v1.Statistics.DroppedEntry
-	(*emptypb.Empty)(nil),            // 53: google.protobuf.Empty
-	(*durationpb.Duration)(nil),      // 54: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),    // 55: google.protobuf.Timestamp
+	(*SrtpCrypto)(nil),               // 35: isthmus.iq.v1.SrtpCrypto
+	(*Codec)(nil),                    // 36: isthmus.iq.v1.Codec
+	(*EventsDescriptor)(nil),         // 37: isthmus.iq.v1.EventsDescriptor
+	(*EventSpec)(nil),                // 38: isthmus.iq.v1.EventSpec
+	(*NotifyRequest)(nil),            // 39: isthmus.iq.v1.NotifyRequest
+	(*ObservedEvent)(nil),            // 40: isthmus.iq.v1.ObservedEvent
+	(*NotifyReply)(nil),              // 41: isthmus.iq.v1.NotifyReply
+	(*Statistics)(nil),               // 42: isthmus.iq.v1.Statistics
+	(*AuditRequest)(nil),             // 43: isthmus.iq.v1.AuditRequest
+	(*AuditReply)(nil),               // 44: isthmus.iq.v1.AuditReply
+	(*AuditCapabilitiesRequest)(nil), // 45: isthmus.iq.v1.AuditCapabilitiesRequest
+	(*Capabilities)(nil),             // 46: isthmus.iq.v1.Capabilities
+	(*Realm)(nil),                    // 47: isthmus.iq.v1.Realm
+	(*ServiceChangeRequest)(nil),     // 48: isthmus.iq.v1.ServiceChangeRequest
+	(*ServiceChangeReply)(nil),       // 49: isthmus.iq.v1.ServiceChangeReply
+	(*HeartbeatRequest)(nil),         // 50: isthmus.iq.v1.HeartbeatRequest
+	(*HeartbeatReply)(nil),           // 51: isthmus.iq.v1.HeartbeatReply
+	nil,                              // 52: isthmus.iq.v1.ObservedEvent.ParamsEntry
+	nil,                              // 53: isthmus.iq.v1.Statistics.DroppedEntry
+	(*emptypb.Empty)(nil),            // 54: google.protobuf.Empty
+	(*durationpb.Duration)(nil),      // 55: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),    // 56: google.protobuf.Timestamp
 }
 var file_isthmus_iq_v1_iq_proto_depIdxs = []int32{
 	9,  // 0: isthmus.iq.v1.TransactionRequest.actions:type_name -> isthmus.iq.v1.Action
 	10, // 1: isthmus.iq.v1.Action.context:type_name -> isthmus.iq.v1.ContextRef
 	12, // 2: isthmus.iq.v1.Action.attributes:type_name -> isthmus.iq.v1.ContextAttributes
 	14, // 3: isthmus.iq.v1.Action.commands:type_name -> isthmus.iq.v1.Command
-	53, // 4: isthmus.iq.v1.ContextRef.choose:type_name -> google.protobuf.Empty
-	53, // 5: isthmus.iq.v1.ContextRef.all:type_name -> google.protobuf.Empty
-	53, // 6: isthmus.iq.v1.ContextRef.null:type_name -> google.protobuf.Empty
-	53, // 7: isthmus.iq.v1.TerminationRef.root:type_name -> google.protobuf.Empty
-	53, // 8: isthmus.iq.v1.TerminationRef.choose:type_name -> google.protobuf.Empty
-	53, // 9: isthmus.iq.v1.TerminationRef.all:type_name -> google.protobuf.Empty
-	54, // 10: isthmus.iq.v1.ContextAttributes.orphan_ttl:type_name -> google.protobuf.Duration
+	54, // 4: isthmus.iq.v1.ContextRef.choose:type_name -> google.protobuf.Empty
+	54, // 5: isthmus.iq.v1.ContextRef.all:type_name -> google.protobuf.Empty
+	54, // 6: isthmus.iq.v1.ContextRef.null:type_name -> google.protobuf.Empty
+	54, // 7: isthmus.iq.v1.TerminationRef.root:type_name -> google.protobuf.Empty
+	54, // 8: isthmus.iq.v1.TerminationRef.choose:type_name -> google.protobuf.Empty
+	54, // 9: isthmus.iq.v1.TerminationRef.all:type_name -> google.protobuf.Empty
+	55, // 10: isthmus.iq.v1.ContextAttributes.orphan_ttl:type_name -> google.protobuf.Duration
 	13, // 11: isthmus.iq.v1.ContextAttributes.topology:type_name -> isthmus.iq.v1.TopologyTriple
 	1,  // 12: isthmus.iq.v1.TopologyTriple.direction:type_name -> isthmus.iq.v1.TopologyTriple.Direction
 	15, // 13: isthmus.iq.v1.Command.add:type_name -> isthmus.iq.v1.Add
@@ -4539,11 +4624,11 @@ var file_isthmus_iq_v1_iq_proto_depIdxs = []int32{
 	21, // 27: isthmus.iq.v1.ActionReply.commands:type_name -> isthmus.iq.v1.CommandReply
 	22, // 28: isthmus.iq.v1.ActionReply.error:type_name -> isthmus.iq.v1.ErrorDescriptor
 	23, // 29: isthmus.iq.v1.CommandReply.resolved:type_name -> isthmus.iq.v1.TerminationDescriptor
-	41, // 30: isthmus.iq.v1.CommandReply.statistics:type_name -> isthmus.iq.v1.Statistics
+	42, // 30: isthmus.iq.v1.CommandReply.statistics:type_name -> isthmus.iq.v1.Statistics
 	22, // 31: isthmus.iq.v1.CommandReply.error:type_name -> isthmus.iq.v1.ErrorDescriptor
 	2,  // 32: isthmus.iq.v1.TerminationDescriptor.kind:type_name -> isthmus.iq.v1.TerminationDescriptor.Kind
 	29, // 33: isthmus.iq.v1.TerminationDescriptor.streams:type_name -> isthmus.iq.v1.Stream
-	36, // 34: isthmus.iq.v1.TerminationDescriptor.events:type_name -> isthmus.iq.v1.EventsDescriptor
+	37, // 34: isthmus.iq.v1.TerminationDescriptor.events:type_name -> isthmus.iq.v1.EventsDescriptor
 	24, // 35: isthmus.iq.v1.TerminationDescriptor.transport:type_name -> isthmus.iq.v1.TransportGroup
 	25, // 36: isthmus.iq.v1.TransportGroup.local_ice:type_name -> isthmus.iq.v1.IceParameters
 	25, // 37: isthmus.iq.v1.TransportGroup.remote_ice:type_name -> isthmus.iq.v1.IceParameters
@@ -4560,54 +4645,55 @@ var file_isthmus_iq_v1_iq_proto_depIdxs = []int32{
 	32, // 48: isthmus.iq.v1.LocalControl.source_filter:type_name -> isthmus.iq.v1.SourceFilter
 	5,  // 49: isthmus.iq.v1.LocalControl.latch:type_name -> isthmus.iq.v1.LocalControl.Latch
 	33, // 50: isthmus.iq.v1.LocalControl.rtcp:type_name -> isthmus.iq.v1.RtcpPolicy
-	35, // 51: isthmus.iq.v1.MediaDescription.codecs:type_name -> isthmus.iq.v1.Codec
-	37, // 52: isthmus.iq.v1.EventsDescriptor.specs:type_name -> isthmus.iq.v1.EventSpec
-	0,  // 53: isthmus.iq.v1.EventSpec.type:type_name -> isthmus.iq.v1.EventType
-	54, // 54: isthmus.iq.v1.EventSpec.timer:type_name -> google.protobuf.Duration
-	39, // 55: isthmus.iq.v1.NotifyRequest.events:type_name -> isthmus.iq.v1.ObservedEvent
-	0,  // 56: isthmus.iq.v1.ObservedEvent.type:type_name -> isthmus.iq.v1.EventType
-	55, // 57: isthmus.iq.v1.ObservedEvent.at:type_name -> google.protobuf.Timestamp
-	51, // 58: isthmus.iq.v1.ObservedEvent.params:type_name -> isthmus.iq.v1.ObservedEvent.ParamsEntry
-	26, // 59: isthmus.iq.v1.ObservedEvent.local:type_name -> isthmus.iq.v1.Candidate
-	26, // 60: isthmus.iq.v1.ObservedEvent.remote:type_name -> isthmus.iq.v1.Candidate
-	6,  // 61: isthmus.iq.v1.NotifyReply.verdict:type_name -> isthmus.iq.v1.NotifyReply.Verdict
-	52, // 62: isthmus.iq.v1.Statistics.dropped:type_name -> isthmus.iq.v1.Statistics.DroppedEntry
-	54, // 63: isthmus.iq.v1.Statistics.duration:type_name -> google.protobuf.Duration
-	10, // 64: isthmus.iq.v1.AuditRequest.context:type_name -> isthmus.iq.v1.ContextRef
-	11, // 65: isthmus.iq.v1.AuditRequest.termination:type_name -> isthmus.iq.v1.TerminationRef
-	12, // 66: isthmus.iq.v1.AuditReply.attributes:type_name -> isthmus.iq.v1.ContextAttributes
-	23, // 67: isthmus.iq.v1.AuditReply.descriptor:type_name -> isthmus.iq.v1.TerminationDescriptor
-	41, // 68: isthmus.iq.v1.AuditReply.statistics:type_name -> isthmus.iq.v1.Statistics
-	55, // 69: isthmus.iq.v1.AuditReply.last_control:type_name -> google.protobuf.Timestamp
-	22, // 70: isthmus.iq.v1.AuditReply.error:type_name -> isthmus.iq.v1.ErrorDescriptor
-	35, // 71: isthmus.iq.v1.Capabilities.codecs:type_name -> isthmus.iq.v1.Codec
-	46, // 72: isthmus.iq.v1.Capabilities.realms:type_name -> isthmus.iq.v1.Realm
-	2,  // 73: isthmus.iq.v1.Realm.kind:type_name -> isthmus.iq.v1.TerminationDescriptor.Kind
-	7,  // 74: isthmus.iq.v1.ServiceChangeRequest.method:type_name -> isthmus.iq.v1.ServiceChangeRequest.Method
-	54, // 75: isthmus.iq.v1.ServiceChangeRequest.delay:type_name -> google.protobuf.Duration
-	45, // 76: isthmus.iq.v1.ServiceChangeRequest.capabilities:type_name -> isthmus.iq.v1.Capabilities
-	54, // 77: isthmus.iq.v1.ServiceChangeReply.heartbeat_interval:type_name -> google.protobuf.Duration
-	22, // 78: isthmus.iq.v1.ServiceChangeReply.error:type_name -> isthmus.iq.v1.ErrorDescriptor
-	54, // 79: isthmus.iq.v1.HeartbeatReply.next:type_name -> google.protobuf.Duration
-	8,  // 80: isthmus.iq.v1.MediaGateway.Transact:input_type -> isthmus.iq.v1.TransactionRequest
-	42, // 81: isthmus.iq.v1.MediaGateway.AuditValue:input_type -> isthmus.iq.v1.AuditRequest
-	44, // 82: isthmus.iq.v1.MediaGateway.AuditCapabilities:input_type -> isthmus.iq.v1.AuditCapabilitiesRequest
-	47, // 83: isthmus.iq.v1.MediaGateway.ServiceChange:input_type -> isthmus.iq.v1.ServiceChangeRequest
-	47, // 84: isthmus.iq.v1.MediaGatewayController.ServiceChange:input_type -> isthmus.iq.v1.ServiceChangeRequest
-	38, // 85: isthmus.iq.v1.MediaGatewayController.Notify:input_type -> isthmus.iq.v1.NotifyRequest
-	49, // 86: isthmus.iq.v1.MediaGatewayController.Heartbeat:input_type -> isthmus.iq.v1.HeartbeatRequest
-	19, // 87: isthmus.iq.v1.MediaGateway.Transact:output_type -> isthmus.iq.v1.TransactionReply
-	43, // 88: isthmus.iq.v1.MediaGateway.AuditValue:output_type -> isthmus.iq.v1.AuditReply
-	45, // 89: isthmus.iq.v1.MediaGateway.AuditCapabilities:output_type -> isthmus.iq.v1.Capabilities
-	48, // 90: isthmus.iq.v1.MediaGateway.ServiceChange:output_type -> isthmus.iq.v1.ServiceChangeReply
-	48, // 91: isthmus.iq.v1.MediaGatewayController.ServiceChange:output_type -> isthmus.iq.v1.ServiceChangeReply
-	40, // 92: isthmus.iq.v1.MediaGatewayController.Notify:output_type -> isthmus.iq.v1.NotifyReply
-	50, // 93: isthmus.iq.v1.MediaGatewayController.Heartbeat:output_type -> isthmus.iq.v1.HeartbeatReply
-	87, // [87:94] is the sub-list for method output_type
-	80, // [80:87] is the sub-list for method input_type
-	80, // [80:80] is the sub-list for extension type_name
-	80, // [80:80] is the sub-list for extension extendee
-	0,  // [0:80] is the sub-list for field type_name
+	36, // 51: isthmus.iq.v1.MediaDescription.codecs:type_name -> isthmus.iq.v1.Codec
+	35, // 52: isthmus.iq.v1.MediaDescription.cryptos:type_name -> isthmus.iq.v1.SrtpCrypto
+	38, // 53: isthmus.iq.v1.EventsDescriptor.specs:type_name -> isthmus.iq.v1.EventSpec
+	0,  // 54: isthmus.iq.v1.EventSpec.type:type_name -> isthmus.iq.v1.EventType
+	55, // 55: isthmus.iq.v1.EventSpec.timer:type_name -> google.protobuf.Duration
+	40, // 56: isthmus.iq.v1.NotifyRequest.events:type_name -> isthmus.iq.v1.ObservedEvent
+	0,  // 57: isthmus.iq.v1.ObservedEvent.type:type_name -> isthmus.iq.v1.EventType
+	56, // 58: isthmus.iq.v1.ObservedEvent.at:type_name -> google.protobuf.Timestamp
+	52, // 59: isthmus.iq.v1.ObservedEvent.params:type_name -> isthmus.iq.v1.ObservedEvent.ParamsEntry
+	26, // 60: isthmus.iq.v1.ObservedEvent.local:type_name -> isthmus.iq.v1.Candidate
+	26, // 61: isthmus.iq.v1.ObservedEvent.remote:type_name -> isthmus.iq.v1.Candidate
+	6,  // 62: isthmus.iq.v1.NotifyReply.verdict:type_name -> isthmus.iq.v1.NotifyReply.Verdict
+	53, // 63: isthmus.iq.v1.Statistics.dropped:type_name -> isthmus.iq.v1.Statistics.DroppedEntry
+	55, // 64: isthmus.iq.v1.Statistics.duration:type_name -> google.protobuf.Duration
+	10, // 65: isthmus.iq.v1.AuditRequest.context:type_name -> isthmus.iq.v1.ContextRef
+	11, // 66: isthmus.iq.v1.AuditRequest.termination:type_name -> isthmus.iq.v1.TerminationRef
+	12, // 67: isthmus.iq.v1.AuditReply.attributes:type_name -> isthmus.iq.v1.ContextAttributes
+	23, // 68: isthmus.iq.v1.AuditReply.descriptor:type_name -> isthmus.iq.v1.TerminationDescriptor
+	42, // 69: isthmus.iq.v1.AuditReply.statistics:type_name -> isthmus.iq.v1.Statistics
+	56, // 70: isthmus.iq.v1.AuditReply.last_control:type_name -> google.protobuf.Timestamp
+	22, // 71: isthmus.iq.v1.AuditReply.error:type_name -> isthmus.iq.v1.ErrorDescriptor
+	36, // 72: isthmus.iq.v1.Capabilities.codecs:type_name -> isthmus.iq.v1.Codec
+	47, // 73: isthmus.iq.v1.Capabilities.realms:type_name -> isthmus.iq.v1.Realm
+	2,  // 74: isthmus.iq.v1.Realm.kind:type_name -> isthmus.iq.v1.TerminationDescriptor.Kind
+	7,  // 75: isthmus.iq.v1.ServiceChangeRequest.method:type_name -> isthmus.iq.v1.ServiceChangeRequest.Method
+	55, // 76: isthmus.iq.v1.ServiceChangeRequest.delay:type_name -> google.protobuf.Duration
+	46, // 77: isthmus.iq.v1.ServiceChangeRequest.capabilities:type_name -> isthmus.iq.v1.Capabilities
+	55, // 78: isthmus.iq.v1.ServiceChangeReply.heartbeat_interval:type_name -> google.protobuf.Duration
+	22, // 79: isthmus.iq.v1.ServiceChangeReply.error:type_name -> isthmus.iq.v1.ErrorDescriptor
+	55, // 80: isthmus.iq.v1.HeartbeatReply.next:type_name -> google.protobuf.Duration
+	8,  // 81: isthmus.iq.v1.MediaGateway.Transact:input_type -> isthmus.iq.v1.TransactionRequest
+	43, // 82: isthmus.iq.v1.MediaGateway.AuditValue:input_type -> isthmus.iq.v1.AuditRequest
+	45, // 83: isthmus.iq.v1.MediaGateway.AuditCapabilities:input_type -> isthmus.iq.v1.AuditCapabilitiesRequest
+	48, // 84: isthmus.iq.v1.MediaGateway.ServiceChange:input_type -> isthmus.iq.v1.ServiceChangeRequest
+	48, // 85: isthmus.iq.v1.MediaGatewayController.ServiceChange:input_type -> isthmus.iq.v1.ServiceChangeRequest
+	39, // 86: isthmus.iq.v1.MediaGatewayController.Notify:input_type -> isthmus.iq.v1.NotifyRequest
+	50, // 87: isthmus.iq.v1.MediaGatewayController.Heartbeat:input_type -> isthmus.iq.v1.HeartbeatRequest
+	19, // 88: isthmus.iq.v1.MediaGateway.Transact:output_type -> isthmus.iq.v1.TransactionReply
+	44, // 89: isthmus.iq.v1.MediaGateway.AuditValue:output_type -> isthmus.iq.v1.AuditReply
+	46, // 90: isthmus.iq.v1.MediaGateway.AuditCapabilities:output_type -> isthmus.iq.v1.Capabilities
+	49, // 91: isthmus.iq.v1.MediaGateway.ServiceChange:output_type -> isthmus.iq.v1.ServiceChangeReply
+	49, // 92: isthmus.iq.v1.MediaGatewayController.ServiceChange:output_type -> isthmus.iq.v1.ServiceChangeReply
+	41, // 93: isthmus.iq.v1.MediaGatewayController.Notify:output_type -> isthmus.iq.v1.NotifyReply
+	51, // 94: isthmus.iq.v1.MediaGatewayController.Heartbeat:output_type -> isthmus.iq.v1.HeartbeatReply
+	88, // [88:95] is the sub-list for method output_type
+	81, // [81:88] is the sub-list for method input_type
+	81, // [81:81] is the sub-list for extension type_name
+	81, // [81:81] is the sub-list for extension extendee
+	0,  // [0:81] is the sub-list for field type_name
 }
 
 func init() { file_isthmus_iq_v1_iq_proto_init() }
@@ -4639,7 +4725,7 @@ func file_isthmus_iq_v1_iq_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_isthmus_iq_v1_iq_proto_rawDesc), len(file_isthmus_iq_v1_iq_proto_rawDesc)),
 			NumEnums:      8,
-			NumMessages:   45,
+			NumMessages:   46,
 			NumExtensions: 0,
 			NumServices:   2,
 		},
