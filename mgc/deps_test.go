@@ -14,7 +14,7 @@ func TestFloors(t *testing.T) {
 		Module: root + "/mgc",
 		Floor: map[string]int{
 			"": 0, "web": 0, "internal/headers": 0, "internal/precond": 0, "internal/heap": 0,
-			"internal/offeranswer": 1, "internal/flowtoken": 1, "internal/siptransport": 1, "internal/store": 1, "internal/bus": 1, "internal/tlsfiles": 1,
+			"internal/offeranswer": 1, "internal/flowtoken": 1, "internal/siptransport": 1, "internal/store": 1, "internal/bus": 1,
 			"internal/auth": 1, "internal/policy": 1, "internal/cdr": 1, "internal/offeranswer/peertest": 1, "internal/trust": 1,
 			"internal/emergency": 1, "internal/reginfo": 1,
 			"internal/callcore": 2, "internal/siptx": 2, "internal/siptx/siptxtest": 2,

@@ -28,11 +28,11 @@ import (
 	"github.com/isthmus-gateway/isthmus/mgc/internal/siptransport"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/siptx"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/store"
-	"github.com/isthmus-gateway/isthmus/mgc/internal/tlsfiles"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/webphone"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/wsedge"
 	"github.com/isthmus-gateway/isthmus/mgc/web"
 	"github.com/isthmus-gateway/isthmus/pkg/obs"
+	"github.com/isthmus-gateway/isthmus/pkg/tlsfiles"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
 

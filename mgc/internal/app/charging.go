@@ -15,7 +15,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/mgc/internal/cdr"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/flowtoken"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/policy"
-	"github.com/isthmus-gateway/isthmus/mgc/internal/tlsfiles"
+	"github.com/isthmus-gateway/isthmus/pkg/tlsfiles"
 )
 
 // The two packages name the kind of token on their own, and must agree.

@@ -14,7 +14,7 @@ import (
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/siptransport"
-	"github.com/isthmus-gateway/isthmus/mgc/internal/tlsfiles"
+	"github.com/isthmus-gateway/isthmus/pkg/tlsfiles"
 )
 
 // TLS says how connections to and from the core are secured. It is needed when there is a TLS listener.

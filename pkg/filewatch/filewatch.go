@@ -1,4 +1,5 @@
-package tlsfiles
+// Package filewatch tells when files have changed, by looking at them. Floor 0 of pkg. Owner: Watcher owns the goroutine that looks.
+package filewatch
 
 import (
 	"errors"
@@ -12,8 +13,11 @@ import (
 	"go.uber.org/zap"
 )
 
-// watcher calls reload when one of the files has changed. Owner of its goroutine.
-type watcher struct {
+// Interval is the default time between two looks at the files.
+const Interval = 10 * time.Second
+
+// Watcher calls reload when one of the files has changed. Its owner closes it.
+type Watcher struct {
 	what              string // for the log
 	files             []string
 	reload            func() (notAfter time.Time, err error)
@@ -21,7 +25,7 @@ type watcher struct {
 	stop              chan struct{}
 	done              sync.WaitGroup
 	once              sync.Once
-	seen              []stamp // of what was tried last; owned by run after watch
+	seen              []stamp // of what was tried last; owned by run after Watch
 	reloads, failures atomic.Uint64
 }
 
@@ -31,12 +35,13 @@ type stamp struct {
 	size int64
 }
 
-// watch loads the files and starts to look at them. It fails when they cannot be used now.
-func watch(what string, files []string, interval time.Duration, log *zap.Logger, reload func() (time.Time, error)) (*watcher, error) {
+// Watch calls reload and starts to look at the files, each interval (0: Interval). It fails when they cannot be used now; later failures
+// are logged, with what the files are. reload runs on one goroutine at a time and returns the time when what it has read expires, zero for never.
+func Watch(what string, files []string, interval time.Duration, log *zap.Logger, reload func() (time.Time, error)) (*Watcher, error) {
 	if interval <= 0 {
 		interval = Interval
 	}
-	w := &watcher{what: what, files: files, reload: reload, log: log, stop: make(chan struct{})}
+	w := &Watcher{what: what, files: files, reload: reload, log: log, stop: make(chan struct{})}
 	var err error
 	if w.seen, err = w.stat(); err != nil {
 		return nil, err
@@ -50,16 +55,16 @@ func watch(what string, files []string, interval time.Duration, log *zap.Logger,
 }
 
 // Counts returns how often changed files were taken up and how often that failed.
-func (w *watcher) Counts() (reloads, failures uint64) { return w.reloads.Load(), w.failures.Load() }
+func (w *Watcher) Counts() (reloads, failures uint64) { return w.reloads.Load(), w.failures.Load() }
 
 // Close stops watching and waits for the goroutine; what was loaded last can still be used.
-func (w *watcher) Close() error {
+func (w *Watcher) Close() error {
 	w.once.Do(func() { close(w.stop) })
 	w.done.Wait()
 	return nil
 }
 
-func (w *watcher) run(interval time.Duration) {
+func (w *Watcher) run(interval time.Duration) {
 	defer w.done.Done()
 	t := time.NewTicker(interval)
 	defer t.Stop()
@@ -75,7 +80,7 @@ func (w *watcher) run(interval time.Duration) {
 
 // look takes up changed files. Files that do not fit (one of a pair is written before the other) are tried again when either
 // changes further, and on the next look.
-func (w *watcher) look() {
+func (w *Watcher) look() {
 	s, err := w.stat()
 	if err == nil && slices.Equal(s, w.seen) {
 		return
@@ -91,10 +96,14 @@ func (w *watcher) look() {
 	}
 	w.seen = s
 	w.reloads.Add(1)
-	w.log.Info(w.what+" reloaded", zap.Strings("files", w.files), zap.Time("not_after", notAfter))
+	expiry := zap.Skip()
+	if !notAfter.IsZero() {
+		expiry = zap.Time("not_after", notAfter)
+	}
+	w.log.Info(w.what+" reloaded", zap.Strings("files", w.files), expiry)
 }
 
-func (w *watcher) stat() ([]stamp, error) {
+func (w *Watcher) stat() ([]stamp, error) {
 	out := make([]stamp, len(w.files))
 	var errs []error
 	for i, name := range w.files {
@@ -106,7 +115,7 @@ func (w *watcher) stat() ([]stamp, error) {
 		out[i] = stamp{info.ModTime(), info.Size()}
 	}
 	if err := errors.Join(errs...); err != nil {
-		return nil, fmt.Errorf("tlsfiles: %w", err)
+		return nil, fmt.Errorf("filewatch: %w", err)
 	}
 	return out, nil
 }

@@ -9,13 +9,15 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/isthmus-gateway/isthmus/pkg/filewatch"
 )
 
 // Roots is a set of accepted authorities that follows its file. Safe for concurrent use.
 type Roots struct {
 	file string
 	now  atomic.Pointer[x509.CertPool]
-	*watcher
+	*filewatch.Watcher
 }
 
 // LoadRoots reads a PEM file of certificates and watches it as Load does. A certificate in it that cannot be parsed makes the
@@ -23,7 +25,7 @@ type Roots struct {
 func LoadRoots(file string, interval time.Duration, log *zap.Logger) (*Roots, error) {
 	r := &Roots{file: file}
 	var err error
-	if r.watcher, err = watch("TLS authorities", []string{file}, interval, log, r.reload); err != nil {
+	if r.Watcher, err = filewatch.Watch("TLS authorities", []string{file}, interval, log, r.reload); err != nil {
 		return nil, err
 	}
 	return r, nil

@@ -1,5 +1,5 @@
 // Package tlsfiles serves a TLS certificate and accepted authorities from files and takes up new ones when they change, without
-// a restart. Floor 1 of mgc. Owners: Certificate and Roots, whose one goroutine each looks at the files.
+// a restart. Floor 1 of pkg. Owners: Certificate and Roots, whose one goroutine each looks at the files.
 package tlsfiles
 
 import (
@@ -9,16 +9,18 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/isthmus-gateway/isthmus/pkg/filewatch"
 )
 
 // Interval is the default time between two looks at the files.
-const Interval = 10 * time.Second
+const Interval = filewatch.Interval
 
 // Certificate is a certificate and its key that follow their files. Safe for concurrent use.
 type Certificate struct {
 	certFile, keyFile string
 	now               atomic.Pointer[tls.Certificate]
-	*watcher
+	*filewatch.Watcher
 }
 
 // Load reads PEM files and starts to watch them, each interval (0: Interval). It fails when they cannot be used now; later
@@ -26,7 +28,7 @@ type Certificate struct {
 func Load(certFile, keyFile string, interval time.Duration, log *zap.Logger) (*Certificate, error) {
 	c := &Certificate{certFile: certFile, keyFile: keyFile}
 	var err error
-	c.watcher, err = watch("TLS certificate", []string{certFile, keyFile}, interval, log, c.reload)
+	c.Watcher, err = filewatch.Watch("TLS certificate", []string{certFile, keyFile}, interval, log, c.reload)
 	if err != nil {
 		return nil, err
 	}
