@@ -17,6 +17,30 @@ import (
 	"github.com/isthmus-gateway/isthmus/pkg/filewatch"
 )
 
+// Secret is a secret in a configuration. It prints as "hidden", which is too short to be read back as one.
+type Secret string
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (s *Secret) UnmarshalText(text []byte) error { *s = Secret(text); return nil }
+
+// MarshalText implements encoding.TextMarshaler.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// String implements fmt.Stringer.
+func (s Secret) String() string { return "hidden" }
+
+// GoString implements fmt.GoStringer.
+func (s Secret) GoString() string { return s.String() }
+
+// Texts are the secrets as they are.
+func Texts(list []Secret) []string {
+	out := make([]string, len(list))
+	for i, s := range list {
+		out[i] = string(s)
+	}
+	return out
+}
+
 // Bounds of a secret, in bytes, and of their number.
 const (
 	MinSecret  = 16

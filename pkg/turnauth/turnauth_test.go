@@ -3,6 +3,7 @@ package turnauth
 import (
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -89,6 +90,20 @@ func TestSecretsAreRefusedWithoutBeingTold(t *testing.T) {
 		if _, err := load(); err == nil || strings.Contains(err.Error(), "tellnobody") {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+func TestConfiguredSecretDoesNotPrint(t *testing.T) {
+	var s Secret
+	if err := s.UnmarshalText([]byte(secret)); err != nil || Texts([]Secret{s})[0] != secret {
+		t.Fatalf("%v %q", err, string(s))
+	}
+	text, err := s.MarshalText()
+	if got := fmt.Sprintf("%v %+v %#v %s %q", s, []Secret{s}, s, s, text); err != nil || strings.Contains(got, secret) {
+		t.Errorf("%s %v", got, err)
+	}
+	if Check([]string{string(text)}) == nil {
+		t.Error("what is printed is taken as a secret")
 	}
 }
 

@@ -20,8 +20,11 @@ import (
 	"github.com/isthmus-gateway/isthmus/mgw/internal/contexts"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/control"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/flow"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/turnserver"
 	"github.com/isthmus-gateway/isthmus/pkg/obs"
 	"github.com/isthmus-gateway/isthmus/pkg/runner"
+	"github.com/isthmus-gateway/isthmus/pkg/tlsfiles"
+	"github.com/isthmus-gateway/isthmus/pkg/turnauth"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
 
@@ -39,6 +42,10 @@ type App struct {
 	iq       *control.Endpoint
 	admin    *admin.Endpoint
 	http     *admin.HTTP
+
+	turn        *turnserver.Server    // nil: off, and what follows too
+	turnSecrets *turnauth.Secrets     // nil: none yet
+	turnCert    *tlsfiles.Certificate // nil: no TLS
 }
 
 // New opens sockets and listeners; nothing is served before Run. On an error nothing is left open.
@@ -87,6 +94,9 @@ func (a *App) open(version string) error {
 		return err
 	}
 	registerGauges(registry, a, version)
+	if err = a.openTURN(registry); err != nil {
+		return err
+	}
 	a.http, err = admin.ListenHTTP(a.cfg.HTTP.Listen, obs.Handler(registry, a.ready))
 	return err
 }
@@ -196,6 +206,9 @@ func (a *App) Run(ctx context.Context, now <-chan struct{}) error {
 func (a *App) drainCalls(now <-chan struct{}) {
 	grace := a.cfg.Drain.Grace
 	a.drain.Graceful(0)
+	if a.turn != nil {
+		a.turn.Drain()
+	}
 	if a.contexts.Count() == 0 || grace == 0 {
 		return
 	}
@@ -254,6 +267,7 @@ func (a *App) Close() {
 	if a.contexts != nil {
 		a.contexts.Close()
 	}
+	a.closeTURN()
 	if a.engine != nil {
 		if err := a.engine.Close(); err != nil {
 			a.log.Error("packet path", zap.Error(err))

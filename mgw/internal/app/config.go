@@ -23,6 +23,7 @@ type Config struct {
 	Contexts ContextsConfig `conf:"contexts" doc:"Limits and clean-up of contexts."`
 	Admin    AdminConfig    `conf:"admin" doc:"gRPC service for operators, with reflection and health."`
 	HTTP     HTTPConfig     `conf:"http" doc:"Metrics and health over HTTP."`
+	TURN     TURNConfig     `conf:"turn" doc:"STUN and TURN server for browsers whose network lets no UDP through. Off without udp, tcp and tls."`
 	Drain    DrainConfig    `conf:"drain" doc:"Orderly stop."`
 	Log      obs.LogConfig  `conf:"log" doc:"Log, to standard error."`
 }
@@ -115,6 +116,7 @@ func (c *Config) Validate() error {
 	}
 	c.validateIq(refuse)
 	c.validateRealms(refuse)
+	c.TURN.validate(c.Realms, refuse)
 	for path, addr := range map[string]string{"admin.listen": c.Admin.Listen, "http.listen": c.HTTP.Listen} {
 		if !hostPort(addr) {
 			refuse(path, "%q is no host:port", addr)
