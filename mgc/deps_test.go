@@ -16,7 +16,7 @@ func TestFloors(t *testing.T) {
 			"": 0, "web": 0, "internal/headers": 0, "internal/precond": 0, "internal/heap": 0,
 			"internal/offeranswer": 1, "internal/flowtoken": 1, "internal/siptransport": 1, "internal/store": 1, "internal/bus": 1,
 			"internal/auth": 1, "internal/policy": 1, "internal/cdr": 1, "internal/offeranswer/peertest": 1, "internal/trust": 1,
-			"internal/emergency": 1, "internal/reginfo": 1,
+			"internal/emergency": 1, "internal/turncred": 1, "internal/reginfo": 1,
 			"internal/callcore": 2, "internal/siptx": 2, "internal/siptx/siptxtest": 2,
 			"internal/call": 3, "internal/registrar": 3, "internal/mgwpool": 3,
 			"internal/wsedge": 4, "internal/coreedge": 4, "internal/iqlink": 4, "internal/admin": 4, "internal/webphone": 4,

@@ -12,6 +12,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/mgc/internal/cdr"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/emergency"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/policy"
+	"github.com/isthmus-gateway/isthmus/mgc/internal/turncred"
 	"github.com/isthmus-gateway/isthmus/pkg/obs"
 )
 
@@ -26,6 +27,7 @@ type Config struct {
 	Call      CallConfig       `conf:"call" doc:"Calls."`
 	Emergency emergency.Policy `conf:"emergency" doc:"Emergency calls."`
 	Policy    policy.Config    `conf:"policy" doc:"Policy function of the network (PCF)."`
+	TURN      turncred.Config  `conf:"turn" doc:"TURN servers for browsers whose network lets no UDP through."`
 	CDR       cdr.Config       `conf:"cdr" doc:"Call data records."`
 	Iq        IqConfig         `conf:"iq" doc:"Control link to the media gateways."`
 	Store     StoreConfig      `conf:"store" doc:"Shared state."`
@@ -141,5 +143,5 @@ func (c *Config) Validate() error {
 	if c.Auth.Upgrade.Cookie != "" && slices.Contains(c.Access.Origins, "*") { // any web site could speak in the user's name
 		errs = append(errs, errors.New("auth.upgrade.cookie: needs access.origins without *"))
 	}
-	return errors.Join(append(errs, c.Media.validate(), c.Emergency.Validate(), c.Auth.Validate(), c.Policy.Validate(), c.CDR.Validate())...)
+	return errors.Join(append(errs, c.Media.validate(), c.Emergency.Validate(), c.Auth.Validate(), c.Policy.Validate(), c.CDR.Validate(), c.TURN.Validate())...)
 }

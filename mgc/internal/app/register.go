@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/admin"
@@ -13,6 +14,8 @@ import (
 	"github.com/isthmus-gateway/isthmus/mgc/internal/registrar"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/siptransport"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/siptx"
+	"github.com/isthmus-gateway/isthmus/mgc/internal/turncred"
+	"github.com/isthmus-gateway/isthmus/pkg/turnauth"
 	adminv1 "github.com/isthmus-gateway/isthmus/proto/admin/v1"
 )
 
@@ -27,6 +30,10 @@ func (a *App) makeAuth() (err error) {
 
 // newRegistrar joins the registrar with the transaction layer, and its events with the calls.
 func (a *App) newRegistrar(sig signalling) (*registrar.Registrar, error) {
+	offer, err := a.turnOffer()
+	if err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	return registrar.New(ctx, registrar.Config{
@@ -57,6 +64,7 @@ func (a *App) newRegistrar(sig signalling) (*registrar.Registrar, error) {
 			})
 			return err
 		},
+		Offer:      offer,
 		CloseFlow:  a.edge.CloseFlow,
 		OnFlowLost: func(id string) { a.calls.FlowLost(id) },
 		OnFlowBack: func(id string) { a.calls.FlowBack(id) },
@@ -70,6 +78,20 @@ func (a *App) newRegistrar(sig signalling) (*registrar.Registrar, error) {
 			}
 		},
 	})
+}
+
+// turnOffer is what tells registered browsers of the TURN servers; nil: there are none.
+func (a *App) turnOffer() (func(*headers.Msg, string), error) {
+	c := a.cfg.TURN
+	if len(c.URLs) == 0 {
+		return nil, nil
+	}
+	secrets, err := turnauth.Load(c.SecretFile, turnauth.Texts(c.Secrets), 0, a.log.Named("turn"))
+	if err != nil {
+		return nil, fmt.Errorf("turn: %w", err)
+	}
+	a.onClose(func() { a.note("TURN secrets", secrets.Close()) })
+	return turncred.New(c, secrets, a.metrics).Offer, nil
 }
 
 // bindings gives the registrar to the calls.

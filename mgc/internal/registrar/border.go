@@ -7,6 +7,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/mgc/internal/auth"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/siptransport"
+	"github.com/isthmus-gateway/isthmus/mgc/internal/turncred"
 )
 
 // fromBrowser are header fields of a browser's REGISTER that do not reach the core: it may not assert them, or they end here.
@@ -20,7 +21,7 @@ var fromBrowser = []string{
 // that a browser would write.
 var fromCore = []string{
 	"Via", "Path", "Service-Route", "Record-Route", "Server", "User-Agent", "P-Charging-Vector", "P-Charging-Function-Addresses",
-	"P-Visited-Network-ID", "P-Access-Network-Info", "Security-Server",
+	"P-Visited-Network-ID", "P-Access-Network-Info", "Security-Server", turncred.Header,
 }
 
 // cross turns a browser's REGISTER into the one that the core gets (TS 24.229 §5.2.2.1).

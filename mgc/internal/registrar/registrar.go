@@ -90,6 +90,8 @@ type Deps struct {
 
 	// Request sends a request of our own to its top Route or Request-URI; nil: none are sent. deliver as with Send.
 	Request func(req headers.Msg, deliver func(Outcome)) error
+	// Offer adds what only a registered browser gets to the 200 for a user; nil: nothing.
+	Offer func(resp *headers.Msg, aor string)
 	// CloseFlow closes a browser's connection.
 	CloseFlow func(flow, reason string)
 

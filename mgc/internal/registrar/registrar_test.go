@@ -17,6 +17,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/siptransport"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/store"
+	"github.com/isthmus-gateway/isthmus/mgc/internal/turncred"
 )
 
 // fixture is a registrar whose core answers with what the test says.
@@ -69,6 +70,7 @@ func newFixture(t *testing.T, s store.Store, name string) *fixture {
 		OnFlowLost: func(id string) { f.note(&f.lost, id) },
 		OnFlowBack: func(id string) { f.note(&f.back, id) },
 		OnGone:     func(id string) { f.note(&f.gone, id) },
+		Offer:      func(resp *headers.Msg, aor string) { resp.Set(turncred.Header, "for "+aor) },
 		OnMoved:    func(id, owner string) { f.note(&f.moved, id+" "+owner) },
 		OnRoutes:   func(routes []string) { f.note(&f.routes, strings.Join(routes, ",")) },
 	})
@@ -88,6 +90,7 @@ func granted(req *headers.Msg) Outcome {
 	m.Add("Service-Route", "<sip:orig@core.example;lr>")
 	m.Add("P-Associated-URI", "<sip:alice@x.example>, <tel:+4912345>")
 	m.Add("P-Charging-Vector", "icid-value=1")
+	m.Add(turncred.Header, "of a core that is none of ours")
 	return Outcome{Msg: m}
 }
 
@@ -267,6 +270,28 @@ func TestREG21_UnreachableCore(t *testing.T) {
 		f.answer = func(*headers.Msg) Outcome { return Outcome{Timeout: true} }
 		if resp := f.register("f1", 600, "<urn:uuid:1>"); resp.Status != 504 {
 			t.Errorf("%d", resp.Status)
+		}
+	})
+}
+
+// TURN credentials are for who has registered, and for nobody else: not with a challenge or a refusal, nor with the end of a binding.
+func TestARC09_CredentialsOnlyWithAnAcceptedRegistration(t *testing.T) {
+	run(t, func(t *testing.T, f *fixture) {
+		if m := f.register("f1", 600, "<urn:uuid:1>"); m.Get(turncred.Header) != "for sip:alice@x.example" {
+			t.Errorf("registered: %q", m.Get(turncred.Header))
+		}
+		if m := f.register("f1", 0, "<urn:uuid:1>"); m.Status != 200 || m.Has(turncred.Header) {
+			t.Errorf("signed out: %d %q", m.Status, m.Get(turncred.Header))
+		}
+		for _, status := range []int{401, 403, 503} {
+			f.answer = func(req *headers.Msg) Outcome {
+				m := headers.NewResponse(req, status, "")
+				m.Add(turncred.Header, "of the core")
+				return Outcome{Msg: m}
+			}
+			if m := f.register("f1", 600, "<urn:uuid:1>"); m.Status < 300 || m.Has(turncred.Header) {
+				t.Errorf("%d: %d %q", status, m.Status, m.Get(turncred.Header))
+			}
 		}
 	})
 }

@@ -223,6 +223,9 @@ func (r *Registrar) accepted(said, resp *headers.Msg, b Binding) (ended []auth.L
 		r.subscribe(b)
 	}
 	resp.Set("Flow-Timer", strconv.Itoa(int(r.cfg.FlowTimer.Seconds())))
+	if r.deps.Offer != nil {
+		r.deps.Offer(resp, b.AOR)
+	}
 	return nil, true
 }
 

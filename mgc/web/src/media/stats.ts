@@ -22,6 +22,8 @@ export interface MediaFacts {
   /** "192.0.2.1:50000 host udp" */
   localCandidate?: string | undefined;
   remoteCandidate?: string | undefined;
+  /** How media reaches the TURN server that relays it: "udp", "tcp" or "tls"; undefined while it goes directly. */
+  relay?: string | undefined;
   dtls?: string | undefined;
   srtp?: string | undefined;
 }
@@ -88,6 +90,7 @@ export function reduceStats(report: Iterable<unknown>, before: Totals | undefine
     codecOut: codecText(byId.get(String(outbound?.codecId))),
     localCandidate: candidateText(byId.get(String(pair?.localCandidateId))),
     remoteCandidate: candidateText(byId.get(String(pair?.remoteCandidateId))),
+    relay: relayOf(byId.get(String(pair?.localCandidateId))),
     dtls: transport ? dtlsText(transport) : undefined,
     srtp: typeof transport?.srtpCipher === 'string' ? transport.srtpCipher : undefined,
   };
@@ -123,6 +126,12 @@ function candidateText(c: Stat | undefined): string | undefined {
   const address = typeof c.address === 'string' && c.address ? c.address : undefined;
   const host = address ? (address.includes(':') ? `[${address}]` : address) : 'hidden';
   return `${host}:${num(c.port) ?? '?'} ${c.candidateType ?? ''} ${c.protocol ?? ''}`.trim();
+}
+
+/** Firefox does not say the protocol under this name; then it is "unknown". */
+function relayOf(c: Stat | undefined): string | undefined {
+  if (c?.candidateType !== 'relay') return undefined;
+  return typeof c.relayProtocol === 'string' ? c.relayProtocol : 'unknown';
 }
 
 /** "FEFD" is DTLS 1.2 on the wire, "FEFC" DTLS 1.3 (RFC 6347 §4.1, RFC 9147 §5.3). */

@@ -71,16 +71,18 @@ export function parseSip(message: string): SipSummary {
   return { ...base, title: first.slice(0, 120), method: '', status: 0, uri: '' };
 }
 
-/** Blanks what must not be shown or copied: the digest response and bearer tokens. */
+/** Blanks what must not be shown or copied: the digest response, bearer tokens and TURN passwords. */
 export function redact(message: string): string {
-  return message.replace(
-    /^((?:proxy-)?authorization\s*:\s*)(.*)$/gim,
-    (_all, name: string, value: string) =>
-      name +
-      (/^digest\b/i.test(value)
-        ? value.replace(/\b(response|cnonce)="?[^",]*"?/gi, '$1="…"')
-        : `${value.split(' ')[0]} …`),
-  );
+  return message
+    .replace(/^(isthmus-ice-servers\s*:.*\bcredential=)"[^"]*"/gim, '$1"…"')
+    .replace(
+      /^((?:proxy-)?authorization\s*:\s*)(.*)$/gim,
+      (_all, name: string, value: string) =>
+        name +
+        (/^digest\b/i.test(value)
+          ? value.replace(/\b(response|cnonce)="?[^",]*"?/gi, '$1="…"')
+          : `${value.split(' ')[0]} …`),
+    );
 }
 
 /** Of a message longer than this, only the beginning is kept (characters). */

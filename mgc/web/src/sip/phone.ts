@@ -13,6 +13,7 @@ import type { AudioBench } from '../media/audio';
 import type { Microphone } from '../media/microphone';
 import { Call } from './call';
 import { explainMicrophone, explainRegistration, explainSocket, type Failure, refusalOf } from './failure';
+import { IceServers } from './iceservers';
 import { Ladder, type LadderEntry, parseSip } from './ladder';
 import { Messages } from './messages';
 import { type Closed, TapSocket } from './socket';
@@ -61,6 +62,7 @@ export class Phone extends Emitter<PhoneEvents> {
   private ua: UA | undefined;
   private socket: TapSocket | undefined;
   private account: Account | undefined;
+  private readonly ice: IceServers;
   private callCount = 0;
   private retryTimer: ReturnType<typeof setTimeout> | undefined;
   /**
@@ -76,6 +78,7 @@ export class Phone extends Emitter<PhoneEvents> {
     private readonly instanceId: string,
   ) {
     super();
+    this.ice = new IceServers(config.iceServers, () => this.ua?.isRegistered() && this.ua.register());
   }
 
   get live(): Call[] {
@@ -172,7 +175,7 @@ export class Phone extends Emitter<PhoneEvents> {
       place({
         mediaStream: mic,
         mediaConstraints: { audio: true, video: false },
-        pcConfig: { iceServers: this.config.iceServers, bundlePolicy: 'max-bundle' },
+        pcConfig: { iceServers: this.ice.list, bundlePolicy: 'max-bundle' },
       });
     } catch (e) {
       this.microphone.release(mic);
@@ -372,7 +375,7 @@ export class Phone extends Emitter<PhoneEvents> {
         peerUri: uri,
         peer: (incoming && e.session.remote_identity.display_name) || friendly(uri, this.domain),
         codec: this.account?.codec ?? 'auto',
-        iceServers: this.config.iceServers,
+        iceServers: this.ice.list,
         online: () => this.state === 'registered' && (this.socket?.isConnected() ?? false),
       },
       this.bench,
@@ -405,6 +408,7 @@ export class Phone extends Emitter<PhoneEvents> {
   }
 
   private readonly tap = (direction: 'out' | 'in', text: string, t: number): void => {
+    if (direction === 'in') this.ice.take(text);
     const entry = this.ladder.add(direction, text, t);
     const call = this.calls.find((c) => c.callId === entry.callId);
     if (call) stamp(call, direction, text, t);
@@ -420,6 +424,7 @@ export class Phone extends Emitter<PhoneEvents> {
 
   private close(): void {
     clearTimeout(this.retryTimer);
+    this.ice.clear();
     const { ua } = this;
     this.ua = undefined;
     this.socket = undefined;

@@ -61,6 +61,7 @@ export function factsOf(c: Call): [string, string][] {
     ['Codec', codecs(m.facts.codecIn, m.facts.codecOut)],
     ['Local', m.facts.localCandidate],
     ['Remote', m.facts.remoteCandidate],
+    ['Path', m.facts.localCandidate && pathText(m.facts.relay)],
     ['Security', [m.facts.dtls, m.facts.srtp].filter(Boolean).join(' · ') || undefined],
     ['Bit rate', rates(last?.inKbps, last?.outKbps)],
     [
@@ -75,6 +76,14 @@ export function factsOf(c: Call): [string, string][] {
 function codecs(a: string | undefined, b: string | undefined): string | undefined {
   if (a && b && a !== b) return `${a} in, ${b} out`;
   return a ?? b;
+}
+
+/** Whether a TURN server relays the call, which is slower than the direct way, and by which protocol. */
+function pathText(relay: string | undefined): string {
+  if (relay === undefined) return 'direct';
+  return relay === 'unknown'
+    ? 'relayed by the TURN server'
+    : `relayed by the TURN server over ${relay.toUpperCase()}`;
 }
 
 function rates(a: number | undefined, b: number | undefined): string | undefined {

@@ -72,6 +72,14 @@ describe('reduceStats', () => {
     expect(sample.inKbps).toBeUndefined();
   });
 
+  test('a relayed call tells how its server is reached', () => {
+    const relayed = (how: object) =>
+      report().map((s) => (s.id === 'l' ? { ...s, candidateType: 'relay', ...how } : s));
+    expect(reduceStats(relayed({ relayProtocol: 'tls' }), undefined, 0).facts.relay).toBe('tls');
+    expect(reduceStats(relayed({}), undefined, 0).facts.relay).toBe('unknown');
+    expect(reduceStats(report(), undefined, 0).facts.relay).toBeUndefined();
+  });
+
   test('loss and rates are those of the interval', () => {
     const first = reduceStats(report({ received: 100, lost: 10, bytes: 8000 }), undefined, 1000);
     const { sample } = reduceStats(report({ received: 145, lost: 15, bytes: 16000 }), first.totals, 2000);
