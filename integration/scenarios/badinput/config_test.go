@@ -40,7 +40,7 @@ func TestConfiguration(t *testing.T) {
 		"mgw: unknown key":        {"mgw", "\nmdeia:\n  workers: 1\n", nil, "", refused, []string{`FILE:2: unknown setting "mdeia"; did you mean "media"?`}},
 		"mgc: out of range":       {"mgc", "call:\n  no_answer: 1s\n", nil, "", refused, []string{"FILE:2: call.no_answer: 1s is out of range; allowed: 10s..10m"}},
 		"mgw: out of range":       {"mgw", "realms:\n  core:\n    - name: core\n      port_min: 80\n", nil, "", refused, []string{"FILE:4: realms.core.port_min: 80 is out of range; allowed: 1024..65534"}},
-		"mgc: word out of set":    {"mgc", "media:\n  prefer: mp3\n", nil, "", refused, []string{"FILE:2: media.prefer: mp3 is out of range; allowed: relay|opus"}},
+		"mgc: word out of set":    {"mgc", "media:\n  prefer: mp3\n", nil, "", refused, []string{"FILE:2: media.prefer: mp3 is out of range; allowed: auto|relay|core|opus"}},
 		"mgw: no number":          {"mgw", "media:\n  workers: many\n", nil, "", refused, []string{`FILE:2: media.workers: "many" is no whole number`, "allowed: 0..256"}},
 		"mgc: no address":         {"mgc", "core:\n  listen: everywhere\n", nil, "", refused, []string{"FILE:2: core.listen"}},
 		"mgc: twice":              {"mgc", "domain: a.example\ndomain: b.example\n", nil, "", refused, []string{"FILE:2: "}},

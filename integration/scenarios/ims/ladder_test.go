@@ -15,7 +15,7 @@ import (
 // expect, cue.
 var funcs = template.FuncMap{
 	"sdp": sdp, "cue": cue, "respond": respond, "referred": referred, "refuse": refuse, "reinvited": reinvited, "replyAgain": replyAgain,
-	"backInvite": backInvite, "ackBackRefusal": ackBackRefusal, "maybe": maybe, "cancel": cancel, "cancelled": cancelled, "recv": recv, "ok": ok, "expect": expect,
+	"backInvite": backInvite, "ackBackRefusal": ackBackRefusal, "maybe": maybe, "cancel": cancel, "cancelled": cancelled, "hungUp": hungUp, "recv": recv, "ok": ok, "expect": expect,
 	"invited": invited, "reply": reply, "acked": func() string { return recv("ACK") }, "back": back, "ackBack": ackBack, "answerBack": answerBack,
 	"invite": invite, "progress": progress, "answered": answered, "onward": onward, "ackOnward": ackOnward, "ackRefusal": ackRefusal, "prack": prack, "answerOnward": answerOnward,
 }
@@ -231,6 +231,15 @@ func cancelled(p params) string {
 		`<nop next="over"/>` + "\n" + `<label id="first"/>` + "\n" +
 		ackRefusal(p) + expect(200) +
 		`<label id="over"/>` + "\n"
+}
+
+// hungUp awaits the 200 of the request just sent and a BYE that may overtake it.
+func hungUp() string {
+	return `<recv request="BYE" optional="true" next="overtaken"/>` + "\n" +
+		expect(200) + recv("BYE") + ok() +
+		`<nop next="gone"/>` + "\n" + `<label id="overtaken"/>` + "\n" +
+		ok() + expect(200) +
+		`<label id="gone"/>` + "\n"
 }
 
 // answerOnward is a 200 for a re-INVITE to the caller that came last.

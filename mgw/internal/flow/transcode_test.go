@@ -132,8 +132,11 @@ func hearBothWays(t *testing.T, c codec.Codec) {
 		if p.PT() != pt || p.SSRC() != ssrc {
 			t.Fatalf("pt %d ssrc %x", p.PT(), p.SSRC())
 		}
-		if *last != nil && (p.Seq() != last.Seq()+1 || p.TS() != last.TS()+step) {
-			t.Errorf("seq %d after %d, ts %d after %d", p.Seq(), last.Seq(), p.TS(), last.TS())
+		// A worker that got no processor for a while leaves frames out, never parts of them.
+		if *last != nil {
+			if d := p.TS() - last.TS(); p.Seq() != last.Seq()+1 || d == 0 || d%step != 0 || d > 50*step {
+				t.Errorf("seq %d after %d, ts %d after %d", p.Seq(), last.Seq(), p.TS(), last.TS())
+			}
 		}
 		*last = p
 		e.hear(p)
