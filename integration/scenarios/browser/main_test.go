@@ -60,9 +60,16 @@ var oneMode = []scenario{
 	{"REG27_SignOut", signOut},
 }
 
+// turnMode runs with a TURN server; what a network lets through changes from one to the next.
+var turnMode = []scenario{
+	{"R8656_UDPIsOpenTheCallGoesDirectly", turnNotNeeded},
+	{"R8656_UDPIsBlockedTheCallIsRelayedOverTCP", turnOverTCP},
+	{"ARC09_CredentialsAreNotShown", credentialsHidden},
+}
+
 func TestBrowserToBaresip(t *testing.T) {
 	w := newWorld(t)
-	for _, mode := range []string{"relay", "opus", "amrwb", "amr"} {
+	for _, mode := range []string{"relay", "opus", "amrwb", "amr", "turn"} {
 		t.Run(mode, func(t *testing.T) {
 			g := w.startGateway(t, mode)
 			run := everyMode
@@ -73,6 +80,8 @@ func TestBrowserToBaresip(t *testing.T) {
 				run = amrMode
 			case "amr":
 				run = amrMode[:2]
+			case "turn":
+				run = turnMode
 			}
 			for _, s := range run {
 				t.Run(s.name, func(t *testing.T) { g.play(t, s.run) })

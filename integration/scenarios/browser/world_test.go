@@ -151,6 +151,12 @@ var modes = map[string][]string{
 	"opus":  {"--media.prefer=opus"},
 	"amrwb": {"--media.prefer=core", "--media.core_codecs=AMR-WB,AMR"},
 	"amr":   {"--media.prefer=core", "--media.core_codecs=AMR"},
+	"turn":  {"--media.prefer=opus", "--turn.urls=turn:" + turnServer + ",turn:" + turnServer + "?transport=tcp", "--turn.secrets=" + turnSecret},
+}
+
+// mediaModes are those of the MGW.
+var mediaModes = map[string][]string{
+	"turn": {"--realms.access.0.listen=" + netns.Here, "--turn.udp=" + turnServer, "--turn.tcp=" + turnServer, "--turn.secrets=" + turnSecret},
 }
 
 const phoneURL = "http://localhost:8080/"
@@ -169,6 +175,8 @@ func (w *world) startGateway(t *testing.T, mode string) *gatewayRun {
 	} {
 		if d.Name == "mgc" {
 			d.Args = append(d.Args, modes[mode]...)
+		} else {
+			d.Args = append(d.Args, mediaModes[mode]...)
 		}
 		d.Path = filepath.Join(root, "bin", d.Name)
 		if err := procs.Start(ctx, d); err != nil {

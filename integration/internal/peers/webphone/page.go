@@ -73,7 +73,8 @@ type Stats struct {
 	Totals   struct {
 		Concealed int `json:"concealedSamples"` // at 48 kHz
 	} `json:"totals"`
-	All string `json:"-"` // everything, as JSON
+	Relay string `json:"relay"` // how the TURN server is reached that relays the call: udp, tcp, tls; "" when it goes directly
+	All   string `json:"-"`     // everything, as JSON
 }
 
 // Text is an instant message.
