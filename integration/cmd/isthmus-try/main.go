@@ -6,7 +6,9 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -24,6 +26,7 @@ func main() {
 	then := flag.String("then", "", "run this shell command after the self-test, while the daemons are up, and end with it")
 	prefer := flag.String("prefer", "relay", "media.prefer of the controller: relay or opus")
 	leak := flag.Bool("leak", false, "place 200 further calls after the self-test and look for what they leave behind")
+	turn := flag.Bool("turn", false, "run the TURN server too, on "+turnAddr+" over UDP and TCP")
 	verbose := flag.Bool("verbose", false, "show the daemons' logs during the self-test")
 	flag.Usage = func() {
 		fmt.Fprintln(flag.CommandLine.Output(), "isthmus-try runs Isthmus with a demo core on this machine, tests it with real calls and serves the web phone.")
@@ -32,7 +35,7 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, options{*once, *verbose, *leak, *then, *prefer}); err != nil {
+	if err := run(ctx, options{*once, *verbose, *leak, *turn, *then, *prefer}); err != nil {
 		fmt.Fprintln(os.Stderr, "isthmus-try:", err)
 		os.Exit(1)
 	}
@@ -40,8 +43,8 @@ func main() {
 
 // options are the command's flags.
 type options struct {
-	once, verbose, leak bool
-	then, prefer        string
+	once, verbose, leak, turn bool
+	then, prefer              string
 }
 
 func run(ctx context.Context, o options) error {
@@ -50,7 +53,13 @@ func run(ctx context.Context, o options) error {
 		log = os.Stderr
 	}
 	s := stack.New(log)
-	err := start(ctx, s, o.prefer)
+	secret, err := o.secret()
+	if secret != "" {
+		defer func() { _ = os.Remove(secret) }() // nobody needs it then
+	}
+	if err == nil {
+		err = start(ctx, s, o.prefer, secret)
+	}
 	var r report
 	if err == nil {
 		r = selfTest(ctx)
@@ -89,14 +98,34 @@ func runThen(ctx context.Context, command string) error {
 	return nil
 }
 
-// start runs the three daemons on their default ports.
-func start(ctx context.Context, s *stack.Stack, prefer string) error {
+// turnAddr is where the TURN server is, when asked for.
+const turnAddr = "127.0.0.1:3478"
+
+// secret makes the file with the secret of the TURN server, which dies with us; "" without one.
+func (o options) secret() (file string, err error) {
+	if !o.turn {
+		return "", nil
+	}
+	f, err := os.CreateTemp("", "isthmus-turn-") // readable by us only
+	if err != nil {
+		return "", err
+	}
+	_, err = fmt.Fprintln(f, rand.Text())
+	return f.Name(), errors.Join(err, f.Close())
+}
+
+// start runs the three daemons on their default ports; with a TURN server when there is a file with its secret.
+func start(ctx context.Context, s *stack.Stack, prefer, secret string) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	daemons := []stack.Daemon{
 		{Name: "democore", Args: []string{"--listen", sipAddr, "--status", statusAddr}, Ready: "http://" + statusAddr + "/healthz"},
 		{Name: "mgc", Args: []string{"--phone.demo=true", "--media.prefer=" + prefer, "--log.level=warn"}, Ready: "http://127.0.0.1:7402/healthz"},
 		{Name: "mgw", Args: []string{"--mgw_id=mgw-1", "--log.level=warn"}, Ready: "http://127.0.0.1:7402/readyz"},
+	}
+	if secret != "" {
+		daemons[1].Args = append(daemons[1].Args, "--turn.urls=turn:"+turnAddr+",turn:"+turnAddr+"?transport=tcp", "--turn.secret_file="+secret)
+		daemons[2].Args = append(daemons[2].Args, "--turn.udp="+turnAddr, "--turn.tcp="+turnAddr, "--turn.secret_file="+secret)
 	}
 	for _, d := range daemons {
 		path, err := stack.Bin(d.Name)
