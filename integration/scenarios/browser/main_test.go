@@ -64,6 +64,7 @@ var oneMode = []scenario{
 var turnMode = []scenario{
 	{"R8656_UDPIsOpenTheCallGoesDirectly", turnNotNeeded},
 	{"R8656_UDPIsBlockedTheCallIsRelayedOverTCP", turnOverTCP},
+	{"R8656_OnlyTLSPassesTheCallIsRelayedOverTLS", turnOverTLS},
 	{"ARC09_CredentialsAreNotShown", credentialsHidden},
 }
 

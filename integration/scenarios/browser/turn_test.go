@@ -1,24 +1,38 @@
 package browser
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"encoding/pem"
 	"fmt"
 	"io"
+	"math/big"
+	"net"
 	"net/http"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/isthmus-gateway/isthmus/integration/internal/peers/netns"
 )
 
 const (
 	turnServer = netns.Here + ":3478"
+	turnTLS    = netns.Here + ":5349"
 	turnSecret = "known to this test only, as long as it runs"
 )
 
-// blockUDP makes the network a firewall's: no UDP from the browser to the gateway, neither media nor TURN. What the TURN server itself
-// relays has its ports. The namespace is this test's own.
-func blockUDP(t *testing.T) (dropped func() string) {
+// firewall makes the network one that lets no UDP through from the browser to the gateway, neither media nor TURN, nor what more says. What
+// the TURN server itself relays has its ports. The namespace is this test's own.
+func firewall(t *testing.T, more string) (dropped func() string) {
 	t.Helper()
 	nft := func(script string) string {
 		cmd := exec.Command("nft", "-f", "-")
@@ -33,6 +47,7 @@ func blockUDP(t *testing.T) (dropped func() string) {
 	chain in {
 		type filter hook input priority 0; policy accept;
 		udp sport != 30000-31999 udp dport { 3478, 7430-7449 } counter drop
+		` + more + `
 	}
 }
 `)
@@ -51,7 +66,7 @@ func turnNotNeeded(p *party) {
 
 // turnOverTCP: a browser behind a firewall calls and is called, and both hear each other.
 func turnOverTCP(p *party) {
-	dropped := blockUDP(p.t)
+	dropped := firewall(p.t, "")
 	id := p.talk()
 	p.goes(id, "tcp")
 	m, err := p.alice.Metrics(p.ctx, id)
@@ -77,6 +92,49 @@ func turnOverTCP(p *party) {
 	if text := dropped(); !strings.Contains(text, "counter packets") || strings.Contains(text, "counter packets 0 ") {
 		p.t.Errorf("the firewall has dropped nothing:\n%s", text)
 	}
+}
+
+// turnOverTLS: the firewall knows TURN over TCP, too.
+func turnOverTLS(p *party) {
+	firewall(p.t, "tcp dport 3478 drop")
+	id := p.talk()
+	p.goes(id, "tls")
+	p.ok(p.alice.Hangup(p.ctx, id))
+	p.inState(id, "ended")
+	p.noAllocation()
+}
+
+// makeCertificate makes the certificate of TURN over TLS and returns the hash of its key, by which Chromium is told to take it.
+func (w *world) makeCertificate(t *testing.T) (spki string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "turn"}, IPAddresses: []net.IP{net.ParseIP(netns.Here)},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.turnTLS = []string{"--turn.tls=" + turnTLS}
+	for name, b := range map[string]*pem.Block{"cert": {Type: "CERTIFICATE", Bytes: der}, "key": {Type: "PRIVATE KEY", Bytes: pkcs8}} {
+		file := filepath.Join(w.dir, "turn-"+name+".pem")
+		if err := os.WriteFile(file, pem.EncodeToMemory(b), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		w.turnTLS = append(w.turnTLS, "--turn."+name+"="+file)
+	}
+	sum := sha256.Sum256(public)
+	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
 // credentialsHidden: the ladder, which people copy into mails, has the servers but not the password.

@@ -41,6 +41,7 @@ type world struct {
 	core       *kamailio.Proxy
 	bob, carol *baresip.Agent
 	browser    *webphone.Browser
+	turnTLS    []string // flags of the MGW for TURN over TLS
 }
 
 // newWorld starts the foreign stacks. What they print is shown when the test fails and ISTHMUS_LOGS is set.
@@ -85,7 +86,8 @@ func newWorld(t *testing.T) *world {
 		return a
 	}
 	w.bob, w.carol = agent("bob", "builder", 1, bobHz), agent("carol", "christmas", 2, carolHz)
-	w.browser, err = webphone.Start(ctx, filepath.Join(root, "mgc/web"), w.sub(t, "chromium"), logTo(t, "node"))
+	w.browser, err = webphone.Start(ctx, filepath.Join(root, "mgc/web"), w.sub(t, "chromium"), logTo(t, "node"),
+		"--ignore-certificate-errors-spki-list="+w.makeCertificate(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +153,7 @@ var modes = map[string][]string{
 	"opus":  {"--media.prefer=opus"},
 	"amrwb": {"--media.prefer=core", "--media.core_codecs=AMR-WB,AMR"},
 	"amr":   {"--media.prefer=core", "--media.core_codecs=AMR"},
-	"turn":  {"--media.prefer=opus", "--turn.urls=turn:" + turnServer + ",turn:" + turnServer + "?transport=tcp", "--turn.secrets=" + turnSecret},
+	"turn":  {"--media.prefer=opus", "--turn.urls=turn:" + turnServer + ",turn:" + turnServer + "?transport=tcp,turns:" + turnTLS + "?transport=tcp", "--turn.secrets=" + turnSecret},
 }
 
 // mediaModes are those of the MGW.
@@ -177,6 +179,9 @@ func (w *world) startGateway(t *testing.T, mode string) *gatewayRun {
 			d.Args = append(d.Args, modes[mode]...)
 		} else {
 			d.Args = append(d.Args, mediaModes[mode]...)
+			if mode == "turn" {
+				d.Args = append(d.Args, w.turnTLS...)
+			}
 		}
 		d.Path = filepath.Join(root, "bin", d.Name)
 		if err := procs.Start(ctx, d); err != nil {

@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -37,11 +38,14 @@ type response struct {
 }
 
 // Start runs the browser. web is the folder of the web phone (mgc/web) with its npm packages; dir is private and existing: the
-// profile goes there. What node prints to its error output goes to log.
-func Start(ctx context.Context, web, dir string, log io.Writer) (*Browser, error) {
+// profile goes there. What node prints to its error output goes to log. flags are more of Chromium's, without spaces.
+func Start(ctx context.Context, web, dir string, log io.Writer, flags ...string) (*Browser, error) {
 	cmd := exec.Command("node", "test/browser/remote.mjs")
 	cmd.Dir = web
 	cmd.Env = append(os.Environ(), "TMPDIR="+dir, "HOME="+dir)
+	if len(flags) > 0 {
+		cmd.Env = append(cmd.Env, "CHROMIUM_FLAGS="+strings.Join(flags, " "))
+	}
 	cmd.Stderr = log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	input, err := cmd.StdinPipe()

@@ -24,7 +24,7 @@ export async function launch(options = {}) {
   const profile = await mkdtemp(join(tmpdir(), 'isthmus-phone-'));
   const context = await chromium.launchPersistentContext(profile, {
     executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-    args: [...FLAGS, ...(options.args ?? [])],
+    args: [...FLAGS, ...(options.args ?? []), ...(process.env.CHROMIUM_FLAGS?.split(' ') ?? [])],
     viewport: { width: 1360, height: 860 },
     ...options.context,
   });
