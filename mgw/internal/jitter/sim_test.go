@@ -23,6 +23,7 @@ type trace struct {
 	dup     float64
 	drift   float64 // source clock against ours, parts
 	stall   int     // the network stops once for so long, then delivers all
+	phase   int     // arrivals against the frame clock, 0 to 19
 	dtx     bool    // pauses of 300 ms each second
 }
 
@@ -47,7 +48,7 @@ func (tr trace) arrivals(seed uint64) []arrival {
 		if r.Float64() < tr.loss {
 			continue
 		}
-		at := int64(float64(int64(i*tr.ptime)*ms)*(1+tr.drift)) + 1000*ms
+		at := int64(float64(int64(i*tr.ptime)*ms)*(1+tr.drift)) + int64(1000+tr.phase)*ms
 		if tr.jitter > 0 {
 			at += r.Int64N(int64(tr.jitter) * ms)
 		}
@@ -210,15 +211,18 @@ func TestSteadyNetworksAreLeftAlone(t *testing.T) {
 		{trace{name: "jitter 50 ms", packets: 3000, ptime: 20, jitter: 50}, 1, 12},
 		{trace{name: "loss and jitter", packets: 3000, ptime: 20, loss: 0.05, jitter: 50}, 2, 12},
 		{trace{name: "drift 200 ppm", packets: 3000, ptime: 20, drift: 200e-6}, 0, 4},
-		{trace{name: "drift -200 ppm", packets: 3000, ptime: 20, drift: -200e-6}, 0, 4},
+		{trace{name: "drift -200 ppm", packets: 3000, ptime: 20, drift: -200e-6}, 0, 5},
+		{trace{name: "jitter 80 ms", packets: 3000, ptime: 20, jitter: 80}, 3, 17},
+		{trace{name: "packets of 30 ms", packets: 2000, ptime: 30, jitter: 50}, 1, 14},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			for seed := range uint64(5) {
-				o := play(t, New(Config{ClockRate: 8000, FEC: true, Start: 25 * time.Millisecond}), tc.arrivals(seed))
+				tc.phase = int(seed) * 4
+				o := play(t, New(Config{ClockRate: 8000, FEC: true}), tc.arrivals(seed))
 				if o.stats.Late > tc.late || o.scaled > tc.scaled {
 					t.Errorf("seed %d: %d late, %d times scaled", seed, o.stats.Late, o.scaled)
 				}
-				if single := o.stats.Recovered; single > 0 && float64(o.stats.Lost-single) > 0.25*float64(o.stats.Lost) {
+				if single := o.stats.Recovered; tc.loss > 0 && float64(o.stats.Lost-single) > 0.25*float64(o.stats.Lost) {
 					t.Errorf("seed %d: %d of %d lost packets recovered", seed, single, o.stats.Lost)
 				}
 				if o.delay > time.Duration(tc.jitter)*time.Millisecond+50*time.Millisecond {
