@@ -1,5 +1,5 @@
-// Command isthmus-bench measures the media gateway beside rtpengine, the kernel floor and the codec-only limit, and the controller beside
-// Kamailio, on this machine, and prints tables and, as the last line, one JSON object.
+// Command isthmus-bench measures the media gateway beside rtpengine, the kernel floor and the codec-only limit, speech through it on bad
+// networks, and the controller beside Kamailio, on this machine, and prints tables and, as the last line, one JSON object.
 //
 // Exit status: 0 when everything that was asked for was measured, 1 otherwise, and when the controller failed or leaked a registration or
 // call. A missed target is no failure.
@@ -48,11 +48,13 @@ func run() error {
 	flag.IntVar(&c.Calls[bench.Wideband], "amrwb-calls", 20, "calls transcoded to AMR-WB, 1 to 1000")
 	seconds := flag.Float64("seconds", 3, "length of a window, 2 to 60")
 	flag.IntVar(&c.Rounds, "rounds", 7, "rounds; each measures every system once")
-	flag.StringVar(&c.Only, "only", "", "measure one part only: relay, opus-pcma, opus-amrwb or signalling")
+	flag.StringVar(&c.Only, "only", "", "measure one part only: relay, opus-pcma, opus-amrwb, quality or signalling")
 	flag.IntVar(&c.Workers, "workers", 0, "packet threads of the gateway; 0: its default, one per core")
 	flag.IntVar(&c.Threads, "rtpengine-threads", runtime.NumCPU(), "packet threads of rtpengine")
 	flag.BoolVar(&c.Rtpengine, "rtpengine", true, "measure rtpengine if it is installed")
 	sig := signallingFlags()
+	flag.IntVar(&c.Quality.Seeds, "quality-calls", 3, "calls for each condition of the speech part, 1 to 20")
+	flag.DurationVar(&c.Quality.Speech, "quality-speech", 10*time.Second, "length of what each of them says, 4s to 1m")
 	gather := flag.Bool("floor-gather", false, "the kernel floor sleeps under load so that datagrams gather, as the gateway does")
 	flag.StringVar(&c.Gateway, "mgw", "", "the gateway's program; empty: mgw beside this one")
 	verbose := flag.Bool("verbose", false, "show the output of the processes")

@@ -1,5 +1,5 @@
 // Package bench measures Isthmus' media gateway beside rtpengine, the kernel floor and the codec-only limit: same load, same machine, one
-// run, in turns; and, by package signalling, the controller beside Kamailio. Floor 3 of the integration module. Linux only.
+// run, in turns; by package signalling, the controller beside Kamailio; and, by package quality, speech on bad networks. Floor 3 of the integration module. Linux only.
 //
 // CPU is the processor time of the measured process, user and system, over a window, divided by what was delivered in it both ways. Each
 // round measures every system once; ratios are taken within a round, and the report gives medians, so that what else the machine does
@@ -14,6 +14,7 @@ import (
 
 	"github.com/isthmus-gateway/isthmus/integration/internal/bench/codecs"
 	"github.com/isthmus-gateway/isthmus/integration/internal/bench/load"
+	"github.com/isthmus-gateway/isthmus/integration/internal/bench/quality"
 	"github.com/isthmus-gateway/isthmus/integration/internal/bench/signalling"
 )
 
@@ -39,8 +40,11 @@ func (w Work) media() load.Media {
 // core is the codec of the codec-only limit.
 func (w Work) core() codecs.Core { return [works]codecs.Core{Wideband: codecs.AMRWB}[w] }
 
-// Signalling is the name of the controller's part.
-const Signalling = "signalling"
+// Names of the other parts.
+const (
+	Signalling = "signalling"
+	Quality    = "quality"
+)
 
 // Config of a run.
 type Config struct {
@@ -50,7 +54,7 @@ type Config struct {
 	Window    time.Duration // of one measurement
 	Warm      time.Duration // media before each window
 	Rounds    int
-	Only      string        // "", "relay", "opus-pcma", "opus-amrwb" or "signalling"
+	Only      string        // "", "relay", "opus-pcma", "opus-amrwb", "quality" or "signalling"
 	Workers   int           // packet threads of the gateway; 0: its default
 	Threads   int           // packet threads of rtpengine
 	Rtpengine bool          // measure it if it is installed
@@ -59,19 +63,23 @@ type Config struct {
 	LimitTime time.Duration // CPU time of each measurement of the codec-only limit
 
 	Signalling signalling.Config // of the controller's part; its Controller is empty when there is none
+	Quality    quality.Config    // of the speech part; Gateway, Workers, Threads and Peer are taken from above
 }
 
 // Validate refuses what cannot be measured.
 func (c *Config) Validate() error {
 	switch {
-	case !slices.Contains([]string{"", Relay.String(), Transcode.String(), Wideband.String(), Signalling}, c.Only):
-		return fmt.Errorf("bench: no such part %q: relay, opus-pcma, opus-amrwb or signalling", c.Only)
+	case !slices.Contains([]string{"", Relay.String(), Transcode.String(), Wideband.String(), Quality, Signalling}, c.Only):
+		return fmt.Errorf("bench: no such part %q: relay, opus-pcma, opus-amrwb, quality or signalling", c.Only)
 	case slices.Min(c.Calls[:]) < 1 || slices.Max(c.Calls[:]) > 1000:
 		return fmt.Errorf("bench: 1 to 1000 calls, not %v", c.Calls)
 	case c.Window < 2*time.Second || c.Window > time.Minute:
 		return fmt.Errorf("bench: windows of 2 s to 1 min, not %v", c.Window)
 	case c.Rounds < 1 || c.Rounds > 50:
 		return fmt.Errorf("bench: 1 to 50 rounds, not %d", c.Rounds)
+	}
+	if c.Only == "" || c.Only == Quality {
+		return c.Quality.Validate()
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"math"
 
 	"github.com/isthmus-gateway/isthmus/integration/internal/bench/codecs"
+	"github.com/isthmus-gateway/isthmus/integration/internal/bench/quality"
 	"github.com/isthmus-gateway/isthmus/integration/internal/bench/signalling"
 )
 
@@ -36,16 +37,20 @@ type Summary struct {
 	RelayCalls       int      `json:"relay_calls"`
 	OpusCallsOffered int      `json:"opus_pcma_calls"`
 	WideCallsOffered int      `json:"opus_amrwb_calls"`
+	QualitySummary
 	signalling.Summary
 	Machine
 }
+
+// QualitySummary is quality.Summary, by another name beside signalling's.
+type QualitySummary = quality.Summary
 
 // Summary reduces the results.
 func (r *Results) Summary() Summary {
 	s := Summary{
 		RelayCalls: r.Config.Calls[Relay], OpusCallsOffered: r.Config.Calls[Transcode],
 		WideCallsOffered: r.Config.Calls[Wideband], Machine: r.Machine,
-		Summary: r.Signalling.Summary(),
+		Summary: r.Signalling.Summary(), QualitySummary: r.Quality.Summary(),
 	}
 	relay, opus, wide := r.Parts[Relay], r.Parts[Transcode], r.Parts[Wideband]
 	packet := func(p *Part, name string) map[int]float64 { return p.find(name).byRound(work(p), (*Sample).perPacket) }
@@ -144,6 +149,7 @@ func (r *Results) Print(w io.Writer) error {
 		}
 	}
 	s := r.Summary()
+	r.Quality.Print(w)
 	if r.Config.Only != Signalling {
 		s.targets(w)
 	}
@@ -233,6 +239,9 @@ func (s *Summary) targets(w io.Writer) {
 		{"Opus-AMR-WB / codec limit", s.WideLimit, ">= 0.85", func(v float64) bool { return v >= 0.85 }},
 		{"KiB per relayed call", s.KiBPerCall, "<= 128", func(v float64) bool { return v <= 128 }},
 		{"KiB per transcoded call", s.KiBPerCallOpus, "<= 128", func(v float64) bool { return v <= 128 }},
+		{"speech below no gateway", s.Below, "<= 0.02", func(v float64) bool { return v <= quality.GoalBelow }},
+		{"delay added to speech, ms", s.Delay, "<= 40", func(v float64) bool { return v <= quality.GoalDelay }},
+		{"level of speech, dB", s.Level, "+-0.5", func(v float64) bool { return math.Abs(v) <= quality.GoalLevel }},
 	} {
 		verdict, value := "not measured", "-"
 		if t.value != nil {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/isthmus-gateway/isthmus/integration/internal/bench/codecs"
 	"github.com/isthmus-gateway/isthmus/integration/internal/bench/load"
+	"github.com/isthmus-gateway/isthmus/integration/internal/bench/quality"
 	"github.com/isthmus-gateway/isthmus/integration/internal/bench/signalling"
 )
 
@@ -17,6 +18,7 @@ type Results struct {
 	Parts   [works]*Part // by Work; nil: not run
 
 	Signalling *signalling.Results // nil: not run
+	Quality    *quality.Results    // nil: not run
 }
 
 // Part is what was measured of one kind of work.

@@ -10,6 +10,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/integration/internal/bench/codecs"
 	"github.com/isthmus-gateway/isthmus/integration/internal/bench/load"
 	"github.com/isthmus-gateway/isthmus/integration/internal/bench/procstat"
+	"github.com/isthmus-gateway/isthmus/integration/internal/bench/quality"
 	"github.com/isthmus-gateway/isthmus/integration/internal/bench/signalling"
 	"github.com/isthmus-gateway/isthmus/integration/internal/bench/systems"
 )
@@ -31,8 +32,11 @@ func Run(ctx context.Context, c Config) (Results, error) {
 		return Results{}, err
 	}
 	r := Results{Machine: describeMachine(), Config: c}
-	if c.Only == Signalling {
+	switch c.Only {
+	case Signalling:
 		return r, r.signalling(ctx)
+	case Quality:
+		return r, r.quality(ctx)
 	}
 	material, err := codecs.NewMaterial(materialFrames)
 	if err != nil {
@@ -50,9 +54,25 @@ func Run(ctx context.Context, c Config) (Results, error) {
 		}
 	}
 	if c.Only == "" {
+		if err := r.quality(ctx); err != nil {
+			return r, err
+		}
 		return r, r.signalling(ctx)
 	}
 	return r, nil
+}
+
+// quality runs the speech part; without a speaker there is none.
+func (r *Results) quality(ctx context.Context) error {
+	c := r.Config.Quality
+	c.Gateway, c.Workers, c.Threads, c.Peer = r.Config.Gateway, r.Config.Workers, r.Config.Threads, r.Config.Rtpengine
+	c.Out, c.Log = r.Config.Out, r.Config.Log
+	var err error
+	if r.Quality, err = quality.Run(ctx, c); errors.Is(err, quality.ErrNoSpeaker) {
+		fmt.Fprintln(c.Out, "  espeak-ng is not installed: speech is not measured")
+		return nil
+	}
+	return err
 }
 
 // signalling runs the controller's part.

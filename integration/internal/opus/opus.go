@@ -5,6 +5,15 @@ package opus
 /*
 #cgo pkg-config: opus
 #include <opus.h>
+
+static int test_opus_tune(OpusEncoder *e, int bitrate, int complexity, int loss) {
+	int r;
+	if ((r = opus_encoder_ctl(e, OPUS_SET_BITRATE(bitrate)))) return r;
+	if ((r = opus_encoder_ctl(e, OPUS_SET_COMPLEXITY(complexity)))) return r;
+	if ((r = opus_encoder_ctl(e, OPUS_SET_SIGNAL(OPUS_SIGNAL_VOICE)))) return r;
+	if ((r = opus_encoder_ctl(e, OPUS_SET_INBAND_FEC(1)))) return r;
+	return opus_encoder_ctl(e, OPUS_SET_PACKET_LOSS_PERC(loss));
+}
 */
 import "C"
 
@@ -42,6 +51,14 @@ func (e *Encoder) Encode(dst []byte, pcm []int16) (int, error) {
 	return int(n), nil
 }
 
+// Tune sets what a browser sets: bit/s, complexity 0 to 10, in-band FEC for so many percent of loss.
+func (e *Encoder) Tune(bitrate, complexity, loss int) error {
+	if n := C.test_opus_tune(e.c, C.int(bitrate), C.int(complexity), C.int(loss)); n != C.OPUS_OK {
+		return fmt.Errorf("opus: settings: %s", C.GoString(C.opus_strerror(n)))
+	}
+	return nil
+}
+
 // Close frees the encoder.
 func (e *Encoder) Close() { C.opus_encoder_destroy(e.c); e.c = nil }
 
@@ -68,6 +85,24 @@ func (d *Decoder) Decode(pcm []int16, packet []byte) (int, error) {
 		return 0, fmt.Errorf("opus: decode: %s", C.GoString(C.opus_strerror(n)))
 	}
 	return int(n), nil
+}
+
+// Conceal fills pcm with what libopus makes of a packet that did not come.
+func (d *Decoder) Conceal(pcm []int16) error { return d.fill(pcm, nil, 0) }
+
+// Recover fills pcm with the packet before next, from the redundancy in next.
+func (d *Decoder) Recover(pcm []int16, next []byte) error { return d.fill(pcm, next, 1) }
+
+func (d *Decoder) fill(pcm []int16, packet []byte, fec C.int) error {
+	var data *C.uchar
+	if len(packet) > 0 {
+		data = (*C.uchar)(&packet[0])
+	}
+	n := C.opus_decode(d.c, data, C.opus_int32(len(packet)), (*C.opus_int16)(unsafe.Pointer(&pcm[0])), C.int(len(pcm)), fec)
+	if int(n) != len(pcm) {
+		return fmt.Errorf("opus: conceal %d samples: %d", len(pcm), int(n))
+	}
+	return nil
 }
 
 // Close frees the decoder.

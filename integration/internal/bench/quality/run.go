@@ -1,0 +1,160 @@
+package quality
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/isthmus-gateway/isthmus/integration/internal/bench/load"
+	"github.com/isthmus-gateway/isthmus/integration/internal/bench/systems"
+	"github.com/isthmus-gateway/isthmus/integration/internal/bench/traces"
+)
+
+// The names of what is compared.
+const (
+	Reference = "no gateway"
+	Isthmus   = "isthmus"
+	Rtpengine = "rtpengine"
+)
+
+const (
+	tail  = time.Second // after the last packet
+	tries = 3           // where the machine was too busy
+)
+
+// Run measures. The Results hold what was measured even when an error ends it. Errors: ErrNoSpeaker, those of the systems.
+func Run(ctx context.Context, c Config) (*Results, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	r := &Results{Config: c, conditions: traces.Conditions()}
+	fmt.Fprintf(c.Out, "\nquality: %d conditions, %d calls each, %v of speech both ways\n", len(r.conditions), c.Seeds, c.Speech)
+	calls, err := prepare(ctx, c, r.conditions)
+	if err != nil {
+		return r, err
+	}
+	lags, err := r.reference(calls)
+	if err != nil {
+		return r, err
+	}
+	ours, err := systems.StartIsthmus(ctx, c.Gateway, c.Workers, c.Log)
+	if err != nil {
+		return r, err
+	}
+	if err := r.through(ctx, Isthmus, ours, calls, lags); err != nil || !c.Peer {
+		return r, err
+	}
+	theirs, err := systems.StartRtpengine(ctx, c.Threads, c.Log)
+	if errors.Is(err, systems.ErrNotInstalled) {
+		fmt.Fprintln(c.Out, "  rtpengine is not installed: left out")
+		return r, nil
+	}
+	if err != nil {
+		return r, err
+	}
+	return r, r.through(ctx, Rtpengine, theirs, calls, lags)
+}
+
+// call is both directions of a call under one condition.
+type call struct {
+	condition int
+	way       [2]*stream
+}
+
+// prepare makes all calls: those of a condition have the seeds from 1 on, and the speakers by turns.
+func prepare(ctx context.Context, c Config, conditions []traces.Condition) (calls []call, err error) {
+	speakers := make([]*material, c.Seeds)
+	for k := range speakers {
+		if speakers[k], err = speak(ctx, k, c.Speech); err != nil {
+			return nil, err
+		}
+	}
+	for i, cond := range conditions {
+		for k, m := range speakers {
+			x := call{condition: i}
+			for d := range x.way {
+				if x.way[d], err = newStream(load.Direction(d), cond, m, uint64(k+1)); err != nil {
+					return nil, err
+				}
+			}
+			calls = append(calls, x)
+		}
+	}
+	return calls, nil
+}
+
+// each does f for both directions of all calls, several at once.
+func each(calls []call, f func(call, direction int) error) error {
+	errs := make([]error, 2*len(calls))
+	var wg sync.WaitGroup
+	next := make(chan int)
+	for range 4 {
+		wg.Go(func() {
+			for i := range next {
+				errs[i] = f(i/2, i%2)
+			}
+		})
+	}
+	for i := range errs {
+		next <- i
+	}
+	close(next)
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// reference scores the receiver without gateway; lags are those of the codecs.
+func (r *Results) reference(calls []call) (lags [][2]int, err error) {
+	lags = make([][2]int, len(calls))
+	scores := make([][2]Score, len(calls))
+	err = each(calls, func(i, d int) (err error) {
+		scores[i][d], lags[i][d], err = calls[i].way[d].judgeReference()
+		return err
+	})
+	r.take(Reference, calls, scores)
+	return lags, err
+}
+
+// through sends everything through a system, which it closes, and scores it.
+func (r *Results) through(ctx context.Context, name string, sys systems.System, calls []call, lags [][2]int) error {
+	heard, err := replay(ctx, sys, calls)
+	err = errors.Join(err, sys.Close())
+	if err != nil {
+		return fmt.Errorf("quality: %s: %w", name, err)
+	}
+	scores := make([][2]Score, len(calls))
+	err = each(calls, func(i, d int) (err error) {
+		if scores[i][d], err = calls[i].way[d].judgeGateway(heard[i][d], lags[i][d]); err != nil {
+			return fmt.Errorf("quality: %s, call %d, %s: %w", name, i, load.Direction(d), err)
+		}
+		return nil
+	})
+	r.take(name, calls, scores)
+	return err
+}
+
+// replay sets the calls up and sends; again with new calls when the machine was too busy for it.
+func replay(ctx context.Context, sys systems.System, calls []call) ([]load.Recording, error) {
+	scripts := make([]load.Script, len(calls))
+	for i, c := range calls {
+		for d := range c.way {
+			scripts[i][d] = c.way[d].sendings()
+		}
+	}
+	for try := 1; ; try++ {
+		f, err := load.New(ctx, load.Options{Calls: len(calls), Media: load.OpusPCMA, Connect: func(ctx context.Context, o load.Offer) (load.Answer, error) {
+			o.Call += (try - 1) * len(calls)
+			return sys.Connect(ctx, o)
+		}})
+		if err != nil {
+			return nil, err
+		}
+		out, err := f.Replay(scripts, tail)
+		f.Close()
+		if !errors.Is(err, load.ErrLate) || try == tries || ctx.Err() != nil {
+			return out, err
+		}
+	}
+}

@@ -1,0 +1,72 @@
+package quality
+
+import (
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/isthmus-gateway/isthmus/integration/internal/bench/estoi"
+	"github.com/isthmus-gateway/isthmus/integration/internal/bench/load"
+	"github.com/isthmus-gateway/isthmus/integration/internal/bench/speech"
+)
+
+// Score is what one stream came to.
+type Score struct {
+	Score float64 // ESTOI after alignment
+	Level float64 // of the speech against what was said, dB
+	Delay float64 // added, median over the packets with speech, ms; not of the reference
+	Last  float64 // the same over the last quarter of them
+}
+
+// judge compares what was heard with what was said.
+func (s *stream) judge(heard []float64) (Score, alignment, error) {
+	clean := s.speech.clean[:len(s.payloads)*frame]
+	a := align(clean, heard)
+	laid := a.apply(heard, len(clean))
+	v, err := estoi.Score(speech.Convert(clean, rate, estoi.Rate), speech.Convert(laid, rate, estoi.Rate))
+	if err != nil {
+		return Score{}, a, fmt.Errorf("quality: %w", err)
+	}
+	return Score{Score: v, Level: 10 * math.Log10((energy(laid)+1)/(energy(clean)+1))}, a, nil
+}
+
+// judgeReference scores the receiver without gateway. lag: that of the codecs alone, samples.
+func (s *stream) judgeReference() (sc Score, lag int, err error) {
+	heard, err := s.reference()
+	if err != nil {
+		return Score{}, 0, err
+	}
+	sc, a, err := s.judge(heard)
+	return sc, a.usual(), err
+}
+
+// judgeGateway scores what a gateway made of the stream. lag: from judgeReference.
+func (s *stream) judgeGateway(rec []load.Recorded, lag int) (Score, error) {
+	heard, pieces, err := s.layOut(rec)
+	if err != nil {
+		return Score{}, err
+	}
+	sc, a, err := s.judge(heard)
+	if err != nil {
+		return sc, err
+	}
+	var delays []float64
+	for _, p := range pieces {
+		// When the network's fastest packet with the sound at the begin of this one would have come, and when this one came.
+		said := p.from - a.at(p.from-a.at(p.from)) + lag
+		due := float64(said) * 1000 / rate * (1 + s.cond.Drift)
+		delays = append(delays, p.At.Seconds()*1000-due)
+	}
+	sc.Delay, sc.Last = middle(delays), middle(delays[len(delays)*3/4:])
+	return sc, nil
+}
+
+// middle is the median.
+func middle(v []float64) float64 {
+	if len(v) == 0 {
+		return 0
+	}
+	v = slices.Clone(v)
+	slices.Sort(v)
+	return v[len(v)/2]
+}

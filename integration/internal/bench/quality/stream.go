@@ -1,0 +1,157 @@
+package quality
+
+import (
+	"errors"
+
+	"github.com/isthmus-gateway/isthmus/integration/internal/bench/load"
+	"github.com/isthmus-gateway/isthmus/integration/internal/bench/speech"
+	"github.com/isthmus-gateway/isthmus/integration/internal/bench/traces"
+	"github.com/isthmus-gateway/isthmus/integration/internal/opus"
+	"github.com/isthmus-gateway/isthmus/integration/internal/tone"
+)
+
+// What the browser's encoder is set to.
+const (
+	bitrate    = 28000
+	complexity = 9
+)
+
+// stream is one direction of one call under one condition: what is sent and what the network leaves of it.
+type stream struct {
+	way      load.Direction
+	cond     traces.Condition
+	speech   *material
+	payloads [][]byte         // one for each 20 ms
+	arrivals []traces.Arrival // at the gateway
+}
+
+// newStream encodes the speech and makes the trace.
+func newStream(way load.Direction, cond traces.Condition, m *material, seed uint64) (*stream, error) {
+	s := &stream{way: way, cond: cond, speech: m}
+	var err error
+	if way == load.Up {
+		s.payloads, err = encodeOpus(m.wide, int(100*cond.Loss+0.5))
+	} else {
+		for at := 0; at+frame <= len(m.narrow); at += frame {
+			s.payloads = append(s.payloads, tone.ALaw.Encode(nil, m.narrow[at:at+frame]))
+		}
+	}
+	s.arrivals = cond.Make(seed*2+uint64(way), len(s.payloads), ptime)
+	return s, err
+}
+
+// encodeOpus makes packets of 20 ms with redundancy for so many percent of loss, as a browser does after its first reports.
+func encodeOpus(wide []int16, loss int) (out [][]byte, err error) {
+	enc, err := opus.NewEncoder(speech.Wide)
+	if err != nil {
+		return nil, err
+	}
+	defer enc.Close()
+	if err := enc.Tune(bitrate, complexity, loss); err != nil {
+		return nil, err
+	}
+	var buf [opus.MaxPacket]byte
+	for at := 0; at+speech.Wide/50 <= len(wide); at += speech.Wide / 50 {
+		n, err := enc.Encode(buf[:], wide[at:at+speech.Wide/50])
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, append([]byte(nil), buf[:n]...))
+	}
+	return out, nil
+}
+
+// sendings are the packets as the network delivers them.
+func (s *stream) sendings() []load.Sending {
+	out := make([]load.Sending, len(s.arrivals))
+	for i, a := range s.arrivals {
+		out[i] = load.Sending{At: a.At, Number: a.Packet, Payload: s.payloads[a.Packet]}
+	}
+	return out
+}
+
+// decodeAll decodes payloads with all that a receiver without gateway can do, given time: what the next packet knows about a lost one, and
+// concealment. A nil payload is lost.
+func decodeAll(way load.Direction, payloads [][]byte) ([]float64, error) {
+	if way == load.Down {
+		return decodeLaw(payloads), nil
+	}
+	dec, err := opus.NewDecoder(rate)
+	if err != nil {
+		return nil, err
+	}
+	defer dec.Close()
+	var pcm []int16
+	var buf [6 * frame]int16
+	for k, p := range payloads {
+		switch {
+		case p != nil:
+			n, err := dec.Decode(buf[:], p)
+			if err != nil {
+				return nil, err
+			}
+			pcm = append(pcm, buf[:n]...)
+			continue
+		case k+1 < len(payloads) && payloads[k+1] != nil:
+			err = dec.Recover(buf[:frame], payloads[k+1])
+		default:
+			err = dec.Conceal(buf[:frame])
+		}
+		if err != nil {
+			return nil, err
+		}
+		pcm = append(pcm, buf[:frame]...)
+	}
+	return speech.Floats(pcm), nil
+}
+
+// reference is what a receiver without gateway hears.
+func (s *stream) reference() ([]float64, error) {
+	came := make([][]byte, len(s.payloads))
+	for _, a := range s.arrivals {
+		came[a.Packet] = s.payloads[a.Packet]
+	}
+	return decodeAll(s.way, came)
+}
+
+var errSilent = errors.New("nothing came out")
+
+// placed is a packet of what a gateway made, laid out.
+type placed struct {
+	load.Recorded
+	from int // first of its samples
+}
+
+// layOut decodes what came from a gateway and puts it where its timestamps say, from the first packet on. Between packets that do not join
+// there is silence, as in a pause.
+func (s *stream) layOut(rec []load.Recorded) (pcm []float64, pieces []placed, err error) {
+	if len(rec) == 0 {
+		return nil, nil, errSilent
+	}
+	way, clock := load.Down, rate
+	if s.way == load.Down {
+		way, clock = load.Up, speech.Wide
+	}
+	packets := inOrder(rec)
+	payloads := make([][]byte, len(packets))
+	for i, p := range packets {
+		payloads[i] = p.Payload
+	}
+	one, err := decodeAll(way, payloads)
+	if err != nil {
+		return nil, nil, err
+	}
+	size := len(one) / len(packets)
+	for i, p := range packets {
+		from := int(int64(int32(p.TS-packets[0].TS)) * rate / int64(clock))
+		if from < 0 || from > len(one)*10 {
+			continue // a timestamp from nowhere
+		}
+		if need := from + size; need > len(pcm) {
+			pcm = append(pcm, make([]float64, need-len(pcm))...)
+		}
+		copy(pcm[from:], one[i*size:(i+1)*size])
+		pieces = append(pieces, placed{p, from})
+	}
+	return pcm, pieces, nil
+}
