@@ -195,7 +195,7 @@ func cands(cs []sdp.Candidate) []*iqv1.Candidate {
 	for _, c := range cs {
 		out = append(out, &iqv1.Candidate{
 			Foundation: c.Foundation, Component: uint32(c.Component), Transport: c.Transport, Priority: c.Priority,
-			Address: c.Host, Port: uint32(c.Port), Type: c.Type,
+			Address: c.Host, Port: uint32(c.Port), Type: c.Type, TcpType: c.TCPType,
 		})
 	}
 	return out
@@ -264,9 +264,9 @@ func (l *Line) resolveWeb(g *iqv1.TransportGroup) {
 		for _, c := range i.GetCandidates() {
 			s := sdp.Candidate{
 				Foundation: c.GetFoundation(), Component: uint16(c.GetComponent()), Transport: c.GetTransport(), Priority: c.GetPriority(),
-				Host: c.GetAddress(), Port: uint16(c.GetPort()), Type: c.GetType(),
+				Host: c.GetAddress(), Port: uint16(c.GetPort()), Type: c.GetType(), TCPType: c.GetTcpType(),
 			}
-			if s.IP().IsValid() && s.Port != 0 {
+			if s.IP().IsValid() && s.Port != 0 && (s.Transport == "udp" || s.Transport == "tcp" && s.TCPType != "") {
 				w.LocalCands = append(w.LocalCands, s)
 			}
 		}

@@ -54,6 +54,7 @@ type AccessConfig struct {
 	Listen    netip.Addr `conf:"listen" default:"127.0.0.1" doc:"Local address."`
 	Advertise netip.Addr `conf:"advertise" doc:"Address in candidates. Empty: listen."`
 	Port      uint16     `conf:"port" default:"7430" range:"1..65535" doc:"UDP port of the first worker, +1 for each further one."`
+	TCP       uint16     `conf:"tcp" default:"0" range:"0..65535" doc:"TCP port for browsers whose network lets no UDP through (ICE-TCP), for all workers; often 443. 0: none."`
 }
 
 // CoreConfig is a realm towards the core network.

@@ -192,7 +192,7 @@ func candidateMessages(list []Candidate) []*iqv1.Candidate {
 	for _, c := range list {
 		out = append(out, &iqv1.Candidate{
 			Foundation: c.Foundation, Component: uint32(c.Component), Transport: c.Transport, Priority: c.Priority,
-			Address: c.Addr.Addr().String(), Port: uint32(c.Addr.Port()), Type: c.Type,
+			Address: c.Addr.Addr().String(), Port: uint32(c.Addr.Port()), Type: c.Type, TcpType: c.TCPType,
 		})
 	}
 	return out

@@ -104,10 +104,11 @@ type Fingerprint struct{ Hash, Value string }
 type Candidate struct {
 	Foundation string
 	Component  uint8
-	Transport  string // "udp"
+	Transport  string // "udp"; of ours also "tcp"
 	Priority   uint32
 	Addr       netip.AddrPort
 	Type       string // "host", "srflx", "prflx", "relay"
+	TCPType    string // of "tcp": "passive" (RFC 6544 §4.5)
 }
 
 // AccessRemote is the peer of an access termination. Comparable parts by DeepEqual; not to be mutated.

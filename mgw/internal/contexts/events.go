@@ -76,7 +76,7 @@ func observed(ev flow.Event, typ iqv1.EventType, stream uint32) *iqv1.ObservedEv
 func candidate(c flow.Candidate) *iqv1.Candidate {
 	return &iqv1.Candidate{
 		Foundation: c.Foundation, Component: c.Component, Transport: c.Transport, Priority: c.Priority,
-		Address: c.Address, Port: uint32(c.Port), Type: c.Type,
+		Address: c.Address, Port: uint32(c.Port), Type: c.Type, TcpType: c.TCPType,
 	}
 }
 

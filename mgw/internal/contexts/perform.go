@@ -224,7 +224,7 @@ func accessLocal(l flow.AccessLocal) connmodel.Local {
 		}
 		out.Candidates = append(out.Candidates, connmodel.Candidate{
 			Foundation: c.Foundation, Component: uint8(c.Component), Transport: c.Transport, Priority: c.Priority,
-			Addr: netip.AddrPortFrom(addr, c.Port), Type: c.Type,
+			Addr: netip.AddrPortFrom(addr, c.Port), Type: c.Type, TCPType: c.TCPType,
 		})
 	}
 	for _, f := range l.Fingerprints {

@@ -25,6 +25,7 @@ type Access struct {
 	ssrc  uint32
 	cname string
 	local Candidate
+	tcp   Candidate // zero: none
 	cert  tls.Certificate
 	print Fingerprint
 
@@ -60,8 +61,12 @@ func (a *Access) Local() AccessLocal {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	g := a.gens[len(a.gens)-1]
+	candidates := []Candidate{a.local}
+	if a.tcp.Port != 0 {
+		candidates = append(candidates, a.tcp)
+	}
 	return AccessLocal{
-		Ufrag: g.agent.Ufrag(), Pwd: g.agent.Pwd(), Candidates: []Candidate{a.local},
+		Ufrag: g.agent.Ufrag(), Pwd: g.agent.Pwd(), Candidates: candidates,
 		Fingerprints: []Fingerprint{a.print}, SSRC: a.ssrc, CName: a.cname,
 	}
 }
@@ -263,7 +268,7 @@ func (a *Access) sendDTLS(b []byte) error {
 	if to == nil {
 		return udpio.ErrClosed
 	}
-	return a.sock.sock.SendTo(b, *to)
+	return a.sock.sendControl(b, *to)
 }
 
 // post queues f for the worker; it is dropped when the termination has ended by then.
@@ -277,6 +282,12 @@ func (a *Access) post(f func()) {
 
 // pair describes the selected pair; called by the worker.
 func (a *Access) pair(remote netip.AddrPort, priority uint32) Pair {
+	if st := a.s.sock.streams[remote]; st != nil {
+		return Pair{Local: a.tcp, Remote: Candidate{
+			Foundation: "prflx", Component: 1, Transport: "tcp", Priority: priority,
+			Address: st.Remote.Addr().String(), Port: st.Remote.Port(), Type: "prflx", TCPType: "active",
+		}}
+	}
 	if m := a.hints.Load(); m != nil {
 		if c, ok := (*m)[remote]; ok {
 			return Pair{Local: a.local, Remote: c}

@@ -61,6 +61,13 @@ func (s *accessState) check(now int64, gen uint64, c ice.Check) {
 	if gen == newest && s.iceFrom == 0 {
 		s.iceFrom = now
 	}
+	if isStream(c.From) {
+		st := s.sock.streams[c.From]
+		if st == nil {
+			return // closed meanwhile
+		}
+		st.place.Known()
+	}
 	if !s.learn(now, c.From) {
 		return
 	}
@@ -128,7 +135,10 @@ func (s *accessState) nominate(now int64, gen uint64, c ice.Check) {
 	restarted := gen != s.gen
 	s.selected, s.gen = c.From, gen
 	s.a.inUse.Store(gen)
-	addr := s.sock.sock.Addr(c.From)
+	var addr udpio.Addr
+	if s.t.out.stream = s.sock.streams[c.From]; !isStream(c.From) {
+		addr = s.sock.sock.Addr(c.From)
+	}
 	s.t.out.addr = addr
 	s.t.out.rtcp.sock, s.t.out.rtcp.addr = s.sock.sock, addr
 	from := c.From
@@ -279,6 +289,10 @@ func (s *accessState) revert(n uint64) bool {
 // clear forgets all paths; the termination ends.
 func (s *accessState) clear() {
 	for len(s.paths) > 0 {
+		if st := s.sock.streams[s.paths[0]]; st != nil {
+			s.t.w.endStream(st)
+			continue
+		}
 		s.forget(s.paths[0])
 	}
 	s.run, s.link = nil, nil

@@ -74,6 +74,7 @@ type AccessRealm struct {
 	Listen    netip.Addr // local address; may be unspecified
 	Advertise netip.Addr // address in candidates; zero: Listen
 	Port      uint16     // port of the first worker, +1 per further worker; 0: chosen by the kernel
+	TCP       uint16     // port for ICE-TCP (RFC 6544), one for all workers; 0: none; Linux only
 }
 
 // CoreRealm is an IP realm with RTP terminations: one even/odd port pair each (RFC 3550 §11).
@@ -115,11 +116,12 @@ type Fingerprint struct {
 type Candidate struct {
 	Foundation string
 	Component  uint32 // 1
-	Transport  string // "udp"
+	Transport  string // "udp"; of ours also "tcp"
 	Priority   uint32
 	Address    string // IP literal; in remote ones a ".local" name is ignored
 	Port       uint16
 	Type       string // "host", "srflx", "prflx", "relay"
+	TCPType    string // of "tcp": "passive" (RFC 6544 §4.5)
 }
 
 // AccessSpec places a new access termination.

@@ -19,6 +19,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/mgw/internal/bufpool"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/dtls"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/ice"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/icetcp"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/stamp"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/udpio"
 )
@@ -39,7 +40,9 @@ type Engine struct {
 	pool    bufpool.Pool
 	base    time.Time
 	workers []*worker
-	cores   map[string]*coreRealm // by name; immutable
+	// listeners for ICE-TCP; immutable once New is done.
+	listeners []*icetcp.Listener
+	cores     map[string]*coreRealm // by name; immutable
 
 	mu       sync.Mutex // guards all below
 	cert     tls.Certificate
@@ -136,6 +139,14 @@ func (e *Engine) open() error {
 			}
 		}
 	}
+	for _, r := range e.cfg.Access {
+		if r.TCP == 0 {
+			continue
+		}
+		if err := e.listenTCP(r); err != nil {
+			return fmt.Errorf("flow: realm %q: %w", r.Name, err)
+		}
+	}
 	return nil
 }
 
@@ -161,8 +172,10 @@ func (e *Engine) openAccess(w *worker, r AccessRealm, i int) error {
 	if !advertise.IsValid() {
 		advertise = r.Listen
 	}
-	as := &accessSock{realm: r.Name, sock: s, paths: make(map[netip.AddrPort]*path)}
-	as.mux = ice.NewMux(netip.AddrPortFrom(advertise.Unmap(), s.Local().Port()), s.SendTo, &e.pool)
+	as := &accessSock{
+		realm: r.Name, sock: s, paths: make(map[netip.AddrPort]*path), w: w, pool: &e.pool, streams: make(map[netip.AddrPort]*stream),
+	}
+	as.mux = ice.NewMux(netip.AddrPortFrom(advertise.Unmap(), s.Local().Port()), as.sendControl, &e.pool)
 	w.access = append(w.access, as)
 	_, err = w.watch(s, sockRef{access: as})
 	return err
@@ -170,7 +183,13 @@ func (e *Engine) openAccess(w *worker, r AccessRealm, i int) error {
 
 // release closes what open has made; the workers do not run.
 func (e *Engine) release() {
+	for _, l := range e.listeners {
+		l.Close()
+	}
 	for _, w := range e.workers {
+		for len(w.streams) > 0 {
+			w.endStream(w.streams[0])
+		}
 		for _, as := range w.access {
 			_ = as.sock.Close()
 		}
@@ -195,6 +214,9 @@ func (e *Engine) Close() error {
 		ends = append(ends, c.Close)
 	}
 	e.mu.Unlock()
+	for _, l := range e.listeners {
+		l.Close() // before the workers that it gives to
+	}
 	for _, end := range ends {
 		end()
 	}
@@ -306,6 +328,11 @@ func (e *Engine) newAccess(w *worker, spec AccessSpec) (*Access, error) {
 	identity(&a.ssrc, &a.cname)
 	ip, port := addrOf(sock.mux)
 	a.local = Candidate{Foundation: "1", Component: 1, Transport: "udp", Priority: ice.Priority, Address: ip, Port: port, Type: "host"}
+	if sock.tcp != 0 {
+		a.tcp = Candidate{
+			Foundation: "2", Component: 1, Transport: "tcp", Priority: tcpPriority, Address: ip, Port: sock.tcp, Type: "host", TCPType: "passive",
+		}
+	}
 	t := &term{owner: a, w: w}
 	a.s = &accessState{t: t, a: a, sock: sock}
 	t.access = a.s

@@ -127,11 +127,19 @@ func newBed(t *testing.T, change func(*Config)) *bed {
 		if c.Accesses != 0 || c.Cores != 0 || c.PortPairs != 0 || c.Buffers != 0 {
 			t.Errorf("left behind: %+v", c)
 		}
+		for _, l := range e.listeners {
+			if unknown, addrs := l.Counts(); unknown != 0 || addrs != 0 {
+				t.Errorf("listener counts %d unknown connections, %d addresses", unknown, addrs)
+			}
+		}
 		for _, w := range e.workers {
 			if len(w.terms) != 0 || len(w.clock.heap) != 0 {
 				t.Errorf("worker keeps %d terminations, %d transcoders", len(w.terms), len(w.clock.heap))
 			}
 			for _, as := range w.access {
+				if len(as.streams) != 0 || len(w.streams) != 0 {
+					t.Errorf("worker keeps %d streams", len(w.streams))
+				}
 				if len(as.paths) != 0 || as.mux.Agents() != 0 {
 					t.Errorf("worker keeps %d paths, %d agents", len(as.paths), as.mux.Agents())
 				}
@@ -248,6 +256,12 @@ var testPool = newTestPool()
 
 func newBrowser(t *testing.T) *browser {
 	t.Helper()
+	return newBrowserOver(t, pionice.NetworkTypeUDP4)
+}
+
+// newBrowserOver makes one that knows one transport.
+func newBrowserOver(t *testing.T, network pionice.NetworkType) *browser {
+	t.Helper()
 	cert, err := dtls.NewCertificate(time.Now(), time.Hour)
 	if err != nil {
 		t.Fatal(err)
@@ -257,7 +271,7 @@ func newBrowser(t *testing.T) *browser {
 		t.Fatal(err)
 	}
 	agent, err := pionice.NewAgentWithOptions(
-		pionice.WithNetworkTypes([]pionice.NetworkType{pionice.NetworkTypeUDP4}),
+		pionice.WithNetworkTypes([]pionice.NetworkType{network}),
 		pionice.WithCandidateTypes([]pionice.CandidateType{pionice.CandidateTypeHost}),
 		pionice.WithIncludeLoopback(),
 		pionice.WithMulticastDNSMode(pionice.MulticastDNSModeDisabled),
@@ -305,7 +319,9 @@ func (b *browser) remote(role Role) AccessRemote {
 func (b *browser) addCandidates(l AccessLocal) {
 	b.t.Helper()
 	for _, c := range l.Candidates {
-		host, err := pionice.NewCandidateHost(&pionice.CandidateHostConfig{Network: "udp", Address: c.Address, Port: int(c.Port), Component: 1, Priority: c.Priority})
+		host, err := pionice.NewCandidateHost(&pionice.CandidateHostConfig{
+			Network: c.Transport, Address: c.Address, Port: int(c.Port), Component: 1, Priority: c.Priority, TCPType: pionice.NewTCPType(c.TCPType),
+		})
 		if err != nil {
 			b.t.Fatal(err)
 		}

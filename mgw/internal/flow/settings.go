@@ -156,6 +156,8 @@ func (t *term) stats() Stats {
 
 func (t *term) pairText() string {
 	switch {
+	case t.access != nil && t.out.stream != nil:
+		return fmt.Sprintf("%s:%d/tcp %s", t.access.a.tcp.Address, t.access.a.tcp.Port, t.out.stream.Remote)
 	case t.access != nil && t.access.selected.IsValid():
 		return fmt.Sprintf("%s:%d %s", t.access.a.local.Address, t.access.a.local.Port, t.access.selected)
 	case t.core != nil && t.core.latched.IsValid():

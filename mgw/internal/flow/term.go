@@ -72,6 +72,7 @@ type outbound struct {
 	consent bool // RFC 7675; always true on core terminations
 	sock    *udpio.Socket
 	addr    udpio.Addr // zero: not known
+	stream  *stream    // in the place of sock and addr; nil: UDP
 	rtcp    rtcpOut
 	tos     uint8 // per datagram, on shared sockets
 	tx      *srtp.Sender
@@ -273,7 +274,7 @@ func (t *term) refusal() gate.Reason {
 	switch {
 	case !o.open:
 		return gate.Mode
-	case o.addr.IsZero() || o.secure && o.tx == nil:
+	case o.addr.IsZero() && o.stream == nil || o.secure && o.tx == nil:
 		return gate.NoRemote
 	case !o.consent:
 		return gate.Consent
@@ -317,7 +318,7 @@ func (t *term) control(now int64, b []byte) {
 // report sends the RTCP report that is due. bye: the last one.
 func (t *term) report(now int64, bye bool) {
 	o := &t.out
-	if o.leg == nil || t.set.RTCPOff || o.rtcp.addr.IsZero() || o.secure && o.tx == nil || !o.consent {
+	if o.leg == nil || t.set.RTCPOff || o.rtcp.addr.IsZero() && o.stream == nil || o.secure && o.tx == nil || !o.consent {
 		return
 	}
 	ts, _ := o.stamp.Now(now)
@@ -334,6 +335,10 @@ func (t *term) report(now int64, bye bool) {
 		if b, err = o.tx.ProtectRTCP(b); err != nil {
 			return
 		}
+	}
+	if o.stream != nil {
+		t.w.stream(o.stream, b)
+		return
 	}
 	t.w.queue(o.rtcp.sock, &o.rtcp.addr, b, o.tos)
 }

@@ -109,7 +109,7 @@ func (t *transcoder) tick(now int64) {
 	}
 	rtp.PutHeader(buf, rtp.Header{PT: frame.PT, Marker: frame.Marker, Seq: frame.Seq, TS: frame.TS, SSRC: t.ssrc})
 	if b := f.stamped(now, rtp.Packet(buf[:rtp.HeaderLen+n]), kind); b != nil {
-		w.queue(f.dst.out.sock, &f.dst.out.addr, b, f.dst.out.tos)
+		w.send(f.dst, b)
 	}
 }
 

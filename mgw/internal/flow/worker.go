@@ -62,6 +62,8 @@ type worker struct {
 	free      []uint32  // unused poll keys
 	access    []*accessSock
 	terms     []*term
+	streams   []*stream
+	streamsAt int64 // when streams are looked at next
 	reader    *udpio.Reader
 	writer    *udpio.Writer
 	bufs      [][]byte // arena, each bufferSize long
@@ -89,6 +91,7 @@ type sockRef struct {
 	access *accessSock
 	core   *coreState
 	rtcp   bool
+	stream *stream
 }
 
 // accessSock is the worker's port in one access realm.
@@ -97,6 +100,12 @@ type accessSock struct {
 	sock  *udpio.Socket
 	mux   *ice.Mux
 	paths map[netip.AddrPort]*path // authenticated source addresses of all terminations on the port
+
+	w       *worker
+	pool    *bufpool.Pool
+	tcp     uint16                     // port for ICE-TCP; 0: none
+	streams map[netip.AddrPort]*stream // TCP connections by the addresses that stand for them
+	made    uint64                     // of those addresses
 }
 
 func newWorker(cfg *Config, base time.Time, log *zap.Logger) (*worker, error) {
@@ -149,6 +158,7 @@ func (w *worker) run() {
 		}
 		w.runClock()
 		w.runSweep()
+		w.runStreams()
 		w.flush()
 		w.rest(got)
 	}
@@ -164,6 +174,9 @@ func (w *worker) timeout() time.Duration {
 	due, ok := w.clock.next()
 	if len(w.terms) > 0 && (!ok || w.sweepAt < due) {
 		due, ok = w.sweepAt, true
+	}
+	if len(w.streams) > 0 && (!ok || w.streamsAt < due) {
+		due, ok = w.streamsAt, true
 	}
 	if !ok {
 		return -1
@@ -271,6 +284,8 @@ func (w *worker) read(key uint32) int {
 		return w.readAccess(ref.access)
 	case ref.core != nil:
 		return w.readCore(ref.core, ref.rtcp)
+	case ref.stream != nil:
+		return w.readStream(ref.stream)
 	}
 	return 0 // closed by a command of this round
 }
@@ -383,7 +398,20 @@ func (w *worker) corePacket(c *coreState, b []byte, src netip.AddrPort, isRTCP b
 }
 
 func (w *worker) send(to *term, b []byte) {
+	if to.out.stream != nil {
+		w.stream(to.out.stream, b)
+		return
+	}
 	w.queue(to.out.sock, &to.out.addr, b, to.out.tos)
+}
+
+// stream sends at once: a connection has a queue of its own, and what does not fit into that is lost.
+func (w *worker) stream(to *stream, b []byte) {
+	if to.Send(b) {
+		w.count.sent.Add(1)
+	} else {
+		w.count.lost.Add(1)
+	}
 }
 
 func (w *worker) queue(s *udpio.Socket, to *udpio.Addr, b []byte, tos uint8) {

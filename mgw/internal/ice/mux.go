@@ -82,6 +82,20 @@ func (m *Mux) Deliver(b []byte, src netip.AddrPort) Verdict {
 	return Delivered
 }
 
+// Serves reports whether b is a connectivity check for one of the agents.
+func (m *Mux) Serves(b []byte) bool {
+	if len(b) > MaxCheck || len(b) < stunHeader || binary.BigEndian.Uint16(b) != bindingRequest {
+		return false
+	}
+	user, ok := LocalUfrag(b)
+	if !ok {
+		return false
+	}
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.conns[string(user)] != nil
+}
+
 // Checks counts the connectivity checks that were delivered and those that were answered, which only authenticated ones are:
 // the difference is forgeries, and checks that nobody has looked at yet.
 func (m *Mux) Checks() (taken, answered uint64) { return m.taken.Load(), m.answered.Load() }

@@ -1985,7 +1985,9 @@ type Candidate struct {
 	// Port 1 to 65535.
 	Port uint32 `protobuf:"varint,6,opt,name=port,proto3" json:"port,omitempty"`
 	// "host", "srflx", "prflx" or "relay".
-	Type          string `protobuf:"bytes,7,opt,name=type,proto3" json:"type,omitempty"`
+	Type string `protobuf:"bytes,7,opt,name=type,proto3" json:"type,omitempty"`
+	// Of a "tcp" candidate: "active", "passive" or "so" (RFC 6544 §4.5).
+	TcpType       string `protobuf:"bytes,8,opt,name=tcp_type,json=tcpType,proto3" json:"tcp_type,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2065,6 +2067,13 @@ func (x *Candidate) GetPort() uint32 {
 func (x *Candidate) GetType() string {
 	if x != nil {
 		return x.Type
+	}
+	return ""
+}
+
+func (x *Candidate) GetTcpType() string {
+	if x != nil {
+		return x.TcpType
 	}
 	return ""
 }
@@ -4277,7 +4286,7 @@ const file_isthmus_iq_v1_iq_proto_rawDesc = "" +
 	"\n" +
 	"candidates\x18\x03 \x03(\v2\x18.isthmus.iq.v1.CandidateR\n" +
 	"candidates\x12*\n" +
-	"\x11end_of_candidates\x18\x04 \x01(\bR\x0fendOfCandidates\"\xc5\x01\n" +
+	"\x11end_of_candidates\x18\x04 \x01(\bR\x0fendOfCandidates\"\xe0\x01\n" +
 	"\tCandidate\x12\x1e\n" +
 	"\n" +
 	"foundation\x18\x01 \x01(\tR\n" +
@@ -4287,7 +4296,8 @@ const file_isthmus_iq_v1_iq_proto_rawDesc = "" +
 	"\bpriority\x18\x04 \x01(\rR\bpriority\x12\x18\n" +
 	"\aaddress\x18\x05 \x01(\tR\aaddress\x12\x12\n" +
 	"\x04port\x18\x06 \x01(\rR\x04port\x12\x12\n" +
-	"\x04type\x18\a \x01(\tR\x04type\"\xdf\x01\n" +
+	"\x04type\x18\a \x01(\tR\x04type\x12\x19\n" +
+	"\btcp_type\x18\b \x01(\tR\atcpType\"\xdf\x01\n" +
 	"\x0eDtlsParameters\x126\n" +
 	"\x04role\x18\x01 \x01(\x0e2\".isthmus.iq.v1.DtlsParameters.RoleR\x04role\x12>\n" +
 	"\ffingerprints\x18\x02 \x03(\v2\x1a.isthmus.iq.v1.FingerprintR\ffingerprints\x12\x15\n" +

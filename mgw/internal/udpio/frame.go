@@ -1,0 +1,49 @@
+package udpio
+
+import (
+	"encoding/binary"
+	"errors"
+)
+
+// FrameHeader is the length in front of each packet on a stream, bytes (RFC 4571 §2).
+const FrameHeader = 2
+
+// ErrFrame is returned for a frame that is longer than the reader takes; the stream cannot be followed any further.
+var ErrFrame = errors.New("udpio: frame too long")
+
+// frames cuts a stream into the packets of RFC 4571. Bytes are put into space and announced by filled.
+type frames struct {
+	buf  []byte
+	r, w int // buf[r:w] is not cut yet
+}
+
+// space is where the next bytes of the stream go; never empty after next has reported that nothing whole is left.
+func (f *frames) space() []byte {
+	if f.r > 0 {
+		f.w = copy(f.buf, f.buf[f.r:f.w])
+		f.r = 0
+	}
+	return f.buf[f.w:]
+}
+
+func (f *frames) filled(n int) { f.w += n }
+
+// next is the next whole packet, which aliases buf until space is called; nil: none is whole. Empty packets are skipped, they are
+// keep-alives (RFC 4571 §2). longest: the most that is taken. Errors: ErrFrame.
+func (f *frames) next(longest int) ([]byte, error) {
+	for f.w-f.r >= FrameHeader {
+		n := int(binary.BigEndian.Uint16(f.buf[f.r:]))
+		if n > longest {
+			return nil, ErrFrame
+		}
+		if f.w-f.r < FrameHeader+n {
+			return nil, nil
+		}
+		p := f.buf[f.r+FrameHeader : f.r+FrameHeader+n]
+		f.r += FrameHeader + n
+		if n > 0 {
+			return p, nil
+		}
+	}
+	return nil, nil
+}

@@ -1,0 +1,109 @@
+//go:build linux && !portable
+
+package udpio
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// streamRead is the room for what is read from a stream and not cut yet, bytes: one longest frame and more.
+	streamRead = 4096
+	// streamSend is asked of the kernel for what the peer has not acknowledged: with its own cost per segment, twice this is about half a
+	// second of audio, so that no round trip is too long. What does not fit is dropped, since late media is worse than none.
+	streamSend = 16 << 10
+)
+
+// Stream is a TCP connection that carries packets in frames of RFC 4571. It is read and written by one worker and never blocks it.
+type Stream struct {
+	Socket // for the Poller; its UDP methods are not for use
+	Remote netip.AddrPort
+
+	in   frames
+	rest []byte // of a frame that the kernel took a part of; nothing else may be sent before it
+	tail [FrameHeader + maxFrame]byte
+	out  [FrameHeader + maxFrame]byte
+}
+
+// maxFrame is the longest packet that is sent.
+const maxFrame = 2048
+
+// NewStream takes the connection over; c is closed whatever happens. The caller closes the Stream. Errors: the kernel's.
+func NewStream(c *net.TCPConn) (*Stream, error) {
+	defer func() { _ = c.Close() }()
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return nil, fmt.Errorf("udpio: stream: %w", err)
+	}
+	fd := -1
+	var dup error
+	if err := raw.Control(func(f uintptr) { fd, dup = unix.FcntlInt(f, unix.F_DUPFD_CLOEXEC, 0) }); err != nil || dup != nil {
+		return nil, fmt.Errorf("udpio: stream: %w", errors.Join(err, dup))
+	}
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, streamSend)
+	s := &Stream{in: frames{buf: make([]byte, streamRead)}}
+	s.fd = fd
+	s.local = c.LocalAddr().(*net.TCPAddr).AddrPort()
+	from := c.RemoteAddr().(*net.TCPAddr).AddrPort()
+	s.Remote = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
+	return s, nil
+}
+
+// Fill reads once what waits. False: the stream has ended, or failed.
+func (s *Stream) Fill() (open bool) {
+	b := s.in.space()
+	n, _, e := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(s.fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), unix.MSG_DONTWAIT, 0, 0)
+	switch {
+	case e == unix.EAGAIN || e == unix.EINTR:
+		return true
+	case e != 0 || n == 0:
+		return false
+	}
+	s.in.filled(int(n))
+	return true
+}
+
+// Next is the next whole packet of what Fill has read; it is valid until the next Fill. nil: none. Errors: ErrFrame.
+func (s *Stream) Next(longest int) ([]byte, error) {
+	return s.in.next(min(longest, streamRead-FrameHeader))
+}
+
+// Send sends one packet, or drops it when the peer does not take what it was sent before. False: dropped.
+func (s *Stream) Send(p []byte) bool {
+	if len(p) > maxFrame || s.closed.Load() {
+		return false
+	}
+	if len(s.rest) > 0 {
+		n, ok := s.write(s.rest)
+		if s.rest = s.rest[n:]; !ok || len(s.rest) > 0 {
+			return false
+		}
+	}
+	binary.BigEndian.PutUint16(s.out[:], uint16(len(p)))
+	b := s.out[:FrameHeader+copy(s.out[FrameHeader:], p)]
+	n, ok := s.write(b)
+	if !ok || n == 0 {
+		return false
+	}
+	if n < len(b) {
+		s.rest = s.tail[:copy(s.tail[:], b[n:])]
+	}
+	return true
+}
+
+// write gives b to the kernel; n: how much it took. ok is false when the stream is broken, which reading will tell.
+func (s *Stream) write(b []byte) (n int, ok bool) {
+	got, _, e := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(s.fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
+	if e != 0 {
+		return 0, e == unix.EAGAIN || e == unix.EINTR
+	}
+	return int(got), true
+}
