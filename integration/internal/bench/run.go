@@ -62,9 +62,12 @@ func Run(ctx context.Context, c Config) (Results, error) {
 	return r, nil
 }
 
-// quality runs the speech part; without a speaker there is none.
+// quality runs the speech part; without a speaker, or calls for it, there is none.
 func (r *Results) quality(ctx context.Context) error {
 	c := r.Config.Quality
+	if c.Seeds == 0 {
+		return nil
+	}
 	c.Gateway, c.Workers, c.Threads, c.Peer = r.Config.Gateway, r.Config.Workers, r.Config.Threads, r.Config.Rtpengine
 	c.Out, c.Log = r.Config.Out, r.Config.Log
 	var err error
