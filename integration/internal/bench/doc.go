@@ -78,7 +78,7 @@ func (c *Config) Validate() error {
 	case c.Rounds < 1 || c.Rounds > 50:
 		return fmt.Errorf("bench: 1 to 50 rounds, not %d", c.Rounds)
 	}
-	if c.Only == "" || c.Only == Quality {
+	if c.Only == Quality || c.Only == "" && c.Quality.Seeds != 0 {
 		return c.Quality.Validate()
 	}
 	return nil
