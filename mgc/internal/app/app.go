@@ -364,6 +364,9 @@ func (a *App) Run(ctx context.Context, now <-chan struct{}) error {
 	a.core.Start(a.layer)
 	a.log.Info("serving", zap.String("version", a.version), zap.Stringer("access", a.cfg.Access.Listen), zap.Stringer("core", a.cfg.Core.Listen),
 		zap.String("iq", a.cfg.Iq.Listen), zap.String("next_hop", a.cfg.Core.NextHop))
+	if a.cfg.Core.keysInClear() {
+		a.log.Warn("SRTP keys are told to the core in clear (RFC 4568 §7.1)", zap.String("next_hop", a.cfg.Core.NextHop))
+	}
 	var err error
 	select {
 	case <-ctx.Done():

@@ -82,6 +82,10 @@ type CoreConfig struct {
 	VisitedNetwork string        `conf:"visited_network" doc:"P-Visited-Network-ID of REGISTER requests; empty: none."`
 	RegEvent       string        `conf:"reg_event" default:"auto" range:"auto|on|off" doc:"Subscribe to the registration state of each user (RFC 3680), so that the network can end a registration. auto: sip off, ims on."`
 	History        bool          `conf:"history" default:"false" doc:"Let browsers say History-Info and Diversion."`
+
+	SRTP          string   `conf:"srtp" default:"off" range:"off|osrtp|required" doc:"SRTP towards the core with keys from SDP (RFC 4568). off: RTP only; osrtp: keys are offered in RTP/AVP, peers without them get RTP (RFC 8643); required: RTP/SAVP, others are refused."`
+	SRTPSuites    []string `conf:"srtp_suites" default:"AEAD_AES_256_GCM,AEAD_AES_128_GCM,AES_CM_128_HMAC_SHA1_80,AES_CM_128_HMAC_SHA1_32" doc:"Crypto-suites in order of preference."`
+	SRTPCleartext string   `conf:"srtp_cleartext" default:"refuse" range:"refuse|warn" doc:"srtp=required with a next hop that is not reached over TLS, so that the keys can be read on the way (RFC 4568 §7.1): refuse to start, or warn only."`
 }
 
 // MediaConfig is the media policy.

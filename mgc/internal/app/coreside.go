@@ -48,6 +48,9 @@ type KeepAliveConfig struct {
 // validate checks the rules across fields.
 func (c *CoreConfig) validate() error {
 	var errs []error
+	if err := c.validateSRTP(); err != nil {
+		errs = append(errs, err)
+	}
 	if c.Listen.Addr().IsUnspecified() && c.Advertise == "" {
 		errs = append(errs, errors.New("core.advertise: needed when core.listen is an unspecified address"))
 	}

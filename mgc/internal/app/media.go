@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/offeranswer"
+	"github.com/isthmus-gateway/isthmus/pkg/sdp"
 )
 
 // validate checks the lists of codecs.
@@ -45,6 +46,10 @@ func (c *Config) media() offeranswer.Policy {
 	}
 	if len(c.Media.AccessCodecs) > 0 {
 		p.Access = c.Media.AccessCodecs
+	}
+	p.SRTP = offeranswer.SRTP(c.Core.SRTP)
+	for _, s := range c.Core.SRTPSuites {
+		p.Suites = append(p.Suites, sdp.Suite(s))
 	}
 	return p
 }

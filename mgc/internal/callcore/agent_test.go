@@ -58,13 +58,13 @@ type agent struct {
 	pre      reservation
 }
 
-func newAgent(r *rand.Rand, l Leg, callID, tag string) *agent {
+func newAgent(r *rand.Rand, l Leg, callID, tag string, srtp offeranswer.SRTP) *agent {
 	a := &agent{leg: l, r: r, callID: callID, tag: tag, update: peertest.Chance(r, 70)}
 	if l == LegAccess {
 		a.web = peertest.NewBrowser(r)
 		a.user = a.web
 	} else {
-		a.phone = peertest.NewPhone(r)
+		a.phone = peertest.NewPhone(r, string(srtp))
 		a.user = a.phone
 	}
 	return a

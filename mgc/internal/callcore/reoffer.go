@@ -12,7 +12,8 @@ import (
 // reoffer is an offer inside the dialogs that is being answered; at most one at a time. Its stages, of which most need only the last:
 //
 //	tell      the other side gets an offer when the direction changes for it, and answers
-//	restart   the MGW chooses new ICE credentials, or learns the new fingerprint
+//	restart   the MGW chooses new ICE credentials, or learns the new fingerprint, or the new SRTP key of the core peer, which
+//	          may use it as soon as it has its answer
 //	answer    the peer that offered gets its answer, the MGW the agreed state
 //
 // Without a Server nobody waits for an answer: the offer is ours, to a side that was told something that no longer holds.
@@ -61,7 +62,7 @@ func (s *State) onReoffer(e RequestIn) {
 		s.d.Legs[e.Leg].InviteSeq = s.d.Legs[e.Leg].RemoteSeq
 	}
 	s.d.Reoffer = &reoffer{
-		Leg: e.Leg, Server: e.Tx, Method: e.Msg.Method, Before: s.d.Media, Restart: change.ICERestart || change.NewDTLS,
+		Leg: e.Leg, Server: e.Tx, Method: e.Msg.Method, Before: s.d.Media, Restart: change.ICERestart || change.NewDTLS || change.NewKey,
 		Timer: s.grantTimer(e.Leg, &e.Msg),
 	}
 	s.d.Media = media
@@ -193,11 +194,12 @@ func (s *State) restarted(e IqReply, fail *IqError) {
 		fail = &IqError{Text: "incomplete reply"}
 	}
 	if fail.Code != 0 {
+		r.Iq = false // nothing was done
 		s.failReoffer(gwerr.Code(fail.Code).SIP(), nil)
 		return
 	}
 	s.refuseReoffer(503, nil) // what the MGW has done is not known: nothing can be said to the browser any more
-	s.end(CauseMediaGateway, 503, sipReason(503, "Media gateway: no answer to an ICE restart"), nil)
+	s.end(CauseMediaGateway, 503, sipReason(503, "Media gateway: no answer to an ICE restart or a new key"), nil)
 }
 
 func (s *State) takeRestart(l Leg, e IqReply) (offeranswer.Media, error) {
@@ -233,7 +235,7 @@ func (s *State) agreed() {
 
 // failReoffer refuses the offer and tells the MGW what holds then.
 func (s *State) failReoffer(status int, extra []headers.Field) {
-	if r := s.d.Reoffer; s.refuseReoffer(status, extra) && r.Told {
+	if r := s.d.Reoffer; s.refuseReoffer(status, extra) && (r.Told || r.Iq) {
 		s.modify("modify", offeranswer.Open, LegAccess, LegCore)
 	}
 }

@@ -92,13 +92,14 @@ func newWorld(seed uint64, i int) *world {
 	}
 	p.Reliable = peertest.Chance(r, 85)
 	p.Media.Preconditions = peertest.Pick(r, offeranswer.PreconditionsOff, offeranswer.PreconditionsAnswer, offeranswer.PreconditionsFull)
+	p.Media.SRTP = peertest.Pick(r, offeranswer.SRTPOff, offeranswer.SRTPOff, offeranswer.SRTPOsrtp, offeranswer.SRTPRequired)
 	p.SessionExpires = peertest.Pick[uint32](r, 0, 0, 1800)
 	p.MinSE = peertest.Pick[uint32](r, 0, 0, 0, 0, 300)
 	cfg := Config{Key: "k1", Instance: "i", Seed: fmt.Sprintf("0123456789abcdef%016x", r.Uint64()), AccessContact: "sip:at@a.example",
 		CoreContact: "sip:ct@c.example", AccessTag: "at", CoreTag: "ct", AccessRealm: "access", CoreRealm: "core", UserAgent: "isthmus", Policy: p}
 	w := &world{r: r, now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), s: New(cfg), caller: Leg(r.IntN(2)), policy: p, stores: i%everyStored == 0,
 		seqs: map[string]uint32{}, seen: map[string]int{}, client: map[string]*clientTx{}, server: map[string]*serverTx{}, timers: map[string]time.Time{}}
-	w.agents[w.caller] = newAgent(r, w.caller, "caller-call-id", "f1")
+	w.agents[w.caller] = newAgent(r, w.caller, "caller-call-id", "f1", p.Media.SRTP)
 	return w
 }
 

@@ -15,7 +15,7 @@ func (p Policy) Acceptable(side Side) []byte {
 		return nil
 	}
 	nowhere := sdp.AddressOf(netip.IPv4Unspecified())
-	a := sdp.Media{Type: "audio", Proto: "RTP/AVP", Codecs: append(codecs, m.offerEvents(side, codecs)...)}
+	a := sdp.Media{Type: "audio", Proto: p.coreProto(), Codecs: append(codecs, m.offerEvents(side, codecs)...)}
 	if side == Access {
 		a.Proto, a.RTCPMux = "UDP/TLS/RTP/SAVPF", true
 	}

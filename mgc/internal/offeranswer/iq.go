@@ -96,7 +96,7 @@ func (m *Media) proto(side Side) string {
 	if side == Access {
 		return "UDP/TLS/RTP/SAVPF"
 	}
-	return "RTP/AVP"
+	return m.Policy.coreProto()
 }
 
 // localDescription is what the MGW has to receive. Before the answer it lists what we will offer or could answer, the likeliest first.
@@ -123,6 +123,9 @@ func (m *Media) localDescription(side Side) *iqv1.MediaDescription {
 	if l.Local.IsValid() {
 		d.Address, d.Port, d.RtcpPort = l.Local.Addr().String(), uint32(l.Local.Port()), uint32(l.LocalRTCP)
 	}
+	if side == Core {
+		d.Cryptos = cryptoMessages(m.Policy.listKeys()...) // CHOOSE, and ever after what was chosen
+	}
 	return d
 }
 
@@ -143,6 +146,7 @@ func (m *Media) remoteDescription(side Side) *iqv1.MediaDescription {
 	d := &iqv1.MediaDescription{Media: "audio", Proto: m.proto(side), Codecs: codecs(cs), PtimeMs: l.Ptime, MaxptimeMs: l.MaxPtime}
 	if side == Core {
 		d.Address, d.Port, d.RtcpPort = l.Remote.Addr().String(), uint32(l.Remote.Port()), uint32(l.RemoteRTCP.Port())
+		d.Cryptos = cryptoMessages(l.Crypto.Peer)
 	}
 	return d
 }
@@ -212,6 +216,11 @@ func (m Media) Resolve(side Side, r *iqv1.TerminationDescriptor) (Media, error) 
 		if err := l.resolveLocal(s.GetLocal()); err != nil {
 			return m, err
 		}
+		if side == Core && m.Policy.SRTP.on() {
+			if err := l.Crypto.resolveKeys(s.GetLocal().GetCryptos()); err != nil {
+				return m, err
+			}
+		}
 	}
 	if side == Access {
 		l.resolveWeb(r.GetTransport())
@@ -224,6 +233,9 @@ func (m Media) Resolve(side Side, r *iqv1.TerminationDescriptor) (Media, error) 
 	}
 	if !l.Local.IsValid() || l.Local.Port() == 0 {
 		return m, fmt.Errorf("no local address: %w", ErrReply)
+	}
+	if side == Core && !m.complete(&l.Crypto) {
+		return m, fmt.Errorf("no SRTP keys: %w", ErrReply)
 	}
 	return m, nil
 }

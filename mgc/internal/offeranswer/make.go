@@ -26,7 +26,7 @@ func (m Media) MakeOffer(side Side, dir sdp.Direction) (Media, []byte, error) {
 	}
 	l.Told = dir
 	if len(l.Slots) == 0 {
-		s := Slot{Type: "audio", Proto: "RTP/AVP"}
+		s := Slot{Type: "audio", Proto: m.Policy.coreProto()}
 		if side == Access {
 			s.Proto, s.MID = "UDP/TLS/RTP/SAVPF", "0"
 			l.Web.Bundle = true
@@ -36,6 +36,8 @@ func (m Media) MakeOffer(side Side, dir sdp.Direction) (Media, []byte, error) {
 	setup := sdp.Setup("")
 	if side == Access {
 		setup = sdp.SetupActpass // RFC 8842 §5.2: in every offer
+	} else {
+		m.offerKeys(l)
 	}
 	return m, m.say(side, setup), nil
 }
@@ -62,6 +64,8 @@ func (m Media) MakeAnswer(side Side) (Media, []byte, error) {
 	setup := sdp.Setup("")
 	if side == Access {
 		setup = l.Web.Role
+	} else {
+		l.answerKeys()
 	}
 	return m, m.say(side, setup), nil
 }
@@ -122,6 +126,7 @@ func (l *Line) coreDescription(mtsi bool) *sdp.Description {
 	if l.LocalRTCP != 0 && l.LocalRTCP != l.Local.Port()+1 {
 		a.RTCP = &sdp.RTCP{Port: l.LocalRTCP}
 	}
+	a.Cryptos = l.Crypto.attributes()
 	a.Ptime = 20
 	if mtsi {
 		a.Bandwidth = append(a.Bandwidth, sdp.Bandwidth{Type: "RS", Value: 0}, sdp.Bandwidth{Type: "RR", Value: 2000}) // bit/s (RFC 3556 §2)

@@ -18,7 +18,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/precond"
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
@@ -72,6 +71,7 @@ type Line struct {
 	MaxPtime   uint32         `json:"maxptime,omitempty"`
 	RTCPOff    bool           `json:"rtcp_off,omitempty"` // b=RS:0 and b=RR:0
 	Pre        precond.Table  `json:"pre,omitzero"`       // core: quality-of-service preconditions
+	Crypto     Crypto         `json:"crypto,omitzero"`    // core: SRTP
 
 	Web Web `json:"web,omitzero"` // access only
 }
@@ -110,6 +110,7 @@ type Change struct {
 	ICERestart bool // new ICE credentials: the MGW has to give new ones before the answer (RFC 8445 §9)
 	NewDTLS    bool // new fingerprint or tls-id: a new DTLS association (RFC 8842 §5.1)
 	Moved      bool // the core peer receives elsewhere
+	NewKey     bool // the core peer sends with another SRTP key, or with none any more: the MGW has to know before it is answered
 	Tell       bool // the direction changes for the other side: it has to get an offer
 }
 
@@ -141,7 +142,7 @@ func (m *Media) Line(side Side) *Line { return &m.Lines[side] }
 func (m Media) Offer(side Side, d *sdp.Description) (Media, Change, error) {
 	l := m.Line(side)
 	first := len(l.Slots) == 0
-	if err := l.takeSlots(side, d); err != nil {
+	if err := m.takeSlots(side, d); err != nil {
 		return m, Change{}, err
 	}
 	a := &d.Media[l.Audio]
@@ -180,7 +181,7 @@ func (m Media) Undo(before Media) Media {
 func (m Media) Revert(side Side, before Media) Media {
 	is := m.Line(side)
 	was := before.Lines[side]
-	was.Version, was.Said, was.Bound = is.Version, is.Said, is.Bound
+	was.Version, was.Said, was.Bound, was.Crypto.Keys = is.Version, is.Said, is.Bound, is.Crypto.Keys
 	m.Lines[side] = was
 	return m
 }
@@ -233,7 +234,7 @@ func (m *Media) takePeer(side Side, d *sdp.Description, a *sdp.Media, answer boo
 	if side == Access {
 		ch, err = l.Web.take(d, a, answer)
 	} else {
-		ch, err = l.takeCore(d, a)
+		ch, err = m.takeCore(l, d, a, answer)
 	}
 	if err != nil {
 		return ch, err
@@ -251,7 +252,8 @@ func (m *Media) takePeer(side Side, d *sdp.Description, a *sdp.Media, answer boo
 }
 
 // takeSlots checks that the m= lines only grow and picks the audio line (RFC 3264 §8).
-func (l *Line) takeSlots(side Side, d *sdp.Description) error {
+func (m *Media) takeSlots(side Side, d *sdp.Description) error {
+	l := m.Line(side)
 	if len(d.Media) < len(l.Slots) {
 		return unacceptable(399, "%d media lines, there were %d", len(d.Media), len(l.Slots))
 	}
@@ -265,7 +267,7 @@ func (l *Line) takeSlots(side Side, d *sdp.Description) error {
 		slots[i] = Slot{Type: md.Type, Proto: md.Proto, Formats: md.Formats, MID: md.MID}
 		live := md.Type == "audio" && md.IsRTP() && (md.Port != 0 || side == Access && bundleOnly(md))
 		// The first line that can be used; a phone may offer SRTP in a line before (RFC 8643 §3.1). Without one, the first for its refusal.
-		if live && (audio < 0 || usableProto(side, md.Proto) && !usableProto(side, d.Media[audio].Proto)) {
+		if live && (audio < 0 || m.usableLine(side, md) && !m.usableLine(side, &d.Media[audio])) {
 			audio = i
 		}
 	}
@@ -301,22 +303,17 @@ func (l *Line) holdTagged(d *sdp.Description) {
 	}
 }
 
-// usableProto reports whether proto is a transport that side can have.
-func usableProto(side Side, proto string) bool {
-	if side == Core {
-		return proto == "RTP/AVP" || proto == "RTP/AVPF"
-	}
-	return strings.HasSuffix(proto, "RTP/SAVPF") || strings.HasSuffix(proto, "RTP/SAVP")
-}
-
 func bundleOnly(m *sdp.Media) bool {
 	return slices.Contains(m.Other, sdp.Attribute{Name: "bundle-only"})
 }
 
 // takeCore reads the transport of a core description.
-func (l *Line) takeCore(d *sdp.Description, a *sdp.Media) (ch Change, err error) {
-	if !usableProto(Core, a.Proto) {
+func (m *Media) takeCore(l *Line, d *sdp.Description, a *sdp.Media, answer bool) (ch Change, err error) {
+	if a.Proto != "RTP/AVP" && a.Proto != "RTP/AVPF" && !(secureProto(a.Proto) && m.Policy.SRTP.on()) {
 		return ch, unacceptable(302, "transport protocol %s", printable(a.Proto))
+	}
+	if ch.NewKey, err = m.takeCrypto(l, a, answer); err != nil {
+		return ch, err
 	}
 	addr := d.ConnectionOf(a)
 	if !addr.IP.IsValid() {

@@ -1,6 +1,9 @@
 package offeranswer
 
-import "github.com/isthmus-gateway/isthmus/pkg/codec"
+import (
+	"github.com/isthmus-gateway/isthmus/pkg/codec"
+	"github.com/isthmus-gateway/isthmus/pkg/sdp"
+)
 
 // Preference decides which codec the browser gets when it could use more than one.
 type Preference string
@@ -36,6 +39,9 @@ type Policy struct {
 	DSCP      uint32     `json:"dscp,omitempty"`  // of media, 0 to 63
 
 	Preconditions Preconditions `json:"preconditions,omitempty"` // empty: off
+
+	SRTP   SRTP        `json:"srtp,omitempty"`   // towards the core; empty: off
+	Suites []sdp.Suite `json:"suites,omitempty"` // crypto-suites in order of preference; empty: Suites
 }
 
 // Codecs of the policies, in order of preference.

@@ -100,7 +100,7 @@ type negotiation struct {
 
 func newNegotiation(seed uint64, i int) *negotiation {
 	r := rand.New(rand.NewPCG(seed, uint64(i)))
-	n := &negotiation{r: r, full: true, web: peertest.NewBrowser(r), phone: peertest.NewPhone(r), deep: i%64 == 0}
+	n := &negotiation{r: r, full: true, web: peertest.NewBrowser(r), deep: i%64 == 0}
 	p := DefaultPolicy()
 	switch r.IntN(10) {
 	case 0:
@@ -115,6 +115,8 @@ func newNegotiation(seed uint64, i int) *negotiation {
 		p.Prefer, p.Core, p.MTSI = PreferCore, MTSICodecs, true
 	}
 	p.Latch = peertest.Chance(r, 10)
+	p.SRTP = peertest.Pick(r, SRTPOff, SRTPOff, SRTPOsrtp, SRTPRequired)
+	n.phone = peertest.NewPhone(r, string(p.SRTP))
 	n.m = New(p, r.Uint64()>>1, r.Uint64()>>1, peertest.Word(r, 32))
 	return n
 }
@@ -246,7 +248,7 @@ func (n *negotiation) forked(x Side, e peertest.Expect) (up bool, err error) {
 	n.m = m
 	forks := 1 + n.r.IntN(3)
 	for i := range forks {
-		p := peertest.NewPhone(n.r)
+		p := peertest.NewPhone(n.r, string(n.m.Policy.SRTP))
 		p.Can = peertest.Some(n.r, peertest.PhoneMenu(101, 97)[:3])
 		ans, dir, err := p.TakeOffer(body)
 		if err != nil {
@@ -377,6 +379,9 @@ func (n *negotiation) exchange(x Side) error {
 		n.user(x).Forget()
 		n.user(x).Restore()
 		return n.untouched(before, old)
+	}
+	if x == Core && ch.NewKey != e.NewKey {
+		return fmt.Errorf("a new key: %v, the phone changes it: %v", ch.NewKey, e.NewKey)
 	}
 	if ch.ICERestart != e.Restart || ch.NewDTLS != e.NewDTLS || ch.Moved && !e.Moved {
 		return fmt.Errorf("change %+v, expected %+v", ch, e)

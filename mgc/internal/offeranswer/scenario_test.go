@@ -1,10 +1,12 @@
 package offeranswer
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -182,6 +184,22 @@ func change(d *sdp.Description, a *sdp.Media, key, val string) bool {
 		a.Codecs = slices.DeleteFunc(a.Codecs, func(c codec.Codec) bool { return c.Is(val) })
 	case "tls-id":
 		a.TLSID = val
+	case "proto":
+		a.Proto = val
+	case "crypto": // TAG:SUITE:SEED of the key[:parameters], one or more with +
+		for one := range strings.SplitSeq(val, "+") {
+			f := strings.SplitN(one, ":", 4)
+			tag, _ := strconv.ParseUint(f[0], 10, 32)
+			n := sdp.Suite(f[1]).KeyLength()
+			if n == 0 {
+				n = 30
+			}
+			c := sdp.NewCrypto(uint32(tag), sdp.Suite(f[1]), bytes.Repeat([]byte(f[2]), n)[:n])
+			if len(f) > 3 {
+				c.Params = f[3]
+			}
+			a.Cryptos = append(a.Cryptos, c)
+		}
 	default:
 		return false
 	}
@@ -274,7 +292,7 @@ func (s *scenario) checkSaid(side Side, body []byte, offer *sdp.Description) {
 		s.t.Fatal(err)
 	}
 	if side == Core {
-		checkCore(s.t, body)
+		checkCore(s.t, body, s.m.Policy.SRTP)
 	} else if s.lines == nil {
 		s.remember(d)
 	}
@@ -310,6 +328,12 @@ func brief(what string, at Side, d *iqv1.TerminationDescriptor) string {
 	out += fmt.Sprintf("\n    receives %s at %s:%d", list(st.GetLocal()), st.GetLocal().GetAddress(), st.GetLocal().GetPort())
 	if r := st.GetRemote(); r != nil {
 		out += fmt.Sprintf("\n    sends %s ptime %d to %s:%d, RTCP %d", list(r), r.GetPtimeMs(), r.GetAddress(), r.GetPort(), r.GetRtcpPort())
+	}
+	for _, c := range st.GetLocal().GetCryptos() {
+		out += fmt.Sprintf("\n    %s own key %q", c.GetSuite(), c.GetKey())
+	}
+	for _, c := range st.GetRemote().GetCryptos() {
+		out += fmt.Sprintf("\n    SRTP %s, peer's key %.3s...", c.GetSuite(), c.GetKey())
 	}
 	if t := d.GetTransport(); t != nil {
 		var cands []string

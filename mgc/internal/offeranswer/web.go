@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/isthmus-gateway/isthmus/pkg/sdp"
 )
@@ -14,7 +15,7 @@ const maxCandidates = 32
 
 // take reads the WebRTC transport of a browser's description. The DTLS role is kept as long as the association is (RFC 8842 §5).
 func (w *Web) take(d *sdp.Description, a *sdp.Media, answer bool) (ch Change, err error) {
-	if !usableProto(Access, a.Proto) {
+	if !strings.HasSuffix(a.Proto, "RTP/SAVPF") && !strings.HasSuffix(a.Proto, "RTP/SAVP") {
 		return ch, unacceptable(302, "transport protocol %s", printable(a.Proto))
 	}
 	t := transportOf(d, a)

@@ -17,6 +17,7 @@ type Expect struct {
 	Fails            string // not empty: it has to be refused, for this reason
 	Restart, NewDTLS bool
 	Moved            bool
+	NewKey           bool // when it is taken
 }
 
 // Browser is a legal peer of RFC 9429 (JSEP), with the habits of Chrome or Firefox.

@@ -1,6 +1,7 @@
 package peertest
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -25,6 +26,15 @@ func (g *Gateway) Add(core bool) *iqv1.TerminationDescriptor {
 	g.local[at] = &iqv1.MediaDescription{Address: "10.20.0.11", Port: port, RtcpPort: port + 1, Ssrc: 77 + uint32(at), Cname: "mgw"}
 	if !core {
 		g.local[at].Address = "198.51.100.10"
+	}
+	if core {
+		for _, s := range suites {
+			key := make([]byte, lengths[s])
+			for i := range key {
+				key[i] = byte(i) + s[len(s)-1]
+			}
+			g.local[at].Cryptos = append(g.local[at].Cryptos, &iqv1.SrtpCrypto{Suite: s, Key: key})
+		}
 	}
 	d := &iqv1.TerminationDescriptor{Streams: []*iqv1.Stream{{StreamId: 1, Local: g.local[at]}}}
 	if !core {
@@ -85,7 +95,7 @@ func (g *Gateway) Check(core bool, d *iqv1.TerminationDescriptor, f Told) error 
 		return err
 	}
 	if core {
-		return checkAddress(r, f.Phone)
+		return errors.Join(checkAddress(r, f.Phone), f.Phone.Crypto.check(s))
 	}
 	return g.checkTransport(s.GetMid(), d.GetTransport(), f.Browser)
 }

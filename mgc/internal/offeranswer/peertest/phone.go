@@ -22,6 +22,8 @@ type Phone struct {
 	Nowhere, wasNowhere bool // its description gives no address to send to
 	oldHold             bool // it holds by c=0.0.0.0 (RFC 3264 §8.4)
 	event               uint8
+	Crypto              Crypto
+	wasCrypto           Crypto
 
 	Reserves bool            // it may be told of quality-of-service preconditions
 	Quality  []sdp.Attribute // its own precondition lines
@@ -45,12 +47,15 @@ func PhoneMenu(event, other uint8) []codec.Codec {
 	}
 }
 
-// NewPhone returns a phone with random habits.
-func NewPhone(r *rand.Rand) *Phone {
+// NewPhone returns a phone with random habits, for a gateway whose SRTP policy is srtp.
+func NewPhone(r *rand.Rand, srtp string) *Phone {
 	p := &Phone{Peer: Peer{r: r, id: r.Uint64() >> 2, version: r.Uint64N(3), Sends: true, Receives: true}, proto: "RTP/AVP"}
 	p.oldHold = Chance(r, 25)
 	if Chance(r, 20) {
 		p.proto = "RTP/AVPF"
+	}
+	if p.Crypto = newCrypto(r, srtp); p.Crypto.Habit == "needs" {
+		p.proto = strings.Replace(p.proto, "AVP", "SAVP", 1)
 	}
 	p.event = Pick[uint8](r, 101, 96, 100)
 	p.Can = Some(r, PhoneMenu(p.event, Pick[uint8](r, 97, 101, 102)))
@@ -70,13 +75,13 @@ func (p *Phone) moves() {
 // Keep saves the phone before an offer, from either end.
 func (p *Phone) Keep() {
 	p.Peer.Keep()
-	p.was, p.wasRTCP, p.wasNowhere = p.Addr, p.RTCPPort, p.Nowhere
+	p.was, p.wasRTCP, p.wasNowhere, p.wasCrypto = p.Addr, p.RTCPPort, p.Nowhere, p.Crypto
 }
 
 // Restore undoes a failed offer.
 func (p *Phone) Restore() {
 	p.Peer.Restore()
-	p.Addr, p.RTCPPort, p.Nowhere = p.was, p.wasRTCP, p.wasNowhere
+	p.Addr, p.RTCPPort, p.Nowhere, p.Crypto = p.was, p.wasRTCP, p.wasNowhere, p.wasCrypto
 }
 
 func (p *Phone) numbered() []codec.Codec {
@@ -132,6 +137,12 @@ func (p *Phone) Offer(names []string) (*sdp.Description, Expect) {
 		e.Fails = "no usable codec"
 	}
 	d := p.describe(sdp.Dir(p.Sends, p.Receives), sdp.SendRecv, codecs)
+	was := p.Crypto.Used
+	usable := p.Crypto.offer(p.r, &d.Media[p.Audio])
+	if why := p.Crypto.fails(p.proto, usable); why != "" {
+		e.Fails = why
+	}
+	e.NewKey = p.Crypto.Policy != "off" && was != strings.TrimSpace(p.Crypto.suite+" "+map[bool]string{true: p.Crypto.key}[usable])
 	if Chance(p.r, 5) {
 		p.spoil(d, first, &e)
 	}
@@ -149,7 +160,7 @@ func (p *Phone) spoil(d *sdp.Description, first bool, e *Expect) {
 	case 0:
 		a.Port, e.Fails = 0, "no audio line"
 	case 1:
-		a.Proto, e.Fails = "RTP/SAVP", "SDES"
+		a.Proto, a.Cryptos, e.Fails = "RTP/SAVP", nil, "SDES without a key"
 	case 2:
 		a.Connection = &sdp.Connection{Addr: sdp.Address{Host: "phone.example"}}
 		e.Fails = "a host name for an address"
@@ -213,7 +224,7 @@ func (p *Phone) TakeAnswer(raw []byte, _ Expect) (sdp.Direction, error) {
 		return 0, fmt.Errorf("%s is no answer to %s", dir, said)
 	}
 	p.Took = a
-	return dir, p.plain(raw, d, a)
+	return dir, errors.Join(p.plain(raw, d, a), p.Crypto.takeAnswer(a))
 }
 
 // coreLines are all that the core may ever see (standards ARC-03, ARC-04).
@@ -229,10 +240,11 @@ var qualityLines = []string{"a=curr:qos ", "a=des:qos ", "a=conf:qos "}
 func (p *Phone) plain(raw []byte, d *sdp.Description, a *sdp.Media) error {
 	for l := range strings.SplitSeq(strings.TrimSuffix(string(raw), "\r\n"), "\r\n") {
 		quality := p.Reserves && slices.ContainsFunc(qualityLines, func(ok string) bool { return strings.HasPrefix(l, ok) })
-		if !quality && !slices.ContainsFunc(coreLines, func(ok string) bool { return strings.HasPrefix(l, ok) }) {
+		secure := p.Crypto.Policy != "off" && strings.HasPrefix(l, "a=crypto:")
+		if !quality && !secure && !slices.ContainsFunc(coreLines, func(ok string) bool { return strings.HasPrefix(l, ok) }) {
 			return fmt.Errorf("%q crosses to the core", l)
 		}
-		if strings.HasPrefix(l, "m=") && !strings.Contains(l, " "+p.proto+" ") && !strings.Contains(l, " RTP/AVP ") {
+		if strings.HasPrefix(l, "m=") && !strings.Contains(l, " "+p.proto+" ") && !strings.Contains(l, " RTP/AVP ") && !(p.Crypto.Policy == "required" && strings.Contains(l, " RTP/SAVP ")) {
 			return fmt.Errorf("%q is said to the core", l)
 		}
 	}
@@ -261,7 +273,14 @@ func (p *Phone) TakeOffer(raw []byte) (*sdp.Description, sdp.Direction, error) {
 	if err := errors.Join(p.sameLines(d), p.plain(raw, d, a)); err != nil {
 		return nil, 0, err
 	}
+	keys, err := p.Crypto.takeOffer(p.r, a, p.said == nil)
+	if err != nil {
+		return nil, 0, err
+	}
 	codecs := p.common(a.Codecs)
+	if keys == nil {
+		return nil, 0, nil
+	}
 	if First(codecs, false).IsZero() || Chance(p.r, 8) {
 		return nil, 0, nil
 	}
@@ -273,6 +292,8 @@ func (p *Phone) TakeOffer(raw []byte) (*sdp.Description, sdp.Direction, error) {
 	}
 	dir := p.answerDirection(d.DirectionOf(a))
 	ans := p.describe(dir, d.DirectionOf(a), codecs)
+	ans.Media[p.Audio].Proto = a.Proto
+	keys(&ans.Media[p.Audio])
 	p.origin(ans)
 	p.Codecs, p.Took = codecs, a
 	return ans, dir, nil
