@@ -158,10 +158,10 @@ func TestSlowClients(t *testing.T) {
 func TestFraming(t *testing.T) {
 	message := stun.MustBuild(stun.TransactionID, stun.BindingRequest, stun.NewSoftware("test")).Raw
 	all := append(append([]byte{}, message...), 0x40, 1, 0, 5, 'h', 'e', 'l', 'l', 'o', 0, 0, 0)
-	all = append(append(all, message...), 0x4f, 0xff, 0, 0)
+	all = append(append(all, message...), 0x7f, 0xff, 0, 0)
 	r := iotest.OneByteReader(bytes.NewReader(all))
 	buf, begun := make([]byte, maxMessage), 0
-	for i, want := range [][]byte{message, {0x40, 1, 0, 5, 'h', 'e', 'l', 'l', 'o'}, message, {0x4f, 0xff, 0, 0}} {
+	for i, want := range [][]byte{message, {0x40, 1, 0, 5, 'h', 'e', 'l', 'l', 'o'}, message, {0x7f, 0xff, 0, 0}} {
 		if n, err := readFrame(r, buf, func() { begun++ }); err != nil || !bytes.Equal(buf[:n], want) || begun != i+1 {
 			t.Errorf("message %d: %x %v, %d begun", i, buf[:n], err, begun)
 		}
@@ -170,7 +170,7 @@ func TestFraming(t *testing.T) {
 		in   []byte
 		want error
 	}{
-		{nil, io.EOF}, {message[:10], io.ErrUnexpectedEOF}, {[]byte("GET "), errLong}, {[]byte("POST"), errFraming}, {[]byte{0x80, 0, 0, 0}, errFraming}, {[]byte{0, 1, 0, 2}, errFraming},
+		{nil, io.EOF}, {message[:10], io.ErrUnexpectedEOF}, {[]byte("GET "), errLong}, {[]byte("POST"), errLong}, {[]byte{0x80, 0, 0, 0}, errFraming}, {[]byte{0, 1, 0, 2}, errFraming},
 		{[]byte{0, 1, 0xff, 0xfc}, errLong}, {[]byte{0x40, 0, 0xff, 0xff}, errLong}, {make([]byte, 20), errFraming},
 	} {
 		if _, err := readFrame(bytes.NewReader(x.in), buf, func() {}); !errors.Is(err, x.want) {

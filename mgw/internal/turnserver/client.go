@@ -89,14 +89,14 @@ func (c *client) ReadFrom(p []byte) (int, net.Addr, error) {
 // admit looks at a message before pion/turn does.
 func (c *client) admit(p []byte, from netip.AddrPort) bool {
 	c.req = request{}
-	if len(p) < 4 || p[0]>>4 > 4 || len(p) >= maxMessage {
+	if len(p) < 4 || p[0] >= 0x80 || len(p) >= maxMessage {
 		c.server.metrics.refuse(refusedStray)
 		return false
 	}
 	var kind stun.MessageType
 	kind.ReadValue(uint16(p[0])<<8 | uint16(p[1]))
 	switch {
-	case p[0]>>4 == 4, kind.Class == stun.ClassIndication && kind.Method == stun.MethodSend:
+	case p[0] >= 0x40, kind.Class == stun.ClassIndication && kind.Method == stun.MethodSend:
 		if c.allocation(from) == nil {
 			c.server.metrics.refuse(refusedStray)
 			return false

@@ -19,16 +19,18 @@ const (
 
 // frameLength tells how long the message is that begins with the four bytes of head, over a stream: the whole with padding, and
 // without. STUN messages begin with two zero bits and have no padding of their own (RFC 8489 §5); channel data begins with a channel
-// number, 0x4000 to 0x4FFF, and is padded to four bytes (RFC 8656 §12.4, §12.5).
+// number and is padded to four bytes (RFC 8656 §12.4, §12.5).
+//
+// DEVIATES RFC 8656 §12: channel numbers up to 0x7FFF are taken, not 0x4FFF: clients of RFC 5766, such as coturn's, use them.
 func frameLength(head [4]byte) (padded, exact int, err error) {
 	n := int(binary.BigEndian.Uint16(head[2:]))
-	switch kind := head[0] >> 4; {
-	case kind < 4:
+	switch head[0] >> 6 {
+	case 0:
 		if n%4 != 0 {
 			return 0, 0, errFraming
 		}
 		padded, exact = stunHeader+n, stunHeader+n
-	case kind == 4:
+	case 1:
 		padded, exact = 4+(n+3)&^3, 4+n
 	default:
 		return 0, 0, errFraming

@@ -31,13 +31,16 @@ type relay struct {
 // Validate implements turn.RelayAddressGenerator.
 func (c *client) Validate() error { return nil }
 
-// AllocatePacketConn makes a relayed address within the quotas (RFC 8656 §7.2). EVEN-PORT and reservations are for RTP of before
-// RTCP multiplexing: refused with 508, as a server without such ports does.
+// AllocatePacketConn makes a relayed address within the quotas (RFC 8656 §7.2). With EVEN-PORT pion/turn first looks for an even port, in the
+// name of nobody, and then asks for it.
 func (c *client) AllocatePacketConn(conf turn.AllocateListenerConfig) (net.PacketConn, net.Addr, error) {
 	switch {
-	case conf.UserID == "" || conf.RequestedPort != 0:
-		c.refuse(refusedPorts, stun.CodeInsufficientCapacity)
-		return nil, nil, ErrRefused
+	case conf.UserID == "":
+		conn, err := c.server.port(0)
+		if err != nil {
+			return nil, nil, c.noPort()
+		}
+		return conn, conn.LocalAddr(), nil // closed at once
 	case !c.familyFits(conf.Network):
 		c.refuse(refusedFamily, stun.CodeAddrFamilyNotSupported)
 		return nil, nil, ErrRefused
@@ -50,10 +53,9 @@ func (c *client) AllocatePacketConn(conf turn.AllocateListenerConfig) (net.Packe
 		return nil, nil, ErrRefused
 	}
 	var err error
-	if r.conn, err = c.server.port(); err != nil {
+	if r.conn, err = c.server.port(conf.RequestedPort); err != nil {
 		c.server.give(r)
-		c.refuse(refusedPorts, stun.CodeInsufficientCapacity)
-		return nil, nil, ErrRefused
+		return nil, nil, c.noPort()
 	}
 	c.mu.Lock()
 	c.allocs[r.from] = r
@@ -62,6 +64,11 @@ func (c *client) AllocatePacketConn(conf turn.AllocateListenerConfig) (net.Packe
 	r.age = time.AfterFunc(c.server.cfg.MaxAge, func() { _ = r.conn.Close() }) // pion/turn then closes r
 	c.server.metrics.allocations.WithLabelValues(c.transport).Inc()
 	return r, c.udpAddr(addrPort(r.conn.LocalAddr()).Port()), nil
+}
+
+func (c *client) noPort() error {
+	c.refuse(refusedPorts, stun.CodeInsufficientCapacity)
+	return ErrRefused
 }
 
 // AllocateListener refuses relayed TCP (RFC 6062).
@@ -103,15 +110,21 @@ func (s *Server) give(r *relay) {
 	s.open.Done()
 }
 
-// port opens a port of the range, from a random one on, so that it cannot be guessed (RFC 8656 §7.2).
-func (s *Server) port() (*net.UDPConn, error) {
+// port opens a port of the range: the wanted one, or (0) the first free from a random one on, so that it cannot be guessed (RFC 8656 §7.2).
+func (s *Server) port(want int) (*net.UDPConn, error) {
 	r := s.cfg.Relay
 	n := int(r.PortMax) - int(r.PortMin) + 1
-	first := rand.IntN(n)
+	all, first := n, rand.IntN(n)
+	if want != 0 {
+		if want < int(r.PortMin) || want > int(r.PortMax) {
+			return nil, ErrRefused
+		}
+		first, n = want-int(r.PortMin), 1
+	}
 	var err error
 	for i := range n {
 		var conn *net.UDPConn
-		at := netip.AddrPortFrom(r.Listen, r.PortMin+uint16((first+i)%n))
+		at := netip.AddrPortFrom(r.Listen, r.PortMin+uint16((first+i)%all))
 		if conn, err = net.ListenUDP(network("udp", r.Listen), net.UDPAddrFromAddrPort(at)); err == nil {
 			return conn, nil
 		}

@@ -336,9 +336,9 @@ func TestR8656_14_ErrorCodes(t *testing.T) {
 		attr []stun.Setter
 		want stun.ErrorCode
 	}{
-		"relayed TCP": {[]stun.Setter{stun.RawAttribute{Type: stun.AttrRequestedTransport, Value: []byte{6, 0, 0, 0}}}, stun.CodeUnsupportedTransProto},
-		"IPv6":        {[]stun.Setter{udpTransport, stun.RawAttribute{Type: stun.AttrRequestedAddressFamily, Value: []byte{2, 0, 0, 0}}}, stun.CodeAddrFamilyNotSupported},
-		"even port":   {[]stun.Setter{udpTransport, stun.RawAttribute{Type: stun.AttrEvenPort, Value: []byte{0x80}}}, stun.CodeInsufficientCapacity},
+		"relayed TCP":  {[]stun.Setter{stun.RawAttribute{Type: stun.AttrRequestedTransport, Value: []byte{6, 0, 0, 0}}}, stun.CodeUnsupportedTransProto},
+		"IPv6":         {[]stun.Setter{udpTransport, stun.RawAttribute{Type: stun.AttrRequestedAddressFamily, Value: []byte{2, 0, 0, 0}}}, stun.CodeAddrFamilyNotSupported},
+		"no such port": {[]stun.Setter{udpTransport, stun.RawAttribute{Type: stun.AttrReservationToken, Value: []byte("12345678")}}, stun.CodeInsufficientCapacity},
 	} {
 		if m := b.raw().try(cred, stun.MethodAllocate, x.attr...); errorCode(m) != x.want {
 			t.Errorf("%s: %v", name, m)
@@ -346,6 +346,31 @@ func TestR8656_14_ErrorCodes(t *testing.T) {
 	}
 	if b.Allocations() != 0 {
 		t.Error("an allocation was made")
+	}
+}
+
+func TestR8656_7_EvenPortAndTheNext(t *testing.T) {
+	b := newBed(t)
+	cred := b.credential("alice", time.Hour)
+	relayed := func(m *stun.Message) int {
+		var a stun.XORMappedAddress
+		if err := a.GetFromAs(m, stun.AttrXORRelayedAddress); err != nil {
+			t.Fatalf("%v in %v", err, m)
+		}
+		return a.Port
+	}
+	m := b.raw().try(cred, stun.MethodAllocate, udpTransport, stun.RawAttribute{Type: stun.AttrEvenPort, Value: []byte{0x80}})
+	even := relayed(m)
+	token, err := m.Get(stun.AttrReservationToken)
+	if even%2 != 0 || err != nil {
+		t.Fatalf("port %d, %v", even, err)
+	}
+	raw := b.raw()
+	if got := relayed(raw.try(cred, stun.MethodAllocate, udpTransport, stun.RawAttribute{Type: stun.AttrReservationToken, Value: token})); got != even+1 {
+		t.Errorf("port %d after %d", got, even)
+	}
+	if b.Allocations() != 2 {
+		t.Errorf("%d allocations", b.Allocations())
 	}
 }
 
