@@ -53,6 +53,7 @@ var oneMode = []scenario{
 	{"R8445_3_ICERestart", iceRestart},
 	{"R8445_3_PathDies", pathDies},
 	{"R8445_3_NetworkChanges", networkChanges},
+	{"R6544_IQ16_NoUDP", noUDP},
 	{"REG20_PageReload", pageReload},
 	{"REG20_SignInAgain", signInAgain},
 	{"REG22_RefreshedByTimer", refreshed},

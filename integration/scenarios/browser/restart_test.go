@@ -168,6 +168,23 @@ func networkChanges(p *party) {
 	p.inState(id, "ended")
 }
 
+// noUDP: a network that lets no UDP through to the MGW: the browser comes over TCP, with DTLS and SRTP in its frames, and restarts ICE there.
+func noUDP(p *party) {
+	p.block("udp sport 7430-7439 drop; udp dport 7430-7439 drop;")
+	id := p.talk()
+	local, old := p.selectedPair()
+	if local != "127.0.0.1:7439/tcp" {
+		p.t.Errorf("the pair is %s %s", local, old)
+	}
+	missing := p.gapOf(id, func() {
+		p.ok(p.alice.RestartICE(p.ctx, id))
+		p.restarted(id, old)
+	})
+	p.t.Logf("ICE restart over TCP: %v", missing)
+	p.ok(p.alice.Hangup(p.ctx, id))
+	p.inState(id, "ended")
+}
+
 // browserPorts are the UDP ports that the kernel chose in our namespace: the browser's, since the gateway's are configured.
 func (p *party) browserPorts() (ports []string) {
 	p.t.Helper()

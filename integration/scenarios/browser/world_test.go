@@ -173,7 +173,7 @@ func (w *world) startGateway(t *testing.T, mode string) *gatewayRun {
 		{Name: "mgc", Ready: "http://127.0.0.1:7402/healthz", Args: []string{
 			"--domain=" + domain, "--core.listen=" + gateway, "--core.next_hop=sip:" + sipCore,
 		}},
-		{Name: "mgw", Ready: "http://127.0.0.1:7402/readyz", Args: []string{"--mgw_id=mgw-1", "--realms.core.0.listen=" + netns.Here, "--drain.grace=0s"}},
+		{Name: "mgw", Ready: "http://127.0.0.1:7402/readyz", Args: []string{"--mgw_id=mgw-1", "--realms.core.0.listen=" + netns.Here, "--realms.access.0.tcp=7439", "--drain.grace=0s"}},
 	} {
 		if d.Name == "mgc" {
 			d.Args = append(d.Args, modes[mode]...)
