@@ -1,0 +1,158 @@
+//go:build linux && !portable
+
+package flow
+
+import (
+	"encoding/binary"
+	"io"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/srtp"
+)
+
+// TestR6544_IPv6: a call over TCP in an IPv6 realm, by hand, since pion's agent does not use the IPv6 loopback address.
+func TestR6544_IPv6(t *testing.T) {
+	six := netip.MustParseAddr("::1")
+	port := freeTCP(t)
+	b := newBed(t, func(c *Config) { c.Access[0].Listen, c.Access[0].TCP = six, port })
+	a, c := b.access("a1"), b.core("c1", nil)
+	spec := relaySpec()
+	b.configure(a, spec.access)
+	b.configure(c, spec.core)
+	if err := b.e.Connect(a, c); err != nil {
+		t.Fatal(err)
+	}
+	s := newSIP(t)
+	if err := c.SetRemote(CoreRemote{RTP: s.addr()}); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.SetRemote(AccessRemote{Ufrag: "abcd", Pwd: "0123456789012345678901"}); err != nil {
+		t.Fatal(err)
+	}
+	if l := a.Local().Candidates; len(l) != 2 || l[1].Address != "::1" || l[1].Port != port {
+		t.Fatalf("candidates %+v", l)
+	}
+	conn, err := net.Dial("tcp6", netip.AddrPortFrom(six, port).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	if _, err := conn.Write(frame(checkFor(t, a.Local().Ufrag, a.Local().Pwd))); err != nil {
+		t.Fatal(err)
+	}
+	if p := readFramed(t, conn); rtp.Classify(p) != rtp.STUN {
+		t.Fatalf("no response: % x", p)
+	}
+	if e := b.ev.wait(t, a, ICEConnected, 1); e.Pair.Remote.Address != "::1" || e.Pair.Remote.Transport != "tcp" {
+		t.Errorf("pair %+v", e.Pair)
+	}
+	ours, _ := srtp.ExportKeys(fixedKeys{}, srtp.AES128GCM, false)
+	tx, rx, err := srtp.NewPair(srtp.AES128GCM, ours)
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs, _ := srtp.ExportKeys(fixedKeys{}, srtp.AES128GCM, true)
+	seal, open, _ := srtp.NewPair(srtp.AES128GCM, theirs)
+	a.w.do(func() { a.s.t.out.tx, a.s.t.in.rx = tx, rx })
+	s.send(c.Local().RTP, packet(8, 1, 1, 160, make([]byte, 160)))
+	for {
+		p := readFramed(t, conn)
+		if rtp.Classify(p) != rtp.RTP {
+			continue // a report
+		}
+		if plain, err := open.OpenRTP(p); err != nil || len(plain) != rtp.HeaderLen+160 {
+			t.Errorf("%d bytes at the browser, %v", len(plain), err)
+		}
+		break
+	}
+	prot, err := seal.ProtectRTP(packet(8, 2, 1, 160, make([]byte, 160)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Write(frame(prot)); err != nil {
+		t.Fatal(err)
+	}
+	if p := s.read(); len(p) != rtp.HeaderLen+160 {
+		t.Errorf("%d bytes at the core", len(p))
+	}
+}
+
+func readFramed(t *testing.T, c net.Conn) []byte {
+	t.Helper()
+	var head [2]byte
+	if _, err := io.ReadFull(c, head[:]); err != nil {
+		t.Fatal(err)
+	}
+	p := make([]byte, binary.BigEndian.Uint16(head[:]), 2048)
+	if _, err := io.ReadFull(c, p); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// TestR8835_RealmsOfBothFamiliesAndBehindNAT: realms of IPv4 and IPv6 side by side, each with its own candidates; behind a 1:1 NAT the
+// candidates of both transports have the outer address (RFC 8445 §5.1.1.1 host candidates, signalled by configuration).
+func TestR8835_RealmsOfBothFamiliesAndBehindNAT(t *testing.T) {
+	p4, p6 := freeTCP(t), freeTCP(t)
+	b := newBed(t, func(c *Config) {
+		c.Access = []AccessRealm{
+			{Name: "access", Listen: loopback, Advertise: netip.MustParseAddr("203.0.113.7"), TCP: p4},
+			{Name: "six", Listen: netip.MustParseAddr("::1"), TCP: p6},
+			{Name: "no-tcp", Listen: loopback},
+		}
+	})
+	for realm, want := range map[string][]Candidate{
+		"access": {{Transport: "udp", Address: "203.0.113.7"}, {Transport: "tcp", Address: "203.0.113.7", Port: p4}},
+		"six":    {{Transport: "udp", Address: "::1"}, {Transport: "tcp", Address: "::1", Port: p6}},
+		"no-tcp": {{Transport: "udp", Address: "127.0.0.1"}},
+	} {
+		a, err := b.e.NewAccess(AccessSpec{ID: realm, Realm: realm})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := a.Local().Candidates
+		if len(got) != len(want) {
+			t.Fatalf("%s: candidates %+v", realm, got)
+		}
+		for i, c := range got {
+			if c.Transport != want[i].Transport || c.Address != want[i].Address || want[i].Port != 0 && c.Port != want[i].Port || c.Component != 1 || c.Type != "host" {
+				t.Errorf("%s: candidate %+v", realm, c)
+			}
+		}
+	}
+	// Whoever comes to one realm's port with another realm's credentials is nobody there.
+	a, err := b.e.NewAccess(AccessSpec{ID: "x", Realm: "no-tcp"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := dialTCP(t, netip.AddrPortFrom(loopback, p4))
+	if _, err := c.Write(frame(checkFor(t, a.Local().Ufrag, a.Local().Pwd))); err != nil {
+		t.Fatal(err)
+	}
+	isClosed(t, c)
+}
+
+// TestR8839_1_NamesAreOfNoUse: an offer whose candidates are all mDNS names connects: the peer's checks tell its address (RFC 8445 §7.3.1.3).
+func TestR8839_1_NamesAreOfNoUse(t *testing.T) {
+	b := newBed(t, nil)
+	a := b.access("a1")
+	b.configure(a, relaySpec().access)
+	br := newBrowser(t)
+	r := br.remote(RoleServer)
+	r.Candidates = []Candidate{
+		{Foundation: "1", Component: 1, Transport: "udp", Priority: 2122260223, Address: "7c1f3a52-1d7e-4a53-9a53-7c1f3a521d7e.local", Port: 52341, Type: "host"},
+		{Foundation: "2", Component: 1, Transport: "tcp", Priority: 1518280447, Address: "7c1f3a52-1d7e-4a53-9a53-7c1f3a521d7e.local", Port: 9, Type: "host", TCPType: "active"},
+	}
+	if err := a.SetRemote(r); err != nil {
+		t.Fatal(err)
+	}
+	br.connect(a.Local())
+	if e := b.ev.wait(t, a, ICEConnected, 1); e.Pair.Remote.Type != "prflx" || e.Pair.Remote.Address != "127.0.0.1" {
+		t.Errorf("pair %+v", e.Pair)
+	}
+}
