@@ -13,13 +13,39 @@ const (
 	likeness = 0.3  // least correlation of a block that is found at all
 )
 
-// alignment says where the blocks of clean are in got: block k, from k*step on, at k*step+lag[k].
+// alignment says where each frame of clean is in got: frame k, from k*frame on, at k*frame+lag[k].
 type alignment struct{ lag []int }
 
-// align finds them: roughly by how the loudness moves over longer pieces, then by the waveform. Blocks of pauses and what is not found again
-// keep the lag before.
+// align finds them: roughly by how the loudness moves over longer pieces, then blocks by the waveform, then frames near where the blocks around
+// them are, so that a piece left out or put in within a block costs no more than itself.
 func align(clean, got []float64) alignment {
-	a := alignment{}
+	blocks := alignBlocks(clean, got)
+	a := alignment{lag: make([]int, (len(clean)+frame-1)/frame)}
+	at := blocks[0]
+	for k := range a.lag {
+		from := min(max(0, k*frame+frame/2-around/2), max(0, len(clean)-around))
+		b := min(k*frame/step, len(blocks)-1)
+		best, like := at, correlation(clean, got, from, min(around, len(clean)), at, 1)+firmer
+		for _, near := range blocks[max(0, b-2):min(b+3, len(blocks))] {
+			for _, lag := range [...]int{near, near - frame, near + frame} {
+				if v := correlation(clean, got, from, min(around, len(clean)), lag, 1); v > like {
+					best, like = lag, v
+				}
+			}
+		}
+		at = best
+		a.lag[k] = at
+	}
+	return a
+}
+
+const (
+	around = 4 * frame // samples by which a frame is aligned
+	firmer = 0.1       // a place must be so much better than the one of the frame before
+)
+
+// alignBlocks is the lag of each block. Blocks of pauses and what is not found again keep the lag before.
+func alignBlocks(clean, got []float64) (lags []int) {
 	rough := roughly(clean, got)
 	loud := 0.0
 	for from := 0; from+block <= len(clean); from += step {
@@ -34,39 +60,57 @@ func align(clean, got []float64) alignment {
 				at = lag
 			}
 		}
-		a.lag = append(a.lag, at)
+		lags = append(lags, at)
 	}
-	return a
+	if len(lags) == 0 {
+		lags = []int{at}
+	}
+	return lags
 }
 
 const (
 	hop   = rate / 100 // of the loudness, samples: 10 ms
 	piece = 140        // hops that are compared at once
 	move  = 20 * hop   // samples from one piece to the next
-	span  = 150        // hops by which got may be early or late at most
-	stray = 0.0015     // what a hop of change costs of the correlation
+	early = 250        // hops by which got may be early: one who loses every fifth packet and does not say so is 2 s early after 10 s
+	late  = 60         // and late
+	stray = 0.004      // what a hop of change between two pieces costs of their correlation
 )
 
-// roughly is the lag of each move samples of clean, found by the loudness around it, samples.
+// roughly is the lag of each move samples of clean, found by the loudness around it, samples: the path that is best as a whole.
 func roughly(clean, got []float64) []int {
 	a, b := loudness10(clean), loudness10(got)
 	n := max(1, len(clean)/move)
-	out := make([]int, n)
-	last := 0
-	for k := range out {
-		from := min(max(0, k*move/hop+move/hop/2-piece/2), max(0, len(a)-piece))
-		best := math.Inf(-1)
-		for lag := -span; lag <= span; lag++ {
-			v := alike(a, b, from, lag)
-			if k > 0 {
-				v -= stray * math.Abs(float64(lag-last))
+	const lags = early + late + 1
+	var best [lags]float64 // of the paths that end in each lag
+	from := make([][lags]int16, n)
+	for l := range best {
+		best[l] = -stray / 4 * math.Abs(float64(l-early))
+	}
+	for k := range n {
+		var next [lags]float64
+		begin := min(max(0, k*move/hop+move/hop/2-piece/2), max(0, len(a)-piece))
+		for l := range next {
+			next[l] = math.Inf(-1)
+			for m := range best {
+				if v := best[m] - stray*math.Abs(float64(l-m)); v > next[l] {
+					next[l], from[k][l] = v, int16(m)
+				}
 			}
-			if v > best {
-				best, out[k] = v, lag
-			}
+			next[l] += alike(a, b, begin, l-early)
 		}
-		last = out[k]
-		out[k] *= hop
+		best = next
+	}
+	out := make([]int, n)
+	l := 0
+	for m, v := range best {
+		if v > best[l] {
+			l = m
+		}
+	}
+	for k := n - 1; k >= 0; k-- {
+		out[k] = (l - early) * hop
+		l = int(from[k][l])
 	}
 	return out
 }
@@ -102,7 +146,7 @@ func (a alignment) at(i int) int {
 	if len(a.lag) == 0 {
 		return 0
 	}
-	return a.lag[min(max(0, (i-step/2)/step), len(a.lag)-1)]
+	return a.lag[min(max(0, i/frame), len(a.lag)-1)]
 }
 
 // usual is the median lag.
@@ -114,24 +158,28 @@ func (a alignment) usual() int {
 	return l[len(l)/2]
 }
 
-// apply lays got out along clean, blocks fading into each other.
+// apply lays got out along clean, frames fading into each other where the lag changes.
 func (a alignment) apply(got []float64, n int) []float64 {
 	out := make([]float64, n)
-	for k, lag := range a.lag {
-		for i := range block {
-			to := k*step + i
-			from := to + lag
-			if to < n && from >= 0 && from < len(got) {
-				w := 0.5 - 0.5*math.Cos(2*math.Pi*(float64(i)+0.5)/block)
-				if k == 0 && i < step || k == len(a.lag)-1 && i >= step {
-					w = 1
-				}
-				out[to] += w * got[from]
-			}
+	sample := func(i int) float64 {
+		if i < 0 || i >= len(got) {
+			return 0
+		}
+		return got[i]
+	}
+	for i := range out {
+		k := i / frame
+		out[i] = sample(i + a.lag[k])
+		if d := i - k*frame; k > 0 && a.lag[k] != a.lag[k-1] && d < seam {
+			w := (float64(d) + 0.5) / seam
+			out[i] = w*out[i] + (1-w)*sample(i+a.lag[k-1])
 		}
 	}
 	return out
 }
+
+// seam is the length of a fade, samples.
+const seam = frame / 4
 
 // find is the lag, from lo to hi, at which n samples of clean from from on are most like got, and how much.
 func find(clean, got []float64, from, n, lo, hi int) (lag int, like float64) {

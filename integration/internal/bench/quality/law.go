@@ -61,10 +61,10 @@ func lastPeriod(x []float64) []float64 {
 		}
 	}
 	loop := append([]float64(nil), x[end-period:]...)
-	seam := period / 4
-	for i := range seam {
-		w := float64(i+1) / float64(seam+1)
-		loop[period-seam+i] = (1-w)*loop[period-seam+i] + w*x[end-period-seam+i]
+	fade := period / 4
+	for i := range fade {
+		w := float64(i+1) / float64(fade+1)
+		loop[period-fade+i] = (1-w)*loop[period-fade+i] + w*x[end-period-fade+i]
 	}
 	return loop
 }
