@@ -13,6 +13,7 @@ import (
 type Results struct {
 	Config     Config
 	Systems    []System
+	Late       float64 // share of packets that the generator sent late, where that was too many
 	conditions []traces.Condition
 }
 
@@ -86,6 +87,9 @@ func (r *Results) Print(w io.Writer) {
 			}
 		}
 		fmt.Fprintln(w)
+	}
+	if r.Late > 0 {
+		fmt.Fprintf(w, "The machine was busy: %.1f %% of the packets left more than %v late, as on a worse network than the condition says.\n", 100*r.Late, load.Tardy)
 	}
 }
 
