@@ -4,5 +4,7 @@
 //	Chromium -- SIP over WebSocket, ICE, DTLS-SRTP -- MGC + MGW -- SIP, RTP -- Kamailio -- baresip bob, carol
 //	127.0.0.1                                         10.77.0.1                10.77.0.2
 //
+// TestBrowserToSecureBaresip is the same with SRTP between the MGW and bob, with keys in SDP.
+//
 // Who is heard is told by frequency: the browser sends 620 Hz, bob 440 Hz, carol 880 Hz.
 package browser

@@ -38,6 +38,8 @@ const root = "../../.."
 // world is what lives as long as the package's test: the foreign stacks.
 type world struct {
 	dir        string
+	space      *netns.Space
+	daemons    io.Writer // what the MGC and MGW print
 	core       *kamailio.Proxy
 	bob, carol *baresip.Agent
 	browser    *webphone.Browser
@@ -58,7 +60,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	closing(t, space.Close)
-	w := &world{}
+	w := &world{space: space}
 	if w.dir, err = os.MkdirTemp("", "isthmus"); err != nil { // shorter than t.TempDir: Chromium's sockets go there
 		t.Fatal(err)
 	}
@@ -71,21 +73,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	closing(t, w.core.Close)
-	agent := func(user, password string, n int, hz float64) *baresip.Agent {
-		a, err := baresip.Start(ctx, baresip.Config{
-			Wrap: space.Wrap, Dir: w.sub(t, user), Log: logTo(t, user),
-			Addr: fmt.Sprintf("%s:%d", netns.There, 5060+10*n), Control: fmt.Sprintf("%s:%d", netns.There, 4440+n),
-			RTPPorts: fmt.Sprintf("%d-%d", 30000+100*n, 30099+100*n),
-			Codecs:   "PCMA,AMR-WB/16000/1,AMR/8000/1",
-			User:     user, Password: password, Domain: domain, Proxy: sipCore, Tone: hz, Friend: "sip:alice@" + domain,
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		closing(t, a.Close)
-		return a
-	}
-	w.bob, w.carol = agent("bob", "builder", 1, bobHz), agent("carol", "christmas", 2, carolHz)
+	w.bob, w.carol = w.agent(t, "bob", "builder", 1, bobHz, ""), w.agent(t, "carol", "christmas", 2, carolHz, "")
 	w.browser, err = webphone.Start(ctx, filepath.Join(root, "mgc/web"), w.sub(t, "chromium"), logTo(t, "node"),
 		"--ignore-certificate-errors-spki-list="+w.makeCertificate(t))
 	if err != nil {
@@ -94,6 +82,25 @@ func newWorld(t *testing.T) *world {
 	closing(t, w.browser.Close)
 	t.Logf("Chromium %s", w.browser.Version)
 	return w
+}
+
+// agent runs a baresip; n tells its ports from those of others. enc is its SRTP.
+func (w *world) agent(t *testing.T, user, password string, n int, hz float64, enc string) *baresip.Agent {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	a, err := baresip.Start(ctx, baresip.Config{
+		Wrap: w.space.Wrap, Dir: w.sub(t, fmt.Sprint(user, n)), Log: logTo(t, user),
+		Addr: fmt.Sprintf("%s:%d", netns.There, 5060+10*n), Control: fmt.Sprintf("%s:%d", netns.There, 4440+n),
+		RTPPorts: fmt.Sprintf("%d-%d", 30000+100*n, 30099+100*n),
+		Codecs:   "PCMA,AMR-WB/16000/1,AMR/8000/1",
+		User:     user, Password: password, Domain: domain, Proxy: sipCore, Tone: hz, Friend: "sip:alice@" + domain, MediaEnc: enc,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	closing(t, a.Close)
+	return a
 }
 
 // sub makes a private folder.
@@ -154,6 +161,9 @@ var modes = map[string][]string{
 	"amrwb": {"--media.prefer=core", "--media.core_codecs=AMR-WB,AMR"},
 	"amr":   {"--media.prefer=core", "--media.core_codecs=AMR"},
 	"turn":  {"--media.prefer=opus", "--turn.urls=turn:" + turnServer + ",turn:" + turnServer + "?transport=tcp,turns:" + turnTLS + "?transport=tcp", "--turn.secrets=" + turnSecret},
+
+	"osrtp":    {"--media.prefer=relay", "--core.srtp=osrtp"},
+	"required": {"--media.prefer=opus", "--core.srtp=required", "--core.srtp_cleartext=warn"},
 }
 
 // mediaModes are those of the MGW.
@@ -167,7 +177,8 @@ const phoneURL = "http://localhost:8080/"
 func (w *world) startGateway(t *testing.T, mode string) *gatewayRun {
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
-	procs := stack.New(logTo(t, "isthmus"))
+	w.daemons = logTo(t, "isthmus")
+	procs := stack.New(w.daemons)
 	closing(t, func() error { return procs.Close(15 * time.Second) })
 	for _, d := range []stack.Daemon{
 		{Name: "mgc", Ready: "http://127.0.0.1:7402/healthz", Args: []string{

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"text/template"
 	"time"
 
@@ -28,7 +29,7 @@ var soundCard string
 // Wrapper changes a command so that it runs elsewhere, as netns.Space.Wrap does.
 type Wrapper func(name string, args ...string) (string, []string)
 
-// Config says what to run. All fields are needed but Log.
+// Config says what to run. All fields are needed but Log and MediaEnc.
 type Config struct {
 	Wrap     Wrapper
 	Dir      string  // private, existing: configuration, tone and recordings go here
@@ -42,6 +43,7 @@ type Config struct {
 	Codecs   string  // audio codecs in order of preference, comma-separated: PCMA, PCMU, AMR-WB, AMR (octet-aligned only)
 	Friend   string  // SIP URI that Message writes to
 	RTPPorts string  // "first-last"
+	MediaEnc string  // srtp: RTP/AVP with keys in SDP; srtp-mand: RTP/SAVP; empty: plain RTP
 	Log      io.Writer
 }
 
@@ -55,6 +57,9 @@ type Agent struct {
 	out   *transcript
 	*control
 	*loudspeaker
+
+	once  sync.Once // of Close
+	ended error     // what it gave
 }
 
 // Start writes the configuration, runs baresip and waits until it is registered.
@@ -123,6 +128,9 @@ func (a *Agent) configure() error {
 	}
 	account := fmt.Sprintf("<sip:%s@%s>;auth_user=%s;auth_pass=%s;outbound=\"sip:%s;transport=udp\";regint=3600;audio_codecs=%s;answermode=manual\n",
 		a.cfg.User, a.cfg.Domain, a.cfg.User, a.cfg.Password, a.cfg.Proxy, a.cfg.Codecs)
+	if a.cfg.MediaEnc != "" {
+		account = strings.TrimSuffix(account, "\n") + ";mediaenc=" + a.cfg.MediaEnc + "\n"
+	}
 	for name, data := range map[string][]byte{
 		"config":          conf.Bytes(),
 		"asound.conf":     card.Bytes(),
@@ -139,8 +147,13 @@ func (a *Agent) configure() error {
 	return nil
 }
 
-// Close ends the process.
+// Close ends the process; once.
 func (a *Agent) Close() error {
+	a.once.Do(func() { a.ended = a.close() })
+	return a.ended
+}
+
+func (a *Agent) close() error {
 	var err error
 	if a.control != nil {
 		err = a.control.close()
