@@ -162,8 +162,8 @@ var modes = map[string][]string{
 	"amr":   {"--media.prefer=core", "--media.core_codecs=AMR"},
 	"turn":  {"--media.prefer=opus", "--turn.urls=turn:" + turnServer + ",turn:" + turnServer + "?transport=tcp,turns:" + turnTLS + "?transport=tcp", "--turn.secrets=" + turnSecret},
 
-	"osrtp":    {"--media.prefer=relay", "--core.srtp=osrtp"},
-	"required": {"--media.prefer=opus", "--core.srtp=required", "--core.srtp_cleartext=warn"},
+	"osrtp":    {"--media.prefer=relay", "--core.srtp=osrtp", "--log.level=debug"},
+	"required": {"--media.prefer=opus", "--core.srtp=required", "--core.srtp_cleartext=warn", "--log.level=debug"},
 }
 
 // mediaModes are those of the MGW.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
+	"github.com/isthmus-gateway/isthmus/pkg/sdp"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
 
@@ -124,6 +125,10 @@ func (b *bench) reply() {
 		if add := c.GetAdd(); add != nil {
 			r.Resolved = &iqv1.TerminationDescriptor{Streams: []*iqv1.Stream{{StreamId: 1, Local: &iqv1.MediaDescription{
 				Address: "10.0.0.1", Port: 20000, RtcpPort: 20001, Ssrc: 7, Cname: "c"}}}}
+			for _, c := range add.GetDescriptor_().GetStreams()[0].GetLocal().GetCryptos() {
+				key := bytes.Repeat([]byte{7}, sdp.Suite(c.GetSuite()).KeyLength())
+				r.Resolved.Streams[0].Local.Cryptos = append(r.Resolved.Streams[0].Local.Cryptos, &iqv1.SrtpCrypto{Suite: c.GetSuite(), Key: key})
+			}
 			if i == 0 {
 				r.Resolved.Transport = &iqv1.TransportGroup{
 					LocalIce: &iqv1.IceParameters{Ufrag: "mGw1", Pwd: "k3v0Qe9m2Jx7Zt5Wb8Rr4Yp6", Candidates: []*iqv1.Candidate{{
