@@ -34,7 +34,7 @@ func xorPeer(a netip.AddrPort) stun.Setter { return peerAddress(a) }
 func (b *bed) raw() *raw {
 	b.t.Helper()
 	udp, _, _ := b.Addresses()
-	conn, err := net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(udp[0]))
+	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(udp[0]))
 	if err != nil {
 		b.t.Fatal(err)
 	}
