@@ -134,7 +134,7 @@ func (w *world) keysNotLogged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	log := w.daemons.(*logBuffer)
+	log := w.log
 	log.mu.Lock()
 	defer log.mu.Unlock()
 	keys := map[string]bool{}

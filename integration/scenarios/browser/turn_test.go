@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/isthmus-gateway/isthmus/integration/internal/peers/netns"
+	"github.com/isthmus-gateway/isthmus/pkg/turnauth"
 )
 
 const (
@@ -137,7 +138,8 @@ func (w *world) makeCertificate(t *testing.T) (spki string) {
 	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
-// credentialsHidden: the ladder, which people copy into mails, has the servers but not the password.
+// credentialsHidden: the ladder, which people copy into mails, has the servers but not the password, and the daemons' logs have neither it
+// nor the secret, though they tell everything.
 func credentialsHidden(p *party) {
 	rungs, err := p.alice.Ladder(p.ctx)
 	p.ok(err)
@@ -145,6 +147,11 @@ func credentialsHidden(p *party) {
 		if _, field, ok := strings.Cut(r.Text, "Isthmus-ICE-Servers:"); ok {
 			if !strings.Contains(field, turnServer) || !strings.Contains(field, `credential="…"`) {
 				p.t.Errorf("shown: %s", field)
+			}
+			_, user, _ := strings.Cut(field, `username="`)
+			user, _, _ = strings.Cut(user, `"`)
+			if !p.log.contains(`"debug"`) || p.log.contains(turnSecret) || p.log.contains(turnauth.Password(turnSecret, user)) {
+				p.t.Error("the secret or the password is logged, or there is no log")
 			}
 			return
 		}

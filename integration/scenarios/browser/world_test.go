@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"sync"
@@ -39,7 +38,7 @@ const root = "../../.."
 type world struct {
 	dir        string
 	space      *netns.Space
-	daemons    io.Writer // what the MGC and MGW print
+	log        *logBuffer // what the MGC and MGW print
 	core       *kamailio.Proxy
 	bob, carol *baresip.Agent
 	browser    *webphone.Browser
@@ -122,7 +121,7 @@ func closing(t *testing.T, closer func() error) {
 }
 
 // logTo collects a program's output and shows it when the test has failed.
-func logTo(t *testing.T, name string) io.Writer {
+func logTo(t *testing.T, name string) *logBuffer {
 	b := &logBuffer{}
 	t.Cleanup(func() {
 		if t.Failed() && os.Getenv("ISTHMUS_LOGS") != "" {
@@ -146,6 +145,12 @@ func (b *logBuffer) Write(p []byte) (int, error) {
 	return b.buf.Write(p)
 }
 
+func (b *logBuffer) contains(text string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return bytes.Contains(b.buf.Bytes(), []byte(text))
+}
+
 // gatewayRun is one MGC and one MGW in a media mode, with alice's page.
 type gatewayRun struct {
 	*world
@@ -160,7 +165,7 @@ var modes = map[string][]string{
 	"opus":  {"--media.prefer=opus"},
 	"amrwb": {"--media.prefer=core", "--media.core_codecs=AMR-WB,AMR"},
 	"amr":   {"--media.prefer=core", "--media.core_codecs=AMR"},
-	"turn":  {"--media.prefer=opus", "--turn.urls=turn:" + turnServer + ",turn:" + turnServer + "?transport=tcp,turns:" + turnTLS + "?transport=tcp", "--turn.secrets=" + turnSecret},
+	"turn":  {"--log.level=debug", "--media.prefer=opus", "--turn.urls=turn:" + turnServer + ",turn:" + turnServer + "?transport=tcp,turns:" + turnTLS + "?transport=tcp", "--turn.secrets=" + turnSecret},
 
 	"osrtp":    {"--media.prefer=relay", "--core.srtp=osrtp", "--log.level=debug"},
 	"required": {"--media.prefer=opus", "--core.srtp=required", "--core.srtp_cleartext=warn", "--log.level=debug"},
@@ -168,7 +173,7 @@ var modes = map[string][]string{
 
 // mediaModes are those of the MGW.
 var mediaModes = map[string][]string{
-	"turn": {"--realms.access.0.listen=" + netns.Here, "--turn.udp=" + turnServer, "--turn.tcp=" + turnServer, "--turn.secrets=" + turnSecret},
+	"turn": {"--log.level=debug", "--realms.access.0.listen=" + netns.Here, "--turn.udp=" + turnServer, "--turn.tcp=" + turnServer, "--turn.secrets=" + turnSecret},
 }
 
 const phoneURL = "http://localhost:8080/"
@@ -177,8 +182,8 @@ const phoneURL = "http://localhost:8080/"
 func (w *world) startGateway(t *testing.T, mode string) *gatewayRun {
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
-	w.daemons = logTo(t, "isthmus")
-	procs := stack.New(w.daemons)
+	w.log = logTo(t, "isthmus")
+	procs := stack.New(w.log)
 	closing(t, func() error { return procs.Close(15 * time.Second) })
 	for _, d := range []stack.Daemon{
 		{Name: "mgc", Ready: "http://127.0.0.1:7402/healthz", Args: []string{

@@ -114,7 +114,7 @@ func (s *Space) Command(name string, args ...string) *exec.Cmd {
 // Close lets go of the namespace; it ends with the last process in it. The veth pair ends at once, so that another Space can be made.
 func (s *Space) Close() error {
 	_ = ip("link", "del", "veth-here") // not there when New has failed
-	_ = s.input.Close() // ends cat
+	_ = s.input.Close()                // ends cat
 	if err := s.hold.Wait(); err != nil {
 		return fmt.Errorf("netns: %w", err)
 	}
