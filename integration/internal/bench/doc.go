@@ -63,7 +63,7 @@ type Config struct {
 	LimitTime time.Duration // CPU time of each measurement of the codec-only limit
 
 	Signalling signalling.Config // of the controller's part; its Controller is empty when there is none
-	Quality    quality.Config    // of the speech part; Gateway, Workers, Threads and Peer are taken from above
+	Quality    quality.Config    // of the speech part, which is not run without Seeds; Gateway, Workers, Threads and Peer are taken from above
 }
 
 // Validate refuses what cannot be measured.

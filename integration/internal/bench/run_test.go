@@ -14,6 +14,7 @@ import (
 
 	kernelfloor "github.com/isthmus-gateway/isthmus/integration/internal/bench/floor"
 	"github.com/isthmus-gateway/isthmus/integration/internal/bench/load"
+	"github.com/isthmus-gateway/isthmus/integration/internal/bench/quality"
 )
 
 // asFloor in the environment makes the test program the kernel floor.
@@ -81,6 +82,29 @@ func TestRunMeasuresRealSystems(t *testing.T) {
 	}
 	if p := r.Parts[Relay]; p.find(isthmus) == nil || p.find(floor) == nil || p.find(isthmus).Profile == "" || p.find(floor).Profile != "" {
 		t.Errorf("rows: %+v", p.Rows)
+	}
+}
+
+// A short round of speech against the real gateway: it must not fall far below the receiver without one, whatever else the machine does.
+func TestRunMeasuresSpeech(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	if _, err := exec.LookPath("espeak-ng"); err != nil {
+		t.Skip("no espeak-ng")
+	}
+	r, err := Run(ctx, Config{
+		Gateway: gateway(t), Calls: [works]int{1, 1, 1}, Window: 2 * time.Second, Rounds: 1, Only: Quality, Out: io.Discard,
+		Quality: quality.Config{Seeds: 1, Speech: 4 * time.Second},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := r.Summary()
+	if s.Below == nil || *s.Below > 0.15 || s.RefLoss5 == nil || *s.RefLoss5 < 0.8 || s.Level == nil || *s.Level < -1 || *s.Level > 1 || s.PeerBelow != nil {
+		t.Errorf("%+v", s.QualitySummary)
+	}
+	if s.Delay == nil || *s.Delay < 10 || *s.Delay > 150 {
+		t.Errorf("delay %v", s.Delay)
 	}
 }
 

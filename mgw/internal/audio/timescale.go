@@ -30,7 +30,7 @@ func (d *Direction) retime(now int64) {
 	if excess > 0 {
 		d.shorten(now, limit)
 	} else {
-		d.stretch(-limit)
+		d.stretch()
 	}
 }
 
@@ -53,10 +53,10 @@ func (d *Direction) shorten(now int64, limit int) {
 	d.stats.Shortened++
 }
 
-// stretch repeats up to limit samples.
-func (d *Direction) stretch(limit int) {
+// stretch repeats a pitch period, which may be more than the delay lacks: up to a frame more does no harm, while a shorter piece does not repeat.
+func (d *Direction) stretch() {
 	w := overlapMS * d.encRate / 1000
-	hi := min(lagMaxMS*d.encRate/1000, limit, d.pcm.len()-w, d.pcm.room())
+	hi := min(lagMaxMS*d.encRate/1000, d.pcm.len()-w, d.pcm.room())
 	lag, alike := d.pcm.lag(lagMinMS*d.encRate/1000, hi, w)
 	if lag == 0 || alike < alikeMin {
 		return

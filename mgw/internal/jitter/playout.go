@@ -10,7 +10,7 @@ const (
 	holdMS  = 100 // with an empty buffer the position waits this long, then the stream counts as paused
 	steady  = 16  // pops over which an excess or lack of delay is averaged
 	slackMS = 4   // excess that Adjust leaves alone
-	lackMS  = 4   // and lack: with less delay than the target packets are late
+	lackMS  = 2   // and lack: with less delay than the target packets are late
 	// hopeless: a delay of this many times the largest is not shortened little by little, packets are skipped: the worker stood still.
 	// Left alone it would lose every packet once more come than there are slots, as one is given up while another takes its place.
 	hopeless = 2
