@@ -115,7 +115,7 @@ func newBoot() (string, error) {
 func (a *App) flowConfig() flow.Config {
 	cfg := flow.Config{Workers: a.cfg.Media.Workers, Events: func(ev flow.Event) { a.contexts.Event(ev) }, Logger: a.log.Named("flow")}
 	for _, r := range a.cfg.Realms.Access {
-		cfg.Access = append(cfg.Access, flow.AccessRealm{Name: r.Name, Listen: r.Listen, Advertise: r.Advertise, Port: r.Port, TCP: r.TCP})
+		cfg.Access = append(cfg.Access, flow.AccessRealm{Name: r.Name, Listen: r.Listen, Advertise: r.Advertise, Port: r.Port, TCP: r.TCP, Second: r.Second, SecondAdvertise: r.SecondAdv})
 	}
 	for _, r := range a.cfg.Realms.Core {
 		cfg.Core = append(cfg.Core, flow.CoreRealm{Name: r.Name, Listen: r.Listen, Advertise: r.Advertise, PortMin: r.PortMin, PortMax: r.PortMax})

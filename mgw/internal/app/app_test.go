@@ -388,6 +388,8 @@ func TestConfigIsRefusedWithReason(t *testing.T) {
 		"--iq.cert=x":                           "iq.cert",
 		"--realms.access.0.listen=0.0.0.0":      "realms.access.0.advertise",
 		"--realms.access.0.name=core":           "realms.core.0.name",
+		"--realms.access.0.second=127.0.0.2":    "realms.access.0.second",
+		"--realms.access.0.second=::":           "realms.access.0.second_advertise",
 		"--realms.core.0.port_min=29999":        "realms.core.0.port_max",
 		"--realms.core.0.port_min=7":            "1024..65534",
 		"--admin.listen=7":                      "admin.listen",

@@ -19,7 +19,11 @@ func capabilities(cfg Config, version string) *iqv1.Capabilities {
 		c.Codecs = append(c.Codecs, &iqv1.Codec{PayloadType: uint32(x.PT), Name: x.Name, ClockRate: x.ClockRate, Channels: uint32(x.ChannelCount())})
 	}
 	for _, r := range cfg.Realms.Access {
-		c.Realms = append(c.Realms, realm(r.Name, iqv1.TerminationDescriptor_KIND_WEBRTC_ACCESS, r.Listen, r.Advertise))
+		access := realm(r.Name, iqv1.TerminationDescriptor_KIND_WEBRTC_ACCESS, r.Listen, r.Advertise)
+		if r.Second.IsValid() {
+			access.Addresses = append(access.Addresses, realm("", 0, r.Second, r.SecondAdv).Addresses...)
+		}
+		c.Realms = append(c.Realms, access)
 	}
 	for _, r := range cfg.Realms.Core {
 		c.Realms = append(c.Realms, realm(r.Name, iqv1.TerminationDescriptor_KIND_RTP_CORE, r.Listen, r.Advertise))

@@ -53,6 +53,8 @@ type AccessConfig struct {
 	Name      string     `conf:"name" default:"access" doc:"Name, as commands give it."`
 	Listen    netip.Addr `conf:"listen" default:"127.0.0.1" doc:"Local address."`
 	Advertise netip.Addr `conf:"advertise" doc:"Address in candidates. Empty: listen."`
+	Second    netip.Addr `conf:"second" doc:"Local address of the other family, with the same ports: candidates of both. Empty: none."`
+	SecondAdv netip.Addr `conf:"second_advertise" doc:"Its address in candidates. Empty: second."`
 	Port      uint16     `conf:"port" default:"7430" range:"1..65535" doc:"UDP port of the first worker, +1 for each further one."`
 	TCP       uint16     `conf:"tcp" default:"0" range:"0..65535" doc:"TCP port for browsers whose network lets no UDP through (ICE-TCP), for all workers; often 443. 0: none."`
 }
@@ -174,7 +176,15 @@ func (c *Config) validateRealms(refuse func(path, format string, args ...any)) {
 		}
 	}
 	for i, r := range c.Realms.Access {
-		check("realms.access."+strconv.Itoa(i), r.Name, r.Listen, r.Advertise)
+		path := "realms.access." + strconv.Itoa(i)
+		check(path, r.Name, r.Listen, r.Advertise)
+		switch {
+		case !r.Second.IsValid():
+		case r.Second.Unmap().Is6() == r.Listen.Unmap().Is6():
+			refuse(path+".second", "%s is of the same family as listen, %s", r.Second, r.Listen)
+		case r.Second.IsUnspecified() && !r.SecondAdv.IsValid():
+			refuse(path+".second_advertise", "is needed when second is every address")
+		}
 	}
 	for i, r := range c.Realms.Core {
 		path := "realms.core." + strconv.Itoa(i)

@@ -24,10 +24,10 @@ type Access struct {
 	id    string
 	ssrc  uint32
 	cname string
-	local Candidate
-	tcp   Candidate // zero: none
-	cert  tls.Certificate
-	print Fingerprint
+	// locals are our candidates, the default one first.
+	locals []Candidate
+	cert   tls.Certificate
+	print  Fingerprint
 
 	newest atomic.Uint64                                // generation of the newest credentials
 	inUse  atomic.Uint64                                // generation whose pair is selected, 0: none; written by the worker
@@ -61,12 +61,8 @@ func (a *Access) Local() AccessLocal {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	g := a.gens[len(a.gens)-1]
-	candidates := []Candidate{a.local}
-	if a.tcp.Port != 0 {
-		candidates = append(candidates, a.tcp)
-	}
 	return AccessLocal{
-		Ufrag: g.agent.Ufrag(), Pwd: g.agent.Pwd(), Candidates: candidates,
+		Ufrag: g.agent.Ufrag(), Pwd: g.agent.Pwd(), Candidates: slices.Clone(a.locals),
 		Fingerprints: []Fingerprint{a.print}, SSRC: a.ssrc, CName: a.cname,
 	}
 }
@@ -283,19 +279,29 @@ func (a *Access) post(f func()) {
 // pair describes the selected pair; called by the worker.
 func (a *Access) pair(remote netip.AddrPort, priority uint32) Pair {
 	if st := a.s.sock.streams[remote]; st != nil {
-		return Pair{Local: a.tcp, Remote: Candidate{
+		return Pair{Local: a.localFor(st.Remote.Addr(), "tcp"), Remote: Candidate{
 			Foundation: "prflx", Component: 1, Transport: "tcp", Priority: priority,
 			Address: st.Remote.Addr().String(), Port: st.Remote.Port(), Type: "prflx", TCPType: "active",
 		}}
 	}
 	if m := a.hints.Load(); m != nil {
 		if c, ok := (*m)[remote]; ok {
-			return Pair{Local: a.local, Remote: c}
+			return Pair{Local: a.localFor(remote.Addr(), "udp"), Remote: c}
 		}
 	}
-	return Pair{Local: a.local, Remote: Candidate{
+	return Pair{Local: a.localFor(remote.Addr(), "udp"), Remote: Candidate{
 		Foundation: "prflx", Component: 1, Transport: "udp", Priority: priority, Address: remote.Addr().String(), Port: remote.Port(), Type: "prflx",
 	}}
+}
+
+// localFor is our candidate of a transport that a remote address pairs with.
+func (a *Access) localFor(remote netip.Addr, transport string) Candidate {
+	for _, c := range a.locals {
+		if ip, err := netip.ParseAddr(c.Address); c.Transport == transport && err == nil && ip.Is6() == remote.Is6() {
+			return c
+		}
+	}
+	return Candidate{}
 }
 
 // Configure replaces the settings. Errors: ErrBadSettings, ErrClosed; then the settings before stay.

@@ -137,10 +137,11 @@ func (s *accessState) nominate(now int64, gen uint64, c ice.Check) {
 	s.a.inUse.Store(gen)
 	var addr udpio.Addr
 	if s.t.out.stream = s.sock.streams[c.From]; !isStream(c.From) {
-		addr = s.sock.sock.Addr(c.From)
+		s.t.out.sock = s.sock.via(c.From)
+		addr = s.t.out.sock.Addr(c.From)
 	}
 	s.t.out.addr = addr
-	s.t.out.rtcp.sock, s.t.out.rtcp.addr = s.sock.sock, addr
+	s.t.out.rtcp.sock, s.t.out.rtcp.addr = s.t.out.sock, addr
 	from := c.From
 	s.peer.Store(&from)
 	if gen == s.a.newest.Load() {

@@ -79,7 +79,7 @@ func TestH248_52_DSCPOnBothSides(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		write(t, brow, prot, netip.AddrPortFrom(loopback, x.a.local.Port))
+		write(t, brow, prot, netip.AddrPortFrom(loopback, x.a.locals[0].Port))
 		if tos := readTOS(t, core); tos != dscp<<2 {
 			t.Errorf("to the core: TOS %#x, want %#x", tos, dscp<<2)
 		}

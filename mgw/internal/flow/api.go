@@ -74,7 +74,9 @@ type AccessRealm struct {
 	Listen    netip.Addr // local address; may be unspecified
 	Advertise netip.Addr // address in candidates; zero: Listen
 	Port      uint16     // port of the first worker, +1 per further worker; 0: chosen by the kernel
-	TCP       uint16     // port for ICE-TCP (RFC 6544), one for all workers; 0: none; Linux only
+	// Second is a local address of the other family, with the same ports; SecondAdvertise is its address in candidates, zero: itself.
+	Second, SecondAdvertise netip.Addr
+	TCP                     uint16 // port for ICE-TCP (RFC 6544), one for all workers; 0: none; Linux only
 }
 
 // CoreRealm is an IP realm with RTP terminations: one even/odd port pair each (RFC 3550 §11).

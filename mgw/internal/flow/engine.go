@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/netip"
 	"runtime"
+	"strconv"
 	"sync"
 	"time"
 
@@ -177,7 +178,20 @@ func (e *Engine) openAccess(w *worker, r AccessRealm, i int) error {
 	}
 	as.mux = ice.NewMux(netip.AddrPortFrom(advertise.Unmap(), s.Local().Port()), as.sendControl, &e.pool)
 	w.access = append(w.access, as)
-	_, err = w.watch(s, sockRef{access: as})
+	if _, err = w.watch(s, sockRef{access: as}); err != nil || !r.Second.IsValid() {
+		return err
+	}
+	if r.Second.Unmap().Is6() == r.Listen.Unmap().Is6() {
+		return fmt.Errorf("flow: realm %q: both addresses are of one family", r.Name)
+	}
+	if as.second, err = udpio.Open(netip.AddrPortFrom(r.Second, s.Local().Port()), udpio.Options{ReceiveBuffer: accessBuffer, SendBuffer: accessBuffer}); err != nil {
+		return fmt.Errorf("flow: realm %q: %w", r.Name, err)
+	}
+	if advertise = r.SecondAdvertise; !advertise.IsValid() {
+		advertise = r.Second
+	}
+	as.secondAddr = netip.AddrPortFrom(advertise.Unmap(), s.Local().Port())
+	_, err = w.watch(as.second, sockRef{access: as, second: true})
 	return err
 }
 
@@ -192,6 +206,9 @@ func (e *Engine) release() {
 		}
 		for _, as := range w.access {
 			_ = as.sock.Close()
+			if as.second != nil {
+				_ = as.second.Close()
+			}
 		}
 		_ = w.poll.Close()
 	}
@@ -326,13 +343,7 @@ func (e *Engine) newAccess(w *worker, spec AccessSpec) (*Access, error) {
 	a.cert, a.print = e.cert, e.print
 	e.mu.Unlock()
 	identity(&a.ssrc, &a.cname)
-	ip, port := addrOf(sock.mux)
-	a.local = Candidate{Foundation: "1", Component: 1, Transport: "udp", Priority: ice.Priority, Address: ip, Port: port, Type: "host"}
-	if sock.tcp != 0 {
-		a.tcp = Candidate{
-			Foundation: "2", Component: 1, Transport: "tcp", Priority: tcpPriority, Address: ip, Port: sock.tcp, Type: "host", TCPType: "passive",
-		}
-	}
+	a.locals = sock.candidates()
 	t := &term{owner: a, w: w}
 	a.s = &accessState{t: t, a: a, sock: sock}
 	t.access = a.s
@@ -344,9 +355,29 @@ func (e *Engine) newAccess(w *worker, spec AccessSpec) (*Access, error) {
 	return a, nil
 }
 
-func addrOf(m *ice.Mux) (string, uint16) {
-	a := m.Advertise()
-	return a.Addr().String(), a.Port()
+// candidates are ours on the port: of each address family one of UDP, then one of TCP if there is a port for it.
+func (as *accessSock) candidates() []Candidate {
+	var out []Candidate
+	addrs := []netip.AddrPort{as.mux.Advertise()}
+	if as.second != nil {
+		addrs = append(addrs, as.secondAddr)
+	}
+	for i, a := range addrs {
+		out = append(out, Candidate{
+			Component: 1, Transport: "udp", Priority: ice.Priority - uint32(i)<<8, Address: a.Addr().String(), Port: a.Port(), Type: "host",
+		})
+	}
+	for i, a := range addrs {
+		if as.tcp != 0 {
+			out = append(out, Candidate{
+				Component: 1, Transport: "tcp", Priority: tcpPriority - uint32(i)<<8, Address: a.Addr().String(), Port: as.tcp, Type: "host", TCPType: "passive",
+			})
+		}
+	}
+	for i := range out {
+		out[i].Foundation = strconv.Itoa(i + 1)
+	}
+	return out
 }
 
 // NewCore makes a core termination, Inactive and with nothing armed. Errors: ErrUnknownRealm, ErrPortsExhausted, ErrClosed.

@@ -65,7 +65,7 @@ func newLoadCall(b testing.TB, e *Engine, i int) *loadCall {
 		x.a.s.check(x.a.w.now, 1, ice.Check{From: x.b.Local(), Nominated: true})
 		x.a.s.t.out.tx, x.a.s.t.in.rx = tx, rx
 	})
-	x.toA = x.b.Addr(netip.AddrPortFrom(loopback, x.a.local.Port))
+	x.toA = x.b.Addr(netip.AddrPortFrom(loopback, x.a.locals[0].Port))
 	x.toC = x.s.Addr(x.c.Local().RTP)
 	return x
 }

@@ -137,6 +137,111 @@ func TestR8835_RealmsOfBothFamiliesAndBehindNAT(t *testing.T) {
 	isClosed(t, c)
 }
 
+// TestR8835_OneRealmOfBothFamilies: a browser of either family, or one that moves from the one to the other in a restart, over UDP and TCP.
+func TestR8835_OneRealmOfBothFamilies(t *testing.T) {
+	six, port := netip.MustParseAddr("::1"), freeTCP(t)
+	for name, c := range map[string][2]netip.Addr{"IPv4 first": {loopback, six}, "IPv6 first": {six, loopback}} {
+		t.Run(name, func(t *testing.T) {
+			b := newBed(t, func(cfg *Config) { cfg.Access[0].Listen, cfg.Access[0].Second, cfg.Access[0].TCP = c[0], c[1], port })
+			a, core := b.access("a1"), b.core("c1", nil)
+			spec := relaySpec()
+			b.configure(a, spec.access)
+			b.configure(core, spec.core)
+			if err := b.e.Connect(a, core); err != nil {
+				t.Fatal(err)
+			}
+			s := newSIP(t)
+			if err := core.SetRemote(CoreRemote{RTP: s.addr()}); err != nil {
+				t.Fatal(err)
+			}
+			ours, _ := srtp.ExportKeys(fixedKeys{}, srtp.AES128GCM, false)
+			tx, rx, err := srtp.NewPair(srtp.AES128GCM, ours)
+			if err != nil {
+				t.Fatal(err)
+			}
+			theirs, _ := srtp.ExportKeys(fixedKeys{}, srtp.AES128GCM, true)
+			seal, open, _ := srtp.NewPair(srtp.AES128GCM, theirs)
+			a.w.do(func() { a.s.t.out.tx, a.s.t.in.rx = tx, rx })
+
+			l := a.Local().Candidates
+			if len(l) != 4 || l[0].Transport+l[1].Transport+l[2].Transport+l[3].Transport != "udpudptcptcp" || l[0].Address != c[0].String() || l[1].Address != c[1].String() {
+				t.Fatalf("candidates %+v", l)
+			}
+			for i := range l[1:] {
+				if l[i+1].Priority >= l[i].Priority || l[i+1].Foundation == l[i].Foundation {
+					t.Errorf("candidates %+v", l)
+				}
+			}
+			for i, cand := range append(l, l...) {
+				if err := a.SetRemote(AccessRemote{Ufrag: "abcd", Pwd: "012345678901234567890" + string(rune('a'+i))}); err != nil {
+					t.Fatal(err)
+				}
+				to := netip.AddrPortFrom(netip.MustParseAddr(cand.Address), cand.Port)
+				conn, err := net.Dial(cand.Transport, to.String())
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { _ = conn.Close() })
+				p := &carried{t: t, c: conn, framed: cand.Transport == "tcp"}
+				p.send(checkFor(t, a.Local().Ufrag, a.Local().Pwd))
+				if e := b.ev.wait(t, a, ICEConnected, i+1); e.Pair.Local != cand || e.Pair.Remote.Address != cand.Address || e.Pair.Remote.Transport != cand.Transport {
+					t.Errorf("pair %+v", e.Pair)
+				}
+				s.send(core.Local().RTP, packet(8, 1, uint16(i+1), uint32(i+1)*160, make([]byte, 160)))
+				if plain, err := open.OpenRTP(p.media()); err != nil || len(plain) != rtp.HeaderLen+160 {
+					t.Errorf("%s %s: %d bytes at the browser, %v", cand.Transport, cand.Address, len(plain), err)
+				}
+				prot, err := seal.ProtectRTP(packet(8, 2, uint16(i+1), uint32(i+1)*160, make([]byte, 160)))
+				if err != nil {
+					t.Fatal(err)
+				}
+				p.send(prot)
+				if got := s.read(); len(got) != rtp.HeaderLen+160 {
+					t.Errorf("%d bytes at the core", len(got))
+				}
+			}
+		})
+	}
+}
+
+// carried is a browser's end of a pair, in frames or not.
+type carried struct {
+	t      *testing.T
+	c      net.Conn
+	framed bool
+}
+
+func (p *carried) send(b []byte) {
+	p.t.Helper()
+	if p.framed {
+		b = frame(b)
+	}
+	if _, err := p.c.Write(b); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// media waits for a packet of media.
+func (p *carried) media() []byte {
+	p.t.Helper()
+	_ = p.c.SetReadDeadline(time.Now().Add(5 * time.Second))
+	for {
+		b := make([]byte, 2048)
+		if p.framed {
+			b = readFramed(p.t, p.c)
+		} else {
+			n, err := p.c.Read(b)
+			if err != nil {
+				p.t.Fatal(err)
+			}
+			b = b[:n]
+		}
+		if rtp.Classify(b) == rtp.RTP {
+			return b
+		}
+	}
+}
+
 // TestR8839_1_NamesAreOfNoUse: an offer whose candidates are all mDNS names connects: the peer's checks tell its address (RFC 8445 §7.3.1.3).
 func TestR8839_1_NamesAreOfNoUse(t *testing.T) {
 	b := newBed(t, nil)

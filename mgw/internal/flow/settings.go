@@ -2,7 +2,9 @@ package flow
 
 import (
 	"fmt"
+	"net"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/isthmus-gateway/isthmus/mgw/internal/transcode"
@@ -157,9 +159,11 @@ func (t *term) stats() Stats {
 func (t *term) pairText() string {
 	switch {
 	case t.access != nil && t.out.stream != nil:
-		return fmt.Sprintf("%s:%d/tcp %s", t.access.a.tcp.Address, t.access.a.tcp.Port, t.out.stream.Remote)
+		l := t.access.a.localFor(t.out.stream.Remote.Addr(), "tcp")
+		return fmt.Sprintf("%s/tcp %s", net.JoinHostPort(l.Address, strconv.Itoa(int(l.Port))), t.out.stream.Remote)
 	case t.access != nil && t.access.selected.IsValid():
-		return fmt.Sprintf("%s:%d %s", t.access.a.local.Address, t.access.a.local.Port, t.access.selected)
+		l := t.access.a.localFor(t.access.selected.Addr(), "udp")
+		return fmt.Sprintf("%s %s", net.JoinHostPort(l.Address, strconv.Itoa(int(l.Port))), t.access.selected)
 	case t.core != nil && t.core.latched.IsValid():
 		return fmt.Sprintf("%s %s", t.core.c.local.RTP, t.core.latched)
 	}

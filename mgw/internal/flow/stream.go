@@ -55,7 +55,14 @@ func streamAddr(v6 bool, n uint64) netip.AddrPort {
 
 // listenTCP opens the port for ICE-TCP in realm r.
 func (e *Engine) listenTCP(r AccessRealm) error {
-	l, err := icetcp.Listen(netip.AddrPortFrom(r.Listen, r.TCP), ice.MaxCheck, func(c *net.TCPConn, first []byte, p *icetcp.Place) bool {
+	if err := e.listenTCPOn(r, r.Listen); err != nil || !r.Second.IsValid() {
+		return err
+	}
+	return e.listenTCPOn(r, r.Second)
+}
+
+func (e *Engine) listenTCPOn(r AccessRealm, addr netip.Addr) error {
+	l, err := icetcp.Listen(netip.AddrPortFrom(addr, r.TCP), ice.MaxCheck, func(c *net.TCPConn, first []byte, p *icetcp.Place) bool {
 		return e.takeStream(r.Name, c, first, p)
 	})
 	if err != nil {
@@ -186,10 +193,18 @@ func (w *worker) runStreams() {
 	}
 }
 
+// via is the socket for an address.
+func (as *accessSock) via(a netip.AddrPort) *udpio.Socket {
+	if as.second != nil && a.Addr().Is6() == as.secondAddr.Addr().Is6() {
+		return as.second
+	}
+	return as.sock
+}
+
 // sendControl sends STUN or DTLS, from any goroutine.
 func (as *accessSock) sendControl(b []byte, to netip.AddrPort) error {
 	if !isStream(to) {
-		return as.sock.SendTo(b, to)
+		return as.via(to).SendTo(b, to)
 	}
 	buf := as.pool.Copy(b)
 	if !as.w.post(func() {

@@ -89,6 +89,7 @@ type counters struct {
 // sockRef tells what a ready socket is.
 type sockRef struct {
 	access *accessSock
+	second bool // the access socket of the other address family
 	core   *coreState
 	rtcp   bool
 	stream *stream
@@ -99,7 +100,10 @@ type accessSock struct {
 	realm string
 	sock  *udpio.Socket
 	mux   *ice.Mux
-	paths map[netip.AddrPort]*path // authenticated source addresses of all terminations on the port
+	// second is the socket of the other address family with its address in candidates; nil: none.
+	second     *udpio.Socket
+	secondAddr netip.AddrPort
+	paths      map[netip.AddrPort]*path // authenticated source addresses of all terminations on the port
 
 	w       *worker
 	pool    *bufpool.Pool
@@ -281,7 +285,10 @@ func (w *worker) leave(t *term) {
 func (w *worker) read(key uint32) int {
 	switch ref := w.socks[key]; {
 	case ref.access != nil:
-		return w.readAccess(ref.access)
+		if ref.second {
+			return w.readAccess(ref.access, ref.access.second)
+		}
+		return w.readAccess(ref.access, ref.access.sock)
 	case ref.core != nil:
 		return w.readCore(ref.core, ref.rtcp)
 	case ref.stream != nil:
@@ -290,13 +297,13 @@ func (w *worker) read(key uint32) int {
 	return 0 // closed by a command of this round
 }
 
-func (w *worker) readAccess(as *accessSock) (got int) {
+func (w *worker) readAccess(as *accessSock, sock *udpio.Socket) (got int) {
 	for range maxBursts {
 		if arena-w.used < udpio.MaxBatch {
 			w.flush()
 		}
 		first := w.used
-		n, err := w.reader.ReadBatch(as.sock, w.reads[first:first+udpio.MaxBatch], w.msgs)
+		n, err := w.reader.ReadBatch(sock, w.reads[first:first+udpio.MaxBatch], w.msgs)
 		if err != nil || n == 0 {
 			return got
 		}

@@ -134,7 +134,7 @@ func (a *Agent) Close() {
 func (a *Agent) answered(from netip.AddrPort) {
 	c := Check{From: from}
 	if pair, err := a.agent.GetSelectedCandidatePair(); err == nil && pair != nil {
-		remote := netip.AddrPortFrom(parseAddr(pair.Remote.Address()), uint16(pair.Remote.Port()))
+		remote := a.conn.real(netip.AddrPortFrom(parseAddr(pair.Remote.Address()), uint16(pair.Remote.Port())))
 		c.Nominated, c.Priority = remote == from, pair.Remote.Priority()
 	}
 	a.cfg.Checked(c)

@@ -166,9 +166,10 @@ type conn struct {
 
 	answered func(netip.AddrPort) // after authentication, before the response leaves
 
-	mu     sync.Mutex // guards closed and paths
+	mu     sync.Mutex // guards closed, paths and family
 	closed bool
 	paths  map[netip.AddrPort]struct{}
+	family family
 }
 
 func newConn(m *Mux, ufrag string, answered func(netip.AddrPort)) *conn {
@@ -210,7 +211,7 @@ func (c *conn) ReadFromAddrPort(p []byte) (int, netip.AddrPort, error) {
 	case k := <-c.in:
 		n := copy(p, k.buf.Bytes())
 		k.buf.Release()
-		return n, k.src, nil
+		return n, c.shown(k.src), nil
 	case <-c.read.Done():
 		return 0, netip.AddrPort{}, os.ErrDeadlineExceeded
 	case <-c.done:
@@ -225,6 +226,7 @@ func (c *conn) WriteToAddrPort(p []byte, to netip.AddrPort) (int, error) {
 		return 0, io.ErrClosedPipe
 	default:
 	}
+	to = c.real(to)
 	if len(p) >= stunHeader && binary.BigEndian.Uint16(p) == bindingSuccess {
 		c.mux.answered.Add(1)
 		c.mu.Lock()
