@@ -71,10 +71,14 @@ func (s *accessState) check(now int64, gen uint64, c ice.Check) {
 	if !s.learn(now, c.From) {
 		return
 	}
-	if c.Nominated {
+	if c.Nominated && (c.From != s.selected || gen != s.gen) {
+		s.lost = false
 		s.nominate(now, gen, c)
 	}
 	if c.From == s.selected {
+		if s.lost { // whoever was told of the loss must hear of the return
+			s.t.emit(Event{Kind: ICEConnected, Pair: s.a.pair(c.From, c.Priority)})
+		}
 		s.checked, s.lost = now, false
 		s.t.out.consent = true
 	}
@@ -128,9 +132,6 @@ func (s *accessState) forget(a netip.AddrPort) {
 
 // nominate selects the pair with remote address c.From (RFC 8445 §7.3.1.5, §8.1.1).
 func (s *accessState) nominate(now int64, gen uint64, c ice.Check) {
-	if c.From == s.selected && gen == s.gen {
-		return
-	}
 	first := !s.selected.IsValid()
 	restarted := gen != s.gen
 	s.selected, s.gen = c.From, gen
@@ -259,7 +260,8 @@ func (s *accessState) sweep(now int64) {
 		s.t.emit(Event{Kind: ConsentLost})
 	}
 	timers := &s.t.w.cfg.Timers
-	if !s.iceDone && s.iceFrom != 0 && now-s.iceFrom > int64(timers.ICE) {
+	// A restart that comes to nothing is no failure as long as the old pair has consent.
+	if !s.iceDone && s.iceFrom != 0 && now-s.iceFrom > int64(timers.ICE) && (!s.selected.IsValid() || s.lost) {
 		s.iceDone = true
 		s.t.emit(Event{Kind: ICEFailed, Reason: "checks succeed but no pair was nominated"})
 	}

@@ -246,9 +246,9 @@ type EventKind uint8
 
 // Event kinds and the fields that they fill.
 const (
-	ICEConnected  EventKind = iota // Pair: a pair was selected, for the first time or anew
+	ICEConnected  EventKind = iota // Pair: a pair was selected, for the first time or anew, or has consent again
 	ICEFailed                      // Reason
-	ConsentLost                    // sending stopped; a later check of the peer resumes it
+	ConsentLost                    // sending stopped; a later check of the peer resumes it, with ICEConnected
 	DTLSConnected                  // Profile
 	DTLSFailed                     // Reason
 	DTLSClosed                     // the peer closed the association

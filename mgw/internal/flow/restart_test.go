@@ -3,6 +3,7 @@ package flow
 import (
 	"bytes"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/isthmus-gateway/isthmus/mgw/internal/gate"
@@ -182,4 +183,51 @@ func TestR7675_RestartThatNeverCompletes(t *testing.T) {
 		t.Error("the new pair does not serve")
 	}
 	s.a.wg.Wait()
+}
+
+// TestR7675_LossAndReturnAreBothTold: whoever ends calls without consent after a while has to hear that it is back, even on the same pair.
+func TestR7675_LossAndReturnAreBothTold(t *testing.T) {
+	access, core := relaySettings()
+	access.Armed = AllEvents
+	r := newRig(t, srtp.AES128GCM, access, core)
+	var got []EventKind
+	r.w.cfg.Events = func(e Event) { got = append(got, e.Kind) }
+	s, limit := r.a.access, int64(defaultConsent)
+	for now := limit; now < 5*limit; now += limit / 6 {
+		switch {
+		case now < 2*limit, now >= 4*limit:
+			s.check(now, 1, ice.Check{From: browserAddr})
+		}
+		s.sweep(now)
+	}
+	if want := []EventKind{ConsentLost, ICEConnected}; !slices.Equal(got, want) {
+		t.Errorf("events %v, want %v", got, want)
+	}
+}
+
+// TestR8863_UnfinishedRestartIsNoFailureWhileTheOldPairServes: checks of the new credentials come and none nominates, for many times the
+// patience of ICE; only without consent on the old pair that is a failure.
+func TestR8863_UnfinishedRestartIsNoFailureWhileTheOldPairServes(t *testing.T) {
+	access, core := relaySettings()
+	access.Armed = AllEvents
+	r := newRig(t, srtp.AES128GCM, access, core)
+	var got []EventKind
+	r.w.cfg.Events = func(e Event) { got = append(got, e.Kind) }
+	s, limit := r.a.access, int64(defaultConsent)
+	s.a.newest.Store(2)
+	s.restarted()
+	now := int64(1)
+	for range 60 {
+		now += limit / 6
+		s.check(now, 1, ice.Check{From: browserAddr, Nominated: true})
+		s.check(now, 2, ice.Check{From: netip.AddrPortFrom(loopback, 40044)})
+		s.sweep(now)
+	}
+	if len(got) != 0 {
+		t.Fatalf("events %v", got)
+	}
+	s.sweep(now + limit + 1)
+	if want := []EventKind{ConsentLost, ICEFailed}; !slices.Equal(got, want) {
+		t.Errorf("events %v, want %v", got, want)
+	}
 }
