@@ -47,3 +47,38 @@ func (f *frames) next(longest int) ([]byte, error) {
 	}
 	return nil, nil
 }
+
+// maxFrame is the longest packet that is sent.
+const maxFrame = 2048
+
+// outbox puts packets into frames, and keeps what is left of one that was taken in part: nothing else may follow before it.
+type outbox struct {
+	rest []byte // in buf
+	buf  [FrameHeader + maxFrame]byte
+}
+
+// taker takes n bytes of b, 0 when it has no room; ok is false when it is broken.
+type taker interface {
+	write(b []byte) (n int, ok bool)
+}
+
+// send gives one packet to w; false: dropped, since w takes nothing now, not even the rest of the last one.
+func (o *outbox) send(p []byte, w taker) bool {
+	if len(p) > maxFrame {
+		return false
+	}
+	if len(o.rest) > 0 {
+		n, ok := w.write(o.rest)
+		if o.rest = o.rest[n:]; !ok || len(o.rest) > 0 {
+			return false
+		}
+	}
+	binary.BigEndian.PutUint16(o.buf[:], uint16(len(p)))
+	b := o.buf[:FrameHeader+copy(o.buf[FrameHeader:], p)]
+	n, ok := w.write(b)
+	if !ok || n == 0 {
+		return false
+	}
+	o.rest = b[n:]
+	return true
+}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"math/rand/v2"
 	"testing"
 )
 
@@ -75,4 +76,54 @@ func FuzzFrames(f *testing.F) {
 			}
 		}
 	})
+}
+
+// stingy takes at most the next of its amounts.
+type stingy struct {
+	amounts []int
+	got     []byte
+}
+
+func (s *stingy) write(b []byte) (int, bool) {
+	n := 0
+	if len(s.amounts) > 0 {
+		n = min(s.amounts[0], len(b))
+		s.amounts = s.amounts[1:]
+	}
+	s.got = append(s.got, b[:n]...)
+	return n, true
+}
+
+// TestFrameTakenInPartIsFinishedFirst: whatever a full connection takes, what the peer gets is whole packets, those that were not dropped.
+func TestFrameTakenInPartIsFinishedFirst(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 200 {
+		w, o := &stingy{}, &outbox{}
+		for range 1000 {
+			w.amounts = append(w.amounts, []int{0, 0, 1, 3, 50, 200, 5000}[r.IntN(7)])
+		}
+		var want [][]byte
+		for i := range 300 {
+			p := bytes.Repeat([]byte{byte(i)}, 1+r.IntN(300))
+			if o.send(p, w) {
+				want = append(want, p)
+			}
+		}
+		w.amounts = []int{1 << 20, 1 << 20}
+		if o.send([]byte("last"), w) {
+			want = append(want, []byte("last"))
+		}
+		got, err := cut(t, w.got, 1000, 4000, 4000)
+		if err != nil || len(got) != len(want) || len(got) < 20 {
+			t.Fatalf("%d packets, want %d: %v", len(got), len(want), err)
+		}
+		for i := range got {
+			if !bytes.Equal(got[i], want[i]) {
+				t.Fatalf("packet %d of %d differs", i, len(got))
+			}
+		}
+	}
+	if o := (&outbox{}); o.send(make([]byte, maxFrame+1), &stingy{amounts: []int{9999}}) {
+		t.Error("a packet too long for a frame is sent")
+	}
 }

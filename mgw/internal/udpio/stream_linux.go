@@ -3,7 +3,6 @@
 package udpio
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -26,14 +25,9 @@ type Stream struct {
 	Socket // for the Poller; its UDP methods are not for use
 	Remote netip.AddrPort
 
-	in   frames
-	rest []byte // of a frame that the kernel took a part of; nothing else may be sent before it
-	tail [FrameHeader + maxFrame]byte
-	out  [FrameHeader + maxFrame]byte
+	in  frames
+	out outbox
 }
-
-// maxFrame is the longest packet that is sent.
-const maxFrame = 2048
 
 // NewStream takes the connection over; c is closed whatever happens. The caller closes the Stream. Errors: the kernel's.
 func NewStream(c *net.TCPConn) (*Stream, error) {
@@ -77,27 +71,7 @@ func (s *Stream) Next(longest int) ([]byte, error) {
 }
 
 // Send sends one packet, or drops it when the peer does not take what it was sent before. False: dropped.
-func (s *Stream) Send(p []byte) bool {
-	if len(p) > maxFrame || s.closed.Load() {
-		return false
-	}
-	if len(s.rest) > 0 {
-		n, ok := s.write(s.rest)
-		if s.rest = s.rest[n:]; !ok || len(s.rest) > 0 {
-			return false
-		}
-	}
-	binary.BigEndian.PutUint16(s.out[:], uint16(len(p)))
-	b := s.out[:FrameHeader+copy(s.out[FrameHeader:], p)]
-	n, ok := s.write(b)
-	if !ok || n == 0 {
-		return false
-	}
-	if n < len(b) {
-		s.rest = s.tail[:copy(s.tail[:], b[n:])]
-	}
-	return true
-}
+func (s *Stream) Send(p []byte) bool { return !s.closed.Load() && s.out.send(p, s) }
 
 // write gives b to the kernel; n: how much it took. ok is false when the stream is broken, which reading will tell.
 func (s *Stream) write(b []byte) (n int, ok bool) {
