@@ -37,6 +37,10 @@ func registerGauges(reg prometheus.Registerer, a *App, version string) {
 	counter("isthmus_mgw_ice_checks_taken_total", "Connectivity checks that named an agent of ours.", func(c flow.Counters) uint64 { return c.ChecksTaken })
 	counter("isthmus_mgw_ice_checks_answered_total", "Connectivity checks that were authenticated and answered; the rest of those taken is forged or still waiting.",
 		func(c flow.Counters) uint64 { return c.ChecksAnswered })
+	counter("isthmus_mgw_ice_tcp_refused_total", "TCP connections closed before a termination was found for them: too many, silent, no check, unknown.",
+		func(c flow.Counters) uint64 { return c.StreamsRefused })
+	gauge("isthmus_mgw_ice_tcp_unknown", "TCP connections that no connectivity check has authenticated yet.",
+		func() float64 { return float64(a.engine.Counters().StreamsUnknown) })
 	for r := gate.Pass + 1; r < gate.Reasons; r++ {
 		reg.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: "isthmus_mgw_packets_refused_total", Help: "Packets that a termination refused, by reason.", ConstLabels: prometheus.Labels{"reason": r.String()},

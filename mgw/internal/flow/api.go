@@ -316,4 +316,8 @@ type Counters struct {
 	Refused gate.Drops
 	// ChecksTaken are connectivity checks that named one of our agents, ChecksAnswered those that proved to know its password.
 	ChecksTaken, ChecksAnswered uint64
+	// StreamsRefused are TCP connections closed before a termination was found for them; StreamsUnknown those that wait for it, or for a
+	// check that authenticates them.
+	StreamsRefused uint64
+	StreamsUnknown int
 }

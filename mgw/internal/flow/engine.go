@@ -284,6 +284,11 @@ func (e *Engine) Counters() Counters {
 		c.PortPairs += r.ports.InUse()
 	}
 	c.Buffers = e.pool.Out()
+	for _, l := range e.listeners {
+		c.StreamsRefused += l.Refused.Load()
+		unknown, _ := l.Counts()
+		c.StreamsUnknown += unknown
+	}
 	for _, w := range e.workers {
 		c.PacketsReceived += w.count.received.Load()
 		c.PacketsSent += w.count.sent.Load()
