@@ -261,7 +261,8 @@ func TestR4568_PeerChangesItsKey(t *testing.T) {
 	eachSuite(t, func(t *testing.T, suite string) {
 		x, old := securely(t, relaySpec(), suite)
 		first := x.toCore(old, 1)
-		x.toBrowser(old, 1)
+		x.toBrowser(old, 65535)
+		x.toBrowser(old, 1) // rolled over: a receiver that began anew could not know
 		fresh := newPeerCrypto(t, x.c.Local(), suite, 2)
 		fresh.rx = old.rx // what it receives with is the gateway's
 		x.remote(fresh.own, LatchOff)
