@@ -57,12 +57,13 @@ func outcome(r siptx.ClientResult) call.Outcome {
 
 // gateways gives pool and link to the calls.
 type gateways struct {
-	pool *mgwpool.Pool
-	link *iqlink.Link
+	pool  *mgwpool.Pool
+	link  *iqlink.Link
+	needs []string // capabilities that every call needs
 }
 
 func (g *gateways) Pick(need call.Need) (call.Node, error) {
-	n, err := g.pool.Pick(mgwpool.Request{AccessRealm: need.AccessRealm, CoreRealm: need.CoreRealm, Codecs: need.Codecs})
+	n, err := g.pool.Pick(mgwpool.Request{AccessRealm: need.AccessRealm, CoreRealm: need.CoreRealm, Codecs: need.Codecs, Features: g.needs})
 	if err != nil {
 		return call.Node{}, gwerr.New(gwerr.NoGateway, "pick", "", err)
 	}

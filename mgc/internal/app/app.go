@@ -218,7 +218,7 @@ func (a *App) makeManager() error {
 	policy.Media = a.cfg.media()
 	a.cfg.Core.shape(&policy)
 	policy.NoAnswer, policy.SetUp, policy.FlowGrace = a.cfg.Call.NoAnswer, a.cfg.Call.SetUp, a.cfg.Call.FlowGrace
-	a.bindings, a.gateways = &bindings{instance: a.cfg.Instance}, &gateways{}
+	a.bindings, a.gateways = &bindings{instance: a.cfg.Instance}, &gateways{needs: a.cfg.Core.features()}
 	deps := call.Deps{
 		Store: a.engine, Sealer: a.sealer, Bindings: a.bindings, Gateways: a.gateways,
 		Signalling: a.signalling(), Bus: a.bus, Metrics: call.NewMetrics(a.metrics), Log: a.log.Named("call"),

@@ -38,6 +38,14 @@ func (c *CoreConfig) keysInClear() bool {
 	return !strings.HasPrefix(uri, "sips:") && !slices.Contains(strings.Split(params, ";"), "transport=tls")
 }
 
+// features are the capabilities that a media gateway must have for this core.
+func (c *CoreConfig) features() []string {
+	if s := offeranswer.SRTP(c.SRTP); s == offeranswer.SRTPOsrtp || s == offeranswer.SRTPRequired {
+		return []string{"sdes"}
+	}
+	return nil
+}
+
 func suiteNames() string {
 	var out []string
 	for _, s := range offeranswer.Suites {

@@ -39,4 +39,9 @@ func TestR4568_CoreSRTPPolicy(t *testing.T) {
 	if p := cfg.media(); p.SRTP != offeranswer.SRTPOsrtp || !slices.Equal(p.Suites, []sdp.Suite{sdp.AES128CM80}) {
 		t.Errorf("%+v", p)
 	}
+	for srtp, want := range map[string][]string{"": nil, "off": nil, "osrtp": {"sdes"}, "required": {"sdes"}} {
+		if got := (&CoreConfig{SRTP: srtp}).features(); !slices.Equal(got, want) {
+			t.Errorf("%q: %v", srtp, got)
+		}
+	}
 }
