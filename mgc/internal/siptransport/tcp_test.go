@@ -166,14 +166,13 @@ func TestTCPDial(t *testing.T) {
 func TestTCPDialsOnceForABurst(t *testing.T) {
 	s := newSink()
 	tr, _ := newTCP(t, TCPConfig{}, s, nil)
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	to := netip.MustParseAddrPort(ln.Addr().String())
-	for range 20 { // peers of which each meets a burst
-		to = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, to.Addr().As4()[3] + 1}), to.Port())
+	for n := range 20 { // peers of which each meets a burst
+		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.%d:0", 2+n)) // it takes connections; one that is refused would be made again
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ln.Close()
+		to := netip.MustParseAddrPort(ln.Addr().String())
 		begin := make(chan struct{})
 		var all sync.WaitGroup
 		flows := make([]string, 8)
