@@ -23,7 +23,9 @@ func framed(b []byte) []byte { return append(binary.BigEndian.AppendUint16(nil, 
 func TestFirstFrameHasItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ours, theirs := net.Pipe()
+		done := make(chan struct{})
 		go func() {
+			defer close(done)
 			b := framed(make([]byte, 100))
 			for len(b) > 0 {
 				if _, err := theirs.Write(b[:1]); err != nil {
@@ -39,6 +41,7 @@ func TestFirstFrameHasItsTime(t *testing.T) {
 			t.Errorf("%v after %v", err, time.Since(start))
 		}
 		_ = ours.Close()
+		<-done
 	})
 }
 
