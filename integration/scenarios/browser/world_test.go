@@ -173,6 +173,9 @@ var modes = map[string][]string{
 
 // mediaModes are those of the MGW.
 var mediaModes = map[string][]string{
+	"relay": {"--realms.access.0.tcp=7439"}, // ICE-TCP spares a browser TURN
+	"opus":  {"--realms.access.0.tcp=7439"},
+
 	"turn": {"--log.level=debug", "--realms.access.0.listen=" + netns.Here, "--turn.udp=" + turnServer, "--turn.tcp=" + turnServer, "--turn.secrets=" + turnSecret},
 }
 
@@ -189,7 +192,7 @@ func (w *world) startGateway(t *testing.T, mode string) *gatewayRun {
 		{Name: "mgc", Ready: "http://127.0.0.1:7402/healthz", Args: []string{
 			"--domain=" + domain, "--core.listen=" + gateway, "--core.next_hop=sip:" + sipCore,
 		}},
-		{Name: "mgw", Ready: "http://127.0.0.1:7402/readyz", Args: []string{"--mgw_id=mgw-1", "--realms.core.0.listen=" + netns.Here, "--realms.access.0.tcp=7439", "--drain.grace=0s"}},
+		{Name: "mgw", Ready: "http://127.0.0.1:7402/readyz", Args: []string{"--mgw_id=mgw-1", "--realms.core.0.listen=" + netns.Here, "--drain.grace=0s"}},
 	} {
 		if d.Name == "mgc" {
 			d.Args = append(d.Args, modes[mode]...)
