@@ -137,6 +137,11 @@ func (c *control) Command(ctx context.Context, command, params string) (string, 
 	case text := <-reply:
 		return text, nil
 	case <-c.done:
+		select {
+		case text := <-reply: // it came before the end
+			return text, nil
+		default:
+		}
 		return "", fmt.Errorf("baresip: %s: control connection ended: %w", command, c.failure())
 	case <-ctx.Done():
 		return "", fmt.Errorf("baresip: %s: %w", command, ctx.Err())
