@@ -159,18 +159,18 @@ func (c *control) Mark() int {
 func (c *control) Await(ctx context.Context, mark int, want func(Event) bool) (Event, error) {
 	for {
 		c.mu.Lock()
-		events, changed := c.events, c.changed
+		events, changed, failed := c.events, c.changed, c.err
 		c.mu.Unlock()
 		for ; mark < len(events); mark++ {
 			if want(events[mark]) {
 				return events[mark], nil
 			}
 		}
+		if failed != nil { // what came before the end has been looked at
+			return Event{}, fmt.Errorf("baresip: control connection ended: %w", failed)
+		}
 		select {
 		case <-changed:
-			if err := c.failure(); err != nil {
-				return Event{}, fmt.Errorf("baresip: control connection ended: %w", err)
-			}
 		case <-ctx.Done():
 			return Event{}, fmt.Errorf("baresip: no such event: %w; it told %+v", ctx.Err(), c.since(0))
 		}
