@@ -132,11 +132,8 @@ func hearBothWays(t *testing.T, c codec.Codec) {
 		if p.PT() != pt || p.SSRC() != ssrc {
 			t.Fatalf("pt %d ssrc %x", p.PT(), p.SSRC())
 		}
-		// A worker that got no processor for a while leaves frames out, never parts of them.
-		if *last != nil {
-			if d := p.TS() - last.TS(); p.Seq() != last.Seq()+1 || d == 0 || d%step != 0 || d > 50*step {
-				t.Errorf("seq %d after %d, ts %d after %d", p.Seq(), last.Seq(), p.TS(), last.TS())
-			}
+		if *last != nil && (p.Seq() != last.Seq()+1 || p.TS() != last.TS()+step) {
+			t.Errorf("seq %d after %d, ts %d after %d", p.Seq(), last.Seq(), p.TS(), last.TS())
 		}
 		*last = p
 		e.hear(p)
@@ -158,10 +155,10 @@ func hearBothWays(t *testing.T, c codec.Codec) {
 	for len(brow.pcm) < 8000 {
 		take(brow, x.b.read(), &lastDown, 111, x.a.Local().SSRC, 960)
 	}
-	if s := core.share(1000, 4000); s < 0.7 { // concealed frames of a late worker have other parts
+	if s := core.share(1000, 4000); s < 0.8 {
 		t.Errorf("core hears %.2f of its energy at 1000 Hz (600 Hz: %.2f)", s, core.share(600, 4000))
 	}
-	if s := brow.share(600, 4000); s < 0.7 { // concealed frames of a late worker have other parts
+	if s := brow.share(600, 4000); s < 0.8 {
 		t.Errorf("browser hears %.2f of its energy at 600 Hz (1000 Hz: %.2f)", s, brow.share(1000, 4000))
 	}
 	for _, ep := range []Endpoint{x.a, x.c} {
