@@ -90,7 +90,7 @@ func TestRunMeasuresSpeech(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	if _, err := exec.LookPath("espeak-ng"); err != nil {
-		t.Skip("no espeak-ng")
+		t.Fatal("espeak-ng is missing: integration/scripts/need.sh unit installs it")
 	}
 	r, err := Run(ctx, Config{
 		Gateway: gateway(t), Calls: [works]int{1, 1, 1}, Window: 2 * time.Second, Rounds: 1, Only: Quality, Out: io.Discard,
