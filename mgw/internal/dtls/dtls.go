@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/pion/dtls/v3"
+
+	"github.com/isthmus-gateway/isthmus/mgw/internal/pionlog"
 )
 
 // Reasons of a failed handshake.
@@ -83,7 +85,7 @@ func open(cfg Config, v *verifier) (*dtls.Conn, error) {
 		dtls.WithFlightInterval(flight),
 		dtls.WithMTU(mtu),
 		dtls.WithReplayProtectionWindow(64),
-		dtls.WithLoggerFactory(silent{}),
+		dtls.WithLoggerFactory(pionlog.Silent{}),
 	}
 	if cfg.Client {
 		var opts []dtls.ClientOption

@@ -10,8 +10,9 @@ import (
 	"time"
 
 	"github.com/pion/ice/v4"
-	"github.com/pion/logging"
 	"github.com/pion/transport/v5"
+
+	"github.com/isthmus-gateway/isthmus/mgw/internal/pionlog"
 )
 
 // idle is how often pion's agent loop looks after itself; a lite agent has nothing to send.
@@ -80,7 +81,7 @@ func (a *Agent) open() error {
 		ice.WithFailedTimeout(0),
 		ice.WithCheckInterval(idle),
 		ice.WithKeepaliveInterval(idle),
-		ice.WithLoggerFactory(silent{}),
+		ice.WithLoggerFactory(pionlog.Silent{}),
 	)
 	if err != nil {
 		return err
@@ -163,19 +164,3 @@ func text(n int) string {
 	}
 	return string(b)
 }
-
-// silent keeps pion from logging: its messages hold what peers wrote.
-type silent struct{}
-
-func (silent) NewLogger(string) logging.LeveledLogger { return silent{} }
-
-func (silent) Trace(string)          {}
-func (silent) Tracef(string, ...any) {}
-func (silent) Debug(string)          {}
-func (silent) Debugf(string, ...any) {}
-func (silent) Info(string)           {}
-func (silent) Infof(string, ...any)  {}
-func (silent) Warn(string)           {}
-func (silent) Warnf(string, ...any)  {}
-func (silent) Error(string)          {}
-func (silent) Errorf(string, ...any) {}

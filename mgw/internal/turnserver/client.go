@@ -11,6 +11,7 @@ import (
 	"github.com/pion/stun/v4"
 	"github.com/pion/turn/v5"
 
+	"github.com/isthmus-gateway/isthmus/mgw/internal/pionlog"
 	"github.com/isthmus-gateway/isthmus/pkg/turnauth"
 )
 
@@ -48,7 +49,7 @@ func (c *client) serve() error {
 	cfg := &c.server.cfg
 	_, err := turn.NewServer(turn.ServerConfig{ // closed by closing c
 		PacketConnConfigs:   []turn.PacketConnConfig{{PacketConn: c, RelayAddressGenerator: c, PermissionHandler: c.permit}},
-		LoggerFactory:       silent{},
+		LoggerFactory:       pionlog.Silent{},
 		Realm:               cfg.Realm,
 		AuthHandler:         c.authenticate,
 		StrictAddressFamily: cfg.Relay.Listen.Unmap().Is4(),

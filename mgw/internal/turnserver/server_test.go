@@ -24,6 +24,7 @@ import (
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
 
+	"github.com/isthmus-gateway/isthmus/mgw/internal/pionlog"
 	"github.com/isthmus-gateway/isthmus/pkg/turnauth"
 )
 
@@ -157,7 +158,7 @@ func (b *bed) client(transport string, cred turnauth.Credential) *turn.Client {
 		conn, at = turn.NewSTUNConn(c), secure[0].String()
 	}
 	c, err := turn.NewClient(&turn.ClientConfig{STUNServerAddr: at, TURNServerAddr: at, Conn: conn, Username: cred.Username, Password: cred.Password,
-		Realm: "isthmus", LoggerFactory: silent{}, RTO: 500 * time.Millisecond})
+		Realm: "isthmus", LoggerFactory: pionlog.Silent{}, RTO: 500 * time.Millisecond})
 	if err != nil {
 		b.t.Fatal(err)
 	}
