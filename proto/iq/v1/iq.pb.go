@@ -56,33 +56,38 @@ const (
 	EventType_EVENT_TYPE_DTMF EventType = 8
 	// First media packet from the peer after Add, or after ICE restart.
 	EventType_EVENT_TYPE_MEDIA_STARTED EventType = 9
+	// A signal with notify_completion has ended (H.248.1 §E.1.2, g/sc): params "signal", "signal_request_id", and "method": "TO" it ended by
+	// itself, "EV" a digit of the peer ended it, "SD" another SignalsDescriptor did, "NC" it could not be played.
+	EventType_EVENT_TYPE_SIGNAL_COMPLETED EventType = 20
 )
 
 // Enum value maps for EventType.
 var (
 	EventType_name = map[int32]string{
-		0: "EVENT_TYPE_UNSPECIFIED",
-		1: "EVENT_TYPE_ICE_RESULT",
-		2: "EVENT_TYPE_CONSENT_LOST",
-		3: "EVENT_TYPE_DTLS_STATE",
-		4: "EVENT_TYPE_MEDIA_INACTIVE",
-		5: "EVENT_TYPE_MEDIA_ACTIVE",
-		6: "EVENT_TYPE_HANGING",
-		7: "EVENT_TYPE_LATCHED",
-		8: "EVENT_TYPE_DTMF",
-		9: "EVENT_TYPE_MEDIA_STARTED",
+		0:  "EVENT_TYPE_UNSPECIFIED",
+		1:  "EVENT_TYPE_ICE_RESULT",
+		2:  "EVENT_TYPE_CONSENT_LOST",
+		3:  "EVENT_TYPE_DTLS_STATE",
+		4:  "EVENT_TYPE_MEDIA_INACTIVE",
+		5:  "EVENT_TYPE_MEDIA_ACTIVE",
+		6:  "EVENT_TYPE_HANGING",
+		7:  "EVENT_TYPE_LATCHED",
+		8:  "EVENT_TYPE_DTMF",
+		9:  "EVENT_TYPE_MEDIA_STARTED",
+		20: "EVENT_TYPE_SIGNAL_COMPLETED",
 	}
 	EventType_value = map[string]int32{
-		"EVENT_TYPE_UNSPECIFIED":    0,
-		"EVENT_TYPE_ICE_RESULT":     1,
-		"EVENT_TYPE_CONSENT_LOST":   2,
-		"EVENT_TYPE_DTLS_STATE":     3,
-		"EVENT_TYPE_MEDIA_INACTIVE": 4,
-		"EVENT_TYPE_MEDIA_ACTIVE":   5,
-		"EVENT_TYPE_HANGING":        6,
-		"EVENT_TYPE_LATCHED":        7,
-		"EVENT_TYPE_DTMF":           8,
-		"EVENT_TYPE_MEDIA_STARTED":  9,
+		"EVENT_TYPE_UNSPECIFIED":      0,
+		"EVENT_TYPE_ICE_RESULT":       1,
+		"EVENT_TYPE_CONSENT_LOST":     2,
+		"EVENT_TYPE_DTLS_STATE":       3,
+		"EVENT_TYPE_MEDIA_INACTIVE":   4,
+		"EVENT_TYPE_MEDIA_ACTIVE":     5,
+		"EVENT_TYPE_HANGING":          6,
+		"EVENT_TYPE_LATCHED":          7,
+		"EVENT_TYPE_DTMF":             8,
+		"EVENT_TYPE_MEDIA_STARTED":    9,
+		"EVENT_TYPE_SIGNAL_COMPLETED": 20,
 	}
 )
 
@@ -390,6 +395,169 @@ func (LocalControl_Latch) EnumDescriptor() ([]byte, []int) {
 	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{22, 1}
 }
 
+// What becomes of digits pressed elsewhere in the context.
+type LocalControl_Digits int32
+
+const (
+	// Unchanged in Modify; PLAY in Add.
+	LocalControl_DIGITS_UNSPECIFIED LocalControl_Digits = 0
+	// To the peer as telephone-events when its description has them, else as tones in the audio.
+	LocalControl_DIGITS_PLAY LocalControl_Digits = 1
+	// Not to the peer: signalling carries them. Digits of its own SignalsDescriptor are played all the same.
+	LocalControl_DIGITS_DROP LocalControl_Digits = 2
+)
+
+// Enum value maps for LocalControl_Digits.
+var (
+	LocalControl_Digits_name = map[int32]string{
+		0: "DIGITS_UNSPECIFIED",
+		1: "DIGITS_PLAY",
+		2: "DIGITS_DROP",
+	}
+	LocalControl_Digits_value = map[string]int32{
+		"DIGITS_UNSPECIFIED": 0,
+		"DIGITS_PLAY":        1,
+		"DIGITS_DROP":        2,
+	}
+)
+
+func (x LocalControl_Digits) Enum() *LocalControl_Digits {
+	p := new(LocalControl_Digits)
+	*p = x
+	return p
+}
+
+func (x LocalControl_Digits) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (LocalControl_Digits) Descriptor() protoreflect.EnumDescriptor {
+	return file_isthmus_iq_v1_iq_proto_enumTypes[6].Descriptor()
+}
+
+func (LocalControl_Digits) Type() protoreflect.EnumType {
+	return &file_isthmus_iq_v1_iq_proto_enumTypes[6]
+}
+
+func (x LocalControl_Digits) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use LocalControl_Digits.Descriptor instead.
+func (LocalControl_Digits) EnumDescriptor() ([]byte, []int) {
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{22, 2}
+}
+
+// How a signal ends.
+type Signal_Type int32
+
+const (
+	// The default of the signal: BRIEF of "an/apf", "dg/...", "cg/sit", "cg/cw" and "srvtn/conf", ON_OFF of the others.
+	Signal_TYPE_UNSPECIFIED Signal_Type = 0
+	// Played until it is stopped.
+	Signal_TYPE_ON_OFF Signal_Type = 1
+	// Played until it is stopped or duration is over.
+	Signal_TYPE_TIMEOUT Signal_Type = 2
+	// Ends by itself, after repeat rounds or duration, whichever comes first.
+	Signal_TYPE_BRIEF Signal_Type = 3
+)
+
+// Enum value maps for Signal_Type.
+var (
+	Signal_Type_name = map[int32]string{
+		0: "TYPE_UNSPECIFIED",
+		1: "TYPE_ON_OFF",
+		2: "TYPE_TIMEOUT",
+		3: "TYPE_BRIEF",
+	}
+	Signal_Type_value = map[string]int32{
+		"TYPE_UNSPECIFIED": 0,
+		"TYPE_ON_OFF":      1,
+		"TYPE_TIMEOUT":     2,
+		"TYPE_BRIEF":       3,
+	}
+)
+
+func (x Signal_Type) Enum() *Signal_Type {
+	p := new(Signal_Type)
+	*p = x
+	return p
+}
+
+func (x Signal_Type) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Signal_Type) Descriptor() protoreflect.EnumDescriptor {
+	return file_isthmus_iq_v1_iq_proto_enumTypes[7].Descriptor()
+}
+
+func (Signal_Type) Type() protoreflect.EnumType {
+	return &file_isthmus_iq_v1_iq_proto_enumTypes[7]
+}
+
+func (x Signal_Type) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Signal_Type.Descriptor instead.
+func (Signal_Type) EnumDescriptor() ([]byte, []int) {
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{32, 0}
+}
+
+// Where it is heard.
+type Signal_Direction int32
+
+const (
+	// EXTERNAL.
+	Signal_DIRECTION_UNSPECIFIED Signal_Direction = 0
+	// The peer of this termination hears it.
+	Signal_DIRECTION_EXTERNAL Signal_Direction = 1
+	// The termination that this one is connected to hears it, as if the peer had sent it (H.248.1 §7.1.11).
+	Signal_DIRECTION_INTERNAL Signal_Direction = 2
+)
+
+// Enum value maps for Signal_Direction.
+var (
+	Signal_Direction_name = map[int32]string{
+		0: "DIRECTION_UNSPECIFIED",
+		1: "DIRECTION_EXTERNAL",
+		2: "DIRECTION_INTERNAL",
+	}
+	Signal_Direction_value = map[string]int32{
+		"DIRECTION_UNSPECIFIED": 0,
+		"DIRECTION_EXTERNAL":    1,
+		"DIRECTION_INTERNAL":    2,
+	}
+)
+
+func (x Signal_Direction) Enum() *Signal_Direction {
+	p := new(Signal_Direction)
+	*p = x
+	return p
+}
+
+func (x Signal_Direction) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Signal_Direction) Descriptor() protoreflect.EnumDescriptor {
+	return file_isthmus_iq_v1_iq_proto_enumTypes[8].Descriptor()
+}
+
+func (Signal_Direction) Type() protoreflect.EnumType {
+	return &file_isthmus_iq_v1_iq_proto_enumTypes[8]
+}
+
+func (x Signal_Direction) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Signal_Direction.Descriptor instead.
+func (Signal_Direction) EnumDescriptor() ([]byte, []int) {
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{32, 1}
+}
+
 // What the MGW shall do.
 type NotifyReply_Verdict int32
 
@@ -431,11 +599,11 @@ func (x NotifyReply_Verdict) String() string {
 }
 
 func (NotifyReply_Verdict) Descriptor() protoreflect.EnumDescriptor {
-	return file_isthmus_iq_v1_iq_proto_enumTypes[6].Descriptor()
+	return file_isthmus_iq_v1_iq_proto_enumTypes[9].Descriptor()
 }
 
 func (NotifyReply_Verdict) Type() protoreflect.EnumType {
-	return &file_isthmus_iq_v1_iq_proto_enumTypes[6]
+	return &file_isthmus_iq_v1_iq_proto_enumTypes[9]
 }
 
 func (x NotifyReply_Verdict) Number() protoreflect.EnumNumber {
@@ -444,7 +612,7 @@ func (x NotifyReply_Verdict) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use NotifyReply_Verdict.Descriptor instead.
 func (NotifyReply_Verdict) EnumDescriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{33, 0}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{35, 0}
 }
 
 // Method (H.248.1 §7.1.13).
@@ -492,11 +660,11 @@ func (x ServiceChangeRequest_Method) String() string {
 }
 
 func (ServiceChangeRequest_Method) Descriptor() protoreflect.EnumDescriptor {
-	return file_isthmus_iq_v1_iq_proto_enumTypes[7].Descriptor()
+	return file_isthmus_iq_v1_iq_proto_enumTypes[10].Descriptor()
 }
 
 func (ServiceChangeRequest_Method) Type() protoreflect.EnumType {
-	return &file_isthmus_iq_v1_iq_proto_enumTypes[7]
+	return &file_isthmus_iq_v1_iq_proto_enumTypes[10]
 }
 
 func (x ServiceChangeRequest_Method) Number() protoreflect.EnumNumber {
@@ -505,7 +673,7 @@ func (x ServiceChangeRequest_Method) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ServiceChangeRequest_Method.Descriptor instead.
 func (ServiceChangeRequest_Method) EnumDescriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{40, 0}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{42, 0}
 }
 
 // TransactionRequest is one H.248 transaction (H.248.1 §8).
@@ -1744,7 +1912,9 @@ type TerminationDescriptor struct {
 	// Events to detect; replaces what was armed. Absent in Modify: unchanged.
 	Events *EventsDescriptor `protobuf:"bytes,4,opt,name=events,proto3" json:"events,omitempty"`
 	// Transport shared by the streams of a WEBRTC_ACCESS termination (BUNDLE). Absent in Modify: unchanged.
-	Transport     *TransportGroup `protobuf:"bytes,5,opt,name=transport,proto3" json:"transport,omitempty"`
+	Transport *TransportGroup `protobuf:"bytes,5,opt,name=transport,proto3" json:"transport,omitempty"`
+	// Signals to play; replaces those that are playing. Absent in Modify: unchanged.
+	Signals       *SignalsDescriptor `protobuf:"bytes,8,opt,name=signals,proto3" json:"signals,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1810,6 +1980,13 @@ func (x *TerminationDescriptor) GetEvents() *EventsDescriptor {
 func (x *TerminationDescriptor) GetTransport() *TransportGroup {
 	if x != nil {
 		return x.Transport
+	}
+	return nil
+}
+
+func (x *TerminationDescriptor) GetSignals() *SignalsDescriptor {
+	if x != nil {
+		return x.Signals
 	}
 	return nil
 }
@@ -2293,7 +2470,9 @@ type LocalControl struct {
 	// Latching.
 	Latch LocalControl_Latch `protobuf:"varint,5,opt,name=latch,proto3,enum=isthmus.iq.v1.LocalControl_Latch" json:"latch,omitempty"`
 	// RTCP handling (H.248.57).
-	Rtcp          *RtcpPolicy `protobuf:"bytes,6,opt,name=rtcp,proto3" json:"rtcp,omitempty"`
+	Rtcp *RtcpPolicy `protobuf:"bytes,6,opt,name=rtcp,proto3" json:"rtcp,omitempty"`
+	// Digits of other terminations on their way to the peer.
+	Digits        LocalControl_Digits `protobuf:"varint,12,opt,name=digits,proto3,enum=isthmus.iq.v1.LocalControl_Digits" json:"digits,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2368,6 +2547,13 @@ func (x *LocalControl) GetRtcp() *RtcpPolicy {
 		return x.Rtcp
 	}
 	return nil
+}
+
+func (x *LocalControl) GetDigits() LocalControl_Digits {
+	if x != nil {
+		return x.Digits
+	}
+	return LocalControl_DIGITS_UNSPECIFIED
 }
 
 // Policing is a token bucket on received octets (H.248.53).
@@ -2885,7 +3071,10 @@ type EventSpec struct {
 	// Stream it concerns; 0: all of the termination.
 	StreamId uint32 `protobuf:"varint,2,opt,name=stream_id,json=streamId,proto3" json:"stream_id,omitempty"`
 	// Detection time; 0: the MGW's default (consent 30 s, media inactivity 30 s).
-	Timer         *durationpb.Duration `protobuf:"bytes,3,opt,name=timer,proto3" json:"timer,omitempty"`
+	Timer *durationpb.Duration `protobuf:"bytes,3,opt,name=timer,proto3" json:"timer,omitempty"`
+	// DTMF: look for tones in the peer's audio too (H.248.1 §E.6, dd; ITU-T Q.24). What is found is a digit like any other and taken out of
+	// the audio, which is transcoded for it. Error 512 when the MGW has no codec that the peer may send.
+	Tones         bool `protobuf:"varint,8,opt,name=tones,proto3" json:"tones,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2941,6 +3130,191 @@ func (x *EventSpec) GetTimer() *durationpb.Duration {
 	return nil
 }
 
+func (x *EventSpec) GetTones() bool {
+	if x != nil {
+		return x.Tones
+	}
+	return false
+}
+
+// SignalsDescriptor is what a termination plays (H.248.1 §7.1.11): a sequential list. Signals are not affected by the stream's mode
+// (H.248.1 §7.1.7). While one plays it replaces the media of other terminations; the peer's stream keeps SSRC, numbers and time. An empty list
+// stops. A digit that has begun is always played to its end, and digits of the next descriptor come after it.
+type SignalsDescriptor struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Chosen by the MGC, repeated in SIGNAL_COMPLETED.
+	RequestId uint64 `protobuf:"varint,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Signals in the order of playing, at most 32.
+	Signals       []*Signal `protobuf:"bytes,2,rep,name=signals,proto3" json:"signals,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SignalsDescriptor) Reset() {
+	*x = SignalsDescriptor{}
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SignalsDescriptor) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SignalsDescriptor) ProtoMessage() {}
+
+func (x *SignalsDescriptor) ProtoReflect() protoreflect.Message {
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SignalsDescriptor.ProtoReflect.Descriptor instead.
+func (*SignalsDescriptor) Descriptor() ([]byte, []int) {
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *SignalsDescriptor) GetRequestId() uint64 {
+	if x != nil {
+		return x.RequestId
+	}
+	return 0
+}
+
+func (x *SignalsDescriptor) GetSignals() []*Signal {
+	if x != nil {
+		return x.Signals
+	}
+	return nil
+}
+
+// Signal is one signal (H.248.1 §7.1.11). Codes of errors: 452 no such signal, 457 a parameter is missing, 449 a value is not usable, 513 no
+// codec of the peer that it can be played with, 514 no such announcement.
+type Signal struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Package and signal: "cg/dt" dial, "cg/rt" ringing, "cg/bt" busy, "cg/ct" congestion, "cg/sit" special information, "cg/cw" call
+	// waiting (H.248.1 §E.7), "srvtn/conf" confirmation, "an/apf" a file (H.248.7), "dg/d0" to "dg/d9", "dg/ds" for *, "dg/do" for #, "dg/da" to "dg/dd"
+	// (H.248.1 §E.5).
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Stream; 0: the termination's one.
+	StreamId uint32 `protobuf:"varint,2,opt,name=stream_id,json=streamId,proto3" json:"stream_id,omitempty"`
+	// How it ends.
+	Type Signal_Type `protobuf:"varint,3,opt,name=type,proto3,enum=isthmus.iq.v1.Signal_Type" json:"type,omitempty"`
+	// TIMEOUT: how long; needed. Digits: how long one is held, 40 ms to 10 s, 100 ms when 0. Others: at most so long; 0: no limit.
+	Duration *durationpb.Duration `protobuf:"bytes,4,opt,name=duration,proto3" json:"duration,omitempty"`
+	// BRIEF: rounds of the cadence, or times that the file is played; 0: 1.
+	Repeat uint32 `protobuf:"varint,5,opt,name=repeat,proto3" json:"repeat,omitempty"`
+	// Tell SIGNAL_COMPLETED when it has ended, if that event is armed.
+	NotifyCompletion bool `protobuf:"varint,6,opt,name=notify_completion,json=notifyCompletion,proto3" json:"notify_completion,omitempty"`
+	// A digit of the peer, with DTMF armed, does not end it; and it goes on without a break in a next descriptor that begins with the same.
+	KeepActive bool `protobuf:"varint,7,opt,name=keep_active,json=keepActive,proto3" json:"keep_active,omitempty"`
+	// Where it is heard. All signals of a descriptor have the same.
+	Direction Signal_Direction `protobuf:"varint,8,opt,name=direction,proto3,enum=isthmus.iq.v1.Signal_Direction" json:"direction,omitempty"`
+	// "an/apf": name of the announcement, as listed in Capabilities (H.248.7, parameter an).
+	Announcement  string `protobuf:"bytes,9,opt,name=announcement,proto3" json:"announcement,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Signal) Reset() {
+	*x = Signal{}
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Signal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Signal) ProtoMessage() {}
+
+func (x *Signal) ProtoReflect() protoreflect.Message {
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Signal.ProtoReflect.Descriptor instead.
+func (*Signal) Descriptor() ([]byte, []int) {
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *Signal) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Signal) GetStreamId() uint32 {
+	if x != nil {
+		return x.StreamId
+	}
+	return 0
+}
+
+func (x *Signal) GetType() Signal_Type {
+	if x != nil {
+		return x.Type
+	}
+	return Signal_TYPE_UNSPECIFIED
+}
+
+func (x *Signal) GetDuration() *durationpb.Duration {
+	if x != nil {
+		return x.Duration
+	}
+	return nil
+}
+
+func (x *Signal) GetRepeat() uint32 {
+	if x != nil {
+		return x.Repeat
+	}
+	return 0
+}
+
+func (x *Signal) GetNotifyCompletion() bool {
+	if x != nil {
+		return x.NotifyCompletion
+	}
+	return false
+}
+
+func (x *Signal) GetKeepActive() bool {
+	if x != nil {
+		return x.KeepActive
+	}
+	return false
+}
+
+func (x *Signal) GetDirection() Signal_Direction {
+	if x != nil {
+		return x.Direction
+	}
+	return Signal_DIRECTION_UNSPECIFIED
+}
+
+func (x *Signal) GetAnnouncement() string {
+	if x != nil {
+		return x.Announcement
+	}
+	return ""
+}
+
 // NotifyRequest carries observed events of one context (H.248.1 §7.2.7).
 type NotifyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2968,7 +3342,7 @@ type NotifyRequest struct {
 
 func (x *NotifyRequest) Reset() {
 	*x = NotifyRequest{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[31]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2980,7 +3354,7 @@ func (x *NotifyRequest) String() string {
 func (*NotifyRequest) ProtoMessage() {}
 
 func (x *NotifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[31]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2993,7 +3367,7 @@ func (x *NotifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NotifyRequest.ProtoReflect.Descriptor instead.
 func (*NotifyRequest) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{31}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *NotifyRequest) GetMgwId() string {
@@ -3080,7 +3454,7 @@ type ObservedEvent struct {
 
 func (x *ObservedEvent) Reset() {
 	*x = ObservedEvent{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[32]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3092,7 +3466,7 @@ func (x *ObservedEvent) String() string {
 func (*ObservedEvent) ProtoMessage() {}
 
 func (x *ObservedEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[32]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3105,7 +3479,7 @@ func (x *ObservedEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObservedEvent.ProtoReflect.Descriptor instead.
 func (*ObservedEvent) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{32}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ObservedEvent) GetType() EventType {
@@ -3161,7 +3535,7 @@ type NotifyReply struct {
 
 func (x *NotifyReply) Reset() {
 	*x = NotifyReply{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[33]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3173,7 +3547,7 @@ func (x *NotifyReply) String() string {
 func (*NotifyReply) ProtoMessage() {}
 
 func (x *NotifyReply) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[33]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3186,7 +3560,7 @@ func (x *NotifyReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NotifyReply.ProtoReflect.Descriptor instead.
 func (*NotifyReply) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{33}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *NotifyReply) GetVerdict() NotifyReply_Verdict {
@@ -3247,7 +3621,7 @@ type Statistics struct {
 
 func (x *Statistics) Reset() {
 	*x = Statistics{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[34]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3259,7 +3633,7 @@ func (x *Statistics) String() string {
 func (*Statistics) ProtoMessage() {}
 
 func (x *Statistics) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[34]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3272,7 +3646,7 @@ func (x *Statistics) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Statistics.ProtoReflect.Descriptor instead.
 func (*Statistics) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{34}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Statistics) GetTerminationId() string {
@@ -3439,7 +3813,7 @@ type AuditRequest struct {
 
 func (x *AuditRequest) Reset() {
 	*x = AuditRequest{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[35]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3451,7 +3825,7 @@ func (x *AuditRequest) String() string {
 func (*AuditRequest) ProtoMessage() {}
 
 func (x *AuditRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[35]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3464,7 +3838,7 @@ func (x *AuditRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditRequest.ProtoReflect.Descriptor instead.
 func (*AuditRequest) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{35}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *AuditRequest) GetContext() *ContextRef {
@@ -3520,7 +3894,7 @@ type AuditReply struct {
 
 func (x *AuditReply) Reset() {
 	*x = AuditReply{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[36]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3532,7 +3906,7 @@ func (x *AuditReply) String() string {
 func (*AuditReply) ProtoMessage() {}
 
 func (x *AuditReply) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[36]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3545,7 +3919,7 @@ func (x *AuditReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditReply.ProtoReflect.Descriptor instead.
 func (*AuditReply) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{36}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *AuditReply) GetContextId() string {
@@ -3613,7 +3987,7 @@ type AuditCapabilitiesRequest struct {
 
 func (x *AuditCapabilitiesRequest) Reset() {
 	*x = AuditCapabilitiesRequest{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[37]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3625,7 +3999,7 @@ func (x *AuditCapabilitiesRequest) String() string {
 func (*AuditCapabilitiesRequest) ProtoMessage() {}
 
 func (x *AuditCapabilitiesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[37]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3638,7 +4012,7 @@ func (x *AuditCapabilitiesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditCapabilitiesRequest.ProtoReflect.Descriptor instead.
 func (*AuditCapabilitiesRequest) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{37}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{39}
 }
 
 // Capabilities of an MGW (H.248.1 §7.2.6).
@@ -3658,15 +4032,19 @@ type Capabilities struct {
 	SrtpProfiles []string `protobuf:"bytes,6,rep,name=srtp_profiles,json=srtpProfiles,proto3" json:"srtp_profiles,omitempty"`
 	// Most contexts at once; 0: no configured limit.
 	MaxContexts uint32 `protobuf:"varint,7,opt,name=max_contexts,json=maxContexts,proto3" json:"max_contexts,omitempty"`
-	// Optional features: "move"; "sdes": MediaDescription.cryptos.
-	Features      []string `protobuf:"bytes,8,rep,name=features,proto3" json:"features,omitempty"`
+	// Optional features: "move"; "sdes": MediaDescription.cryptos; "signals": TerminationDescriptor.signals and EventSpec.tones.
+	Features []string `protobuf:"bytes,8,rep,name=features,proto3" json:"features,omitempty"`
+	// Signals by name.
+	Signals []string `protobuf:"bytes,12,rep,name=signals,proto3" json:"signals,omitempty"`
+	// Announcements that "an/apf" has now; they may change while the MGW runs.
+	Announcements []string `protobuf:"bytes,13,rep,name=announcements,proto3" json:"announcements,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Capabilities) Reset() {
 	*x = Capabilities{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[38]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3678,7 +4056,7 @@ func (x *Capabilities) String() string {
 func (*Capabilities) ProtoMessage() {}
 
 func (x *Capabilities) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[38]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3691,7 +4069,7 @@ func (x *Capabilities) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Capabilities.ProtoReflect.Descriptor instead.
 func (*Capabilities) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{38}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Capabilities) GetSoftware() string {
@@ -3750,6 +4128,20 @@ func (x *Capabilities) GetFeatures() []string {
 	return nil
 }
 
+func (x *Capabilities) GetSignals() []string {
+	if x != nil {
+		return x.Signals
+	}
+	return nil
+}
+
+func (x *Capabilities) GetAnnouncements() []string {
+	if x != nil {
+		return x.Announcements
+	}
+	return nil
+}
+
 // Realm is an IP realm that terminations can be placed in (H.248.41).
 type Realm struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3767,7 +4159,7 @@ type Realm struct {
 
 func (x *Realm) Reset() {
 	*x = Realm{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[39]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3779,7 +4171,7 @@ func (x *Realm) String() string {
 func (*Realm) ProtoMessage() {}
 
 func (x *Realm) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[39]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3792,7 +4184,7 @@ func (x *Realm) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Realm.ProtoReflect.Descriptor instead.
 func (*Realm) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{39}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Realm) GetName() string {
@@ -3850,7 +4242,7 @@ type ServiceChangeRequest struct {
 
 func (x *ServiceChangeRequest) Reset() {
 	*x = ServiceChangeRequest{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[40]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3862,7 +4254,7 @@ func (x *ServiceChangeRequest) String() string {
 func (*ServiceChangeRequest) ProtoMessage() {}
 
 func (x *ServiceChangeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[40]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3875,7 +4267,7 @@ func (x *ServiceChangeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceChangeRequest.ProtoReflect.Descriptor instead.
 func (*ServiceChangeRequest) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{40}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ServiceChangeRequest) GetMgwId() string {
@@ -3958,7 +4350,7 @@ type ServiceChangeReply struct {
 
 func (x *ServiceChangeReply) Reset() {
 	*x = ServiceChangeReply{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[41]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3970,7 +4362,7 @@ func (x *ServiceChangeReply) String() string {
 func (*ServiceChangeReply) ProtoMessage() {}
 
 func (x *ServiceChangeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[41]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3983,7 +4375,7 @@ func (x *ServiceChangeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceChangeReply.ProtoReflect.Descriptor instead.
 func (*ServiceChangeReply) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{41}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ServiceChangeReply) GetProfileVersion() uint32 {
@@ -4035,7 +4427,7 @@ type HeartbeatRequest struct {
 
 func (x *HeartbeatRequest) Reset() {
 	*x = HeartbeatRequest{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[42]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4047,7 +4439,7 @@ func (x *HeartbeatRequest) String() string {
 func (*HeartbeatRequest) ProtoMessage() {}
 
 func (x *HeartbeatRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[42]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4060,7 +4452,7 @@ func (x *HeartbeatRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatRequest.ProtoReflect.Descriptor instead.
 func (*HeartbeatRequest) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{42}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *HeartbeatRequest) GetMgwId() string {
@@ -4118,7 +4510,7 @@ type HeartbeatReply struct {
 
 func (x *HeartbeatReply) Reset() {
 	*x = HeartbeatReply{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[43]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4130,7 +4522,7 @@ func (x *HeartbeatReply) String() string {
 func (*HeartbeatReply) ProtoMessage() {}
 
 func (x *HeartbeatReply) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[43]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4143,7 +4535,7 @@ func (x *HeartbeatReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatReply.ProtoReflect.Descriptor instead.
 func (*HeartbeatReply) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{43}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *HeartbeatReply) GetNext() *durationpb.Duration {
@@ -4260,13 +4652,14 @@ const file_isthmus_iq_v1_iq_proto_rawDesc = "" +
 	"\x05error\x18\x05 \x01(\v2\x1e.isthmus.iq.v1.ErrorDescriptorR\x05error\"9\n" +
 	"\x0fErrorDescriptor\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\rR\x04code\x12\x12\n" +
-	"\x04text\x18\x02 \x01(\tR\x04text\"\xdc\x02\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\"\x98\x03\n" +
 	"\x15TerminationDescriptor\x12=\n" +
 	"\x04kind\x18\x01 \x01(\x0e2).isthmus.iq.v1.TerminationDescriptor.KindR\x04kind\x12\x14\n" +
 	"\x05realm\x18\x02 \x01(\tR\x05realm\x12/\n" +
 	"\astreams\x18\x03 \x03(\v2\x15.isthmus.iq.v1.StreamR\astreams\x127\n" +
 	"\x06events\x18\x04 \x01(\v2\x1f.isthmus.iq.v1.EventsDescriptorR\x06events\x12;\n" +
-	"\ttransport\x18\x05 \x01(\v2\x1d.isthmus.iq.v1.TransportGroupR\ttransport\"G\n" +
+	"\ttransport\x18\x05 \x01(\v2\x1d.isthmus.iq.v1.TransportGroupR\ttransport\x12:\n" +
+	"\asignals\x18\b \x01(\v2 .isthmus.iq.v1.SignalsDescriptorR\asignals\"G\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12KIND_WEBRTC_ACCESS\x10\x01\x12\x11\n" +
@@ -4314,14 +4707,15 @@ const file_isthmus_iq_v1_iq_proto_rawDesc = "" +
 	"\x03mid\x18\x02 \x01(\tR\x03mid\x12@\n" +
 	"\rlocal_control\x18\x03 \x01(\v2\x1b.isthmus.iq.v1.LocalControlR\flocalControl\x125\n" +
 	"\x05local\x18\x04 \x01(\v2\x1f.isthmus.iq.v1.MediaDescriptionR\x05local\x127\n" +
-	"\x06remote\x18\x05 \x01(\v2\x1f.isthmus.iq.v1.MediaDescriptionR\x06remote\"\xf1\x03\n" +
+	"\x06remote\x18\x05 \x01(\v2\x1f.isthmus.iq.v1.MediaDescriptionR\x06remote\"\xf1\x04\n" +
 	"\fLocalControl\x124\n" +
 	"\x04mode\x18\x01 \x01(\x0e2 .isthmus.iq.v1.LocalControl.ModeR\x04mode\x12\x12\n" +
 	"\x04dscp\x18\x02 \x01(\rR\x04dscp\x123\n" +
 	"\bpolicing\x18\x03 \x01(\v2\x17.isthmus.iq.v1.PolicingR\bpolicing\x12@\n" +
 	"\rsource_filter\x18\x04 \x01(\v2\x1b.isthmus.iq.v1.SourceFilterR\fsourceFilter\x127\n" +
 	"\x05latch\x18\x05 \x01(\x0e2!.isthmus.iq.v1.LocalControl.LatchR\x05latch\x12-\n" +
-	"\x04rtcp\x18\x06 \x01(\v2\x19.isthmus.iq.v1.RtcpPolicyR\x04rtcp\"h\n" +
+	"\x04rtcp\x18\x06 \x01(\v2\x19.isthmus.iq.v1.RtcpPolicyR\x04rtcp\x12:\n" +
+	"\x06digits\x18\f \x01(\x0e2\".isthmus.iq.v1.LocalControl.DigitsR\x06digits\"h\n" +
 	"\x04Mode\x12\x14\n" +
 	"\x10MODE_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rMODE_INACTIVE\x10\x01\x12\x11\n" +
@@ -4332,7 +4726,11 @@ const file_isthmus_iq_v1_iq_proto_rawDesc = "" +
 	"\x11LATCH_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tLATCH_OFF\x10\x01\x12\f\n" +
 	"\bLATCH_ON\x10\x02\x12\x11\n" +
-	"\rLATCH_RELATCH\x10\x03\"h\n" +
+	"\rLATCH_RELATCH\x10\x03\"B\n" +
+	"\x06Digits\x12\x16\n" +
+	"\x12DIGITS_UNSPECIFIED\x10\x00\x12\x0f\n" +
+	"\vDIGITS_PLAY\x10\x01\x12\x0f\n" +
+	"\vDIGITS_DROP\x10\x02\"h\n" +
 	"\bPolicing\x12;\n" +
 	"\x1asustained_bytes_per_second\x18\x01 \x01(\rR\x17sustainedBytesPerSecond\x12\x1f\n" +
 	"\vburst_bytes\x18\x02 \x01(\rR\n" +
@@ -4373,11 +4771,37 @@ const file_isthmus_iq_v1_iq_proto_rawDesc = "" +
 	"\x10EventsDescriptor\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\x04R\trequestId\x12.\n" +
-	"\x05specs\x18\x02 \x03(\v2\x18.isthmus.iq.v1.EventSpecR\x05specs\"\x87\x01\n" +
+	"\x05specs\x18\x02 \x03(\v2\x18.isthmus.iq.v1.EventSpecR\x05specs\"\x9d\x01\n" +
 	"\tEventSpec\x12,\n" +
 	"\x04type\x18\x01 \x01(\x0e2\x18.isthmus.iq.v1.EventTypeR\x04type\x12\x1b\n" +
 	"\tstream_id\x18\x02 \x01(\rR\bstreamId\x12/\n" +
-	"\x05timer\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x05timer\"\xb8\x02\n" +
+	"\x05timer\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x05timer\x12\x14\n" +
+	"\x05tones\x18\b \x01(\bR\x05tones\"c\n" +
+	"\x11SignalsDescriptor\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\x04R\trequestId\x12/\n" +
+	"\asignals\x18\x02 \x03(\v2\x15.isthmus.iq.v1.SignalR\asignals\"\x92\x04\n" +
+	"\x06Signal\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1b\n" +
+	"\tstream_id\x18\x02 \x01(\rR\bstreamId\x12.\n" +
+	"\x04type\x18\x03 \x01(\x0e2\x1a.isthmus.iq.v1.Signal.TypeR\x04type\x125\n" +
+	"\bduration\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\bduration\x12\x16\n" +
+	"\x06repeat\x18\x05 \x01(\rR\x06repeat\x12+\n" +
+	"\x11notify_completion\x18\x06 \x01(\bR\x10notifyCompletion\x12\x1f\n" +
+	"\vkeep_active\x18\a \x01(\bR\n" +
+	"keepActive\x12=\n" +
+	"\tdirection\x18\b \x01(\x0e2\x1f.isthmus.iq.v1.Signal.DirectionR\tdirection\x12\"\n" +
+	"\fannouncement\x18\t \x01(\tR\fannouncement\"O\n" +
+	"\x04Type\x12\x14\n" +
+	"\x10TYPE_UNSPECIFIED\x10\x00\x12\x0f\n" +
+	"\vTYPE_ON_OFF\x10\x01\x12\x10\n" +
+	"\fTYPE_TIMEOUT\x10\x02\x12\x0e\n" +
+	"\n" +
+	"TYPE_BRIEF\x10\x03\"V\n" +
+	"\tDirection\x12\x19\n" +
+	"\x15DIRECTION_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12DIRECTION_EXTERNAL\x10\x01\x12\x16\n" +
+	"\x12DIRECTION_INTERNAL\x10\x02\"\xb8\x02\n" +
 	"\rNotifyRequest\x12\x15\n" +
 	"\x06mgw_id\x18\x01 \x01(\tR\x05mgwId\x12\x17\n" +
 	"\aboot_id\x18\x02 \x01(\tR\x06bootId\x12\x1d\n" +
@@ -4460,7 +4884,7 @@ const file_isthmus_iq_v1_iq_proto_rawDesc = "" +
 	"statistics\x12=\n" +
 	"\flast_control\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\vlastControl\x124\n" +
 	"\x05error\x18\b \x01(\v2\x1e.isthmus.iq.v1.ErrorDescriptorR\x05error\"\x1a\n" +
-	"\x18AuditCapabilitiesRequest\"\xb0\x02\n" +
+	"\x18AuditCapabilitiesRequest\"\xf0\x02\n" +
 	"\fCapabilities\x12\x1a\n" +
 	"\bsoftware\x18\x01 \x01(\tR\bsoftware\x12'\n" +
 	"\x0fprofile_version\x18\x02 \x01(\rR\x0eprofileVersion\x12,\n" +
@@ -4469,7 +4893,9 @@ const file_isthmus_iq_v1_iq_proto_rawDesc = "" +
 	"\tice_modes\x18\x05 \x03(\tR\biceModes\x12#\n" +
 	"\rsrtp_profiles\x18\x06 \x03(\tR\fsrtpProfiles\x12!\n" +
 	"\fmax_contexts\x18\a \x01(\rR\vmaxContexts\x12\x1a\n" +
-	"\bfeatures\x18\b \x03(\tR\bfeatures\"\x9b\x01\n" +
+	"\bfeatures\x18\b \x03(\tR\bfeatures\x12\x18\n" +
+	"\asignals\x18\f \x03(\tR\asignals\x12$\n" +
+	"\rannouncements\x18\r \x03(\tR\rannouncements\"\x9b\x01\n" +
 	"\x05Realm\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12=\n" +
 	"\x04kind\x18\x02 \x01(\x0e2).isthmus.iq.v1.TerminationDescriptor.KindR\x04kind\x12\x1c\n" +
@@ -4507,7 +4933,7 @@ const file_isthmus_iq_v1_iq_proto_rawDesc = "" +
 	"\x0eHeartbeatReply\x12-\n" +
 	"\x04next\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x04next\x12\x1f\n" +
 	"\vre_register\x18\x02 \x01(\bR\n" +
-	"reRegister*\x99\x02\n" +
+	"reRegister*\xba\x02\n" +
 	"\tEventType\x12\x1a\n" +
 	"\x16EVENT_TYPE_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15EVENT_TYPE_ICE_RESULT\x10\x01\x12\x1b\n" +
@@ -4518,7 +4944,8 @@ const file_isthmus_iq_v1_iq_proto_rawDesc = "" +
 	"\x12EVENT_TYPE_HANGING\x10\x06\x12\x16\n" +
 	"\x12EVENT_TYPE_LATCHED\x10\a\x12\x13\n" +
 	"\x0fEVENT_TYPE_DTMF\x10\b\x12\x1c\n" +
-	"\x18EVENT_TYPE_MEDIA_STARTED\x10\t2\xda\x02\n" +
+	"\x18EVENT_TYPE_MEDIA_STARTED\x10\t\x12\x1f\n" +
+	"\x1bEVENT_TYPE_SIGNAL_COMPLETED\x10\x142\xda\x02\n" +
 	"\fMediaGateway\x12N\n" +
 	"\bTransact\x12!.isthmus.iq.v1.TransactionRequest\x1a\x1f.isthmus.iq.v1.TransactionReply\x12F\n" +
 	"\n" +
@@ -4542,8 +4969,8 @@ func file_isthmus_iq_v1_iq_proto_rawDescGZIP() []byte {
 	return file_isthmus_iq_v1_iq_proto_rawDescData
 }
 
-var file_isthmus_iq_v1_iq_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
-var file_isthmus_iq_v1_iq_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
+var file_isthmus_iq_v1_iq_proto_enumTypes = make([]protoimpl.EnumInfo, 11)
+var file_isthmus_iq_v1_iq_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
 var file_isthmus_iq_v1_iq_proto_goTypes = []any{
 	(EventType)(0),                   // 0: isthmus.iq.v1.EventType
 	(TopologyTriple_Direction)(0),    // 1: isthmus.iq.v1.TopologyTriple.Direction
@@ -4551,159 +4978,170 @@ var file_isthmus_iq_v1_iq_proto_goTypes = []any{
 	(DtlsParameters_Role)(0),         // 3: isthmus.iq.v1.DtlsParameters.Role
 	(LocalControl_Mode)(0),           // 4: isthmus.iq.v1.LocalControl.Mode
 	(LocalControl_Latch)(0),          // 5: isthmus.iq.v1.LocalControl.Latch
-	(NotifyReply_Verdict)(0),         // 6: isthmus.iq.v1.NotifyReply.Verdict
-	(ServiceChangeRequest_Method)(0), // 7: isthmus.iq.v1.ServiceChangeRequest.Method
-	(*TransactionRequest)(nil),       // 8: isthmus.iq.v1.TransactionRequest
-	(*Action)(nil),                   // 9: isthmus.iq.v1.Action
-	(*ContextRef)(nil),               // 10: isthmus.iq.v1.ContextRef
-	(*TerminationRef)(nil),           // 11: isthmus.iq.v1.TerminationRef
-	(*ContextAttributes)(nil),        // 12: isthmus.iq.v1.ContextAttributes
-	(*TopologyTriple)(nil),           // 13: isthmus.iq.v1.TopologyTriple
-	(*Command)(nil),                  // 14: isthmus.iq.v1.Command
-	(*Add)(nil),                      // 15: isthmus.iq.v1.Add
-	(*Modify)(nil),                   // 16: isthmus.iq.v1.Modify
-	(*Subtract)(nil),                 // 17: isthmus.iq.v1.Subtract
-	(*Move)(nil),                     // 18: isthmus.iq.v1.Move
-	(*TransactionReply)(nil),         // 19: isthmus.iq.v1.TransactionReply
-	(*ActionReply)(nil),              // 20: isthmus.iq.v1.ActionReply
-	(*CommandReply)(nil),             // 21: isthmus.iq.v1.CommandReply
-	(*ErrorDescriptor)(nil),          // 22: isthmus.iq.v1.ErrorDescriptor
-	(*TerminationDescriptor)(nil),    // 23: isthmus.iq.v1.TerminationDescriptor
-	(*TransportGroup)(nil),           // 24: isthmus.iq.v1.TransportGroup
-	(*IceParameters)(nil),            // 25: isthmus.iq.v1.IceParameters
-	(*Candidate)(nil),                // 26: isthmus.iq.v1.Candidate
-	(*DtlsParameters)(nil),           // 27: isthmus.iq.v1.DtlsParameters
-	(*Fingerprint)(nil),              // 28: isthmus.iq.v1.Fingerprint
-	(*Stream)(nil),                   // 29: isthmus.iq.v1.Stream
-	(*LocalControl)(nil),             // 30: isthmus.iq.v1.LocalControl
-	(*Policing)(nil),                 // 31: isthmus.iq.v1.Policing
-	(*SourceFilter)(nil),             // 32: isthmus.iq.v1.SourceFilter
-	(*RtcpPolicy)(nil),               // 33: isthmus.iq.v1.RtcpPolicy
-	(*MediaDescription)(nil),         // 34: isthmus.iq.v1.MediaDescription
-	(*SrtpCrypto)(nil),               // 35: isthmus.iq.v1.SrtpCrypto
-	(*Codec)(nil),                    // 36: isthmus.iq.v1.Codec
-	(*EventsDescriptor)(nil),         // 37: isthmus.iq.v1.EventsDescriptor
-	(*EventSpec)(nil),                // 38: isthmus.iq.v1.EventSpec
-	(*NotifyRequest)(nil),            // 39: isthmus.iq.v1.NotifyRequest
-	(*ObservedEvent)(nil),            // 40: isthmus.iq.v1.ObservedEvent
-	(*NotifyReply)(nil),              // 41: isthmus.iq.v1.NotifyReply
-	(*Statistics)(nil),               // 42: isthmus.iq.v1.Statistics
-	(*AuditRequest)(nil),             // 43: isthmus.iq.v1.AuditRequest
-	(*AuditReply)(nil),               // 44: isthmus.iq.v1.AuditReply
-	(*AuditCapabilitiesRequest)(nil), // 45: isthmus.iq.v1.AuditCapabilitiesRequest
-	(*Capabilities)(nil),             // 46: isthmus.iq.v1.Capabilities
-	(*Realm)(nil),                    // 47: isthmus.iq.v1.Realm
-	(*ServiceChangeRequest)(nil),     // 48: isthmus.iq.v1.ServiceChangeRequest
-	(*ServiceChangeReply)(nil),       // 49: isthmus.iq.v1.ServiceChangeReply
-	(*HeartbeatRequest)(nil),         // 50: isthmus.iq.v1.HeartbeatRequest
-	(*HeartbeatReply)(nil),           // 51: isthmus.iq.v1.HeartbeatReply
-	nil,                              // 52: isthmus.iq.v1.ObservedEvent.ParamsEntry
-	nil,                              // 53: isthmus.iq.v1.Statistics.DroppedEntry
-	(*emptypb.Empty)(nil),            // 54: google.protobuf.Empty
-	(*durationpb.Duration)(nil),      // 55: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),    // 56: google.protobuf.Timestamp
+	(LocalControl_Digits)(0),         // 6: isthmus.iq.v1.LocalControl.Digits
+	(Signal_Type)(0),                 // 7: isthmus.iq.v1.Signal.Type
+	(Signal_Direction)(0),            // 8: isthmus.iq.v1.Signal.Direction
+	(NotifyReply_Verdict)(0),         // 9: isthmus.iq.v1.NotifyReply.Verdict
+	(ServiceChangeRequest_Method)(0), // 10: isthmus.iq.v1.ServiceChangeRequest.Method
+	(*TransactionRequest)(nil),       // 11: isthmus.iq.v1.TransactionRequest
+	(*Action)(nil),                   // 12: isthmus.iq.v1.Action
+	(*ContextRef)(nil),               // 13: isthmus.iq.v1.ContextRef
+	(*TerminationRef)(nil),           // 14: isthmus.iq.v1.TerminationRef
+	(*ContextAttributes)(nil),        // 15: isthmus.iq.v1.ContextAttributes
+	(*TopologyTriple)(nil),           // 16: isthmus.iq.v1.TopologyTriple
+	(*Command)(nil),                  // 17: isthmus.iq.v1.Command
+	(*Add)(nil),                      // 18: isthmus.iq.v1.Add
+	(*Modify)(nil),                   // 19: isthmus.iq.v1.Modify
+	(*Subtract)(nil),                 // 20: isthmus.iq.v1.Subtract
+	(*Move)(nil),                     // 21: isthmus.iq.v1.Move
+	(*TransactionReply)(nil),         // 22: isthmus.iq.v1.TransactionReply
+	(*ActionReply)(nil),              // 23: isthmus.iq.v1.ActionReply
+	(*CommandReply)(nil),             // 24: isthmus.iq.v1.CommandReply
+	(*ErrorDescriptor)(nil),          // 25: isthmus.iq.v1.ErrorDescriptor
+	(*TerminationDescriptor)(nil),    // 26: isthmus.iq.v1.TerminationDescriptor
+	(*TransportGroup)(nil),           // 27: isthmus.iq.v1.TransportGroup
+	(*IceParameters)(nil),            // 28: isthmus.iq.v1.IceParameters
+	(*Candidate)(nil),                // 29: isthmus.iq.v1.Candidate
+	(*DtlsParameters)(nil),           // 30: isthmus.iq.v1.DtlsParameters
+	(*Fingerprint)(nil),              // 31: isthmus.iq.v1.Fingerprint
+	(*Stream)(nil),                   // 32: isthmus.iq.v1.Stream
+	(*LocalControl)(nil),             // 33: isthmus.iq.v1.LocalControl
+	(*Policing)(nil),                 // 34: isthmus.iq.v1.Policing
+	(*SourceFilter)(nil),             // 35: isthmus.iq.v1.SourceFilter
+	(*RtcpPolicy)(nil),               // 36: isthmus.iq.v1.RtcpPolicy
+	(*MediaDescription)(nil),         // 37: isthmus.iq.v1.MediaDescription
+	(*SrtpCrypto)(nil),               // 38: isthmus.iq.v1.SrtpCrypto
+	(*Codec)(nil),                    // 39: isthmus.iq.v1.Codec
+	(*EventsDescriptor)(nil),         // 40: isthmus.iq.v1.EventsDescriptor
+	(*EventSpec)(nil),                // 41: isthmus.iq.v1.EventSpec
+	(*SignalsDescriptor)(nil),        // 42: isthmus.iq.v1.SignalsDescriptor
+	(*Signal)(nil),                   // 43: isthmus.iq.v1.Signal
+	(*NotifyRequest)(nil),            // 44: isthmus.iq.v1.NotifyRequest
+	(*ObservedEvent)(nil),            // 45: isthmus.iq.v1.ObservedEvent
+	(*NotifyReply)(nil),              // 46: isthmus.iq.v1.NotifyReply
+	(*Statistics)(nil),               // 47: isthmus.iq.v1.Statistics
+	(*AuditRequest)(nil),             // 48: isthmus.iq.v1.AuditRequest
+	(*AuditReply)(nil),               // 49: isthmus.iq.v1.AuditReply
+	(*AuditCapabilitiesRequest)(nil), // 50: isthmus.iq.v1.AuditCapabilitiesRequest
+	(*Capabilities)(nil),             // 51: isthmus.iq.v1.Capabilities
+	(*Realm)(nil),                    // 52: isthmus.iq.v1.Realm
+	(*ServiceChangeRequest)(nil),     // 53: isthmus.iq.v1.ServiceChangeRequest
+	(*ServiceChangeReply)(nil),       // 54: isthmus.iq.v1.ServiceChangeReply
+	(*HeartbeatRequest)(nil),         // 55: isthmus.iq.v1.HeartbeatRequest
+	(*HeartbeatReply)(nil),           // 56: isthmus.iq.v1.HeartbeatReply
+	nil,                              // 57: isthmus.iq.v1.ObservedEvent.ParamsEntry
+	nil,                              // 58: isthmus.iq.v1.Statistics.DroppedEntry
+	(*emptypb.Empty)(nil),            // 59: google.protobuf.Empty
+	(*durationpb.Duration)(nil),      // 60: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),    // 61: google.protobuf.Timestamp
 }
 var file_isthmus_iq_v1_iq_proto_depIdxs = []int32{
-	9,  // 0: isthmus.iq.v1.TransactionRequest.actions:type_name -> isthmus.iq.v1.Action
-	10, // 1: isthmus.iq.v1.Action.context:type_name -> isthmus.iq.v1.ContextRef
-	12, // 2: isthmus.iq.v1.Action.attributes:type_name -> isthmus.iq.v1.ContextAttributes
-	14, // 3: isthmus.iq.v1.Action.commands:type_name -> isthmus.iq.v1.Command
-	54, // 4: isthmus.iq.v1.ContextRef.choose:type_name -> google.protobuf.Empty
-	54, // 5: isthmus.iq.v1.ContextRef.all:type_name -> google.protobuf.Empty
-	54, // 6: isthmus.iq.v1.ContextRef.null:type_name -> google.protobuf.Empty
-	54, // 7: isthmus.iq.v1.TerminationRef.root:type_name -> google.protobuf.Empty
-	54, // 8: isthmus.iq.v1.TerminationRef.choose:type_name -> google.protobuf.Empty
-	54, // 9: isthmus.iq.v1.TerminationRef.all:type_name -> google.protobuf.Empty
-	55, // 10: isthmus.iq.v1.ContextAttributes.orphan_ttl:type_name -> google.protobuf.Duration
-	13, // 11: isthmus.iq.v1.ContextAttributes.topology:type_name -> isthmus.iq.v1.TopologyTriple
+	12, // 0: isthmus.iq.v1.TransactionRequest.actions:type_name -> isthmus.iq.v1.Action
+	13, // 1: isthmus.iq.v1.Action.context:type_name -> isthmus.iq.v1.ContextRef
+	15, // 2: isthmus.iq.v1.Action.attributes:type_name -> isthmus.iq.v1.ContextAttributes
+	17, // 3: isthmus.iq.v1.Action.commands:type_name -> isthmus.iq.v1.Command
+	59, // 4: isthmus.iq.v1.ContextRef.choose:type_name -> google.protobuf.Empty
+	59, // 5: isthmus.iq.v1.ContextRef.all:type_name -> google.protobuf.Empty
+	59, // 6: isthmus.iq.v1.ContextRef.null:type_name -> google.protobuf.Empty
+	59, // 7: isthmus.iq.v1.TerminationRef.root:type_name -> google.protobuf.Empty
+	59, // 8: isthmus.iq.v1.TerminationRef.choose:type_name -> google.protobuf.Empty
+	59, // 9: isthmus.iq.v1.TerminationRef.all:type_name -> google.protobuf.Empty
+	60, // 10: isthmus.iq.v1.ContextAttributes.orphan_ttl:type_name -> google.protobuf.Duration
+	16, // 11: isthmus.iq.v1.ContextAttributes.topology:type_name -> isthmus.iq.v1.TopologyTriple
 	1,  // 12: isthmus.iq.v1.TopologyTriple.direction:type_name -> isthmus.iq.v1.TopologyTriple.Direction
-	15, // 13: isthmus.iq.v1.Command.add:type_name -> isthmus.iq.v1.Add
-	16, // 14: isthmus.iq.v1.Command.modify:type_name -> isthmus.iq.v1.Modify
-	17, // 15: isthmus.iq.v1.Command.subtract:type_name -> isthmus.iq.v1.Subtract
-	18, // 16: isthmus.iq.v1.Command.move:type_name -> isthmus.iq.v1.Move
-	11, // 17: isthmus.iq.v1.Add.termination:type_name -> isthmus.iq.v1.TerminationRef
-	23, // 18: isthmus.iq.v1.Add.descriptor:type_name -> isthmus.iq.v1.TerminationDescriptor
-	11, // 19: isthmus.iq.v1.Modify.termination:type_name -> isthmus.iq.v1.TerminationRef
-	23, // 20: isthmus.iq.v1.Modify.descriptor:type_name -> isthmus.iq.v1.TerminationDescriptor
-	11, // 21: isthmus.iq.v1.Subtract.termination:type_name -> isthmus.iq.v1.TerminationRef
-	11, // 22: isthmus.iq.v1.Move.termination:type_name -> isthmus.iq.v1.TerminationRef
-	23, // 23: isthmus.iq.v1.Move.descriptor:type_name -> isthmus.iq.v1.TerminationDescriptor
-	20, // 24: isthmus.iq.v1.TransactionReply.actions:type_name -> isthmus.iq.v1.ActionReply
-	22, // 25: isthmus.iq.v1.TransactionReply.error:type_name -> isthmus.iq.v1.ErrorDescriptor
-	12, // 26: isthmus.iq.v1.ActionReply.attributes:type_name -> isthmus.iq.v1.ContextAttributes
-	21, // 27: isthmus.iq.v1.ActionReply.commands:type_name -> isthmus.iq.v1.CommandReply
-	22, // 28: isthmus.iq.v1.ActionReply.error:type_name -> isthmus.iq.v1.ErrorDescriptor
-	23, // 29: isthmus.iq.v1.CommandReply.resolved:type_name -> isthmus.iq.v1.TerminationDescriptor
-	42, // 30: isthmus.iq.v1.CommandReply.statistics:type_name -> isthmus.iq.v1.Statistics
-	22, // 31: isthmus.iq.v1.CommandReply.error:type_name -> isthmus.iq.v1.ErrorDescriptor
+	18, // 13: isthmus.iq.v1.Command.add:type_name -> isthmus.iq.v1.Add
+	19, // 14: isthmus.iq.v1.Command.modify:type_name -> isthmus.iq.v1.Modify
+	20, // 15: isthmus.iq.v1.Command.subtract:type_name -> isthmus.iq.v1.Subtract
+	21, // 16: isthmus.iq.v1.Command.move:type_name -> isthmus.iq.v1.Move
+	14, // 17: isthmus.iq.v1.Add.termination:type_name -> isthmus.iq.v1.TerminationRef
+	26, // 18: isthmus.iq.v1.Add.descriptor:type_name -> isthmus.iq.v1.TerminationDescriptor
+	14, // 19: isthmus.iq.v1.Modify.termination:type_name -> isthmus.iq.v1.TerminationRef
+	26, // 20: isthmus.iq.v1.Modify.descriptor:type_name -> isthmus.iq.v1.TerminationDescriptor
+	14, // 21: isthmus.iq.v1.Subtract.termination:type_name -> isthmus.iq.v1.TerminationRef
+	14, // 22: isthmus.iq.v1.Move.termination:type_name -> isthmus.iq.v1.TerminationRef
+	26, // 23: isthmus.iq.v1.Move.descriptor:type_name -> isthmus.iq.v1.TerminationDescriptor
+	23, // 24: isthmus.iq.v1.TransactionReply.actions:type_name -> isthmus.iq.v1.ActionReply
+	25, // 25: isthmus.iq.v1.TransactionReply.error:type_name -> isthmus.iq.v1.ErrorDescriptor
+	15, // 26: isthmus.iq.v1.ActionReply.attributes:type_name -> isthmus.iq.v1.ContextAttributes
+	24, // 27: isthmus.iq.v1.ActionReply.commands:type_name -> isthmus.iq.v1.CommandReply
+	25, // 28: isthmus.iq.v1.ActionReply.error:type_name -> isthmus.iq.v1.ErrorDescriptor
+	26, // 29: isthmus.iq.v1.CommandReply.resolved:type_name -> isthmus.iq.v1.TerminationDescriptor
+	47, // 30: isthmus.iq.v1.CommandReply.statistics:type_name -> isthmus.iq.v1.Statistics
+	25, // 31: isthmus.iq.v1.CommandReply.error:type_name -> isthmus.iq.v1.ErrorDescriptor
 	2,  // 32: isthmus.iq.v1.TerminationDescriptor.kind:type_name -> isthmus.iq.v1.TerminationDescriptor.Kind
-	29, // 33: isthmus.iq.v1.TerminationDescriptor.streams:type_name -> isthmus.iq.v1.Stream
-	37, // 34: isthmus.iq.v1.TerminationDescriptor.events:type_name -> isthmus.iq.v1.EventsDescriptor
-	24, // 35: isthmus.iq.v1.TerminationDescriptor.transport:type_name -> isthmus.iq.v1.TransportGroup
-	25, // 36: isthmus.iq.v1.TransportGroup.local_ice:type_name -> isthmus.iq.v1.IceParameters
-	25, // 37: isthmus.iq.v1.TransportGroup.remote_ice:type_name -> isthmus.iq.v1.IceParameters
-	27, // 38: isthmus.iq.v1.TransportGroup.local_dtls:type_name -> isthmus.iq.v1.DtlsParameters
-	27, // 39: isthmus.iq.v1.TransportGroup.remote_dtls:type_name -> isthmus.iq.v1.DtlsParameters
-	26, // 40: isthmus.iq.v1.IceParameters.candidates:type_name -> isthmus.iq.v1.Candidate
-	3,  // 41: isthmus.iq.v1.DtlsParameters.role:type_name -> isthmus.iq.v1.DtlsParameters.Role
-	28, // 42: isthmus.iq.v1.DtlsParameters.fingerprints:type_name -> isthmus.iq.v1.Fingerprint
-	30, // 43: isthmus.iq.v1.Stream.local_control:type_name -> isthmus.iq.v1.LocalControl
-	34, // 44: isthmus.iq.v1.Stream.local:type_name -> isthmus.iq.v1.MediaDescription
-	34, // 45: isthmus.iq.v1.Stream.remote:type_name -> isthmus.iq.v1.MediaDescription
-	4,  // 46: isthmus.iq.v1.LocalControl.mode:type_name -> isthmus.iq.v1.LocalControl.Mode
-	31, // 47: isthmus.iq.v1.LocalControl.policing:type_name -> isthmus.iq.v1.Policing
-	32, // 48: isthmus.iq.v1.LocalControl.source_filter:type_name -> isthmus.iq.v1.SourceFilter
-	5,  // 49: isthmus.iq.v1.LocalControl.latch:type_name -> isthmus.iq.v1.LocalControl.Latch
-	33, // 50: isthmus.iq.v1.LocalControl.rtcp:type_name -> isthmus.iq.v1.RtcpPolicy
-	36, // 51: isthmus.iq.v1.MediaDescription.codecs:type_name -> isthmus.iq.v1.Codec
-	35, // 52: isthmus.iq.v1.MediaDescription.cryptos:type_name -> isthmus.iq.v1.SrtpCrypto
-	38, // 53: isthmus.iq.v1.EventsDescriptor.specs:type_name -> isthmus.iq.v1.EventSpec
-	0,  // 54: isthmus.iq.v1.EventSpec.type:type_name -> isthmus.iq.v1.EventType
-	55, // 55: isthmus.iq.v1.EventSpec.timer:type_name -> google.protobuf.Duration
-	40, // 56: isthmus.iq.v1.NotifyRequest.events:type_name -> isthmus.iq.v1.ObservedEvent
-	0,  // 57: isthmus.iq.v1.ObservedEvent.type:type_name -> isthmus.iq.v1.EventType
-	56, // 58: isthmus.iq.v1.ObservedEvent.at:type_name -> google.protobuf.Timestamp
-	52, // 59: isthmus.iq.v1.ObservedEvent.params:type_name -> isthmus.iq.v1.ObservedEvent.ParamsEntry
-	26, // 60: isthmus.iq.v1.ObservedEvent.local:type_name -> isthmus.iq.v1.Candidate
-	26, // 61: isthmus.iq.v1.ObservedEvent.remote:type_name -> isthmus.iq.v1.Candidate
-	6,  // 62: isthmus.iq.v1.NotifyReply.verdict:type_name -> isthmus.iq.v1.NotifyReply.Verdict
-	53, // 63: isthmus.iq.v1.Statistics.dropped:type_name -> isthmus.iq.v1.Statistics.DroppedEntry
-	55, // 64: isthmus.iq.v1.Statistics.duration:type_name -> google.protobuf.Duration
-	10, // 65: isthmus.iq.v1.AuditRequest.context:type_name -> isthmus.iq.v1.ContextRef
-	11, // 66: isthmus.iq.v1.AuditRequest.termination:type_name -> isthmus.iq.v1.TerminationRef
-	12, // 67: isthmus.iq.v1.AuditReply.attributes:type_name -> isthmus.iq.v1.ContextAttributes
-	23, // 68: isthmus.iq.v1.AuditReply.descriptor:type_name -> isthmus.iq.v1.TerminationDescriptor
-	42, // 69: isthmus.iq.v1.AuditReply.statistics:type_name -> isthmus.iq.v1.Statistics
-	56, // 70: isthmus.iq.v1.AuditReply.last_control:type_name -> google.protobuf.Timestamp
-	22, // 71: isthmus.iq.v1.AuditReply.error:type_name -> isthmus.iq.v1.ErrorDescriptor
-	36, // 72: isthmus.iq.v1.Capabilities.codecs:type_name -> isthmus.iq.v1.Codec
-	47, // 73: isthmus.iq.v1.Capabilities.realms:type_name -> isthmus.iq.v1.Realm
-	2,  // 74: isthmus.iq.v1.Realm.kind:type_name -> isthmus.iq.v1.TerminationDescriptor.Kind
-	7,  // 75: isthmus.iq.v1.ServiceChangeRequest.method:type_name -> isthmus.iq.v1.ServiceChangeRequest.Method
-	55, // 76: isthmus.iq.v1.ServiceChangeRequest.delay:type_name -> google.protobuf.Duration
-	46, // 77: isthmus.iq.v1.ServiceChangeRequest.capabilities:type_name -> isthmus.iq.v1.Capabilities
-	55, // 78: isthmus.iq.v1.ServiceChangeReply.heartbeat_interval:type_name -> google.protobuf.Duration
-	22, // 79: isthmus.iq.v1.ServiceChangeReply.error:type_name -> isthmus.iq.v1.ErrorDescriptor
-	55, // 80: isthmus.iq.v1.HeartbeatReply.next:type_name -> google.protobuf.Duration
-	8,  // 81: isthmus.iq.v1.MediaGateway.Transact:input_type -> isthmus.iq.v1.TransactionRequest
-	43, // 82: isthmus.iq.v1.MediaGateway.AuditValue:input_type -> isthmus.iq.v1.AuditRequest
-	45, // 83: isthmus.iq.v1.MediaGateway.AuditCapabilities:input_type -> isthmus.iq.v1.AuditCapabilitiesRequest
-	48, // 84: isthmus.iq.v1.MediaGateway.ServiceChange:input_type -> isthmus.iq.v1.ServiceChangeRequest
-	48, // 85: isthmus.iq.v1.MediaGatewayController.ServiceChange:input_type -> isthmus.iq.v1.ServiceChangeRequest
-	39, // 86: isthmus.iq.v1.MediaGatewayController.Notify:input_type -> isthmus.iq.v1.NotifyRequest
-	50, // 87: isthmus.iq.v1.MediaGatewayController.Heartbeat:input_type -> isthmus.iq.v1.HeartbeatRequest
-	19, // 88: isthmus.iq.v1.MediaGateway.Transact:output_type -> isthmus.iq.v1.TransactionReply
-	44, // 89: isthmus.iq.v1.MediaGateway.AuditValue:output_type -> isthmus.iq.v1.AuditReply
-	46, // 90: isthmus.iq.v1.MediaGateway.AuditCapabilities:output_type -> isthmus.iq.v1.Capabilities
-	49, // 91: isthmus.iq.v1.MediaGateway.ServiceChange:output_type -> isthmus.iq.v1.ServiceChangeReply
-	49, // 92: isthmus.iq.v1.MediaGatewayController.ServiceChange:output_type -> isthmus.iq.v1.ServiceChangeReply
-	41, // 93: isthmus.iq.v1.MediaGatewayController.Notify:output_type -> isthmus.iq.v1.NotifyReply
-	51, // 94: isthmus.iq.v1.MediaGatewayController.Heartbeat:output_type -> isthmus.iq.v1.HeartbeatReply
-	88, // [88:95] is the sub-list for method output_type
-	81, // [81:88] is the sub-list for method input_type
-	81, // [81:81] is the sub-list for extension type_name
-	81, // [81:81] is the sub-list for extension extendee
-	0,  // [0:81] is the sub-list for field type_name
+	32, // 33: isthmus.iq.v1.TerminationDescriptor.streams:type_name -> isthmus.iq.v1.Stream
+	40, // 34: isthmus.iq.v1.TerminationDescriptor.events:type_name -> isthmus.iq.v1.EventsDescriptor
+	27, // 35: isthmus.iq.v1.TerminationDescriptor.transport:type_name -> isthmus.iq.v1.TransportGroup
+	42, // 36: isthmus.iq.v1.TerminationDescriptor.signals:type_name -> isthmus.iq.v1.SignalsDescriptor
+	28, // 37: isthmus.iq.v1.TransportGroup.local_ice:type_name -> isthmus.iq.v1.IceParameters
+	28, // 38: isthmus.iq.v1.TransportGroup.remote_ice:type_name -> isthmus.iq.v1.IceParameters
+	30, // 39: isthmus.iq.v1.TransportGroup.local_dtls:type_name -> isthmus.iq.v1.DtlsParameters
+	30, // 40: isthmus.iq.v1.TransportGroup.remote_dtls:type_name -> isthmus.iq.v1.DtlsParameters
+	29, // 41: isthmus.iq.v1.IceParameters.candidates:type_name -> isthmus.iq.v1.Candidate
+	3,  // 42: isthmus.iq.v1.DtlsParameters.role:type_name -> isthmus.iq.v1.DtlsParameters.Role
+	31, // 43: isthmus.iq.v1.DtlsParameters.fingerprints:type_name -> isthmus.iq.v1.Fingerprint
+	33, // 44: isthmus.iq.v1.Stream.local_control:type_name -> isthmus.iq.v1.LocalControl
+	37, // 45: isthmus.iq.v1.Stream.local:type_name -> isthmus.iq.v1.MediaDescription
+	37, // 46: isthmus.iq.v1.Stream.remote:type_name -> isthmus.iq.v1.MediaDescription
+	4,  // 47: isthmus.iq.v1.LocalControl.mode:type_name -> isthmus.iq.v1.LocalControl.Mode
+	34, // 48: isthmus.iq.v1.LocalControl.policing:type_name -> isthmus.iq.v1.Policing
+	35, // 49: isthmus.iq.v1.LocalControl.source_filter:type_name -> isthmus.iq.v1.SourceFilter
+	5,  // 50: isthmus.iq.v1.LocalControl.latch:type_name -> isthmus.iq.v1.LocalControl.Latch
+	36, // 51: isthmus.iq.v1.LocalControl.rtcp:type_name -> isthmus.iq.v1.RtcpPolicy
+	6,  // 52: isthmus.iq.v1.LocalControl.digits:type_name -> isthmus.iq.v1.LocalControl.Digits
+	39, // 53: isthmus.iq.v1.MediaDescription.codecs:type_name -> isthmus.iq.v1.Codec
+	38, // 54: isthmus.iq.v1.MediaDescription.cryptos:type_name -> isthmus.iq.v1.SrtpCrypto
+	41, // 55: isthmus.iq.v1.EventsDescriptor.specs:type_name -> isthmus.iq.v1.EventSpec
+	0,  // 56: isthmus.iq.v1.EventSpec.type:type_name -> isthmus.iq.v1.EventType
+	60, // 57: isthmus.iq.v1.EventSpec.timer:type_name -> google.protobuf.Duration
+	43, // 58: isthmus.iq.v1.SignalsDescriptor.signals:type_name -> isthmus.iq.v1.Signal
+	7,  // 59: isthmus.iq.v1.Signal.type:type_name -> isthmus.iq.v1.Signal.Type
+	60, // 60: isthmus.iq.v1.Signal.duration:type_name -> google.protobuf.Duration
+	8,  // 61: isthmus.iq.v1.Signal.direction:type_name -> isthmus.iq.v1.Signal.Direction
+	45, // 62: isthmus.iq.v1.NotifyRequest.events:type_name -> isthmus.iq.v1.ObservedEvent
+	0,  // 63: isthmus.iq.v1.ObservedEvent.type:type_name -> isthmus.iq.v1.EventType
+	61, // 64: isthmus.iq.v1.ObservedEvent.at:type_name -> google.protobuf.Timestamp
+	57, // 65: isthmus.iq.v1.ObservedEvent.params:type_name -> isthmus.iq.v1.ObservedEvent.ParamsEntry
+	29, // 66: isthmus.iq.v1.ObservedEvent.local:type_name -> isthmus.iq.v1.Candidate
+	29, // 67: isthmus.iq.v1.ObservedEvent.remote:type_name -> isthmus.iq.v1.Candidate
+	9,  // 68: isthmus.iq.v1.NotifyReply.verdict:type_name -> isthmus.iq.v1.NotifyReply.Verdict
+	58, // 69: isthmus.iq.v1.Statistics.dropped:type_name -> isthmus.iq.v1.Statistics.DroppedEntry
+	60, // 70: isthmus.iq.v1.Statistics.duration:type_name -> google.protobuf.Duration
+	13, // 71: isthmus.iq.v1.AuditRequest.context:type_name -> isthmus.iq.v1.ContextRef
+	14, // 72: isthmus.iq.v1.AuditRequest.termination:type_name -> isthmus.iq.v1.TerminationRef
+	15, // 73: isthmus.iq.v1.AuditReply.attributes:type_name -> isthmus.iq.v1.ContextAttributes
+	26, // 74: isthmus.iq.v1.AuditReply.descriptor:type_name -> isthmus.iq.v1.TerminationDescriptor
+	47, // 75: isthmus.iq.v1.AuditReply.statistics:type_name -> isthmus.iq.v1.Statistics
+	61, // 76: isthmus.iq.v1.AuditReply.last_control:type_name -> google.protobuf.Timestamp
+	25, // 77: isthmus.iq.v1.AuditReply.error:type_name -> isthmus.iq.v1.ErrorDescriptor
+	39, // 78: isthmus.iq.v1.Capabilities.codecs:type_name -> isthmus.iq.v1.Codec
+	52, // 79: isthmus.iq.v1.Capabilities.realms:type_name -> isthmus.iq.v1.Realm
+	2,  // 80: isthmus.iq.v1.Realm.kind:type_name -> isthmus.iq.v1.TerminationDescriptor.Kind
+	10, // 81: isthmus.iq.v1.ServiceChangeRequest.method:type_name -> isthmus.iq.v1.ServiceChangeRequest.Method
+	60, // 82: isthmus.iq.v1.ServiceChangeRequest.delay:type_name -> google.protobuf.Duration
+	51, // 83: isthmus.iq.v1.ServiceChangeRequest.capabilities:type_name -> isthmus.iq.v1.Capabilities
+	60, // 84: isthmus.iq.v1.ServiceChangeReply.heartbeat_interval:type_name -> google.protobuf.Duration
+	25, // 85: isthmus.iq.v1.ServiceChangeReply.error:type_name -> isthmus.iq.v1.ErrorDescriptor
+	60, // 86: isthmus.iq.v1.HeartbeatReply.next:type_name -> google.protobuf.Duration
+	11, // 87: isthmus.iq.v1.MediaGateway.Transact:input_type -> isthmus.iq.v1.TransactionRequest
+	48, // 88: isthmus.iq.v1.MediaGateway.AuditValue:input_type -> isthmus.iq.v1.AuditRequest
+	50, // 89: isthmus.iq.v1.MediaGateway.AuditCapabilities:input_type -> isthmus.iq.v1.AuditCapabilitiesRequest
+	53, // 90: isthmus.iq.v1.MediaGateway.ServiceChange:input_type -> isthmus.iq.v1.ServiceChangeRequest
+	53, // 91: isthmus.iq.v1.MediaGatewayController.ServiceChange:input_type -> isthmus.iq.v1.ServiceChangeRequest
+	44, // 92: isthmus.iq.v1.MediaGatewayController.Notify:input_type -> isthmus.iq.v1.NotifyRequest
+	55, // 93: isthmus.iq.v1.MediaGatewayController.Heartbeat:input_type -> isthmus.iq.v1.HeartbeatRequest
+	22, // 94: isthmus.iq.v1.MediaGateway.Transact:output_type -> isthmus.iq.v1.TransactionReply
+	49, // 95: isthmus.iq.v1.MediaGateway.AuditValue:output_type -> isthmus.iq.v1.AuditReply
+	51, // 96: isthmus.iq.v1.MediaGateway.AuditCapabilities:output_type -> isthmus.iq.v1.Capabilities
+	54, // 97: isthmus.iq.v1.MediaGateway.ServiceChange:output_type -> isthmus.iq.v1.ServiceChangeReply
+	54, // 98: isthmus.iq.v1.MediaGatewayController.ServiceChange:output_type -> isthmus.iq.v1.ServiceChangeReply
+	46, // 99: isthmus.iq.v1.MediaGatewayController.Notify:output_type -> isthmus.iq.v1.NotifyReply
+	56, // 100: isthmus.iq.v1.MediaGatewayController.Heartbeat:output_type -> isthmus.iq.v1.HeartbeatReply
+	94, // [94:101] is the sub-list for method output_type
+	87, // [87:94] is the sub-list for method input_type
+	87, // [87:87] is the sub-list for extension type_name
+	87, // [87:87] is the sub-list for extension extendee
+	0,  // [0:87] is the sub-list for field type_name
 }
 
 func init() { file_isthmus_iq_v1_iq_proto_init() }
@@ -4734,8 +5172,8 @@ func file_isthmus_iq_v1_iq_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_isthmus_iq_v1_iq_proto_rawDesc), len(file_isthmus_iq_v1_iq_proto_rawDesc)),
-			NumEnums:      8,
-			NumMessages:   46,
+			NumEnums:      11,
+			NumMessages:   48,
 			NumExtensions: 0,
 			NumServices:   2,
 		},
