@@ -202,5 +202,10 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		roundTrip(t, d)
+		for i := range d.Media {
+			if list := d.Potentials(&d.Media[i]); len(list) > maxPotential {
+				t.Errorf("%d potential configurations", len(list))
+			}
+		}
 	})
 }

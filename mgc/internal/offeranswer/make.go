@@ -24,7 +24,7 @@ func (m Media) MakeOffer(side Side, dir sdp.Direction) (Media, []byte, error) {
 	if dir == sdp.DirUnset {
 		dir = m.tell(side)
 	}
-	l.Told = dir
+	l.Told, l.Actual = dir, ""
 	if len(l.Slots) == 0 {
 		s := Slot{Type: "audio", Proto: m.Policy.coreProto()}
 		if side == Access {
@@ -77,6 +77,7 @@ func (m Media) Repeat(side Side) (Media, []byte) {
 	if side == Access {
 		setup = sdp.SetupActpass
 	}
+	m.Line(side).Actual = ""
 	return m, m.say(side, setup)
 }
 
@@ -134,6 +135,9 @@ func (l *Line) coreDescription(mtsi bool) *sdp.Description {
 	}
 	a.Direction = l.Told
 	a.Other = l.Pre.Attributes()
+	if l.Actual != "" {
+		a.Other = append(a.Other, sdp.Attribute{Name: "acfg", Value: l.Actual})
+	}
 	return d
 }
 

@@ -72,6 +72,7 @@ type Line struct {
 	RTCPOff    bool           `json:"rtcp_off,omitempty"` // b=RS:0 and b=RR:0
 	Pre        precond.Table  `json:"pre,omitzero"`       // core: quality-of-service preconditions
 	Crypto     Crypto         `json:"crypto,omitzero"`    // core: SRTP
+	Actual     string         `json:"acfg,omitempty"`     // core: the potential configuration of the peer's offer that we answer with (RFC 5939 §3.5.2)
 
 	Web Web `json:"web,omitzero"` // access only
 }
@@ -315,6 +316,7 @@ func (m *Media) takeCore(l *Line, d *sdp.Description, a *sdp.Media, answer bool)
 	if ch.NewKey, err = m.takeCrypto(l, a, answer); err != nil {
 		return ch, err
 	}
+	l.takePotential(d, a, answer)
 	addr := d.ConnectionOf(a)
 	if !addr.IP.IsValid() {
 		return ch, unacceptable(399, "no IP address in the c= line")

@@ -40,7 +40,7 @@ func unhex(t testing.TB, s string) []byte {
 }
 
 // Vectors written out by hand from the figures of RFC 4867 §4.3 and §4.4.
-func TestRFC4867_4_3_4_4_Vectors(t *testing.T) {
+func TestR4867_VectorsOfBothPackings(t *testing.T) {
 	for _, tc := range []struct {
 		name    string
 		f       Format

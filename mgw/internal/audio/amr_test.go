@@ -359,7 +359,7 @@ func TestCOD03_PeriodIsKeptThroughKeysAndStalls(t *testing.T) {
 }
 
 // The longest packets that are allowed come through, also with a change of rate.
-func TestRFC4867_PacketsOf240Milliseconds(t *testing.T) {
+func TestR4867_PacketsOf240Milliseconds(t *testing.T) {
 	if !needAMR(t) {
 		return
 	}

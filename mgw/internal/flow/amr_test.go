@@ -152,7 +152,7 @@ func TestCOD03_ModesThePeerDoesNotTakeAreTranscoded(t *testing.T) {
 }
 
 // What a peer asks for in the payloads that it sends steers the encoder of what it receives, without an allocation.
-func TestRFC4867_4_3_1_RequestReachesTheOtherDirectionsEncoder(t *testing.T) {
+func TestR4867_RequestReachesTheOtherDirectionsEncoder(t *testing.T) {
 	oa := amrWB(104, "octet-align=1")
 	if !transcode.Supported(oa) {
 		t.Log("build without AMR")

@@ -14,7 +14,7 @@ var cn8 = codec.Codec{Name: codec.ComfortNoise, PT: 13, ClockRate: 8000, Channel
 
 // Relayed comfort noise reaches a peer that has agreed to it, in sequence with the audio and under the peer's payload type;
 // for others it is refused and counted.
-func TestRFC3389_5_RelayedComfortNoise(t *testing.T) {
+func TestR3551_RFC3389_5_RelayedComfortNoise(t *testing.T) {
 	for name, agreed := range map[string]codec.Codec{"agreed": {Name: codec.ComfortNoise, PT: 97, ClockRate: 8000, Channels: 1}, "not agreed": {}} {
 		t.Run(name, func(t *testing.T) {
 			access, core := relaySettings()

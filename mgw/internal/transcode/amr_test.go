@@ -250,7 +250,7 @@ func noise(n int, effective float64) []int16 {
 }
 
 // A lost frame is bridged, many fade; a damaged frame (Q=0) and a lost one (FT 14, 15) are the same as none.
-func TestRFC4867_4_3_2_MissingFramesAreConcealed(t *testing.T) {
+func TestR4867_MissingFramesAreConcealed(t *testing.T) {
 	for _, c := range []codec.Codec{narrow, wide} {
 		rate := Rates(c)[0]
 		n := rate / 50

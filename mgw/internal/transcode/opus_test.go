@@ -95,7 +95,7 @@ func distance(a, b []int16) (e float64) {
 	return e
 }
 
-func TestRFC7587_6_1_PeerWishesBind(t *testing.T) {
+func TestR7587_PeerWishesBind(t *testing.T) {
 	size := func(fmtp string) float64 {
 		c := opus
 		c.Fmtp = fmtp
@@ -133,7 +133,7 @@ func TestRFC7587_6_1_PeerWishesBind(t *testing.T) {
 	}
 }
 
-func TestRFC7587_3_1_3_DTXSendsNothingInSilence(t *testing.T) {
+func TestR7587_DTXSendsNothingInSilence(t *testing.T) {
 	enc, _ := pair(t, opus, EncoderConfig{Rate: 8000, DTX: true})
 	code, sent := make([]byte, MaxPayload), 0
 	for range 100 {

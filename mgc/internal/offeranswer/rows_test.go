@@ -1,0 +1,160 @@
+package offeranswer
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/isthmus-gateway/isthmus/pkg/codec"
+	"github.com/isthmus-gateway/isthmus/pkg/sdp"
+)
+
+// Receipt of ECN is the browser's own affair: nothing of it is told to the core (TS 23.334 §5.12, strip).
+func TestIQ38_ECNIsStripped(t *testing.T) {
+	offer := parse(t, fmt.Sprintf(chrome, "actpass")+"a=ecn-capable-rtp: ice rtp ect=0\na=rtcp-fb:111 nack ecn\n")
+	if len(offer.Media[0].Other) == 0 {
+		t.Fatal("the offer has lost it")
+	}
+	m, _, err := New(DefaultPolicy(), 1, 2, strings.Repeat("t", 32)).Offer(Access, offer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m, err = m.Resolve(Core, chosen(Core)); err != nil {
+		t.Fatal(err)
+	}
+	_, body, err := m.MakeOffer(Core, sdp.DirUnset)
+	if err != nil || strings.Contains(string(body), "ecn") {
+		t.Errorf("%v:\n%s", err, body)
+	}
+	if _, answer := called(t, DefaultPolicy(), phoneSays(t, "", "RTP/AVP", "a=ecn-capable-rtp: rtp ect=0\n")); strings.Contains(answer, "ecn") {
+		t.Errorf("answer:\n%s", answer)
+	}
+}
+
+// b=AS is in every media line of ours with a port, with the packet time that it is computed for; none is in a rejected one.
+func TestCOD10_BandwidthOfEachLine(t *testing.T) {
+	for _, p := range []Policy{DefaultPolicy(), mtsi()} {
+		_, body := called(t, p, phoneSays(t, "", "RTP/AVP", "m=video 5000 RTP/AVP 34\n"))
+		d, err := sdp.Parse([]byte(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range d.Media {
+			l := &d.Media[i]
+			told := len(l.Bandwidth) > 0 && l.Bandwidth[0] == sdp.Bandwidth{Type: "AS", Value: 80} && l.Ptime == 20
+			if used := l.Port != 0; used != told || !used && len(l.Bandwidth) > 0 {
+				t.Errorf("line %d:\n%s", i, body)
+			}
+		}
+	}
+}
+
+// Reports are off only when the peer gives neither senders nor receivers any bandwidth for them (RFC 3556 §2, TS 26.114 §7.3.1).
+func TestCOD11_ReportsByTheirBandwidth(t *testing.T) {
+	for _, c := range []struct {
+		session, media string
+		off            bool
+	}{
+		{"", "", false},
+		{"", "b=RS:0\nb=RR:2000\n", false},
+		{"", "b=RS:600\nb=RR:0\n", false},
+		{"", "b=RS:0\n", false},
+		{"", "b=RS:0\nb=RR:0\n", true},
+		{"b=RS:0\nb=RR:0\n", "", true},
+		{"b=RS:0\nb=RR:0\n", "b=RR:2000\n", false},
+	} {
+		d := phoneSays(t, c.session, "RTP/AVP", "")
+		for line := range strings.Lines(c.media) {
+			var b sdp.Bandwidth
+			if _, err := fmt.Sscanf(line, "b=%2s:%d", &b.Type, &b.Value); err != nil {
+				t.Fatal(err)
+			}
+			d.Media[0].Bandwidth = append(d.Media[0].Bandwidth, b)
+		}
+		m, answer := called(t, mtsi(), d)
+		if off := m.ModifyDescriptor(Core, Open).GetStreams()[0].GetLocalControl().GetRtcp().GetOff(); off != c.off {
+			t.Errorf("%+v: off %v", c, off)
+		}
+		if !strings.Contains(answer, "b=RS:0\r\nb=RR:2000\r\n") {
+			t.Errorf("our own bandwidth:\n%s", answer)
+		}
+	}
+}
+
+// What a browser is told of Opus: always 48000/2, wide band in mono, with forward error correction (RFC 7587 §6.1, §7).
+func TestR7587_FormatParameters(t *testing.T) {
+	m, _, err := New(mtsi(), 1, 2, strings.Repeat("t", 32)).Offer(Core, phoneSays(t, "", "RTP/AVP", ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m, err = m.Resolve(Access, chosen(Access)); err != nil {
+		t.Fatal(err)
+	}
+	_, body, err := m.MakeOffer(Access, sdp.DirUnset)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := sdp.Parse(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(d.Media[0].Codecs, func(c codec.Codec) bool { return c.Is(codec.Opus) })
+	if i < 0 {
+		t.Fatalf("no Opus:\n%s", body)
+	}
+	c := d.Media[0].Codecs[i]
+	for k, want := range map[string]string{"maxplaybackrate": "16000", "stereo": "0", "useinbandfec": "1"} {
+		if got, _ := c.Param(k); got != want {
+			t.Errorf("%s=%q", k, got)
+		}
+	}
+	if c.ClockRate != 48000 || c.Channels != 2 {
+		t.Errorf("%+v", c)
+	}
+	for _, bad := range []string{"opus/16000/2", "opus/48000", "opus/48000/1"} {
+		text := strings.ReplaceAll(fmt.Sprintf(chrome, "actpass"), "opus/48000/2", bad)
+		d := parse(t, text)
+		if got := usable(d.Media[0].Codecs, []string{"opus"}); len(got) != 2 { // the events are left
+			t.Errorf("%s is taken: %v", bad, got)
+		}
+	}
+}
+
+// A browser gets RTP/SAVPF with multiplexed RTCP, reduced-size reports when it has them, and one SSRC with a name (RFC 8834 §4.1, §4.5, §4.6, §4.8).
+func TestR8834_DescriptionsForBrowsers(t *testing.T) {
+	for _, rsize := range []bool{true, false} {
+		offer := parse(t, fmt.Sprintf(chrome, "actpass"))
+		offer.Media[0].RTCPRsize = rsize
+		m, _, err := New(DefaultPolicy(), 1, 2, strings.Repeat("t", 32)).Offer(Access, offer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, side := range []Side{Access, Core} {
+			if m, err = m.Resolve(side, chosen(side)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if m, _, err = m.MakeOffer(Core, sdp.DirUnset); err != nil {
+			t.Fatal(err)
+		}
+		if m, err = m.Answer(Core, phoneSays(t, "", "RTP/AVP", "")); err != nil {
+			t.Fatal(err)
+		}
+		m, body, err := m.MakeAnswer(Access)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := sdp.Parse(body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := &d.Media[0]
+		if a.Proto != "UDP/TLS/RTP/SAVPF" || !a.RTCPMux || a.RTCPRsize != rsize || len(a.SSRCs) != 1 || a.SSRCs[0].Name != "cname" || a.SSRCs[0].Value == "" {
+			t.Errorf("answer:\n%s", body)
+		}
+		if r := m.ModifyDescriptor(Access, Open).GetStreams()[0].GetLocalControl().GetRtcp(); !r.GetMux() || r.GetReducedSize() != rsize {
+			t.Errorf("told: %v", r)
+		}
+	}
+}
