@@ -324,9 +324,13 @@ type Call struct {
 	// Codec on the access side.
 	AccessCodec string `protobuf:"bytes,10,opt,name=access_codec,json=accessCodec,proto3" json:"access_codec,omitempty"`
 	// Codec on the core side.
-	CoreCodec     string `protobuf:"bytes,11,opt,name=core_codec,json=coreCodec,proto3" json:"core_codec,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	CoreCodec string `protobuf:"bytes,11,opt,name=core_codec,json=coreCodec,proto3" json:"core_codec,omitempty"`
+	// "relayed" or "transcoded"; empty as long as the codecs are not agreed.
+	MediaPath string `protobuf:"bytes,20,opt,name=media_path,json=mediaPath,proto3" json:"media_path,omitempty"`
+	// Why, for people.
+	MediaPathReason string `protobuf:"bytes,21,opt,name=media_path_reason,json=mediaPathReason,proto3" json:"media_path_reason,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Call) Reset() {
@@ -432,6 +436,20 @@ func (x *Call) GetAccessCodec() string {
 func (x *Call) GetCoreCodec() string {
 	if x != nil {
 		return x.CoreCodec
+	}
+	return ""
+}
+
+func (x *Call) GetMediaPath() string {
+	if x != nil {
+		return x.MediaPath
+	}
+	return ""
+}
+
+func (x *Call) GetMediaPathReason() string {
+	if x != nil {
+		return x.MediaPathReason
 	}
 	return ""
 }
@@ -800,8 +818,17 @@ type Termination struct {
 	JitterUs uint32 `protobuf:"varint,10,opt,name=jitter_us,json=jitterUs,proto3" json:"jitter_us,omitempty"`
 	// Codec received.
 	CodecReceived string `protobuf:"bytes,11,opt,name=codec_received,json=codecReceived,proto3" json:"codec_received,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// Codec sent.
+	CodecSent string `protobuf:"bytes,20,opt,name=codec_sent,json=codecSent,proto3" json:"codec_sent,omitempty"`
+	// What is done with media of the peer: "relay", "repack" or "transcode"; empty when it goes nowhere.
+	MediaPath string `protobuf:"bytes,21,opt,name=media_path,json=mediaPath,proto3" json:"media_path,omitempty"`
+	// Why, for people.
+	MediaPathReason string `protobuf:"bytes,22,opt,name=media_path_reason,json=mediaPathReason,proto3" json:"media_path_reason,omitempty"`
+	// Estimated MOS of what the peer sends, and of what it hears by its reports, hundredths; 0: not known.
+	MosCenti       uint32 `protobuf:"varint,23,opt,name=mos_centi,json=mosCenti,proto3" json:"mos_centi,omitempty"`
+	RemoteMosCenti uint32 `protobuf:"varint,24,opt,name=remote_mos_centi,json=remoteMosCenti,proto3" json:"remote_mos_centi,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Termination) Reset() {
@@ -909,6 +936,41 @@ func (x *Termination) GetCodecReceived() string {
 		return x.CodecReceived
 	}
 	return ""
+}
+
+func (x *Termination) GetCodecSent() string {
+	if x != nil {
+		return x.CodecSent
+	}
+	return ""
+}
+
+func (x *Termination) GetMediaPath() string {
+	if x != nil {
+		return x.MediaPath
+	}
+	return ""
+}
+
+func (x *Termination) GetMediaPathReason() string {
+	if x != nil {
+		return x.MediaPathReason
+	}
+	return ""
+}
+
+func (x *Termination) GetMosCenti() uint32 {
+	if x != nil {
+		return x.MosCenti
+	}
+	return 0
+}
+
+func (x *Termination) GetRemoteMosCenti() uint32 {
+	if x != nil {
+		return x.RemoteMosCenti
+	}
+	return 0
 }
 
 // ResourcesRequest has no parameters.
@@ -1195,7 +1257,7 @@ const file_isthmus_admin_v1_admin_proto_rawDesc = "" +
 	"\x06realms\x18\b \x03(\tR\x06realms\"\x12\n" +
 	"\x10ListCallsRequest\"A\n" +
 	"\x11ListCallsResponse\x12,\n" +
-	"\x05calls\x18\x01 \x03(\v2\x16.isthmus.admin.v1.CallR\x05calls\"\xbb\x02\n" +
+	"\x05calls\x18\x01 \x03(\v2\x16.isthmus.admin.v1.CallR\x05calls\"\x86\x03\n" +
 	"\x04Call\x12\x17\n" +
 	"\acall_id\x18\x01 \x01(\tR\x06callId\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x1c\n" +
@@ -1210,7 +1272,10 @@ const file_isthmus_admin_v1_admin_proto_rawDesc = "" +
 	"\faccess_codec\x18\n" +
 	" \x01(\tR\vaccessCodec\x12\x1d\n" +
 	"\n" +
-	"core_codec\x18\v \x01(\tR\tcoreCodec\"\x1a\n" +
+	"core_codec\x18\v \x01(\tR\tcoreCodec\x12\x1d\n" +
+	"\n" +
+	"media_path\x18\x14 \x01(\tR\tmediaPath\x12*\n" +
+	"\x11media_path_reason\x18\x15 \x01(\tR\x0fmediaPathReason\"\x1a\n" +
 	"\x18ListRegistrationsRequest\"a\n" +
 	"\x19ListRegistrationsResponse\x12D\n" +
 	"\rregistrations\x18\x01 \x03(\v2\x1e.isthmus.admin.v1.RegistrationR\rregistrations\"\xc5\x01\n" +
@@ -1231,7 +1296,7 @@ const file_isthmus_admin_v1_admin_proto_rawDesc = "" +
 	"\x0ecorrelation_id\x18\x02 \x01(\tR\rcorrelationId\x12\x1a\n" +
 	"\brevision\x18\x03 \x01(\x04R\brevision\x12+\n" +
 	"\x03age\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x03age\x12A\n" +
-	"\fterminations\x18\x05 \x03(\v2\x1d.isthmus.admin.v1.TerminationR\fterminations\"\xf3\x02\n" +
+	"\fterminations\x18\x05 \x03(\v2\x1d.isthmus.admin.v1.TerminationR\fterminations\"\xa4\x04\n" +
 	"\vTermination\x12%\n" +
 	"\x0etermination_id\x18\x01 \x01(\tR\rterminationId\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x14\n" +
@@ -1244,7 +1309,14 @@ const file_isthmus_admin_v1_admin_proto_rawDesc = "" +
 	"\fpackets_lost\x18\t \x01(\x04R\vpacketsLost\x12\x1b\n" +
 	"\tjitter_us\x18\n" +
 	" \x01(\rR\bjitterUs\x12%\n" +
-	"\x0ecodec_received\x18\v \x01(\tR\rcodecReceived\"\x12\n" +
+	"\x0ecodec_received\x18\v \x01(\tR\rcodecReceived\x12\x1d\n" +
+	"\n" +
+	"codec_sent\x18\x14 \x01(\tR\tcodecSent\x12\x1d\n" +
+	"\n" +
+	"media_path\x18\x15 \x01(\tR\tmediaPath\x12*\n" +
+	"\x11media_path_reason\x18\x16 \x01(\tR\x0fmediaPathReason\x12\x1b\n" +
+	"\tmos_centi\x18\x17 \x01(\rR\bmosCenti\x12(\n" +
+	"\x10remote_mos_centi\x18\x18 \x01(\rR\x0eremoteMosCenti\"\x12\n" +
 	"\x10ResourcesRequest\"\xd2\x01\n" +
 	"\x11ResourcesResponse\x12\x1a\n" +
 	"\bcontexts\x18\x01 \x01(\rR\bcontexts\x12\"\n" +

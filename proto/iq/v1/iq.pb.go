@@ -59,6 +59,9 @@ const (
 	// A signal with notify_completion has ended (H.248.1 §E.1.2, g/sc): params "signal", "signal_request_id", and "method": "TO" it ended by
 	// itself, "EV" a digit of the peer ended it, "SD" another SignalsDescriptor did, "NC" it could not be played.
 	EventType_EVENT_TYPE_SIGNAL_COMPLETED EventType = 20
+	// The estimated MOS (ITU-T G.107) of an interval fell below EventSpec.mos_centi, or is at least that again: params "state" = "low" | "good",
+	// "direction" = "received" | "sent", "mos_centi", "loss_permille", "jitter_us", "rtt_us". Intervals are as long as timer, 10 s by default.
+	EventType_EVENT_TYPE_QUALITY EventType = 25
 )
 
 // Enum value maps for EventType.
@@ -75,6 +78,7 @@ var (
 		8:  "EVENT_TYPE_DTMF",
 		9:  "EVENT_TYPE_MEDIA_STARTED",
 		20: "EVENT_TYPE_SIGNAL_COMPLETED",
+		25: "EVENT_TYPE_QUALITY",
 	}
 	EventType_value = map[string]int32{
 		"EVENT_TYPE_UNSPECIFIED":      0,
@@ -88,6 +92,7 @@ var (
 		"EVENT_TYPE_DTMF":             8,
 		"EVENT_TYPE_MEDIA_STARTED":    9,
 		"EVENT_TYPE_SIGNAL_COMPLETED": 20,
+		"EVENT_TYPE_QUALITY":          25,
 	}
 )
 
@@ -171,6 +176,63 @@ func (TopologyTriple_Direction) EnumDescriptor() ([]byte, []int) {
 	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{5, 0}
 }
 
+// How media passes.
+type MediaPath_Kind int32
+
+const (
+	// Not known.
+	MediaPath_KIND_UNSPECIFIED MediaPath_Kind = 0
+	// As it is.
+	MediaPath_KIND_RELAY MediaPath_Kind = 1
+	// The same coded frames in payloads packed another way (RFC 4867 §4.3, §4.4).
+	MediaPath_KIND_REPACK MediaPath_Kind = 2
+	// Decoded and encoded.
+	MediaPath_KIND_TRANSCODE MediaPath_Kind = 3
+)
+
+// Enum value maps for MediaPath_Kind.
+var (
+	MediaPath_Kind_name = map[int32]string{
+		0: "KIND_UNSPECIFIED",
+		1: "KIND_RELAY",
+		2: "KIND_REPACK",
+		3: "KIND_TRANSCODE",
+	}
+	MediaPath_Kind_value = map[string]int32{
+		"KIND_UNSPECIFIED": 0,
+		"KIND_RELAY":       1,
+		"KIND_REPACK":      2,
+		"KIND_TRANSCODE":   3,
+	}
+)
+
+func (x MediaPath_Kind) Enum() *MediaPath_Kind {
+	p := new(MediaPath_Kind)
+	*p = x
+	return p
+}
+
+func (x MediaPath_Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (MediaPath_Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_isthmus_iq_v1_iq_proto_enumTypes[2].Descriptor()
+}
+
+func (MediaPath_Kind) Type() protoreflect.EnumType {
+	return &file_isthmus_iq_v1_iq_proto_enumTypes[2]
+}
+
+func (x MediaPath_Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use MediaPath_Kind.Descriptor instead.
+func (MediaPath_Kind) EnumDescriptor() ([]byte, []int) {
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{14, 0}
+}
+
 // What the termination connects to.
 type TerminationDescriptor_Kind int32
 
@@ -208,11 +270,11 @@ func (x TerminationDescriptor_Kind) String() string {
 }
 
 func (TerminationDescriptor_Kind) Descriptor() protoreflect.EnumDescriptor {
-	return file_isthmus_iq_v1_iq_proto_enumTypes[2].Descriptor()
+	return file_isthmus_iq_v1_iq_proto_enumTypes[3].Descriptor()
 }
 
 func (TerminationDescriptor_Kind) Type() protoreflect.EnumType {
-	return &file_isthmus_iq_v1_iq_proto_enumTypes[2]
+	return &file_isthmus_iq_v1_iq_proto_enumTypes[3]
 }
 
 func (x TerminationDescriptor_Kind) Number() protoreflect.EnumNumber {
@@ -221,7 +283,7 @@ func (x TerminationDescriptor_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use TerminationDescriptor_Kind.Descriptor instead.
 func (TerminationDescriptor_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{15, 0}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{16, 0}
 }
 
 // DTLS role of that side.
@@ -261,11 +323,11 @@ func (x DtlsParameters_Role) String() string {
 }
 
 func (DtlsParameters_Role) Descriptor() protoreflect.EnumDescriptor {
-	return file_isthmus_iq_v1_iq_proto_enumTypes[3].Descriptor()
+	return file_isthmus_iq_v1_iq_proto_enumTypes[4].Descriptor()
 }
 
 func (DtlsParameters_Role) Type() protoreflect.EnumType {
-	return &file_isthmus_iq_v1_iq_proto_enumTypes[3]
+	return &file_isthmus_iq_v1_iq_proto_enumTypes[4]
 }
 
 func (x DtlsParameters_Role) Number() protoreflect.EnumNumber {
@@ -274,7 +336,7 @@ func (x DtlsParameters_Role) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use DtlsParameters_Role.Descriptor instead.
 func (DtlsParameters_Role) EnumDescriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{19, 0}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{20, 0}
 }
 
 // Direction of media as seen from the context: SENDONLY lets media out of the context to the peer only.
@@ -322,11 +384,11 @@ func (x LocalControl_Mode) String() string {
 }
 
 func (LocalControl_Mode) Descriptor() protoreflect.EnumDescriptor {
-	return file_isthmus_iq_v1_iq_proto_enumTypes[4].Descriptor()
+	return file_isthmus_iq_v1_iq_proto_enumTypes[5].Descriptor()
 }
 
 func (LocalControl_Mode) Type() protoreflect.EnumType {
-	return &file_isthmus_iq_v1_iq_proto_enumTypes[4]
+	return &file_isthmus_iq_v1_iq_proto_enumTypes[5]
 }
 
 func (x LocalControl_Mode) Number() protoreflect.EnumNumber {
@@ -335,7 +397,7 @@ func (x LocalControl_Mode) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use LocalControl_Mode.Descriptor instead.
 func (LocalControl_Mode) EnumDescriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{22, 0}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{23, 0}
 }
 
 // Learning of the remote transport address (H.248.37). Refused on access terminations (error 449).
@@ -379,11 +441,11 @@ func (x LocalControl_Latch) String() string {
 }
 
 func (LocalControl_Latch) Descriptor() protoreflect.EnumDescriptor {
-	return file_isthmus_iq_v1_iq_proto_enumTypes[5].Descriptor()
+	return file_isthmus_iq_v1_iq_proto_enumTypes[6].Descriptor()
 }
 
 func (LocalControl_Latch) Type() protoreflect.EnumType {
-	return &file_isthmus_iq_v1_iq_proto_enumTypes[5]
+	return &file_isthmus_iq_v1_iq_proto_enumTypes[6]
 }
 
 func (x LocalControl_Latch) Number() protoreflect.EnumNumber {
@@ -392,7 +454,7 @@ func (x LocalControl_Latch) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use LocalControl_Latch.Descriptor instead.
 func (LocalControl_Latch) EnumDescriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{22, 1}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{23, 1}
 }
 
 // What becomes of digits pressed elsewhere in the context.
@@ -432,11 +494,11 @@ func (x LocalControl_Digits) String() string {
 }
 
 func (LocalControl_Digits) Descriptor() protoreflect.EnumDescriptor {
-	return file_isthmus_iq_v1_iq_proto_enumTypes[6].Descriptor()
+	return file_isthmus_iq_v1_iq_proto_enumTypes[7].Descriptor()
 }
 
 func (LocalControl_Digits) Type() protoreflect.EnumType {
-	return &file_isthmus_iq_v1_iq_proto_enumTypes[6]
+	return &file_isthmus_iq_v1_iq_proto_enumTypes[7]
 }
 
 func (x LocalControl_Digits) Number() protoreflect.EnumNumber {
@@ -445,7 +507,7 @@ func (x LocalControl_Digits) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use LocalControl_Digits.Descriptor instead.
 func (LocalControl_Digits) EnumDescriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{22, 2}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{23, 2}
 }
 
 // How a signal ends.
@@ -489,11 +551,11 @@ func (x Signal_Type) String() string {
 }
 
 func (Signal_Type) Descriptor() protoreflect.EnumDescriptor {
-	return file_isthmus_iq_v1_iq_proto_enumTypes[7].Descriptor()
+	return file_isthmus_iq_v1_iq_proto_enumTypes[8].Descriptor()
 }
 
 func (Signal_Type) Type() protoreflect.EnumType {
-	return &file_isthmus_iq_v1_iq_proto_enumTypes[7]
+	return &file_isthmus_iq_v1_iq_proto_enumTypes[8]
 }
 
 func (x Signal_Type) Number() protoreflect.EnumNumber {
@@ -502,7 +564,7 @@ func (x Signal_Type) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Signal_Type.Descriptor instead.
 func (Signal_Type) EnumDescriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{32, 0}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{33, 0}
 }
 
 // Where it is heard.
@@ -542,11 +604,11 @@ func (x Signal_Direction) String() string {
 }
 
 func (Signal_Direction) Descriptor() protoreflect.EnumDescriptor {
-	return file_isthmus_iq_v1_iq_proto_enumTypes[8].Descriptor()
+	return file_isthmus_iq_v1_iq_proto_enumTypes[9].Descriptor()
 }
 
 func (Signal_Direction) Type() protoreflect.EnumType {
-	return &file_isthmus_iq_v1_iq_proto_enumTypes[8]
+	return &file_isthmus_iq_v1_iq_proto_enumTypes[9]
 }
 
 func (x Signal_Direction) Number() protoreflect.EnumNumber {
@@ -555,7 +617,7 @@ func (x Signal_Direction) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Signal_Direction.Descriptor instead.
 func (Signal_Direction) EnumDescriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{32, 1}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{33, 1}
 }
 
 // What the MGW shall do.
@@ -599,11 +661,11 @@ func (x NotifyReply_Verdict) String() string {
 }
 
 func (NotifyReply_Verdict) Descriptor() protoreflect.EnumDescriptor {
-	return file_isthmus_iq_v1_iq_proto_enumTypes[9].Descriptor()
+	return file_isthmus_iq_v1_iq_proto_enumTypes[10].Descriptor()
 }
 
 func (NotifyReply_Verdict) Type() protoreflect.EnumType {
-	return &file_isthmus_iq_v1_iq_proto_enumTypes[9]
+	return &file_isthmus_iq_v1_iq_proto_enumTypes[10]
 }
 
 func (x NotifyReply_Verdict) Number() protoreflect.EnumNumber {
@@ -612,7 +674,7 @@ func (x NotifyReply_Verdict) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use NotifyReply_Verdict.Descriptor instead.
 func (NotifyReply_Verdict) EnumDescriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{35, 0}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{36, 0}
 }
 
 // Method (H.248.1 §7.1.13).
@@ -660,11 +722,11 @@ func (x ServiceChangeRequest_Method) String() string {
 }
 
 func (ServiceChangeRequest_Method) Descriptor() protoreflect.EnumDescriptor {
-	return file_isthmus_iq_v1_iq_proto_enumTypes[10].Descriptor()
+	return file_isthmus_iq_v1_iq_proto_enumTypes[11].Descriptor()
 }
 
 func (ServiceChangeRequest_Method) Type() protoreflect.EnumType {
-	return &file_isthmus_iq_v1_iq_proto_enumTypes[10]
+	return &file_isthmus_iq_v1_iq_proto_enumTypes[11]
 }
 
 func (x ServiceChangeRequest_Method) Number() protoreflect.EnumNumber {
@@ -673,7 +735,7 @@ func (x ServiceChangeRequest_Method) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ServiceChangeRequest_Method.Descriptor instead.
 func (ServiceChangeRequest_Method) EnumDescriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{42, 0}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{44, 0}
 }
 
 // TransactionRequest is one H.248 transaction (H.248.1 §8).
@@ -1775,7 +1837,10 @@ type CommandReply struct {
 	// Statistics, on Subtract: one per termination and stream.
 	Statistics []*Statistics `protobuf:"bytes,4,rep,name=statistics,proto3" json:"statistics,omitempty"`
 	// Why the command failed.
-	Error         *ErrorDescriptor `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`
+	Error *ErrorDescriptor `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`
+	// After Add and Modify: how media of this termination's peer will leave to the termination that it is connected to. Absent: to none, or the codecs
+	// are not known yet.
+	Path          *MediaPath `protobuf:"bytes,12,opt,name=path,proto3" json:"path,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1845,6 +1910,87 @@ func (x *CommandReply) GetError() *ErrorDescriptor {
 	return nil
 }
 
+func (x *CommandReply) GetPath() *MediaPath {
+	if x != nil {
+		return x.Path
+	}
+	return nil
+}
+
+// MediaPath is what the MGW does with media on its way between two terminations. A pair of terminations of which one may send nothing that the other
+// could get is refused with error 449, the text naming both codecs.
+type MediaPath struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How.
+	Kind MediaPath_Kind `protobuf:"varint,1,opt,name=kind,proto3,enum=isthmus.iq.v1.MediaPath_Kind" json:"kind,omitempty"`
+	// Codec from the peer, e.g. "opus/48000/2".
+	From string `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
+	// Codec to the other termination's peer.
+	To string `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"`
+	// Why, for people.
+	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MediaPath) Reset() {
+	*x = MediaPath{}
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MediaPath) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MediaPath) ProtoMessage() {}
+
+func (x *MediaPath) ProtoReflect() protoreflect.Message {
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MediaPath.ProtoReflect.Descriptor instead.
+func (*MediaPath) Descriptor() ([]byte, []int) {
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *MediaPath) GetKind() MediaPath_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return MediaPath_KIND_UNSPECIFIED
+}
+
+func (x *MediaPath) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *MediaPath) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *MediaPath) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 // ErrorDescriptor is an H.248.8 error (H.248.1 §7.1.19).
 type ErrorDescriptor struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1858,7 +2004,7 @@ type ErrorDescriptor struct {
 
 func (x *ErrorDescriptor) Reset() {
 	*x = ErrorDescriptor{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[14]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1870,7 +2016,7 @@ func (x *ErrorDescriptor) String() string {
 func (*ErrorDescriptor) ProtoMessage() {}
 
 func (x *ErrorDescriptor) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[14]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1883,7 +2029,7 @@ func (x *ErrorDescriptor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorDescriptor.ProtoReflect.Descriptor instead.
 func (*ErrorDescriptor) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{14}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ErrorDescriptor) GetCode() uint32 {
@@ -1921,7 +2067,7 @@ type TerminationDescriptor struct {
 
 func (x *TerminationDescriptor) Reset() {
 	*x = TerminationDescriptor{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[15]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1933,7 +2079,7 @@ func (x *TerminationDescriptor) String() string {
 func (*TerminationDescriptor) ProtoMessage() {}
 
 func (x *TerminationDescriptor) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[15]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1946,7 +2092,7 @@ func (x *TerminationDescriptor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TerminationDescriptor.ProtoReflect.Descriptor instead.
 func (*TerminationDescriptor) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{15}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *TerminationDescriptor) GetKind() TerminationDescriptor_Kind {
@@ -2010,7 +2156,7 @@ type TransportGroup struct {
 
 func (x *TransportGroup) Reset() {
 	*x = TransportGroup{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[16]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2022,7 +2168,7 @@ func (x *TransportGroup) String() string {
 func (*TransportGroup) ProtoMessage() {}
 
 func (x *TransportGroup) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[16]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2035,7 +2181,7 @@ func (x *TransportGroup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransportGroup.ProtoReflect.Descriptor instead.
 func (*TransportGroup) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{16}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *TransportGroup) GetLocalIce() *IceParameters {
@@ -2090,7 +2236,7 @@ type IceParameters struct {
 
 func (x *IceParameters) Reset() {
 	*x = IceParameters{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[17]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2102,7 +2248,7 @@ func (x *IceParameters) String() string {
 func (*IceParameters) ProtoMessage() {}
 
 func (x *IceParameters) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[17]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2115,7 +2261,7 @@ func (x *IceParameters) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IceParameters.ProtoReflect.Descriptor instead.
 func (*IceParameters) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{17}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *IceParameters) GetUfrag() string {
@@ -2171,7 +2317,7 @@ type Candidate struct {
 
 func (x *Candidate) Reset() {
 	*x = Candidate{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[18]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2183,7 +2329,7 @@ func (x *Candidate) String() string {
 func (*Candidate) ProtoMessage() {}
 
 func (x *Candidate) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[18]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2196,7 +2342,7 @@ func (x *Candidate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Candidate.ProtoReflect.Descriptor instead.
 func (*Candidate) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{18}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Candidate) GetFoundation() string {
@@ -2270,7 +2416,7 @@ type DtlsParameters struct {
 
 func (x *DtlsParameters) Reset() {
 	*x = DtlsParameters{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[19]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2282,7 +2428,7 @@ func (x *DtlsParameters) String() string {
 func (*DtlsParameters) ProtoMessage() {}
 
 func (x *DtlsParameters) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[19]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2295,7 +2441,7 @@ func (x *DtlsParameters) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DtlsParameters.ProtoReflect.Descriptor instead.
 func (*DtlsParameters) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{19}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *DtlsParameters) GetRole() DtlsParameters_Role {
@@ -2332,7 +2478,7 @@ type Fingerprint struct {
 
 func (x *Fingerprint) Reset() {
 	*x = Fingerprint{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[20]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2344,7 +2490,7 @@ func (x *Fingerprint) String() string {
 func (*Fingerprint) ProtoMessage() {}
 
 func (x *Fingerprint) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[20]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2357,7 +2503,7 @@ func (x *Fingerprint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fingerprint.ProtoReflect.Descriptor instead.
 func (*Fingerprint) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{20}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Fingerprint) GetHash() string {
@@ -2393,7 +2539,7 @@ type Stream struct {
 
 func (x *Stream) Reset() {
 	*x = Stream{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[21]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2405,7 +2551,7 @@ func (x *Stream) String() string {
 func (*Stream) ProtoMessage() {}
 
 func (x *Stream) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[21]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2418,7 +2564,7 @@ func (x *Stream) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stream.ProtoReflect.Descriptor instead.
 func (*Stream) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{21}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Stream) GetStreamId() uint32 {
@@ -2472,14 +2618,17 @@ type LocalControl struct {
 	// RTCP handling (H.248.57).
 	Rtcp *RtcpPolicy `protobuf:"bytes,6,opt,name=rtcp,proto3" json:"rtcp,omitempty"`
 	// Digits of other terminations on their way to the peer.
-	Digits        LocalControl_Digits `protobuf:"varint,12,opt,name=digits,proto3,enum=isthmus.iq.v1.LocalControl_Digits" json:"digits,omitempty"`
+	Digits LocalControl_Digits `protobuf:"varint,12,opt,name=digits,proto3,enum=isthmus.iq.v1.LocalControl_Digits" json:"digits,omitempty"`
+	// What is transcoded for the peer pauses in silence: AMR and AMR-WB with SID frames (RFC 4867 §3.8), Opus (RFC 7587 §3.1.3), others with comfort
+	// noise (RFC 3389) when remote lists CN. False: every frame is sent.
+	Dtx           bool `protobuf:"varint,16,opt,name=dtx,proto3" json:"dtx,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *LocalControl) Reset() {
 	*x = LocalControl{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[22]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2491,7 +2640,7 @@ func (x *LocalControl) String() string {
 func (*LocalControl) ProtoMessage() {}
 
 func (x *LocalControl) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[22]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2504,7 +2653,7 @@ func (x *LocalControl) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocalControl.ProtoReflect.Descriptor instead.
 func (*LocalControl) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{22}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *LocalControl) GetMode() LocalControl_Mode {
@@ -2556,6 +2705,13 @@ func (x *LocalControl) GetDigits() LocalControl_Digits {
 	return LocalControl_DIGITS_UNSPECIFIED
 }
 
+func (x *LocalControl) GetDtx() bool {
+	if x != nil {
+		return x.Dtx
+	}
+	return false
+}
+
 // Policing is a token bucket on received octets (H.248.53).
 type Policing struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2569,7 +2725,7 @@ type Policing struct {
 
 func (x *Policing) Reset() {
 	*x = Policing{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[23]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2581,7 +2737,7 @@ func (x *Policing) String() string {
 func (*Policing) ProtoMessage() {}
 
 func (x *Policing) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[23]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2594,7 +2750,7 @@ func (x *Policing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Policing.ProtoReflect.Descriptor instead.
 func (*Policing) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{23}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Policing) GetSustainedBytesPerSecond() uint32 {
@@ -2622,7 +2778,7 @@ type SourceFilter struct {
 
 func (x *SourceFilter) Reset() {
 	*x = SourceFilter{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[24]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2634,7 +2790,7 @@ func (x *SourceFilter) String() string {
 func (*SourceFilter) ProtoMessage() {}
 
 func (x *SourceFilter) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[24]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2647,7 +2803,7 @@ func (x *SourceFilter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SourceFilter.ProtoReflect.Descriptor instead.
 func (*SourceFilter) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{24}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SourceFilter) GetPrefixes() []string {
@@ -2665,14 +2821,18 @@ type RtcpPolicy struct {
 	// Reduced-size RTCP may be sent (RFC 5506).
 	ReducedSize bool `protobuf:"varint,2,opt,name=reduced_size,json=reducedSize,proto3" json:"reduced_size,omitempty"`
 	// No RTCP is sent (b=RS:0 and b=RR:0).
-	Off           bool `protobuf:"varint,3,opt,name=off,proto3" json:"off,omitempty"`
+	Off bool `protobuf:"varint,3,opt,name=off,proto3" json:"off,omitempty"`
+	// Reports hold a VoIP metrics block (RFC 3611 §4.7): the peer has a=rtcp-xr:voip-metrics.
+	XrVoipMetrics bool `protobuf:"varint,4,opt,name=xr_voip_metrics,json=xrVoipMetrics,proto3" json:"xr_voip_metrics,omitempty"`
+	// Reports hold a receiver reference time, or answer the peer's with a DLRR block (RFC 3611 §4.4, §4.5): a=rtcp-xr:rcvr-rtt.
+	XrRcvrRtt     bool `protobuf:"varint,5,opt,name=xr_rcvr_rtt,json=xrRcvrRtt,proto3" json:"xr_rcvr_rtt,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RtcpPolicy) Reset() {
 	*x = RtcpPolicy{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[25]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2684,7 +2844,7 @@ func (x *RtcpPolicy) String() string {
 func (*RtcpPolicy) ProtoMessage() {}
 
 func (x *RtcpPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[25]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2697,7 +2857,7 @@ func (x *RtcpPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RtcpPolicy.ProtoReflect.Descriptor instead.
 func (*RtcpPolicy) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{25}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *RtcpPolicy) GetMux() bool {
@@ -2721,6 +2881,20 @@ func (x *RtcpPolicy) GetOff() bool {
 	return false
 }
 
+func (x *RtcpPolicy) GetXrVoipMetrics() bool {
+	if x != nil {
+		return x.XrVoipMetrics
+	}
+	return false
+}
+
+func (x *RtcpPolicy) GetXrRcvrRtt() bool {
+	if x != nil {
+		return x.XrRcvrRtt
+	}
+	return false
+}
+
 // MediaDescription is the Local or Remote descriptor (H.248.1 §7.1.8), structured instead of SDP.
 type MediaDescription struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2734,6 +2908,8 @@ type MediaDescription struct {
 	Port uint32 `protobuf:"varint,4,opt,name=port,proto3" json:"port,omitempty"`
 	// RTCP port. 0: port + 1 unless multiplexed.
 	RtcpPort uint32 `protobuf:"varint,5,opt,name=rtcp_port,json=rtcpPort,proto3" json:"rtcp_port,omitempty"`
+	// Remote, with rtcp_port: IP address literal for RTCP (RFC 3605 §2.1). Empty: address.
+	RtcpAddress string `protobuf:"bytes,15,opt,name=rtcp_address,json=rtcpAddress,proto3" json:"rtcp_address,omitempty"`
 	// Payload formats in order of preference. The first one that is no telephone-event is what that side wants to receive.
 	Codecs []*Codec `protobuf:"bytes,6,rep,name=codecs,proto3" json:"codecs,omitempty"`
 	// Packet duration in ms; 0: 20.
@@ -2757,7 +2933,7 @@ type MediaDescription struct {
 
 func (x *MediaDescription) Reset() {
 	*x = MediaDescription{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[26]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2769,7 +2945,7 @@ func (x *MediaDescription) String() string {
 func (*MediaDescription) ProtoMessage() {}
 
 func (x *MediaDescription) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[26]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2782,7 +2958,7 @@ func (x *MediaDescription) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MediaDescription.ProtoReflect.Descriptor instead.
 func (*MediaDescription) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{26}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *MediaDescription) GetMedia() string {
@@ -2818,6 +2994,13 @@ func (x *MediaDescription) GetRtcpPort() uint32 {
 		return x.RtcpPort
 	}
 	return 0
+}
+
+func (x *MediaDescription) GetRtcpAddress() string {
+	if x != nil {
+		return x.RtcpAddress
+	}
+	return ""
 }
 
 func (x *MediaDescription) GetCodecs() []*Codec {
@@ -2877,7 +3060,7 @@ type SrtpCrypto struct {
 
 func (x *SrtpCrypto) Reset() {
 	*x = SrtpCrypto{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[27]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2889,7 +3072,7 @@ func (x *SrtpCrypto) String() string {
 func (*SrtpCrypto) ProtoMessage() {}
 
 func (x *SrtpCrypto) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[27]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2902,7 +3085,7 @@ func (x *SrtpCrypto) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SrtpCrypto.ProtoReflect.Descriptor instead.
 func (*SrtpCrypto) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{27}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *SrtpCrypto) GetTag() uint32 {
@@ -2945,7 +3128,7 @@ type Codec struct {
 
 func (x *Codec) Reset() {
 	*x = Codec{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[28]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2957,7 +3140,7 @@ func (x *Codec) String() string {
 func (*Codec) ProtoMessage() {}
 
 func (x *Codec) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[28]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2970,7 +3153,7 @@ func (x *Codec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Codec.ProtoReflect.Descriptor instead.
 func (*Codec) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{28}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Codec) GetPayloadType() uint32 {
@@ -3021,7 +3204,7 @@ type EventsDescriptor struct {
 
 func (x *EventsDescriptor) Reset() {
 	*x = EventsDescriptor{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[29]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3033,7 +3216,7 @@ func (x *EventsDescriptor) String() string {
 func (*EventsDescriptor) ProtoMessage() {}
 
 func (x *EventsDescriptor) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[29]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3046,7 +3229,7 @@ func (x *EventsDescriptor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventsDescriptor.ProtoReflect.Descriptor instead.
 func (*EventsDescriptor) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{29}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *EventsDescriptor) GetRequestId() uint64 {
@@ -3074,14 +3257,16 @@ type EventSpec struct {
 	Timer *durationpb.Duration `protobuf:"bytes,3,opt,name=timer,proto3" json:"timer,omitempty"`
 	// DTMF: look for tones in the peer's audio too (H.248.1 §E.6, dd; ITU-T Q.24). What is found is a digit like any other and taken out of
 	// the audio, which is transcoded for it. Error 512 when the MGW has no codec that the peer may send.
-	Tones         bool `protobuf:"varint,8,opt,name=tones,proto3" json:"tones,omitempty"`
+	Tones bool `protobuf:"varint,8,opt,name=tones,proto3" json:"tones,omitempty"`
+	// QUALITY: the limit, hundredths of a MOS, 100 to 450; needed.
+	MosCenti      uint32 `protobuf:"varint,12,opt,name=mos_centi,json=mosCenti,proto3" json:"mos_centi,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *EventSpec) Reset() {
 	*x = EventSpec{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[30]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3093,7 +3278,7 @@ func (x *EventSpec) String() string {
 func (*EventSpec) ProtoMessage() {}
 
 func (x *EventSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[30]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3106,7 +3291,7 @@ func (x *EventSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventSpec.ProtoReflect.Descriptor instead.
 func (*EventSpec) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{30}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *EventSpec) GetType() EventType {
@@ -3137,6 +3322,13 @@ func (x *EventSpec) GetTones() bool {
 	return false
 }
 
+func (x *EventSpec) GetMosCenti() uint32 {
+	if x != nil {
+		return x.MosCenti
+	}
+	return 0
+}
+
 // SignalsDescriptor is what a termination plays (H.248.1 §7.1.11): a sequential list. Signals are not affected by the stream's mode
 // (H.248.1 §7.1.7). While one plays it replaces the media of other terminations; the peer's stream keeps SSRC, numbers and time. An empty list
 // stops. A digit that has begun is always played to its end, and digits of the next descriptor come after it.
@@ -3152,7 +3344,7 @@ type SignalsDescriptor struct {
 
 func (x *SignalsDescriptor) Reset() {
 	*x = SignalsDescriptor{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[31]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3164,7 +3356,7 @@ func (x *SignalsDescriptor) String() string {
 func (*SignalsDescriptor) ProtoMessage() {}
 
 func (x *SignalsDescriptor) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[31]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3177,7 +3369,7 @@ func (x *SignalsDescriptor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalsDescriptor.ProtoReflect.Descriptor instead.
 func (*SignalsDescriptor) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{31}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *SignalsDescriptor) GetRequestId() uint64 {
@@ -3224,7 +3416,7 @@ type Signal struct {
 
 func (x *Signal) Reset() {
 	*x = Signal{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[32]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3236,7 +3428,7 @@ func (x *Signal) String() string {
 func (*Signal) ProtoMessage() {}
 
 func (x *Signal) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[32]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3249,7 +3441,7 @@ func (x *Signal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Signal.ProtoReflect.Descriptor instead.
 func (*Signal) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{32}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Signal) GetName() string {
@@ -3342,7 +3534,7 @@ type NotifyRequest struct {
 
 func (x *NotifyRequest) Reset() {
 	*x = NotifyRequest{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[33]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3354,7 +3546,7 @@ func (x *NotifyRequest) String() string {
 func (*NotifyRequest) ProtoMessage() {}
 
 func (x *NotifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[33]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3367,7 +3559,7 @@ func (x *NotifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NotifyRequest.ProtoReflect.Descriptor instead.
 func (*NotifyRequest) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{33}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *NotifyRequest) GetMgwId() string {
@@ -3454,7 +3646,7 @@ type ObservedEvent struct {
 
 func (x *ObservedEvent) Reset() {
 	*x = ObservedEvent{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[34]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3466,7 +3658,7 @@ func (x *ObservedEvent) String() string {
 func (*ObservedEvent) ProtoMessage() {}
 
 func (x *ObservedEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[34]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3479,7 +3671,7 @@ func (x *ObservedEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObservedEvent.ProtoReflect.Descriptor instead.
 func (*ObservedEvent) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{34}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ObservedEvent) GetType() EventType {
@@ -3535,7 +3727,7 @@ type NotifyReply struct {
 
 func (x *NotifyReply) Reset() {
 	*x = NotifyReply{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[35]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3547,7 +3739,7 @@ func (x *NotifyReply) String() string {
 func (*NotifyReply) ProtoMessage() {}
 
 func (x *NotifyReply) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[35]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3560,7 +3752,7 @@ func (x *NotifyReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NotifyReply.ProtoReflect.Descriptor instead.
 func (*NotifyReply) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{35}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *NotifyReply) GetVerdict() NotifyReply_Verdict {
@@ -3615,13 +3807,19 @@ type Statistics struct {
 	MosCenti uint32 `protobuf:"varint,20,opt,name=mos_centi,json=mosCenti,proto3" json:"mos_centi,omitempty"`
 	// The same of our audio at the peer, by its reports; 0: not known.
 	RemoteMosCenti uint32 `protobuf:"varint,21,opt,name=remote_mos_centi,json=remoteMosCenti,proto3" json:"remote_mos_centi,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// How media of the peer leaves now; absent when it does not.
+	Path *MediaPath `protobuf:"bytes,30,opt,name=path,proto3" json:"path,omitempty"`
+	// How we receive the peer's stream, as told in VoIP metrics blocks; absent before the first packet.
+	VoipMetrics *VoipMetrics `protobuf:"bytes,32,opt,name=voip_metrics,json=voipMetrics,proto3" json:"voip_metrics,omitempty"`
+	// How the peer receives ours, by its newest VoIP metrics block; absent when there was none.
+	RemoteVoipMetrics *VoipMetrics `protobuf:"bytes,33,opt,name=remote_voip_metrics,json=remoteVoipMetrics,proto3" json:"remote_voip_metrics,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *Statistics) Reset() {
 	*x = Statistics{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[36]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3633,7 +3831,7 @@ func (x *Statistics) String() string {
 func (*Statistics) ProtoMessage() {}
 
 func (x *Statistics) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[36]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3646,7 +3844,7 @@ func (x *Statistics) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Statistics.ProtoReflect.Descriptor instead.
 func (*Statistics) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{36}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Statistics) GetTerminationId() string {
@@ -3796,6 +3994,233 @@ func (x *Statistics) GetRemoteMosCenti() uint32 {
 	return 0
 }
 
+func (x *Statistics) GetPath() *MediaPath {
+	if x != nil {
+		return x.Path
+	}
+	return nil
+}
+
+func (x *Statistics) GetVoipMetrics() *VoipMetrics {
+	if x != nil {
+		return x.VoipMetrics
+	}
+	return nil
+}
+
+func (x *Statistics) GetRemoteVoipMetrics() *VoipMetrics {
+	if x != nil {
+		return x.RemoteVoipMetrics
+	}
+	return nil
+}
+
+// VoipMetrics is a VoIP metrics report block (RFC 3611 §4.7) in its own units.
+type VoipMetrics struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Share of packets lost, and of those that came too late, 256ths.
+	LossRate    uint32 `protobuf:"varint,1,opt,name=loss_rate,json=lossRate,proto3" json:"loss_rate,omitempty"`
+	DiscardRate uint32 `protobuf:"varint,2,opt,name=discard_rate,json=discardRate,proto3" json:"discard_rate,omitempty"`
+	// Share lost or discarded within bursts and gaps, 256ths.
+	BurstDensity uint32 `protobuf:"varint,3,opt,name=burst_density,json=burstDensity,proto3" json:"burst_density,omitempty"`
+	GapDensity   uint32 `protobuf:"varint,4,opt,name=gap_density,json=gapDensity,proto3" json:"gap_density,omitempty"`
+	// Mean length of bursts and gaps, ms.
+	BurstDuration uint32 `protobuf:"varint,5,opt,name=burst_duration,json=burstDuration,proto3" json:"burst_duration,omitempty"`
+	GapDuration   uint32 `protobuf:"varint,6,opt,name=gap_duration,json=gapDuration,proto3" json:"gap_duration,omitempty"`
+	// Round trip, and delay in the reporting end, ms; 0: not known.
+	RoundTripDelay uint32 `protobuf:"varint,7,opt,name=round_trip_delay,json=roundTripDelay,proto3" json:"round_trip_delay,omitempty"`
+	EndSystemDelay uint32 `protobuf:"varint,8,opt,name=end_system_delay,json=endSystemDelay,proto3" json:"end_system_delay,omitempty"`
+	// Levels of signal and noise, dBm0, and residual echo return loss, dB; 127: not known.
+	SignalLevel int32  `protobuf:"varint,9,opt,name=signal_level,json=signalLevel,proto3" json:"signal_level,omitempty"`
+	NoiseLevel  int32  `protobuf:"varint,10,opt,name=noise_level,json=noiseLevel,proto3" json:"noise_level,omitempty"`
+	Rerl        uint32 `protobuf:"varint,11,opt,name=rerl,proto3" json:"rerl,omitempty"`
+	// Least gap, packets, between two losses of which each begins a burst of its own.
+	Gmin uint32 `protobuf:"varint,12,opt,name=gmin,proto3" json:"gmin,omitempty"`
+	// Transmission ratings 0 to 100, and MOS in tenths; 127: not known.
+	RFactor    uint32 `protobuf:"varint,13,opt,name=r_factor,json=rFactor,proto3" json:"r_factor,omitempty"`
+	ExtRFactor uint32 `protobuf:"varint,14,opt,name=ext_r_factor,json=extRFactor,proto3" json:"ext_r_factor,omitempty"`
+	MosLq      uint32 `protobuf:"varint,15,opt,name=mos_lq,json=mosLq,proto3" json:"mos_lq,omitempty"`
+	MosCq      uint32 `protobuf:"varint,16,opt,name=mos_cq,json=mosCq,proto3" json:"mos_cq,omitempty"`
+	// Receiver configuration: concealment, jitter buffer adaptive or not, and its rate (RFC 3611 §4.7.6).
+	RxConfig uint32 `protobuf:"varint,17,opt,name=rx_config,json=rxConfig,proto3" json:"rx_config,omitempty"`
+	// Delay of the jitter buffer: nominal, at its present maximum, at its absolute maximum, ms.
+	JbNominal     uint32 `protobuf:"varint,18,opt,name=jb_nominal,json=jbNominal,proto3" json:"jb_nominal,omitempty"`
+	JbMaximum     uint32 `protobuf:"varint,19,opt,name=jb_maximum,json=jbMaximum,proto3" json:"jb_maximum,omitempty"`
+	JbAbsMax      uint32 `protobuf:"varint,20,opt,name=jb_abs_max,json=jbAbsMax,proto3" json:"jb_abs_max,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VoipMetrics) Reset() {
+	*x = VoipMetrics{}
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VoipMetrics) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VoipMetrics) ProtoMessage() {}
+
+func (x *VoipMetrics) ProtoReflect() protoreflect.Message {
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VoipMetrics.ProtoReflect.Descriptor instead.
+func (*VoipMetrics) Descriptor() ([]byte, []int) {
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *VoipMetrics) GetLossRate() uint32 {
+	if x != nil {
+		return x.LossRate
+	}
+	return 0
+}
+
+func (x *VoipMetrics) GetDiscardRate() uint32 {
+	if x != nil {
+		return x.DiscardRate
+	}
+	return 0
+}
+
+func (x *VoipMetrics) GetBurstDensity() uint32 {
+	if x != nil {
+		return x.BurstDensity
+	}
+	return 0
+}
+
+func (x *VoipMetrics) GetGapDensity() uint32 {
+	if x != nil {
+		return x.GapDensity
+	}
+	return 0
+}
+
+func (x *VoipMetrics) GetBurstDuration() uint32 {
+	if x != nil {
+		return x.BurstDuration
+	}
+	return 0
+}
+
+func (x *VoipMetrics) GetGapDuration() uint32 {
+	if x != nil {
+		return x.GapDuration
+	}
+	return 0
+}
+
+func (x *VoipMetrics) GetRoundTripDelay() uint32 {
+	if x != nil {
+		return x.RoundTripDelay
+	}
+	return 0
+}
+
+func (x *VoipMetrics) GetEndSystemDelay() uint32 {
+	if x != nil {
+		return x.EndSystemDelay
+	}
+	return 0
+}
+
+func (x *VoipMetrics) GetSignalLevel() int32 {
+	if x != nil {
+		return x.SignalLevel
+	}
+	return 0
+}
+
+func (x *VoipMetrics) GetNoiseLevel() int32 {
+	if x != nil {
+		return x.NoiseLevel
+	}
+	return 0
+}
+
+func (x *VoipMetrics) GetRerl() uint32 {
+	if x != nil {
+		return x.Rerl
+	}
+	return 0
+}
+
+func (x *VoipMetrics) GetGmin() uint32 {
+	if x != nil {
+		return x.Gmin
+	}
+	return 0
+}
+
+func (x *VoipMetrics) GetRFactor() uint32 {
+	if x != nil {
+		return x.RFactor
+	}
+	return 0
+}
+
+func (x *VoipMetrics) GetExtRFactor() uint32 {
+	if x != nil {
+		return x.ExtRFactor
+	}
+	return 0
+}
+
+func (x *VoipMetrics) GetMosLq() uint32 {
+	if x != nil {
+		return x.MosLq
+	}
+	return 0
+}
+
+func (x *VoipMetrics) GetMosCq() uint32 {
+	if x != nil {
+		return x.MosCq
+	}
+	return 0
+}
+
+func (x *VoipMetrics) GetRxConfig() uint32 {
+	if x != nil {
+		return x.RxConfig
+	}
+	return 0
+}
+
+func (x *VoipMetrics) GetJbNominal() uint32 {
+	if x != nil {
+		return x.JbNominal
+	}
+	return 0
+}
+
+func (x *VoipMetrics) GetJbMaximum() uint32 {
+	if x != nil {
+		return x.JbMaximum
+	}
+	return 0
+}
+
+func (x *VoipMetrics) GetJbAbsMax() uint32 {
+	if x != nil {
+		return x.JbAbsMax
+	}
+	return 0
+}
+
 // AuditRequest selects what to audit (H.248.1 §7.2.5).
 type AuditRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3813,7 +4238,7 @@ type AuditRequest struct {
 
 func (x *AuditRequest) Reset() {
 	*x = AuditRequest{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[37]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3825,7 +4250,7 @@ func (x *AuditRequest) String() string {
 func (*AuditRequest) ProtoMessage() {}
 
 func (x *AuditRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[37]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3838,7 +4263,7 @@ func (x *AuditRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditRequest.ProtoReflect.Descriptor instead.
 func (*AuditRequest) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{37}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *AuditRequest) GetContext() *ContextRef {
@@ -3894,7 +4319,7 @@ type AuditReply struct {
 
 func (x *AuditReply) Reset() {
 	*x = AuditReply{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[38]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3906,7 +4331,7 @@ func (x *AuditReply) String() string {
 func (*AuditReply) ProtoMessage() {}
 
 func (x *AuditReply) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[38]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3919,7 +4344,7 @@ func (x *AuditReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditReply.ProtoReflect.Descriptor instead.
 func (*AuditReply) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{38}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *AuditReply) GetContextId() string {
@@ -3987,7 +4412,7 @@ type AuditCapabilitiesRequest struct {
 
 func (x *AuditCapabilitiesRequest) Reset() {
 	*x = AuditCapabilitiesRequest{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[39]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3999,7 +4424,7 @@ func (x *AuditCapabilitiesRequest) String() string {
 func (*AuditCapabilitiesRequest) ProtoMessage() {}
 
 func (x *AuditCapabilitiesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[39]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4012,7 +4437,7 @@ func (x *AuditCapabilitiesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditCapabilitiesRequest.ProtoReflect.Descriptor instead.
 func (*AuditCapabilitiesRequest) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{39}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{41}
 }
 
 // Capabilities of an MGW (H.248.1 §7.2.6).
@@ -4044,7 +4469,7 @@ type Capabilities struct {
 
 func (x *Capabilities) Reset() {
 	*x = Capabilities{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[40]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4056,7 +4481,7 @@ func (x *Capabilities) String() string {
 func (*Capabilities) ProtoMessage() {}
 
 func (x *Capabilities) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[40]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4069,7 +4494,7 @@ func (x *Capabilities) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Capabilities.ProtoReflect.Descriptor instead.
 func (*Capabilities) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{40}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Capabilities) GetSoftware() string {
@@ -4159,7 +4584,7 @@ type Realm struct {
 
 func (x *Realm) Reset() {
 	*x = Realm{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[41]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4171,7 +4596,7 @@ func (x *Realm) String() string {
 func (*Realm) ProtoMessage() {}
 
 func (x *Realm) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[41]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4184,7 +4609,7 @@ func (x *Realm) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Realm.ProtoReflect.Descriptor instead.
 func (*Realm) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{41}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Realm) GetName() string {
@@ -4242,7 +4667,7 @@ type ServiceChangeRequest struct {
 
 func (x *ServiceChangeRequest) Reset() {
 	*x = ServiceChangeRequest{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[42]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4254,7 +4679,7 @@ func (x *ServiceChangeRequest) String() string {
 func (*ServiceChangeRequest) ProtoMessage() {}
 
 func (x *ServiceChangeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[42]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4267,7 +4692,7 @@ func (x *ServiceChangeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceChangeRequest.ProtoReflect.Descriptor instead.
 func (*ServiceChangeRequest) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{42}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ServiceChangeRequest) GetMgwId() string {
@@ -4350,7 +4775,7 @@ type ServiceChangeReply struct {
 
 func (x *ServiceChangeReply) Reset() {
 	*x = ServiceChangeReply{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[43]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4362,7 +4787,7 @@ func (x *ServiceChangeReply) String() string {
 func (*ServiceChangeReply) ProtoMessage() {}
 
 func (x *ServiceChangeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[43]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4375,7 +4800,7 @@ func (x *ServiceChangeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceChangeReply.ProtoReflect.Descriptor instead.
 func (*ServiceChangeReply) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{43}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ServiceChangeReply) GetProfileVersion() uint32 {
@@ -4427,7 +4852,7 @@ type HeartbeatRequest struct {
 
 func (x *HeartbeatRequest) Reset() {
 	*x = HeartbeatRequest{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[44]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4439,7 +4864,7 @@ func (x *HeartbeatRequest) String() string {
 func (*HeartbeatRequest) ProtoMessage() {}
 
 func (x *HeartbeatRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[44]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4452,7 +4877,7 @@ func (x *HeartbeatRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatRequest.ProtoReflect.Descriptor instead.
 func (*HeartbeatRequest) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{44}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *HeartbeatRequest) GetMgwId() string {
@@ -4510,7 +4935,7 @@ type HeartbeatReply struct {
 
 func (x *HeartbeatReply) Reset() {
 	*x = HeartbeatReply{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[45]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4522,7 +4947,7 @@ func (x *HeartbeatReply) String() string {
 func (*HeartbeatReply) ProtoMessage() {}
 
 func (x *HeartbeatReply) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[45]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4535,7 +4960,7 @@ func (x *HeartbeatReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatReply.ProtoReflect.Descriptor instead.
 func (*HeartbeatReply) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{45}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *HeartbeatReply) GetNext() *durationpb.Duration {
@@ -4641,7 +5066,7 @@ const file_isthmus_iq_v1_iq_proto_rawDesc = "" +
 	"attributes\x18\x03 \x01(\v2 .isthmus.iq.v1.ContextAttributesR\n" +
 	"attributes\x127\n" +
 	"\bcommands\x18\x04 \x03(\v2\x1b.isthmus.iq.v1.CommandReplyR\bcommands\x124\n" +
-	"\x05error\x18\x05 \x01(\v2\x1e.isthmus.iq.v1.ErrorDescriptorR\x05error\"\x8b\x02\n" +
+	"\x05error\x18\x05 \x01(\v2\x1e.isthmus.iq.v1.ErrorDescriptorR\x05error\"\xb9\x02\n" +
 	"\fCommandReply\x12%\n" +
 	"\x0etermination_id\x18\x01 \x01(\tR\rterminationId\x12@\n" +
 	"\bresolved\x18\x02 \x01(\v2$.isthmus.iq.v1.TerminationDescriptorR\bresolved\x12!\n" +
@@ -4649,7 +5074,19 @@ const file_isthmus_iq_v1_iq_proto_rawDesc = "" +
 	"\n" +
 	"statistics\x18\x04 \x03(\v2\x19.isthmus.iq.v1.StatisticsR\n" +
 	"statistics\x124\n" +
-	"\x05error\x18\x05 \x01(\v2\x1e.isthmus.iq.v1.ErrorDescriptorR\x05error\"9\n" +
+	"\x05error\x18\x05 \x01(\v2\x1e.isthmus.iq.v1.ErrorDescriptorR\x05error\x12,\n" +
+	"\x04path\x18\f \x01(\v2\x18.isthmus.iq.v1.MediaPathR\x04path\"\xcd\x01\n" +
+	"\tMediaPath\x121\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x1d.isthmus.iq.v1.MediaPath.KindR\x04kind\x12\x12\n" +
+	"\x04from\x18\x02 \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\x03 \x01(\tR\x02to\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"Q\n" +
+	"\x04Kind\x12\x14\n" +
+	"\x10KIND_UNSPECIFIED\x10\x00\x12\x0e\n" +
+	"\n" +
+	"KIND_RELAY\x10\x01\x12\x0f\n" +
+	"\vKIND_REPACK\x10\x02\x12\x12\n" +
+	"\x0eKIND_TRANSCODE\x10\x03\"9\n" +
 	"\x0fErrorDescriptor\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\rR\x04code\x12\x12\n" +
 	"\x04text\x18\x02 \x01(\tR\x04text\"\x98\x03\n" +
@@ -4707,7 +5144,7 @@ const file_isthmus_iq_v1_iq_proto_rawDesc = "" +
 	"\x03mid\x18\x02 \x01(\tR\x03mid\x12@\n" +
 	"\rlocal_control\x18\x03 \x01(\v2\x1b.isthmus.iq.v1.LocalControlR\flocalControl\x125\n" +
 	"\x05local\x18\x04 \x01(\v2\x1f.isthmus.iq.v1.MediaDescriptionR\x05local\x127\n" +
-	"\x06remote\x18\x05 \x01(\v2\x1f.isthmus.iq.v1.MediaDescriptionR\x06remote\"\xf1\x04\n" +
+	"\x06remote\x18\x05 \x01(\v2\x1f.isthmus.iq.v1.MediaDescriptionR\x06remote\"\x83\x05\n" +
 	"\fLocalControl\x124\n" +
 	"\x04mode\x18\x01 \x01(\x0e2 .isthmus.iq.v1.LocalControl.ModeR\x04mode\x12\x12\n" +
 	"\x04dscp\x18\x02 \x01(\rR\x04dscp\x123\n" +
@@ -4715,7 +5152,8 @@ const file_isthmus_iq_v1_iq_proto_rawDesc = "" +
 	"\rsource_filter\x18\x04 \x01(\v2\x1b.isthmus.iq.v1.SourceFilterR\fsourceFilter\x127\n" +
 	"\x05latch\x18\x05 \x01(\x0e2!.isthmus.iq.v1.LocalControl.LatchR\x05latch\x12-\n" +
 	"\x04rtcp\x18\x06 \x01(\v2\x19.isthmus.iq.v1.RtcpPolicyR\x04rtcp\x12:\n" +
-	"\x06digits\x18\f \x01(\x0e2\".isthmus.iq.v1.LocalControl.DigitsR\x06digits\"h\n" +
+	"\x06digits\x18\f \x01(\x0e2\".isthmus.iq.v1.LocalControl.DigitsR\x06digits\x12\x10\n" +
+	"\x03dtx\x18\x10 \x01(\bR\x03dtx\"h\n" +
 	"\x04Mode\x12\x14\n" +
 	"\x10MODE_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rMODE_INACTIVE\x10\x01\x12\x11\n" +
@@ -4736,18 +5174,21 @@ const file_isthmus_iq_v1_iq_proto_rawDesc = "" +
 	"\vburst_bytes\x18\x02 \x01(\rR\n" +
 	"burstBytes\"*\n" +
 	"\fSourceFilter\x12\x1a\n" +
-	"\bprefixes\x18\x01 \x03(\tR\bprefixes\"S\n" +
+	"\bprefixes\x18\x01 \x03(\tR\bprefixes\"\x9b\x01\n" +
 	"\n" +
 	"RtcpPolicy\x12\x10\n" +
 	"\x03mux\x18\x01 \x01(\bR\x03mux\x12!\n" +
 	"\freduced_size\x18\x02 \x01(\bR\vreducedSize\x12\x10\n" +
-	"\x03off\x18\x03 \x01(\bR\x03off\"\xd2\x02\n" +
+	"\x03off\x18\x03 \x01(\bR\x03off\x12&\n" +
+	"\x0fxr_voip_metrics\x18\x04 \x01(\bR\rxrVoipMetrics\x12\x1e\n" +
+	"\vxr_rcvr_rtt\x18\x05 \x01(\bR\txrRcvrRtt\"\xf5\x02\n" +
 	"\x10MediaDescription\x12\x14\n" +
 	"\x05media\x18\x01 \x01(\tR\x05media\x12\x14\n" +
 	"\x05proto\x18\x02 \x01(\tR\x05proto\x12\x18\n" +
 	"\aaddress\x18\x03 \x01(\tR\aaddress\x12\x12\n" +
 	"\x04port\x18\x04 \x01(\rR\x04port\x12\x1b\n" +
-	"\trtcp_port\x18\x05 \x01(\rR\brtcpPort\x12,\n" +
+	"\trtcp_port\x18\x05 \x01(\rR\brtcpPort\x12!\n" +
+	"\frtcp_address\x18\x0f \x01(\tR\vrtcpAddress\x12,\n" +
 	"\x06codecs\x18\x06 \x03(\v2\x14.isthmus.iq.v1.CodecR\x06codecs\x12\x19\n" +
 	"\bptime_ms\x18\a \x01(\rR\aptimeMs\x12\x1f\n" +
 	"\vmaxptime_ms\x18\b \x01(\rR\n" +
@@ -4771,12 +5212,13 @@ const file_isthmus_iq_v1_iq_proto_rawDesc = "" +
 	"\x10EventsDescriptor\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\x04R\trequestId\x12.\n" +
-	"\x05specs\x18\x02 \x03(\v2\x18.isthmus.iq.v1.EventSpecR\x05specs\"\x9d\x01\n" +
+	"\x05specs\x18\x02 \x03(\v2\x18.isthmus.iq.v1.EventSpecR\x05specs\"\xba\x01\n" +
 	"\tEventSpec\x12,\n" +
 	"\x04type\x18\x01 \x01(\x0e2\x18.isthmus.iq.v1.EventTypeR\x04type\x12\x1b\n" +
 	"\tstream_id\x18\x02 \x01(\rR\bstreamId\x12/\n" +
 	"\x05timer\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x05timer\x12\x14\n" +
-	"\x05tones\x18\b \x01(\bR\x05tones\"c\n" +
+	"\x05tones\x18\b \x01(\bR\x05tones\x12\x1b\n" +
+	"\tmos_centi\x18\f \x01(\rR\bmosCenti\"c\n" +
 	"\x11SignalsDescriptor\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\x04R\trequestId\x12/\n" +
@@ -4830,7 +5272,7 @@ const file_isthmus_iq_v1_iq_proto_rawDesc = "" +
 	"\x13VERDICT_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vVERDICT_ACK\x10\x01\x12\x1b\n" +
 	"\x17VERDICT_UNKNOWN_CONTEXT\x10\x02\x12\x17\n" +
-	"\x13VERDICT_RETRY_LATER\x10\x03\"\xf3\x06\n" +
+	"\x13VERDICT_RETRY_LATER\x10\x03\"\xac\b\n" +
 	"\n" +
 	"Statistics\x12%\n" +
 	"\x0etermination_id\x18\x01 \x01(\tR\rterminationId\x12\x1b\n" +
@@ -4856,10 +5298,41 @@ const file_isthmus_iq_v1_iq_proto_rawDesc = "" +
 	"\fpackets_late\x18\x12 \x01(\x04R\vpacketsLate\x12#\n" +
 	"\rselected_pair\x18\x13 \x01(\tR\fselectedPair\x12\x1b\n" +
 	"\tmos_centi\x18\x14 \x01(\rR\bmosCenti\x12(\n" +
-	"\x10remote_mos_centi\x18\x15 \x01(\rR\x0eremoteMosCenti\x1a:\n" +
+	"\x10remote_mos_centi\x18\x15 \x01(\rR\x0eremoteMosCenti\x12,\n" +
+	"\x04path\x18\x1e \x01(\v2\x18.isthmus.iq.v1.MediaPathR\x04path\x12=\n" +
+	"\fvoip_metrics\x18  \x01(\v2\x1a.isthmus.iq.v1.VoipMetricsR\vvoipMetrics\x12J\n" +
+	"\x13remote_voip_metrics\x18! \x01(\v2\x1a.isthmus.iq.v1.VoipMetricsR\x11remoteVoipMetrics\x1a:\n" +
 	"\fDroppedEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\xcb\x01\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\x81\x05\n" +
+	"\vVoipMetrics\x12\x1b\n" +
+	"\tloss_rate\x18\x01 \x01(\rR\blossRate\x12!\n" +
+	"\fdiscard_rate\x18\x02 \x01(\rR\vdiscardRate\x12#\n" +
+	"\rburst_density\x18\x03 \x01(\rR\fburstDensity\x12\x1f\n" +
+	"\vgap_density\x18\x04 \x01(\rR\n" +
+	"gapDensity\x12%\n" +
+	"\x0eburst_duration\x18\x05 \x01(\rR\rburstDuration\x12!\n" +
+	"\fgap_duration\x18\x06 \x01(\rR\vgapDuration\x12(\n" +
+	"\x10round_trip_delay\x18\a \x01(\rR\x0eroundTripDelay\x12(\n" +
+	"\x10end_system_delay\x18\b \x01(\rR\x0eendSystemDelay\x12!\n" +
+	"\fsignal_level\x18\t \x01(\x05R\vsignalLevel\x12\x1f\n" +
+	"\vnoise_level\x18\n" +
+	" \x01(\x05R\n" +
+	"noiseLevel\x12\x12\n" +
+	"\x04rerl\x18\v \x01(\rR\x04rerl\x12\x12\n" +
+	"\x04gmin\x18\f \x01(\rR\x04gmin\x12\x19\n" +
+	"\br_factor\x18\r \x01(\rR\arFactor\x12 \n" +
+	"\fext_r_factor\x18\x0e \x01(\rR\n" +
+	"extRFactor\x12\x15\n" +
+	"\x06mos_lq\x18\x0f \x01(\rR\x05mosLq\x12\x15\n" +
+	"\x06mos_cq\x18\x10 \x01(\rR\x05mosCq\x12\x1b\n" +
+	"\trx_config\x18\x11 \x01(\rR\brxConfig\x12\x1d\n" +
+	"\n" +
+	"jb_nominal\x18\x12 \x01(\rR\tjbNominal\x12\x1d\n" +
+	"\n" +
+	"jb_maximum\x18\x13 \x01(\rR\tjbMaximum\x12\x1c\n" +
+	"\n" +
+	"jb_abs_max\x18\x14 \x01(\rR\bjbAbsMax\"\xcb\x01\n" +
 	"\fAuditRequest\x123\n" +
 	"\acontext\x18\x01 \x01(\v2\x19.isthmus.iq.v1.ContextRefR\acontext\x12?\n" +
 	"\vtermination\x18\x02 \x01(\v2\x1d.isthmus.iq.v1.TerminationRefR\vtermination\x12%\n" +
@@ -4933,7 +5406,7 @@ const file_isthmus_iq_v1_iq_proto_rawDesc = "" +
 	"\x0eHeartbeatReply\x12-\n" +
 	"\x04next\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x04next\x12\x1f\n" +
 	"\vre_register\x18\x02 \x01(\bR\n" +
-	"reRegister*\xba\x02\n" +
+	"reRegister*\xd2\x02\n" +
 	"\tEventType\x12\x1a\n" +
 	"\x16EVENT_TYPE_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15EVENT_TYPE_ICE_RESULT\x10\x01\x12\x1b\n" +
@@ -4945,7 +5418,8 @@ const file_isthmus_iq_v1_iq_proto_rawDesc = "" +
 	"\x12EVENT_TYPE_LATCHED\x10\a\x12\x13\n" +
 	"\x0fEVENT_TYPE_DTMF\x10\b\x12\x1c\n" +
 	"\x18EVENT_TYPE_MEDIA_STARTED\x10\t\x12\x1f\n" +
-	"\x1bEVENT_TYPE_SIGNAL_COMPLETED\x10\x142\xda\x02\n" +
+	"\x1bEVENT_TYPE_SIGNAL_COMPLETED\x10\x14\x12\x16\n" +
+	"\x12EVENT_TYPE_QUALITY\x10\x192\xda\x02\n" +
 	"\fMediaGateway\x12N\n" +
 	"\bTransact\x12!.isthmus.iq.v1.TransactionRequest\x1a\x1f.isthmus.iq.v1.TransactionReply\x12F\n" +
 	"\n" +
@@ -4969,179 +5443,187 @@ func file_isthmus_iq_v1_iq_proto_rawDescGZIP() []byte {
 	return file_isthmus_iq_v1_iq_proto_rawDescData
 }
 
-var file_isthmus_iq_v1_iq_proto_enumTypes = make([]protoimpl.EnumInfo, 11)
-var file_isthmus_iq_v1_iq_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
+var file_isthmus_iq_v1_iq_proto_enumTypes = make([]protoimpl.EnumInfo, 12)
+var file_isthmus_iq_v1_iq_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
 var file_isthmus_iq_v1_iq_proto_goTypes = []any{
 	(EventType)(0),                   // 0: isthmus.iq.v1.EventType
 	(TopologyTriple_Direction)(0),    // 1: isthmus.iq.v1.TopologyTriple.Direction
-	(TerminationDescriptor_Kind)(0),  // 2: isthmus.iq.v1.TerminationDescriptor.Kind
-	(DtlsParameters_Role)(0),         // 3: isthmus.iq.v1.DtlsParameters.Role
-	(LocalControl_Mode)(0),           // 4: isthmus.iq.v1.LocalControl.Mode
-	(LocalControl_Latch)(0),          // 5: isthmus.iq.v1.LocalControl.Latch
-	(LocalControl_Digits)(0),         // 6: isthmus.iq.v1.LocalControl.Digits
-	(Signal_Type)(0),                 // 7: isthmus.iq.v1.Signal.Type
-	(Signal_Direction)(0),            // 8: isthmus.iq.v1.Signal.Direction
-	(NotifyReply_Verdict)(0),         // 9: isthmus.iq.v1.NotifyReply.Verdict
-	(ServiceChangeRequest_Method)(0), // 10: isthmus.iq.v1.ServiceChangeRequest.Method
-	(*TransactionRequest)(nil),       // 11: isthmus.iq.v1.TransactionRequest
-	(*Action)(nil),                   // 12: isthmus.iq.v1.Action
-	(*ContextRef)(nil),               // 13: isthmus.iq.v1.ContextRef
-	(*TerminationRef)(nil),           // 14: isthmus.iq.v1.TerminationRef
-	(*ContextAttributes)(nil),        // 15: isthmus.iq.v1.ContextAttributes
-	(*TopologyTriple)(nil),           // 16: isthmus.iq.v1.TopologyTriple
-	(*Command)(nil),                  // 17: isthmus.iq.v1.Command
-	(*Add)(nil),                      // 18: isthmus.iq.v1.Add
-	(*Modify)(nil),                   // 19: isthmus.iq.v1.Modify
-	(*Subtract)(nil),                 // 20: isthmus.iq.v1.Subtract
-	(*Move)(nil),                     // 21: isthmus.iq.v1.Move
-	(*TransactionReply)(nil),         // 22: isthmus.iq.v1.TransactionReply
-	(*ActionReply)(nil),              // 23: isthmus.iq.v1.ActionReply
-	(*CommandReply)(nil),             // 24: isthmus.iq.v1.CommandReply
-	(*ErrorDescriptor)(nil),          // 25: isthmus.iq.v1.ErrorDescriptor
-	(*TerminationDescriptor)(nil),    // 26: isthmus.iq.v1.TerminationDescriptor
-	(*TransportGroup)(nil),           // 27: isthmus.iq.v1.TransportGroup
-	(*IceParameters)(nil),            // 28: isthmus.iq.v1.IceParameters
-	(*Candidate)(nil),                // 29: isthmus.iq.v1.Candidate
-	(*DtlsParameters)(nil),           // 30: isthmus.iq.v1.DtlsParameters
-	(*Fingerprint)(nil),              // 31: isthmus.iq.v1.Fingerprint
-	(*Stream)(nil),                   // 32: isthmus.iq.v1.Stream
-	(*LocalControl)(nil),             // 33: isthmus.iq.v1.LocalControl
-	(*Policing)(nil),                 // 34: isthmus.iq.v1.Policing
-	(*SourceFilter)(nil),             // 35: isthmus.iq.v1.SourceFilter
-	(*RtcpPolicy)(nil),               // 36: isthmus.iq.v1.RtcpPolicy
-	(*MediaDescription)(nil),         // 37: isthmus.iq.v1.MediaDescription
-	(*SrtpCrypto)(nil),               // 38: isthmus.iq.v1.SrtpCrypto
-	(*Codec)(nil),                    // 39: isthmus.iq.v1.Codec
-	(*EventsDescriptor)(nil),         // 40: isthmus.iq.v1.EventsDescriptor
-	(*EventSpec)(nil),                // 41: isthmus.iq.v1.EventSpec
-	(*SignalsDescriptor)(nil),        // 42: isthmus.iq.v1.SignalsDescriptor
-	(*Signal)(nil),                   // 43: isthmus.iq.v1.Signal
-	(*NotifyRequest)(nil),            // 44: isthmus.iq.v1.NotifyRequest
-	(*ObservedEvent)(nil),            // 45: isthmus.iq.v1.ObservedEvent
-	(*NotifyReply)(nil),              // 46: isthmus.iq.v1.NotifyReply
-	(*Statistics)(nil),               // 47: isthmus.iq.v1.Statistics
-	(*AuditRequest)(nil),             // 48: isthmus.iq.v1.AuditRequest
-	(*AuditReply)(nil),               // 49: isthmus.iq.v1.AuditReply
-	(*AuditCapabilitiesRequest)(nil), // 50: isthmus.iq.v1.AuditCapabilitiesRequest
-	(*Capabilities)(nil),             // 51: isthmus.iq.v1.Capabilities
-	(*Realm)(nil),                    // 52: isthmus.iq.v1.Realm
-	(*ServiceChangeRequest)(nil),     // 53: isthmus.iq.v1.ServiceChangeRequest
-	(*ServiceChangeReply)(nil),       // 54: isthmus.iq.v1.ServiceChangeReply
-	(*HeartbeatRequest)(nil),         // 55: isthmus.iq.v1.HeartbeatRequest
-	(*HeartbeatReply)(nil),           // 56: isthmus.iq.v1.HeartbeatReply
-	nil,                              // 57: isthmus.iq.v1.ObservedEvent.ParamsEntry
-	nil,                              // 58: isthmus.iq.v1.Statistics.DroppedEntry
-	(*emptypb.Empty)(nil),            // 59: google.protobuf.Empty
-	(*durationpb.Duration)(nil),      // 60: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),    // 61: google.protobuf.Timestamp
+	(MediaPath_Kind)(0),              // 2: isthmus.iq.v1.MediaPath.Kind
+	(TerminationDescriptor_Kind)(0),  // 3: isthmus.iq.v1.TerminationDescriptor.Kind
+	(DtlsParameters_Role)(0),         // 4: isthmus.iq.v1.DtlsParameters.Role
+	(LocalControl_Mode)(0),           // 5: isthmus.iq.v1.LocalControl.Mode
+	(LocalControl_Latch)(0),          // 6: isthmus.iq.v1.LocalControl.Latch
+	(LocalControl_Digits)(0),         // 7: isthmus.iq.v1.LocalControl.Digits
+	(Signal_Type)(0),                 // 8: isthmus.iq.v1.Signal.Type
+	(Signal_Direction)(0),            // 9: isthmus.iq.v1.Signal.Direction
+	(NotifyReply_Verdict)(0),         // 10: isthmus.iq.v1.NotifyReply.Verdict
+	(ServiceChangeRequest_Method)(0), // 11: isthmus.iq.v1.ServiceChangeRequest.Method
+	(*TransactionRequest)(nil),       // 12: isthmus.iq.v1.TransactionRequest
+	(*Action)(nil),                   // 13: isthmus.iq.v1.Action
+	(*ContextRef)(nil),               // 14: isthmus.iq.v1.ContextRef
+	(*TerminationRef)(nil),           // 15: isthmus.iq.v1.TerminationRef
+	(*ContextAttributes)(nil),        // 16: isthmus.iq.v1.ContextAttributes
+	(*TopologyTriple)(nil),           // 17: isthmus.iq.v1.TopologyTriple
+	(*Command)(nil),                  // 18: isthmus.iq.v1.Command
+	(*Add)(nil),                      // 19: isthmus.iq.v1.Add
+	(*Modify)(nil),                   // 20: isthmus.iq.v1.Modify
+	(*Subtract)(nil),                 // 21: isthmus.iq.v1.Subtract
+	(*Move)(nil),                     // 22: isthmus.iq.v1.Move
+	(*TransactionReply)(nil),         // 23: isthmus.iq.v1.TransactionReply
+	(*ActionReply)(nil),              // 24: isthmus.iq.v1.ActionReply
+	(*CommandReply)(nil),             // 25: isthmus.iq.v1.CommandReply
+	(*MediaPath)(nil),                // 26: isthmus.iq.v1.MediaPath
+	(*ErrorDescriptor)(nil),          // 27: isthmus.iq.v1.ErrorDescriptor
+	(*TerminationDescriptor)(nil),    // 28: isthmus.iq.v1.TerminationDescriptor
+	(*TransportGroup)(nil),           // 29: isthmus.iq.v1.TransportGroup
+	(*IceParameters)(nil),            // 30: isthmus.iq.v1.IceParameters
+	(*Candidate)(nil),                // 31: isthmus.iq.v1.Candidate
+	(*DtlsParameters)(nil),           // 32: isthmus.iq.v1.DtlsParameters
+	(*Fingerprint)(nil),              // 33: isthmus.iq.v1.Fingerprint
+	(*Stream)(nil),                   // 34: isthmus.iq.v1.Stream
+	(*LocalControl)(nil),             // 35: isthmus.iq.v1.LocalControl
+	(*Policing)(nil),                 // 36: isthmus.iq.v1.Policing
+	(*SourceFilter)(nil),             // 37: isthmus.iq.v1.SourceFilter
+	(*RtcpPolicy)(nil),               // 38: isthmus.iq.v1.RtcpPolicy
+	(*MediaDescription)(nil),         // 39: isthmus.iq.v1.MediaDescription
+	(*SrtpCrypto)(nil),               // 40: isthmus.iq.v1.SrtpCrypto
+	(*Codec)(nil),                    // 41: isthmus.iq.v1.Codec
+	(*EventsDescriptor)(nil),         // 42: isthmus.iq.v1.EventsDescriptor
+	(*EventSpec)(nil),                // 43: isthmus.iq.v1.EventSpec
+	(*SignalsDescriptor)(nil),        // 44: isthmus.iq.v1.SignalsDescriptor
+	(*Signal)(nil),                   // 45: isthmus.iq.v1.Signal
+	(*NotifyRequest)(nil),            // 46: isthmus.iq.v1.NotifyRequest
+	(*ObservedEvent)(nil),            // 47: isthmus.iq.v1.ObservedEvent
+	(*NotifyReply)(nil),              // 48: isthmus.iq.v1.NotifyReply
+	(*Statistics)(nil),               // 49: isthmus.iq.v1.Statistics
+	(*VoipMetrics)(nil),              // 50: isthmus.iq.v1.VoipMetrics
+	(*AuditRequest)(nil),             // 51: isthmus.iq.v1.AuditRequest
+	(*AuditReply)(nil),               // 52: isthmus.iq.v1.AuditReply
+	(*AuditCapabilitiesRequest)(nil), // 53: isthmus.iq.v1.AuditCapabilitiesRequest
+	(*Capabilities)(nil),             // 54: isthmus.iq.v1.Capabilities
+	(*Realm)(nil),                    // 55: isthmus.iq.v1.Realm
+	(*ServiceChangeRequest)(nil),     // 56: isthmus.iq.v1.ServiceChangeRequest
+	(*ServiceChangeReply)(nil),       // 57: isthmus.iq.v1.ServiceChangeReply
+	(*HeartbeatRequest)(nil),         // 58: isthmus.iq.v1.HeartbeatRequest
+	(*HeartbeatReply)(nil),           // 59: isthmus.iq.v1.HeartbeatReply
+	nil,                              // 60: isthmus.iq.v1.ObservedEvent.ParamsEntry
+	nil,                              // 61: isthmus.iq.v1.Statistics.DroppedEntry
+	(*emptypb.Empty)(nil),            // 62: google.protobuf.Empty
+	(*durationpb.Duration)(nil),      // 63: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),    // 64: google.protobuf.Timestamp
 }
 var file_isthmus_iq_v1_iq_proto_depIdxs = []int32{
-	12, // 0: isthmus.iq.v1.TransactionRequest.actions:type_name -> isthmus.iq.v1.Action
-	13, // 1: isthmus.iq.v1.Action.context:type_name -> isthmus.iq.v1.ContextRef
-	15, // 2: isthmus.iq.v1.Action.attributes:type_name -> isthmus.iq.v1.ContextAttributes
-	17, // 3: isthmus.iq.v1.Action.commands:type_name -> isthmus.iq.v1.Command
-	59, // 4: isthmus.iq.v1.ContextRef.choose:type_name -> google.protobuf.Empty
-	59, // 5: isthmus.iq.v1.ContextRef.all:type_name -> google.protobuf.Empty
-	59, // 6: isthmus.iq.v1.ContextRef.null:type_name -> google.protobuf.Empty
-	59, // 7: isthmus.iq.v1.TerminationRef.root:type_name -> google.protobuf.Empty
-	59, // 8: isthmus.iq.v1.TerminationRef.choose:type_name -> google.protobuf.Empty
-	59, // 9: isthmus.iq.v1.TerminationRef.all:type_name -> google.protobuf.Empty
-	60, // 10: isthmus.iq.v1.ContextAttributes.orphan_ttl:type_name -> google.protobuf.Duration
-	16, // 11: isthmus.iq.v1.ContextAttributes.topology:type_name -> isthmus.iq.v1.TopologyTriple
+	13, // 0: isthmus.iq.v1.TransactionRequest.actions:type_name -> isthmus.iq.v1.Action
+	14, // 1: isthmus.iq.v1.Action.context:type_name -> isthmus.iq.v1.ContextRef
+	16, // 2: isthmus.iq.v1.Action.attributes:type_name -> isthmus.iq.v1.ContextAttributes
+	18, // 3: isthmus.iq.v1.Action.commands:type_name -> isthmus.iq.v1.Command
+	62, // 4: isthmus.iq.v1.ContextRef.choose:type_name -> google.protobuf.Empty
+	62, // 5: isthmus.iq.v1.ContextRef.all:type_name -> google.protobuf.Empty
+	62, // 6: isthmus.iq.v1.ContextRef.null:type_name -> google.protobuf.Empty
+	62, // 7: isthmus.iq.v1.TerminationRef.root:type_name -> google.protobuf.Empty
+	62, // 8: isthmus.iq.v1.TerminationRef.choose:type_name -> google.protobuf.Empty
+	62, // 9: isthmus.iq.v1.TerminationRef.all:type_name -> google.protobuf.Empty
+	63, // 10: isthmus.iq.v1.ContextAttributes.orphan_ttl:type_name -> google.protobuf.Duration
+	17, // 11: isthmus.iq.v1.ContextAttributes.topology:type_name -> isthmus.iq.v1.TopologyTriple
 	1,  // 12: isthmus.iq.v1.TopologyTriple.direction:type_name -> isthmus.iq.v1.TopologyTriple.Direction
-	18, // 13: isthmus.iq.v1.Command.add:type_name -> isthmus.iq.v1.Add
-	19, // 14: isthmus.iq.v1.Command.modify:type_name -> isthmus.iq.v1.Modify
-	20, // 15: isthmus.iq.v1.Command.subtract:type_name -> isthmus.iq.v1.Subtract
-	21, // 16: isthmus.iq.v1.Command.move:type_name -> isthmus.iq.v1.Move
-	14, // 17: isthmus.iq.v1.Add.termination:type_name -> isthmus.iq.v1.TerminationRef
-	26, // 18: isthmus.iq.v1.Add.descriptor:type_name -> isthmus.iq.v1.TerminationDescriptor
-	14, // 19: isthmus.iq.v1.Modify.termination:type_name -> isthmus.iq.v1.TerminationRef
-	26, // 20: isthmus.iq.v1.Modify.descriptor:type_name -> isthmus.iq.v1.TerminationDescriptor
-	14, // 21: isthmus.iq.v1.Subtract.termination:type_name -> isthmus.iq.v1.TerminationRef
-	14, // 22: isthmus.iq.v1.Move.termination:type_name -> isthmus.iq.v1.TerminationRef
-	26, // 23: isthmus.iq.v1.Move.descriptor:type_name -> isthmus.iq.v1.TerminationDescriptor
-	23, // 24: isthmus.iq.v1.TransactionReply.actions:type_name -> isthmus.iq.v1.ActionReply
-	25, // 25: isthmus.iq.v1.TransactionReply.error:type_name -> isthmus.iq.v1.ErrorDescriptor
-	15, // 26: isthmus.iq.v1.ActionReply.attributes:type_name -> isthmus.iq.v1.ContextAttributes
-	24, // 27: isthmus.iq.v1.ActionReply.commands:type_name -> isthmus.iq.v1.CommandReply
-	25, // 28: isthmus.iq.v1.ActionReply.error:type_name -> isthmus.iq.v1.ErrorDescriptor
-	26, // 29: isthmus.iq.v1.CommandReply.resolved:type_name -> isthmus.iq.v1.TerminationDescriptor
-	47, // 30: isthmus.iq.v1.CommandReply.statistics:type_name -> isthmus.iq.v1.Statistics
-	25, // 31: isthmus.iq.v1.CommandReply.error:type_name -> isthmus.iq.v1.ErrorDescriptor
-	2,  // 32: isthmus.iq.v1.TerminationDescriptor.kind:type_name -> isthmus.iq.v1.TerminationDescriptor.Kind
-	32, // 33: isthmus.iq.v1.TerminationDescriptor.streams:type_name -> isthmus.iq.v1.Stream
-	40, // 34: isthmus.iq.v1.TerminationDescriptor.events:type_name -> isthmus.iq.v1.EventsDescriptor
-	27, // 35: isthmus.iq.v1.TerminationDescriptor.transport:type_name -> isthmus.iq.v1.TransportGroup
-	42, // 36: isthmus.iq.v1.TerminationDescriptor.signals:type_name -> isthmus.iq.v1.SignalsDescriptor
-	28, // 37: isthmus.iq.v1.TransportGroup.local_ice:type_name -> isthmus.iq.v1.IceParameters
-	28, // 38: isthmus.iq.v1.TransportGroup.remote_ice:type_name -> isthmus.iq.v1.IceParameters
-	30, // 39: isthmus.iq.v1.TransportGroup.local_dtls:type_name -> isthmus.iq.v1.DtlsParameters
-	30, // 40: isthmus.iq.v1.TransportGroup.remote_dtls:type_name -> isthmus.iq.v1.DtlsParameters
-	29, // 41: isthmus.iq.v1.IceParameters.candidates:type_name -> isthmus.iq.v1.Candidate
-	3,  // 42: isthmus.iq.v1.DtlsParameters.role:type_name -> isthmus.iq.v1.DtlsParameters.Role
-	31, // 43: isthmus.iq.v1.DtlsParameters.fingerprints:type_name -> isthmus.iq.v1.Fingerprint
-	33, // 44: isthmus.iq.v1.Stream.local_control:type_name -> isthmus.iq.v1.LocalControl
-	37, // 45: isthmus.iq.v1.Stream.local:type_name -> isthmus.iq.v1.MediaDescription
-	37, // 46: isthmus.iq.v1.Stream.remote:type_name -> isthmus.iq.v1.MediaDescription
-	4,  // 47: isthmus.iq.v1.LocalControl.mode:type_name -> isthmus.iq.v1.LocalControl.Mode
-	34, // 48: isthmus.iq.v1.LocalControl.policing:type_name -> isthmus.iq.v1.Policing
-	35, // 49: isthmus.iq.v1.LocalControl.source_filter:type_name -> isthmus.iq.v1.SourceFilter
-	5,  // 50: isthmus.iq.v1.LocalControl.latch:type_name -> isthmus.iq.v1.LocalControl.Latch
-	36, // 51: isthmus.iq.v1.LocalControl.rtcp:type_name -> isthmus.iq.v1.RtcpPolicy
-	6,  // 52: isthmus.iq.v1.LocalControl.digits:type_name -> isthmus.iq.v1.LocalControl.Digits
-	39, // 53: isthmus.iq.v1.MediaDescription.codecs:type_name -> isthmus.iq.v1.Codec
-	38, // 54: isthmus.iq.v1.MediaDescription.cryptos:type_name -> isthmus.iq.v1.SrtpCrypto
-	41, // 55: isthmus.iq.v1.EventsDescriptor.specs:type_name -> isthmus.iq.v1.EventSpec
-	0,  // 56: isthmus.iq.v1.EventSpec.type:type_name -> isthmus.iq.v1.EventType
-	60, // 57: isthmus.iq.v1.EventSpec.timer:type_name -> google.protobuf.Duration
-	43, // 58: isthmus.iq.v1.SignalsDescriptor.signals:type_name -> isthmus.iq.v1.Signal
-	7,  // 59: isthmus.iq.v1.Signal.type:type_name -> isthmus.iq.v1.Signal.Type
-	60, // 60: isthmus.iq.v1.Signal.duration:type_name -> google.protobuf.Duration
-	8,  // 61: isthmus.iq.v1.Signal.direction:type_name -> isthmus.iq.v1.Signal.Direction
-	45, // 62: isthmus.iq.v1.NotifyRequest.events:type_name -> isthmus.iq.v1.ObservedEvent
-	0,  // 63: isthmus.iq.v1.ObservedEvent.type:type_name -> isthmus.iq.v1.EventType
-	61, // 64: isthmus.iq.v1.ObservedEvent.at:type_name -> google.protobuf.Timestamp
-	57, // 65: isthmus.iq.v1.ObservedEvent.params:type_name -> isthmus.iq.v1.ObservedEvent.ParamsEntry
-	29, // 66: isthmus.iq.v1.ObservedEvent.local:type_name -> isthmus.iq.v1.Candidate
-	29, // 67: isthmus.iq.v1.ObservedEvent.remote:type_name -> isthmus.iq.v1.Candidate
-	9,  // 68: isthmus.iq.v1.NotifyReply.verdict:type_name -> isthmus.iq.v1.NotifyReply.Verdict
-	58, // 69: isthmus.iq.v1.Statistics.dropped:type_name -> isthmus.iq.v1.Statistics.DroppedEntry
-	60, // 70: isthmus.iq.v1.Statistics.duration:type_name -> google.protobuf.Duration
-	13, // 71: isthmus.iq.v1.AuditRequest.context:type_name -> isthmus.iq.v1.ContextRef
-	14, // 72: isthmus.iq.v1.AuditRequest.termination:type_name -> isthmus.iq.v1.TerminationRef
-	15, // 73: isthmus.iq.v1.AuditReply.attributes:type_name -> isthmus.iq.v1.ContextAttributes
-	26, // 74: isthmus.iq.v1.AuditReply.descriptor:type_name -> isthmus.iq.v1.TerminationDescriptor
-	47, // 75: isthmus.iq.v1.AuditReply.statistics:type_name -> isthmus.iq.v1.Statistics
-	61, // 76: isthmus.iq.v1.AuditReply.last_control:type_name -> google.protobuf.Timestamp
-	25, // 77: isthmus.iq.v1.AuditReply.error:type_name -> isthmus.iq.v1.ErrorDescriptor
-	39, // 78: isthmus.iq.v1.Capabilities.codecs:type_name -> isthmus.iq.v1.Codec
-	52, // 79: isthmus.iq.v1.Capabilities.realms:type_name -> isthmus.iq.v1.Realm
-	2,  // 80: isthmus.iq.v1.Realm.kind:type_name -> isthmus.iq.v1.TerminationDescriptor.Kind
-	10, // 81: isthmus.iq.v1.ServiceChangeRequest.method:type_name -> isthmus.iq.v1.ServiceChangeRequest.Method
-	60, // 82: isthmus.iq.v1.ServiceChangeRequest.delay:type_name -> google.protobuf.Duration
-	51, // 83: isthmus.iq.v1.ServiceChangeRequest.capabilities:type_name -> isthmus.iq.v1.Capabilities
-	60, // 84: isthmus.iq.v1.ServiceChangeReply.heartbeat_interval:type_name -> google.protobuf.Duration
-	25, // 85: isthmus.iq.v1.ServiceChangeReply.error:type_name -> isthmus.iq.v1.ErrorDescriptor
-	60, // 86: isthmus.iq.v1.HeartbeatReply.next:type_name -> google.protobuf.Duration
-	11, // 87: isthmus.iq.v1.MediaGateway.Transact:input_type -> isthmus.iq.v1.TransactionRequest
-	48, // 88: isthmus.iq.v1.MediaGateway.AuditValue:input_type -> isthmus.iq.v1.AuditRequest
-	50, // 89: isthmus.iq.v1.MediaGateway.AuditCapabilities:input_type -> isthmus.iq.v1.AuditCapabilitiesRequest
-	53, // 90: isthmus.iq.v1.MediaGateway.ServiceChange:input_type -> isthmus.iq.v1.ServiceChangeRequest
-	53, // 91: isthmus.iq.v1.MediaGatewayController.ServiceChange:input_type -> isthmus.iq.v1.ServiceChangeRequest
-	44, // 92: isthmus.iq.v1.MediaGatewayController.Notify:input_type -> isthmus.iq.v1.NotifyRequest
-	55, // 93: isthmus.iq.v1.MediaGatewayController.Heartbeat:input_type -> isthmus.iq.v1.HeartbeatRequest
-	22, // 94: isthmus.iq.v1.MediaGateway.Transact:output_type -> isthmus.iq.v1.TransactionReply
-	49, // 95: isthmus.iq.v1.MediaGateway.AuditValue:output_type -> isthmus.iq.v1.AuditReply
-	51, // 96: isthmus.iq.v1.MediaGateway.AuditCapabilities:output_type -> isthmus.iq.v1.Capabilities
-	54, // 97: isthmus.iq.v1.MediaGateway.ServiceChange:output_type -> isthmus.iq.v1.ServiceChangeReply
-	54, // 98: isthmus.iq.v1.MediaGatewayController.ServiceChange:output_type -> isthmus.iq.v1.ServiceChangeReply
-	46, // 99: isthmus.iq.v1.MediaGatewayController.Notify:output_type -> isthmus.iq.v1.NotifyReply
-	56, // 100: isthmus.iq.v1.MediaGatewayController.Heartbeat:output_type -> isthmus.iq.v1.HeartbeatReply
-	94, // [94:101] is the sub-list for method output_type
-	87, // [87:94] is the sub-list for method input_type
-	87, // [87:87] is the sub-list for extension type_name
-	87, // [87:87] is the sub-list for extension extendee
-	0,  // [0:87] is the sub-list for field type_name
+	19, // 13: isthmus.iq.v1.Command.add:type_name -> isthmus.iq.v1.Add
+	20, // 14: isthmus.iq.v1.Command.modify:type_name -> isthmus.iq.v1.Modify
+	21, // 15: isthmus.iq.v1.Command.subtract:type_name -> isthmus.iq.v1.Subtract
+	22, // 16: isthmus.iq.v1.Command.move:type_name -> isthmus.iq.v1.Move
+	15, // 17: isthmus.iq.v1.Add.termination:type_name -> isthmus.iq.v1.TerminationRef
+	28, // 18: isthmus.iq.v1.Add.descriptor:type_name -> isthmus.iq.v1.TerminationDescriptor
+	15, // 19: isthmus.iq.v1.Modify.termination:type_name -> isthmus.iq.v1.TerminationRef
+	28, // 20: isthmus.iq.v1.Modify.descriptor:type_name -> isthmus.iq.v1.TerminationDescriptor
+	15, // 21: isthmus.iq.v1.Subtract.termination:type_name -> isthmus.iq.v1.TerminationRef
+	15, // 22: isthmus.iq.v1.Move.termination:type_name -> isthmus.iq.v1.TerminationRef
+	28, // 23: isthmus.iq.v1.Move.descriptor:type_name -> isthmus.iq.v1.TerminationDescriptor
+	24, // 24: isthmus.iq.v1.TransactionReply.actions:type_name -> isthmus.iq.v1.ActionReply
+	27, // 25: isthmus.iq.v1.TransactionReply.error:type_name -> isthmus.iq.v1.ErrorDescriptor
+	16, // 26: isthmus.iq.v1.ActionReply.attributes:type_name -> isthmus.iq.v1.ContextAttributes
+	25, // 27: isthmus.iq.v1.ActionReply.commands:type_name -> isthmus.iq.v1.CommandReply
+	27, // 28: isthmus.iq.v1.ActionReply.error:type_name -> isthmus.iq.v1.ErrorDescriptor
+	28, // 29: isthmus.iq.v1.CommandReply.resolved:type_name -> isthmus.iq.v1.TerminationDescriptor
+	49, // 30: isthmus.iq.v1.CommandReply.statistics:type_name -> isthmus.iq.v1.Statistics
+	27, // 31: isthmus.iq.v1.CommandReply.error:type_name -> isthmus.iq.v1.ErrorDescriptor
+	26, // 32: isthmus.iq.v1.CommandReply.path:type_name -> isthmus.iq.v1.MediaPath
+	2,  // 33: isthmus.iq.v1.MediaPath.kind:type_name -> isthmus.iq.v1.MediaPath.Kind
+	3,  // 34: isthmus.iq.v1.TerminationDescriptor.kind:type_name -> isthmus.iq.v1.TerminationDescriptor.Kind
+	34, // 35: isthmus.iq.v1.TerminationDescriptor.streams:type_name -> isthmus.iq.v1.Stream
+	42, // 36: isthmus.iq.v1.TerminationDescriptor.events:type_name -> isthmus.iq.v1.EventsDescriptor
+	29, // 37: isthmus.iq.v1.TerminationDescriptor.transport:type_name -> isthmus.iq.v1.TransportGroup
+	44, // 38: isthmus.iq.v1.TerminationDescriptor.signals:type_name -> isthmus.iq.v1.SignalsDescriptor
+	30, // 39: isthmus.iq.v1.TransportGroup.local_ice:type_name -> isthmus.iq.v1.IceParameters
+	30, // 40: isthmus.iq.v1.TransportGroup.remote_ice:type_name -> isthmus.iq.v1.IceParameters
+	32, // 41: isthmus.iq.v1.TransportGroup.local_dtls:type_name -> isthmus.iq.v1.DtlsParameters
+	32, // 42: isthmus.iq.v1.TransportGroup.remote_dtls:type_name -> isthmus.iq.v1.DtlsParameters
+	31, // 43: isthmus.iq.v1.IceParameters.candidates:type_name -> isthmus.iq.v1.Candidate
+	4,  // 44: isthmus.iq.v1.DtlsParameters.role:type_name -> isthmus.iq.v1.DtlsParameters.Role
+	33, // 45: isthmus.iq.v1.DtlsParameters.fingerprints:type_name -> isthmus.iq.v1.Fingerprint
+	35, // 46: isthmus.iq.v1.Stream.local_control:type_name -> isthmus.iq.v1.LocalControl
+	39, // 47: isthmus.iq.v1.Stream.local:type_name -> isthmus.iq.v1.MediaDescription
+	39, // 48: isthmus.iq.v1.Stream.remote:type_name -> isthmus.iq.v1.MediaDescription
+	5,  // 49: isthmus.iq.v1.LocalControl.mode:type_name -> isthmus.iq.v1.LocalControl.Mode
+	36, // 50: isthmus.iq.v1.LocalControl.policing:type_name -> isthmus.iq.v1.Policing
+	37, // 51: isthmus.iq.v1.LocalControl.source_filter:type_name -> isthmus.iq.v1.SourceFilter
+	6,  // 52: isthmus.iq.v1.LocalControl.latch:type_name -> isthmus.iq.v1.LocalControl.Latch
+	38, // 53: isthmus.iq.v1.LocalControl.rtcp:type_name -> isthmus.iq.v1.RtcpPolicy
+	7,  // 54: isthmus.iq.v1.LocalControl.digits:type_name -> isthmus.iq.v1.LocalControl.Digits
+	41, // 55: isthmus.iq.v1.MediaDescription.codecs:type_name -> isthmus.iq.v1.Codec
+	40, // 56: isthmus.iq.v1.MediaDescription.cryptos:type_name -> isthmus.iq.v1.SrtpCrypto
+	43, // 57: isthmus.iq.v1.EventsDescriptor.specs:type_name -> isthmus.iq.v1.EventSpec
+	0,  // 58: isthmus.iq.v1.EventSpec.type:type_name -> isthmus.iq.v1.EventType
+	63, // 59: isthmus.iq.v1.EventSpec.timer:type_name -> google.protobuf.Duration
+	45, // 60: isthmus.iq.v1.SignalsDescriptor.signals:type_name -> isthmus.iq.v1.Signal
+	8,  // 61: isthmus.iq.v1.Signal.type:type_name -> isthmus.iq.v1.Signal.Type
+	63, // 62: isthmus.iq.v1.Signal.duration:type_name -> google.protobuf.Duration
+	9,  // 63: isthmus.iq.v1.Signal.direction:type_name -> isthmus.iq.v1.Signal.Direction
+	47, // 64: isthmus.iq.v1.NotifyRequest.events:type_name -> isthmus.iq.v1.ObservedEvent
+	0,  // 65: isthmus.iq.v1.ObservedEvent.type:type_name -> isthmus.iq.v1.EventType
+	64, // 66: isthmus.iq.v1.ObservedEvent.at:type_name -> google.protobuf.Timestamp
+	60, // 67: isthmus.iq.v1.ObservedEvent.params:type_name -> isthmus.iq.v1.ObservedEvent.ParamsEntry
+	31, // 68: isthmus.iq.v1.ObservedEvent.local:type_name -> isthmus.iq.v1.Candidate
+	31, // 69: isthmus.iq.v1.ObservedEvent.remote:type_name -> isthmus.iq.v1.Candidate
+	10, // 70: isthmus.iq.v1.NotifyReply.verdict:type_name -> isthmus.iq.v1.NotifyReply.Verdict
+	61, // 71: isthmus.iq.v1.Statistics.dropped:type_name -> isthmus.iq.v1.Statistics.DroppedEntry
+	63, // 72: isthmus.iq.v1.Statistics.duration:type_name -> google.protobuf.Duration
+	26, // 73: isthmus.iq.v1.Statistics.path:type_name -> isthmus.iq.v1.MediaPath
+	50, // 74: isthmus.iq.v1.Statistics.voip_metrics:type_name -> isthmus.iq.v1.VoipMetrics
+	50, // 75: isthmus.iq.v1.Statistics.remote_voip_metrics:type_name -> isthmus.iq.v1.VoipMetrics
+	14, // 76: isthmus.iq.v1.AuditRequest.context:type_name -> isthmus.iq.v1.ContextRef
+	15, // 77: isthmus.iq.v1.AuditRequest.termination:type_name -> isthmus.iq.v1.TerminationRef
+	16, // 78: isthmus.iq.v1.AuditReply.attributes:type_name -> isthmus.iq.v1.ContextAttributes
+	28, // 79: isthmus.iq.v1.AuditReply.descriptor:type_name -> isthmus.iq.v1.TerminationDescriptor
+	49, // 80: isthmus.iq.v1.AuditReply.statistics:type_name -> isthmus.iq.v1.Statistics
+	64, // 81: isthmus.iq.v1.AuditReply.last_control:type_name -> google.protobuf.Timestamp
+	27, // 82: isthmus.iq.v1.AuditReply.error:type_name -> isthmus.iq.v1.ErrorDescriptor
+	41, // 83: isthmus.iq.v1.Capabilities.codecs:type_name -> isthmus.iq.v1.Codec
+	55, // 84: isthmus.iq.v1.Capabilities.realms:type_name -> isthmus.iq.v1.Realm
+	3,  // 85: isthmus.iq.v1.Realm.kind:type_name -> isthmus.iq.v1.TerminationDescriptor.Kind
+	11, // 86: isthmus.iq.v1.ServiceChangeRequest.method:type_name -> isthmus.iq.v1.ServiceChangeRequest.Method
+	63, // 87: isthmus.iq.v1.ServiceChangeRequest.delay:type_name -> google.protobuf.Duration
+	54, // 88: isthmus.iq.v1.ServiceChangeRequest.capabilities:type_name -> isthmus.iq.v1.Capabilities
+	63, // 89: isthmus.iq.v1.ServiceChangeReply.heartbeat_interval:type_name -> google.protobuf.Duration
+	27, // 90: isthmus.iq.v1.ServiceChangeReply.error:type_name -> isthmus.iq.v1.ErrorDescriptor
+	63, // 91: isthmus.iq.v1.HeartbeatReply.next:type_name -> google.protobuf.Duration
+	12, // 92: isthmus.iq.v1.MediaGateway.Transact:input_type -> isthmus.iq.v1.TransactionRequest
+	51, // 93: isthmus.iq.v1.MediaGateway.AuditValue:input_type -> isthmus.iq.v1.AuditRequest
+	53, // 94: isthmus.iq.v1.MediaGateway.AuditCapabilities:input_type -> isthmus.iq.v1.AuditCapabilitiesRequest
+	56, // 95: isthmus.iq.v1.MediaGateway.ServiceChange:input_type -> isthmus.iq.v1.ServiceChangeRequest
+	56, // 96: isthmus.iq.v1.MediaGatewayController.ServiceChange:input_type -> isthmus.iq.v1.ServiceChangeRequest
+	46, // 97: isthmus.iq.v1.MediaGatewayController.Notify:input_type -> isthmus.iq.v1.NotifyRequest
+	58, // 98: isthmus.iq.v1.MediaGatewayController.Heartbeat:input_type -> isthmus.iq.v1.HeartbeatRequest
+	23, // 99: isthmus.iq.v1.MediaGateway.Transact:output_type -> isthmus.iq.v1.TransactionReply
+	52, // 100: isthmus.iq.v1.MediaGateway.AuditValue:output_type -> isthmus.iq.v1.AuditReply
+	54, // 101: isthmus.iq.v1.MediaGateway.AuditCapabilities:output_type -> isthmus.iq.v1.Capabilities
+	57, // 102: isthmus.iq.v1.MediaGateway.ServiceChange:output_type -> isthmus.iq.v1.ServiceChangeReply
+	57, // 103: isthmus.iq.v1.MediaGatewayController.ServiceChange:output_type -> isthmus.iq.v1.ServiceChangeReply
+	48, // 104: isthmus.iq.v1.MediaGatewayController.Notify:output_type -> isthmus.iq.v1.NotifyReply
+	59, // 105: isthmus.iq.v1.MediaGatewayController.Heartbeat:output_type -> isthmus.iq.v1.HeartbeatReply
+	99, // [99:106] is the sub-list for method output_type
+	92, // [92:99] is the sub-list for method input_type
+	92, // [92:92] is the sub-list for extension type_name
+	92, // [92:92] is the sub-list for extension extendee
+	0,  // [0:92] is the sub-list for field type_name
 }
 
 func init() { file_isthmus_iq_v1_iq_proto_init() }
@@ -5172,8 +5654,8 @@ func file_isthmus_iq_v1_iq_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_isthmus_iq_v1_iq_proto_rawDesc), len(file_isthmus_iq_v1_iq_proto_rawDesc)),
-			NumEnums:      11,
-			NumMessages:   48,
+			NumEnums:      12,
+			NumMessages:   50,
 			NumExtensions: 0,
 			NumServices:   2,
 		},
