@@ -138,9 +138,7 @@ func (a *Access) setCredentials(ufrag, pwd string) error {
 		if g.ufrag == ufrag && g.pwd == pwd || a.revert(ufrag, pwd) {
 			return nil
 		}
-		if err := a.newGeneration(); err != nil {
-			return err
-		}
+		a.newGeneration()
 		g = &a.gens[len(a.gens)-1]
 	}
 	g.ufrag, g.pwd = ufrag, pwd
@@ -167,14 +165,11 @@ func (a *Access) revert(ufrag, pwd string) bool {
 }
 
 // newGeneration makes fresh local credentials beside the present ones. Caller holds mu.
-func (a *Access) newGeneration() error {
+func (a *Access) newGeneration() {
 	n := a.made + 1
-	agent, err := ice.NewAgent(ice.Config{Mux: a.sock.mux, Net: a.e.net, Checked: func(c ice.Check) {
+	agent := ice.NewAgent(ice.Config{Mux: a.sock.mux, Checked: func(c ice.Check) {
 		a.post(func() { a.s.check(a.w.now, n, c) })
 	}})
-	if err != nil {
-		return err
-	}
 	// Of restarts in a row these matter: the one in use, the last, whose nomination may be on its way to us, and the newest.
 	kept := a.gens[:0]
 	inUse := a.inUse.Load()
@@ -189,7 +184,6 @@ func (a *Access) newGeneration() error {
 	a.gens, a.made = append(kept, generation{n: n, agent: agent}), n
 	a.newest.Store(n)
 	a.post(a.s.restarted)
-	return nil
 }
 
 // RestartICE makes new local credentials ahead of an offer of ours; the old pair stays in use until the peer nominates with the new ones.
@@ -203,9 +197,7 @@ func (a *Access) RestartICE() error {
 	if !a.gens[len(a.gens)-1].agent.Started() {
 		return nil
 	}
-	if err := a.newGeneration(); err != nil {
-		return fmt.Errorf("%s: %w", a.id, err)
-	}
+	a.newGeneration()
 	return nil
 }
 

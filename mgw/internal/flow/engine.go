@@ -13,8 +13,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/pion/transport/v5"
-	"github.com/pion/transport/v5/stdnet"
 	"go.uber.org/zap"
 
 	"github.com/isthmus-gateway/isthmus/mgw/internal/bufpool"
@@ -37,7 +35,6 @@ const (
 // Engine owns the workers, sockets and terminations. Its methods are safe from any goroutine but that of Config.Events.
 type Engine struct {
 	cfg     Config
-	net     transport.Net
 	pool    bufpool.Pool
 	base    time.Time
 	workers []*worker
@@ -58,12 +55,8 @@ type Engine struct {
 // New opens the access sockets and starts the workers. Errors: a bad Config, or a socket that cannot be opened; then nothing is left.
 func New(cfg Config) (*Engine, error) {
 	cfg.defaults()
-	n, err := stdnet.NewNet()
-	if err != nil {
-		return nil, fmt.Errorf("flow: %w", err)
-	}
 	e := &Engine{
-		cfg: cfg, net: n, base: time.Now(), cores: make(map[string]*coreRealm),
+		cfg: cfg, base: time.Now(), cores: make(map[string]*coreRealm),
 		accesses: make(map[*Access]struct{}), coreSet: make(map[*Core]struct{}), placed: make(map[*worker]int), down: make(chan struct{}),
 	}
 	if err := e.open(); err != nil {
@@ -353,9 +346,7 @@ func (e *Engine) newAccess(w *worker, spec AccessSpec) (*Access, error) {
 	a.s = &accessState{t: t, a: a, sock: sock}
 	t.access = a.s
 	t.out = outbound{secure: true, consent: true, sock: sock.sock, stamp: newStamper(a.ssrc)}
-	if err := a.newGeneration(); err != nil {
-		return nil, err
-	}
+	a.newGeneration()
 	w.do(func() { t.begin() })
 	return a, nil
 }

@@ -1,25 +1,27 @@
 package ice
 
 import (
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha1"
 	"errors"
 	"fmt"
+	"hash"
 	"net/netip"
 	"sync"
-	"sync/atomic"
-	"time"
 
-	"github.com/pion/ice/v4"
-	"github.com/pion/transport/v5"
-
-	"github.com/isthmus-gateway/isthmus/mgw/internal/pionlog"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/bufpool"
 )
-
-// idle is how often pion's agent loop looks after itself; a lite agent has nothing to send.
-const idle = 30 * time.Second
 
 // Priority is that of our only candidate: host, best local preference, component 1 (RFC 8445 §5.1.2.1).
 const Priority = 126<<24 | 65535<<8 | 255
+
+const (
+	// early is the number of checks that wait for the peer's credentials. A browser sends one per pair and 50 ms while it connects.
+	early = 32
+	// maxPaths bounds the authenticated source addresses of one agent.
+	maxPaths = 32
+)
 
 // Check is one authenticated connectivity check of the peer.
 type Check struct {
@@ -31,76 +33,48 @@ type Check struct {
 // Config of an Agent.
 type Config struct {
 	Mux *Mux
-	Net transport.Net // shared by all agents; pion would enumerate the interfaces for each
-	// Checked is called for each authenticated check before its response leaves, from the agent's goroutine. It must not block or
-	// call the Agent.
+	// Checked is called for each authenticated check before its response leaves, by whoever calls Mux.Deliver or Start. It must not
+	// block or call the Agent.
 	Checked func(Check)
 }
 
 // Agent is one generation of ICE-lite credentials (RFC 8445 §2.5): a restart is a new Agent beside the old one, which stays
-// answering until the new one has a nominated pair (RFC 8445 §9).
+// answering until the new one has a nominated pair (RFC 8445 §9). It has no goroutine: whoever delivers a check answers it.
 type Agent struct {
 	ufrag, pwd string
-	conn       *conn
-	agent      *ice.Agent
 	cfg        Config
-	started    atomic.Bool
-	closeOnce  sync.Once
+
+	mu       sync.Mutex // guards all below; taken per STUN message, never per media packet
+	user     []byte     // USERNAME of the peer's checks: ours, a colon, theirs; nil before Start
+	mac      hash.Hash  // HMAC-SHA1 by pwd
+	closed   bool
+	waiting  []waiting
+	paths    []remote
+	selected netip.AddrPort // remote end of the pair that was nominated last; zero: none
+}
+
+// waiting is a check that came before the peer's credentials.
+type waiting struct {
+	buf *bufpool.Buf
+	src netip.AddrPort
+}
+
+// remote is an authenticated source address: a peer-reflexive candidate (RFC 8445 §7.3.1.3).
+type remote struct {
+	addr     netip.AddrPort
+	priority uint32 // as the check said that it was learnt from
 }
 
 // NewAgent makes an agent with fresh credentials; checks that come before Start wait, up to a few. The caller closes it.
-func NewAgent(cfg Config) (*Agent, error) {
+func NewAgent(cfg Config) *Agent {
 	a := &Agent{cfg: cfg}
 	for {
 		a.ufrag, a.pwd = text(ufragLen), text(pwdLen)
-		a.conn = newConn(cfg.Mux, a.ufrag, a.answered)
-		if cfg.Mux.add(a.ufrag, a.conn) {
-			break
+		a.mac = hmac.New(sha1.New, []byte(a.pwd))
+		if cfg.Mux.add(a.ufrag, a) {
+			return a
 		}
 	}
-	if err := a.open(); err != nil {
-		_ = a.conn.Close()
-		return nil, fmt.Errorf("ice: %w", err)
-	}
-	return a, nil
-}
-
-func (a *Agent) open() error {
-	agent, err := ice.NewAgentWithOptions(
-		ice.WithICELite(true),
-		ice.WithLocalCredentials(a.ufrag, a.pwd),
-		ice.WithUDPMux(a.cfg.Mux),
-		ice.WithNet(a.cfg.Net),
-		ice.WithNetworkTypes([]ice.NetworkType{ice.NetworkTypeUDP4, ice.NetworkTypeUDP6}),
-		ice.WithCandidateTypes([]ice.CandidateType{ice.CandidateTypeHost}),
-		ice.WithMulticastDNSMode(ice.MulticastDNSModeDisabled),
-		ice.WithIncludeLoopback(),
-		ice.WithDisableActiveTCP(),
-		// Consent and failure are watched by the worker, by authenticated checks only: pion counts any packet as a sign of life.
-		ice.WithDisconnectedTimeout(0),
-		ice.WithFailedTimeout(0),
-		ice.WithCheckInterval(idle),
-		ice.WithKeepaliveInterval(idle),
-		ice.WithLoggerFactory(pionlog.Silent{}),
-	)
-	if err != nil {
-		return err
-	}
-	a.agent = agent
-	gathered := make(chan struct{})
-	err = agent.OnCandidate(func(c ice.Candidate) {
-		if c == nil {
-			close(gathered)
-		}
-	})
-	if err == nil {
-		err = agent.GatherCandidates()
-	}
-	if err != nil {
-		return errors.Join(err, agent.GracefulClose())
-	}
-	<-gathered // there is nothing to wait for but pion's own loop: no network is asked
-	return nil
 }
 
 // Ufrag is the local username fragment.
@@ -109,49 +83,68 @@ func (a *Agent) Ufrag() string { return a.ufrag }
 // Pwd is the local password. It is never logged.
 func (a *Agent) Pwd() string { return a.pwd }
 
-// Start begins to answer checks of the peer with these credentials. Once. Errors: credentials that RFC 8839 §5.4 forbids, or closed.
+// Start begins to answer checks of the peer with these credentials, those that wait first. Once. Only the fragment matters to a lite agent:
+// it sends no checks. Errors: credentials that RFC 8839 §5.4 forbids, or closed.
 func (a *Agent) Start(ufrag, pwd string) error {
-	if !a.started.CompareAndSwap(false, true) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case a.user != nil:
 		return errors.New("ice: started twice")
+	case a.closed:
+		return errors.New("ice: start: closed")
+	case len(ufrag) < minUfrag || len(ufrag) > maxUfrag || len(pwd) < minPwd || len(pwd) > maxUfrag:
+		return fmt.Errorf("ice: start: credentials of %d and %d characters", len(ufrag), len(pwd))
 	}
-	if _, err := a.agent.StartAccept(ufrag, pwd); err != nil {
-		return fmt.Errorf("ice: start: %w", err)
+	a.user = []byte(a.ufrag + ":" + ufrag)
+	for _, w := range a.waiting {
+		a.serve(w.buf.Bytes(), w.src)
+		w.buf.Release()
 	}
+	a.waiting = nil
 	return nil
 }
 
 // Started reports whether Start was called.
-func (a *Agent) Started() bool { return a.started.Load() }
+func (a *Agent) Started() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.user != nil
+}
 
-// Close ends the agent and waits for its goroutines. Not from Checked. Idempotent.
+// Close ends the agent: when it returns no check is answered or reported any more. Not from Checked. Idempotent.
 func (a *Agent) Close() {
-	a.closeOnce.Do(func() {
-		_ = a.conn.Close()
-		_ = a.agent.GracefulClose()
-	})
+	a.cfg.Mux.remove(a.ufrag, a)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.closed = true
+	for _, w := range a.waiting {
+		w.buf.Release()
+	}
+	a.waiting = nil
 }
 
-// answered is called by the conn when pion answers a check, from pion's loop, after it has accepted a nomination.
-func (a *Agent) answered(from netip.AddrPort) {
-	c := Check{From: from}
-	if pair, err := a.agent.GetSelectedCandidatePair(); err == nil && pair != nil {
-		remote := a.conn.real(netip.AddrPortFrom(parseAddr(pair.Remote.Address()), uint16(pair.Remote.Port())))
-		c.Nominated, c.Priority = remote == from, pair.Remote.Priority()
+// deliver takes a message that names the agent.
+func (a *Agent) deliver(b []byte, src netip.AddrPort) Verdict {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case a.closed:
+		return NoSuchUser
+	case a.user != nil:
+		return a.serve(b, src)
+	case len(a.waiting) == early:
+		return Full
 	}
-	a.cfg.Checked(c)
-}
-
-func parseAddr(s string) netip.Addr {
-	a, err := netip.ParseAddr(s)
-	if err != nil {
-		return netip.Addr{}
-	}
-	return a.Unmap()
+	a.waiting = append(a.waiting, waiting{a.cfg.Mux.pool.Copy(b), src})
+	return Delivered
 }
 
 const (
 	ufragLen = 8  // 47 bits; RFC 8445 §5.3 asks for 24
 	pwdLen   = 24 // 142 bits; RFC 8445 §5.3 asks for 128
+	minUfrag = 4  // RFC 8839 §5.4
+	minPwd   = 22
 	alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 )
 

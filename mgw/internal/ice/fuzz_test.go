@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/pion/stun/v4"
-	"github.com/pion/transport/v5/stdnet"
 
 	"github.com/isthmus-gateway/isthmus/mgw/internal/bufpool"
 )
@@ -20,10 +19,6 @@ func FuzzDeliver(f *testing.F) {
 	f.Add([]byte{0, 0x25, 0, 0, 0, 0x24, 0, 4, 110, 0, 1, 255, 0x80, 0x2a, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0}, true)                               // nomination without one
 	f.Add([]byte{0, 8, 0, 0, 0, 8, 0xff, 0xff}, true)                                                                                         // lengths of nonsense
 	f.Add([]byte{0x80, 0x29, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 6, 0, 5, 'x', ':', 'y', 'z', 'w', 0, 0, 0, 0x80, 0x28, 0, 4, 0, 0, 0, 0}, true) // another role and user
-	n, err := stdnet.NewNet()
-	if err != nil {
-		f.Fatal(err)
-	}
 	var pool bufpool.Pool
 	checks, successes := make(chan netip.AddrPort, 100), make(chan netip.AddrPort, 100)
 	mux := NewMux(local, func(b []byte, to netip.AddrPort) error {
@@ -32,10 +27,7 @@ func FuzzDeliver(f *testing.F) {
 		}
 		return nil
 	}, &pool)
-	a, err := NewAgent(Config{Mux: mux, Net: n, Checked: func(c Check) { checks <- c.From }})
-	if err != nil {
-		f.Fatal(err)
-	}
+	a := NewAgent(Config{Mux: mux, Checked: func(c Check) { checks <- c.From }})
 	f.Cleanup(a.Close)
 	if err := a.Start(peerUfrag, peerPwd); err != nil {
 		f.Fatal(err)
