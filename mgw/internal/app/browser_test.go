@@ -136,7 +136,7 @@ func story(notes []*iqv1.NotifyRequest) string {
 	return strings.Join(out, " ")
 }
 
-func TestBrowserConnectsAndLeaves(t *testing.T) {
+func TestIQ23_IQ25_IQ27_BrowserConnectsAndLeaves(t *testing.T) {
 	c := startController(t)
 	g := startGateway(t, c)
 	b := newBrowser(t)

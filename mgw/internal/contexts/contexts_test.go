@@ -339,3 +339,39 @@ func TestContextIDsNameTheBoot(t *testing.T) {
 		}
 	}
 }
+
+// TestIQ25_IQ27_ResultsOfChecksAreNotified: the selected pair, the failure with its reason, the loss and the return of consent each come as an
+// event of Iq, and only when armed.
+func TestIQ25_IQ27_ResultsOfChecksAreNotified(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		media, p := newFakeMedia(4), newPool()
+		m := New(testConfig(p), media)
+		defer m.Close()
+		_, access, _ := call(t, m, iqv1.EventType_EVENT_TYPE_ICE_RESULT, iqv1.EventType_EVENT_TYPE_CONSENT_LOST)
+		_, deaf, _ := call(t, m)
+		pair := event(media, access, flow.ICEConnected)
+		pair.Pair = flow.Pair{
+			Local:  flow.Candidate{Foundation: "1", Component: 1, Transport: "udp", Priority: 7, Address: "192.0.2.1", Port: 7430, Type: "host"},
+			Remote: flow.Candidate{Foundation: "prflx", Component: 1, Transport: "udp", Priority: 8, Address: "192.0.2.2", Port: 40000, Type: "prflx"},
+		}
+		for _, e := range []flow.Event{pair, event(media, deaf, flow.ICEFailed), event(media, access, flow.ConsentLost), pair, event(media, access, flow.ICEFailed)} {
+			m.Event(e)
+			synctest.Wait()
+		}
+		got := p.deliveries()
+		if len(got) != 4 {
+			t.Fatalf("%d notifies: %v", len(got), got)
+		}
+		for i, want := range []string{"connected", "", "connected", "failed"} {
+			e := got[i].Events[0]
+			lost := e.Type == iqv1.EventType_EVENT_TYPE_CONSENT_LOST
+			if got[i].TerminationId != access || e.Params["result"] != want || lost != (want == "") {
+				t.Errorf("notify %d: %v", i, got[i])
+			}
+		}
+		first, last := got[0].Events[0], got[3].Events[0]
+		if first.Local.GetPort() != 7430 || first.Remote.GetAddress() != "192.0.2.2" || first.Remote.GetType() != "prflx" || last.Params["reason"] != "because" {
+			t.Errorf("pair %v, failure %v", first, last)
+		}
+	})
+}

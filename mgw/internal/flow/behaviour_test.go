@@ -146,7 +146,7 @@ func TestContinuityAcrossHoldAndSourceRestart(t *testing.T) {
 	}
 }
 
-func TestRFC8445_9_ICERestartKeepsMediaAndDTLS(t *testing.T) {
+func TestR8445_3_ICERestartKeepsMediaAndDTLS(t *testing.T) {
 	x := newCall(t, relaySpec())
 	x.exchange(3, 1)
 	old := x.a.Local()
@@ -315,7 +315,7 @@ func TestH248_53_PolicingDropsExcess(t *testing.T) {
 	}
 }
 
-func TestIQ11_R8079_RTCPIsMadeAndReadPerSide(t *testing.T) {
+func TestIQ11_IQ12_R8079_RTCPIsMadeAndReadPerSide(t *testing.T) {
 	spec := relaySpec()
 	spec.config = func(c *Config) { c.Timers.RTCP = 200 * time.Millisecond }
 	x := newCall(t, spec)
@@ -380,7 +380,7 @@ func put32(b []byte, v uint32) {
 	b[0], b[1], b[2], b[3] = byte(v>>24), byte(v>>16), byte(v>>8), byte(v)
 }
 
-func TestIQ11_RTCPMuxOnTheCoreSideAndOff(t *testing.T) {
+func TestIQ11_IQ12_R5761_MuxOnTheCoreSideAndOff(t *testing.T) {
 	spec := relaySpec()
 	spec.config = func(c *Config) { c.Timers.RTCP = 100 * time.Millisecond }
 	spec.access.RTCPOff = true

@@ -112,7 +112,7 @@ func TestClientHelloFromUnvalidatedAddressIsNotAnswered(t *testing.T) {
 	b.ev.wait(t, a, DTLSConnected, 1)
 }
 
-func TestSTUNWithWrongCredentialsTeachesNothing(t *testing.T) {
+func TestR8445_2_WrongCredentialsTeachNothing(t *testing.T) {
 	b := newBed(t, nil)
 	a := b.access("a1")
 	b.configure(a, Settings{})
@@ -250,7 +250,7 @@ func TestBadRemotesAndSettingsAreRefused(t *testing.T) {
 	}
 }
 
-func TestExpiredConsentStopsMediaAndACheckResumesIt(t *testing.T) {
+func TestR7675_ExpiredConsentStopsMediaAndACheckResumesIt(t *testing.T) {
 	access, core := relaySettings()
 	access.Armed = AllEvents
 	var got []EventKind
@@ -282,7 +282,7 @@ func TestExpiredConsentStopsMediaAndACheckResumesIt(t *testing.T) {
 	}
 }
 
-func TestRFC8863_4_ICEFailsOnlyAfterChecksWithoutNomination(t *testing.T) {
+func TestR8863_ICEFailsOnlyAfterChecksWithoutNomination(t *testing.T) {
 	access, core := relaySettings()
 	access.Armed = AllEvents
 	r := newRig(t, srtp.AES128GCM, access, core)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"github.com/isthmus-gateway/isthmus/mgw/internal/bufpool"
@@ -50,6 +51,7 @@ type Agent struct {
 	closed   bool
 	waiting  []waiting
 	paths    []remote
+	strange  ration
 	selected netip.AddrPort // remote end of the pair that was nominated last; zero: none
 }
 
@@ -131,6 +133,8 @@ func (a *Agent) deliver(b []byte, src netip.AddrPort) Verdict {
 	switch {
 	case a.closed:
 		return NoSuchUser
+	case a.pathOf(src) < 0 && !a.strange.take(a.cfg.Mux.clock()):
+		return Full
 	case a.user != nil:
 		return a.serve(b, src)
 	case len(a.waiting) == early:
@@ -138,6 +142,11 @@ func (a *Agent) deliver(b []byte, src netip.AddrPort) Verdict {
 	}
 	a.waiting = append(a.waiting, waiting{a.cfg.Mux.pool.Copy(b), src})
 	return Delivered
+}
+
+// pathOf is the index of an authenticated source address in paths; negative: it is none. Caller holds mu.
+func (a *Agent) pathOf(src netip.AddrPort) int {
+	return slices.IndexFunc(a.paths, func(r remote) bool { return r.addr == src })
 }
 
 const (

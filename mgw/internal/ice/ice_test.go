@@ -98,7 +98,7 @@ func (x *bench) next() (sent, Check) {
 	return s, c
 }
 
-func TestR8445_1_LiteAnswersAndLearnsFromAuthenticatedChecks(t *testing.T) {
+func TestR8445_1_IQ23_LiteAnswersAndLearnsFromAuthenticatedChecks(t *testing.T) {
 	x := newBench(t)
 	a := x.agent()
 	user := a.Ufrag() + ":" + peerUfrag
@@ -139,7 +139,7 @@ func TestR8445_1_LiteAnswersAndLearnsFromAuthenticatedChecks(t *testing.T) {
 	}
 }
 
-func TestUnauthenticatedChecksTeachNothing(t *testing.T) {
+func TestR8445_2_UnauthenticatedChecksTeachNothing(t *testing.T) {
 	x := newBench(t)
 	a := x.agent()
 	if err := a.Start(peerUfrag, peerPwd); err != nil {
@@ -186,7 +186,7 @@ func TestUfragDecidesNotAddress(t *testing.T) {
 	}
 }
 
-func TestPathsAndQueueAreBounded(t *testing.T) {
+func TestR8445_2_PathsAndQueueAreBounded(t *testing.T) {
 	x := newBench(t)
 	a := x.agent()
 	user := a.Ufrag() + ":" + peerUfrag

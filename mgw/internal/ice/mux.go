@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/isthmus-gateway/isthmus/mgw/internal/bufpool"
 )
@@ -26,7 +27,7 @@ const (
 	Delivered  Verdict = iota
 	NotForUs           // not a binding request, or without a username
 	NoSuchUser         // nobody has that username fragment
-	Full               // too many checks wait for the peer's credentials, or the agent has too many paths
+	Full               // too many checks wait for the peer's credentials, the agent has too many paths, or strangers' ration is used up
 )
 
 // Mux is one UDP port shared by the agents of a worker.
@@ -34,6 +35,7 @@ type Mux struct {
 	local netip.AddrPort
 	send  func([]byte, netip.AddrPort) error
 	pool  *bufpool.Pool
+	clock func() int64 // monotonic ns
 
 	taken, answered atomic.Uint64
 
@@ -43,7 +45,11 @@ type Mux struct {
 
 // NewMux returns a Mux. advertise: the address for candidates. send: sends one datagram, which it does not keep, from any goroutine.
 func NewMux(advertise netip.AddrPort, send func([]byte, netip.AddrPort) error, pool *bufpool.Pool) *Mux {
-	return &Mux{local: advertise, send: send, pool: pool, agents: make(map[string]*Agent)}
+	base := time.Now().Add(-time.Second)
+	return &Mux{
+		local: advertise, send: send, pool: pool, agents: make(map[string]*Agent),
+		clock: func() int64 { return int64(time.Since(base)) },
+	}
 }
 
 // Deliver has a STUN message answered by the agent it names. b is not kept. It waits for nothing but another check of the same agent.

@@ -6,13 +6,12 @@ import (
 	"encoding/binary"
 	"hash/crc32"
 	"net/netip"
-	"slices"
 )
 
 // serve judges a check and answers it (RFC 8445 §7.3, RFC 8489 §6.3.1, §9.1.3). What is not authentic gets no answer: whoever does not
 // know the password has no use for one, and its source may be another's. Caller holds mu.
 func (a *Agent) serve(b []byte, src netip.AddrPort) Verdict {
-	known := slices.IndexFunc(a.paths, func(r remote) bool { return r.addr == src })
+	known := a.pathOf(src)
 	if known < 0 && len(a.paths) == maxPaths {
 		return Full
 	}

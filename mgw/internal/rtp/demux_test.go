@@ -2,7 +2,7 @@ package rtp
 
 import "testing"
 
-func TestRFC7983_7_Classify(t *testing.T) {
+func TestR7983_R9443_Classify(t *testing.T) {
 	stun := make([]byte, 28)
 	stun[1] = 1
 	stun[3] = 8
@@ -30,7 +30,7 @@ func TestRFC7983_7_Classify(t *testing.T) {
 	}
 }
 
-func TestRFC5761_4_RTCPByPacketType(t *testing.T) {
+func TestR5761_RTCPByPacketType(t *testing.T) {
 	for second := range 256 {
 		b := make([]byte, 12)
 		b[0], b[1] = 0x80, byte(second)
