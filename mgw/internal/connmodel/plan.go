@@ -156,7 +156,7 @@ func termViewOf(env Env, t *Termination, mask Mode) termView {
 		if t.RemoteUfrag != "" {
 			v.access = &AccessRemote{
 				Ufrag: t.RemoteUfrag, Pwd: t.RemotePwd, Candidates: t.RemoteCandidates,
-				Role: t.Role, Fingerprints: t.RemoteFingerprints,
+				Role: t.Role, Fingerprints: t.RemoteFingerprints, TLSID: t.RemoteTLSID,
 			}
 		}
 	case KindCore:

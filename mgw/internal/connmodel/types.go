@@ -117,6 +117,7 @@ type AccessRemote struct {
 	Candidates   []Candidate
 	Role         Role // ours
 	Fingerprints []Fingerprint
+	TLSID        string // "": none
 }
 
 // CoreRemote is the peer of a core termination.

@@ -196,7 +196,7 @@ func settings(s connmodel.Settings) flow.Settings {
 }
 
 func accessRemote(r connmodel.AccessRemote) flow.AccessRemote {
-	out := flow.AccessRemote{Ufrag: r.Ufrag, Pwd: r.Pwd}
+	out := flow.AccessRemote{Ufrag: r.Ufrag, Pwd: r.Pwd, TLSID: r.TLSID}
 	switch r.Role {
 	case connmodel.RoleClient:
 		out.Role = flow.RoleClient

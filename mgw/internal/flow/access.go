@@ -38,9 +38,9 @@ type Access struct {
 	mu     sync.Mutex // guards all below; never taken by the worker
 	gens   []generation
 	made   uint64 // generations so far
-	role   Role
-	prints []Fingerprint
+	peer   association
 	run    *handshake
+	former *handshake // the association in service until run has ended; nil: none
 	closed bool
 	ended  chan struct{} // closed when final holds
 	final  Stats
@@ -83,7 +83,7 @@ func (a *Access) SetRemote(r AccessRemote) error {
 			return fmt.Errorf("%s: %w", a.id, err)
 		}
 	}
-	a.setPeer(r.Role, r.Fingerprints)
+	a.setPeer(r)
 	return nil
 }
 
@@ -153,7 +153,7 @@ func (a *Access) revert(ufrag, pwd string) bool {
 		return false
 	}
 	n, ok := a.gens[i].n, false
-	a.w.alive(a.s.t, func() { ok = a.s.revert(n) })
+	a.w.alive(a.s.t, func() { ok = a.s.revert(a.w.now, n) })
 	if !ok {
 		return false
 	}
@@ -217,37 +217,6 @@ func (a *Access) retire(n uint64) {
 			g.Close()
 		}
 	})
-}
-
-// setPeer starts a DTLS association unless the present one is for the same role and certificate (RFC 8842 §4). Caller holds mu.
-func (a *Access) setPeer(role Role, prints []Fingerprint) {
-	changed := false
-	if role != 0 && role != a.role {
-		a.role, changed = role, true
-	}
-	if len(prints) > 0 && !slices.EqualFunc(prints, a.prints, equalPrint) {
-		a.prints, changed = slices.Clone(prints), true
-	}
-	if !changed || a.role == 0 || len(a.prints) == 0 {
-		return
-	}
-	want := make([]dtls.Fingerprint, len(a.prints))
-	for i, p := range a.prints {
-		want[i] = dtls.Fingerprint(p)
-	}
-	link := dtls.NewLink(&a.e.pool, a.sendDTLS)
-	h := newHandshake(a.role == RoleClient, want, link)
-	old := a.run
-	a.run = h
-	a.w.alive(a.s.t, func() { a.s.associate(a.w.now, h) })
-	if old != nil {
-		old.stop()
-	}
-	a.wg.Go(func() { a.runHandshake(h) })
-}
-
-func equalPrint(a, b Fingerprint) bool {
-	return strings.EqualFold(a.Hash, b.Hash) && strings.EqualFold(a.Value, b.Value)
 }
 
 // sendDTLS sends to the peer's present address; from pion's goroutines.
@@ -318,7 +287,7 @@ func (a *Access) Close() Stats {
 		return a.final
 	}
 	a.closed = true
-	run, gens := a.run, slices.Clone(a.gens) // a retirement may still change the original
+	runs, gens := []*handshake{a.run, a.former}, slices.Clone(a.gens) // a retirement may still change the original
 	a.mu.Unlock()
 
 	var final Stats
@@ -326,8 +295,10 @@ func (a *Access) Close() Stats {
 		final = a.s.t.stats()
 		a.s.t.close()
 	})
-	if run != nil {
-		run.stop() // close_notify still finds the peer's address
+	for _, run := range runs {
+		if run != nil {
+			run.stop() // close_notify still finds the peer's address
+		}
 	}
 	for _, g := range gens {
 		g.agent.Close()

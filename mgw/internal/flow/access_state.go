@@ -43,7 +43,10 @@ type accessState struct {
 
 	link     *dtls.Link // takes the peer's DTLS datagrams; nil: no association wanted
 	run      *handshake
-	dtlsFrom int64 // when the handshake's time began; 0: not running
+	begun    bool       // run has a pair to go over
+	dtlsFrom int64      // when the handshake's time began; 0: not running
+	former   *handshake // its keys serve until run has ended; nil: none
+	past     pastKeys
 
 	// peer is where DTLS datagrams go; read by pion's goroutines.
 	peer atomic.Pointer[netip.AddrPort]
@@ -152,7 +155,7 @@ func (s *accessState) nominate(now int64, gen uint64, c ice.Check) {
 		s.t.in.started = false
 		s.a.retire(gen)
 	}
-	if first && s.run != nil {
+	if s.run != nil && !s.begun && (first || s.iceDone) {
 		s.startClock(now)
 	}
 	s.t.emit(Event{Kind: ICEConnected, Pair: s.a.pair(c.From, c.Priority)})
@@ -160,25 +163,40 @@ func (s *accessState) nominate(now int64, gen uint64, c ice.Check) {
 
 // startClock begins the time of a handshake that waited for a pair.
 func (s *accessState) startClock(now int64) {
-	s.dtlsFrom = now
+	s.dtlsFrom, s.begun = now, true
 	s.run.connected()
 }
 
-// associate makes run the handshake in progress; its predecessor's keys serve until it is done.
-func (s *accessState) associate(now int64, run *handshake) {
-	s.run, s.link = run, run.link
-	s.dtlsFrom = 0
-	if s.selected.IsValid() {
+// associate makes run the handshake in progress; the keys of former serve until it has ended. With new ICE credentials it goes over their
+// pair: at the other end of the old one may be an endpoint that has only the old association.
+func (s *accessState) associate(now int64, run, former *handshake) {
+	s.run, s.link, s.former = run, run.link, former
+	s.dtlsFrom, s.begun = 0, false
+	if s.selected.IsValid() && s.gen == s.a.newest.Load() {
 		s.startClock(now)
 	}
 }
 
+// resume makes the association whose keys serve the present one again.
+func (s *accessState) resume(run *handshake) {
+	s.run, s.link, s.former = run, run.link, nil
+	s.dtlsFrom, s.begun = 0, true
+}
+
 // secured takes the keys of run, unless another has taken its place.
-func (s *accessState) secured(run *handshake, profile srtp.Profile, tx *srtp.Sender, rx *srtp.Receiver) {
-	if s.run != run {
+func (s *accessState) secured(now int64, run *handshake, profile srtp.Profile, tx *srtp.Sender, rx *srtp.Receiver) {
+	switch run {
+	case s.run:
+		s.dtlsFrom = 0
+		if s.former != nil {
+			s.former = nil
+			s.past.keep(now, s.t.in.rx)
+		}
+		s.a.settled(run)
+	case s.former: // done in the moment in which another was asked for
+	default:
 		return
 	}
-	s.dtlsFrom = 0
 	s.t.out.tx, s.t.in.rx = tx, rx
 	s.t.emit(Event{Kind: DTLSConnected, Profile: profile.String()})
 }
@@ -186,11 +204,37 @@ func (s *accessState) secured(run *handshake, profile srtp.Profile, tx *srtp.Sen
 // unsecured notes the end of run: kind DTLSFailed or DTLSClosed. Without keys nothing passes.
 func (s *accessState) unsecured(run *handshake, kind EventKind, reason string) {
 	if s.run != run {
-		return
+		return // a former one may be closed by the peer before the new one is done
 	}
-	s.run, s.link, s.dtlsFrom = nil, nil, 0
-	s.t.out.tx, s.t.in.rx = nil, nil
+	s.run, s.link, s.dtlsFrom, s.former = nil, nil, 0, nil
+	s.t.out.tx, s.t.in.rx, s.past.rx = nil, nil, nil
+	s.a.settled(run)
 	s.t.emit(Event{Kind: kind, Reason: reason})
+}
+
+// pastKeys are those of the association before, for packets on their way when the new one was done.
+type pastKeys struct {
+	rx    *srtp.Receiver
+	until int64
+}
+
+func (k *pastKeys) keep(now int64, rx *srtp.Receiver) { k.rx, k.until = rx, now+keyOverlap }
+
+// open authenticates and decrypts b in place. control: b is SRTCP.
+func (s *accessState) open(now int64, b []byte, control bool) ([]byte, error) {
+	if s.past.rx == nil {
+		return openWith(s.t.in.rx, b, control)
+	}
+	if now >= s.past.until {
+		s.past.rx = nil
+		return openWith(s.t.in.rx, b, control)
+	}
+	scratch := s.t.w.scratch[:copy(s.t.w.scratch, b)] // a failure leaves nothing of b
+	plain, err := openWith(s.t.in.rx, b, control)
+	if err == srtp.ErrAuth {
+		plain, err = openWith(s.past.rx, b[:copy(b, scratch)], control)
+	}
+	return plain, err
 }
 
 // dtls takes a DTLS datagram from an authenticated address.
@@ -216,7 +260,7 @@ func (s *accessState) rtp(now int64, b []byte) []byte {
 	if _, err := rtp.ParseHeader(b); err != nil {
 		return t.drop(gate.Malformed)
 	}
-	plain, err := t.in.rx.OpenRTP(b)
+	plain, err := s.open(now, b, false)
 	if err != nil {
 		return t.drop(refused(err))
 	}
@@ -230,7 +274,7 @@ func (s *accessState) rtcp(now int64, b []byte) {
 		t.in.drops.Count(gate.Unauthenticated)
 		return
 	}
-	plain, err := t.in.rx.OpenRTCP(b)
+	plain, err := s.open(now, b, true)
 	if err != nil {
 		t.in.drops.Count(refused(err))
 		return
@@ -280,12 +324,15 @@ func (s *accessState) sweep(now int64) {
 func (s *accessState) restarted() { s.iceFrom, s.iceDone = 0, false }
 
 // revert makes generation n the newest again; false when a later one has a pair.
-func (s *accessState) revert(n uint64) bool {
+func (s *accessState) revert(now int64, n uint64) bool {
 	if s.gen > n {
 		return false
 	}
 	s.a.newest.Store(n)
 	s.iceFrom, s.iceDone = 0, s.gen == n
+	if s.run != nil && !s.begun && s.iceDone {
+		s.startClock(now)
+	}
 	return true
 }
 
@@ -298,6 +345,6 @@ func (s *accessState) clear() {
 		}
 		s.forget(s.paths[0])
 	}
-	s.run, s.link = nil, nil
+	s.run, s.link, s.former = nil, nil, nil
 	s.t.out.addr, s.t.out.rtcp.addr = udpio.Addr{}, udpio.Addr{}
 }

@@ -151,9 +151,10 @@ type AccessRemote struct {
 	Ufrag, Pwd string
 	Candidates []Candidate // hints only; may be empty
 	Role       Role        // ours; 0: unchanged
-	// Fingerprints of the peer's certificate, one match is enough. Equal fingerprints and role keep the DTLS association
-	// (RFC 8842 §4), others start a new one. Empty: unchanged.
+	// Fingerprints of the peer's certificate, one match is enough, in any order. Equal ones, with an equal role and TLSID, keep the DTLS
+	// association (RFC 8842 §3.1); others start a new one, and the keys before serve until its handshake has ended. Empty: unchanged.
 	Fingerprints []Fingerprint
+	TLSID        string // the peer's tls-id; "": none; taken with Fingerprints
 }
 
 // CoreSpec places a new core termination.

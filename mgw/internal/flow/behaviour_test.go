@@ -195,7 +195,7 @@ func TestR8445_3_ICERestartKeepsMediaAndDTLS(t *testing.T) {
 	x.exchange(3, 200) // still on the pair before
 }
 
-func TestNewFingerprintMakesNewAssociation(t *testing.T) {
+func TestR5763_NewDeviceMakesNewAssociation(t *testing.T) {
 	x := newCall(t, relaySpec())
 	x.exchange(2, 1)
 	other := newBrowser(t)

@@ -15,6 +15,7 @@ var errReplaced = errors.New("flow: handshake given up")
 
 // handshake is one DTLS association from its wish to its end. Its goroutine belongs to the Access.
 type handshake struct {
+	of     association
 	client bool
 	want   []dtls.Fingerprint
 	link   *dtls.Link
@@ -23,13 +24,17 @@ type handshake struct {
 	up     chan struct{} // closed when a pair is selected
 	upOnce sync.Once
 
-	mu      sync.Mutex // guards assoc, stopped
+	mu      sync.Mutex // guards assoc, stopped, over
 	assoc   *dtls.Association
 	stopped bool
+	over    bool // the association has ended
 }
 
-func newHandshake(client bool, want []dtls.Fingerprint, link *dtls.Link) *handshake {
-	h := &handshake{client: client, want: want, link: link, up: make(chan struct{})}
+func newHandshake(of association, link *dtls.Link) *handshake {
+	h := &handshake{of: of, client: of.role == RoleClient, link: link, up: make(chan struct{})}
+	for _, p := range of.prints {
+		h.want = append(h.want, dtls.Fingerprint(p))
+	}
 	h.ctx, h.cancel = context.WithCancelCause(context.Background())
 	return h
 }
@@ -63,6 +68,19 @@ func (h *handshake) adopt(a *dtls.Association) bool {
 	return true
 }
 
+// serves reports whether the handshake is done and its association goes on.
+func (h *handshake) serves() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.assoc != nil && !h.stopped && !h.over
+}
+
+func (h *handshake) ended() {
+	h.mu.Lock()
+	h.over = true
+	h.mu.Unlock()
+}
+
 func (h *handshake) isStopped() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -94,8 +112,9 @@ func (a *Access) runHandshake(h *handshake) {
 		}
 		return
 	}
-	a.post(func() { a.s.secured(h, srtp.Profile(assoc.Profile()), tx, rx) })
+	a.post(func() { a.s.secured(a.w.now, h, srtp.Profile(assoc.Profile()), tx, rx) })
 	assoc.Wait()
+	h.ended()
 	if !h.isStopped() {
 		a.post(func() { a.s.unsecured(h, DTLSClosed, "closed by the peer") })
 	}

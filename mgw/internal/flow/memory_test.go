@@ -62,7 +62,7 @@ func (b *bed) connectSilently(id string) *browser {
 
 // vanish ends the browser without telling the gateway and lets go of all it holds, though the test's clean-up still knows it.
 func (b *browser) vanish() {
-	_ = b.toDTLS.Close() // no close_notify gets through
+	_ = b.toDTLS.Load().Close() // no close_notify gets through
 	b.close()
 	*b = browser{}
 }

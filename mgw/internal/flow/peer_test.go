@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -246,7 +247,8 @@ type browser struct {
 	tx    *srtp.Sender
 	rx    *srtp.Receiver
 
-	toDTLS   *dtls.Link
+	toDTLS   atomic.Pointer[dtls.Link] // takes what comes; another after renew
+	former   []*piondtls.Conn
 	media    chan []byte // SRTP and SRTCP as received
 	wg       sync.WaitGroup
 	profiles []piondtls.SRTPProtectionProfile
@@ -342,11 +344,20 @@ func (b *browser) connect(l AccessLocal) {
 		b.t.Fatal("browser ICE: ", err)
 	}
 	b.conn = conn
-	b.toDTLS = dtls.NewLink(testPool, func(p []byte) error {
+	b.renew()
+	b.wg.Go(b.demux)
+}
+
+// renew makes way for another DTLS association over the same pair.
+func (b *browser) renew() {
+	conn := b.conn
+	b.toDTLS.Store(dtls.NewLink(testPool, func(p []byte) error {
 		_, err := conn.Write(p)
 		return err
-	})
-	b.wg.Go(b.demux)
+	}))
+	if b.dtls != nil {
+		b.former, b.dtls = append(b.former, b.dtls), nil
+	}
 }
 
 func (b *browser) demux() {
@@ -358,7 +369,7 @@ func (b *browser) demux() {
 		}
 		switch rtp.Classify(buf[:n]) {
 		case rtp.DTLS:
-			b.toDTLS.Deliver(buf[:n])
+			b.toDTLS.Load().Deliver(buf[:n])
 		case rtp.RTP, rtp.RTCP:
 			select {
 			case b.media <- append([]byte(nil), buf[:n]...):
@@ -375,19 +386,20 @@ func (b *browser) secure(l AccessLocal, client bool) error {
 		piondtls.WithCertificates(b.cert), piondtls.WithInsecureSkipVerify(true), piondtls.WithSRTPProtectionProfiles(b.profiles...),
 		piondtls.WithExtendedMasterSecret(piondtls.RequireExtendedMasterSecret), piondtls.WithFlightInterval(100 * time.Millisecond),
 	}
+	link := b.toDTLS.Load()
 	var err error
 	if client {
 		var co []piondtls.ClientOption
 		for _, o := range opts {
 			co = append(co, o)
 		}
-		b.dtls, err = piondtls.ClientWithOptions(b.toDTLS, b.toDTLS.RemoteAddr(), co...)
+		b.dtls, err = piondtls.ClientWithOptions(link, link.RemoteAddr(), co...)
 	} else {
 		so := []piondtls.ServerOption{piondtls.WithClientAuth(piondtls.RequireAnyClientCert)}
 		for _, o := range opts {
 			so = append(so, o)
 		}
-		b.dtls, err = piondtls.ServerWithOptions(b.toDTLS, b.toDTLS.RemoteAddr(), so...)
+		b.dtls, err = piondtls.ServerWithOptions(link, link.RemoteAddr(), so...)
 	}
 	if err != nil {
 		b.t.Fatal(err)
@@ -413,8 +425,11 @@ func (b *browser) close() {
 	if b.dtls != nil {
 		_ = b.dtls.Close()
 	}
-	if b.toDTLS != nil {
-		_ = b.toDTLS.Close()
+	for _, c := range b.former {
+		_ = c.Close()
+	}
+	if link := b.toDTLS.Load(); link != nil {
+		_ = link.Close()
 	}
 	if b.agent != nil {
 		_ = b.agent.GracefulClose()
