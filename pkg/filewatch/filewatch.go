@@ -18,8 +18,8 @@ const Interval = 10 * time.Second
 
 // Watcher calls reload when one of the files has changed. Its owner closes it.
 type Watcher struct {
-	what              string // for the log
-	files             []string
+	what              string                   // for the log
+	files             func() ([]string, error) // what is looked at now
 	reload            func() (notAfter time.Time, err error)
 	log               *zap.Logger
 	stop              chan struct{}
@@ -31,6 +31,7 @@ type Watcher struct {
 
 // stamp tells one state of a file from another.
 type stamp struct {
+	name string
 	at   time.Time
 	size int64
 }
@@ -38,10 +39,15 @@ type stamp struct {
 // Watch calls reload and starts to look at the files, each interval (0: Interval). It fails when they cannot be used now; later failures
 // are logged, with what the files are. reload runs on one goroutine at a time and returns the time when what it has read expires, zero for never.
 func Watch(what string, files []string, interval time.Duration, log *zap.Logger, reload func() (time.Time, error)) (*Watcher, error) {
+	return WatchListed(what, func() ([]string, error) { return files, nil }, interval, log, reload)
+}
+
+// WatchListed is Watch for files that come and go: list names those there are, in the same order each time.
+func WatchListed(what string, list func() ([]string, error), interval time.Duration, log *zap.Logger, reload func() (time.Time, error)) (*Watcher, error) {
 	if interval <= 0 {
 		interval = Interval
 	}
-	w := &Watcher{what: what, files: files, reload: reload, log: log, stop: make(chan struct{})}
+	w := &Watcher{what: what, files: list, reload: reload, log: log, stop: make(chan struct{})}
 	var err error
 	if w.seen, err = w.stat(); err != nil {
 		return nil, err
@@ -91,7 +97,7 @@ func (w *Watcher) look() {
 	}
 	if err != nil {
 		w.failures.Add(1)
-		w.log.Error(w.what+" not reloaded, the old one stays", zap.Strings("files", w.files), zap.Error(err))
+		w.log.Error(w.what+" not reloaded, the old one stays", w.named(), zap.Error(err))
 		return
 	}
 	w.seen = s
@@ -100,19 +106,32 @@ func (w *Watcher) look() {
 	if !notAfter.IsZero() {
 		expiry = zap.Time("not_after", notAfter)
 	}
-	w.log.Info(w.what+" reloaded", zap.Strings("files", w.files), expiry)
+	w.log.Info(w.what+" reloaded", w.named(), expiry)
+}
+
+// named is the files for the log.
+func (w *Watcher) named() zap.Field {
+	files, err := w.files()
+	if err != nil {
+		return zap.Skip()
+	}
+	return zap.Strings("files", files)
 }
 
 func (w *Watcher) stat() ([]stamp, error) {
-	out := make([]stamp, len(w.files))
+	files, err := w.files()
+	if err != nil {
+		return nil, fmt.Errorf("filewatch: %w", err)
+	}
+	out := make([]stamp, len(files))
 	var errs []error
-	for i, name := range w.files {
+	for i, name := range files {
 		info, err := os.Stat(name)
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		out[i] = stamp{info.ModTime(), info.Size()}
+		out[i] = stamp{name, info.ModTime(), info.Size()}
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, fmt.Errorf("filewatch: %w", err)
