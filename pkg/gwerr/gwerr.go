@@ -34,12 +34,17 @@ const (
 	UnsupportedParameter    Code = 446  // unsupported or unknown parameter
 	DescriptorNotLegal      Code = 447  // descriptor not legal in this command
 	UnsupportedValue        Code = 449  // unsupported or unknown parameter or property value
+	UnknownSignal           Code = 452  // no such signal in this package
+	MissingParameter        Code = 457  // missing parameter in signal or event
 	NotImplemented          Code = 501  // not implemented
 	NotReady                Code = 502  // not ready
 	ServiceUnavailable      Code = 503  // service unavailable
 	Unauthorised            Code = 504  // command received from unauthorized entity
 	BeforeRestart           Code = 505  // transaction request received before a ServiceChange reply
 	InsufficientResources   Code = 510  // insufficient resources
+	CannotDetect            Code = 512  // media gateway unequipped to detect requested event
+	CannotSignal            Code = 513  // media gateway unequipped to generate requested signals
+	NoAnnouncement          Code = 514  // media gateway cannot send the specified announcement
 	UnsupportedMedia        Code = 515  // unsupported media type
 	InvalidMode             Code = 517  // unsupported or invalid mode
 	EventBufferFull         Code = 518  // event buffer full
@@ -81,12 +86,17 @@ var table = map[Code]row{
 	UnsupportedParameter:    {"unsupported parameter", codes.Unimplemented, 500},
 	DescriptorNotLegal:      {"descriptor not legal in this command", codes.InvalidArgument, 500},
 	UnsupportedValue:        {"unsupported value", codes.InvalidArgument, 488},
+	UnknownSignal:           {"no such signal in this package", codes.InvalidArgument, 500},
+	MissingParameter:        {"missing parameter in signal or event", codes.InvalidArgument, 500},
 	NotImplemented:          {"not implemented", codes.Unimplemented, 501},
 	NotReady:                {"not ready", codes.Unavailable, 503},
 	ServiceUnavailable:      {"service unavailable", codes.Unavailable, 503},
 	Unauthorised:            {"unauthorised", codes.PermissionDenied, 500},
 	BeforeRestart:           {"transaction before restart was answered", codes.FailedPrecondition, 503},
 	InsufficientResources:   {"insufficient resources", codes.ResourceExhausted, 503},
+	CannotDetect:            {"unequipped to detect requested event", codes.FailedPrecondition, 500},
+	CannotSignal:            {"unequipped to generate requested signals", codes.FailedPrecondition, 500},
+	NoAnnouncement:          {"cannot send the specified announcement", codes.NotFound, 500},
 	UnsupportedMedia:        {"unsupported media type", codes.InvalidArgument, 488},
 	InvalidMode:             {"invalid mode", codes.InvalidArgument, 500},
 	EventBufferFull:         {"event buffer full", codes.ResourceExhausted, 503},

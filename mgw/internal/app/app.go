@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/isthmus-gateway/isthmus/mgw/internal/admin"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/announce"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/connmodel"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/contexts"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/control"
@@ -42,6 +43,7 @@ type App struct {
 	iq       *control.Endpoint
 	admin    *admin.Endpoint
 	http     *admin.HTTP
+	library  *announce.Library
 
 	turn        *turnserver.Server    // nil: off, and what follows too
 	turnSecrets *turnauth.Secrets     // nil: none yet
@@ -64,6 +66,10 @@ func (a *App) open(version string) error {
 		return err
 	}
 	registry := obs.NewMetrics()
+	if err = a.openAnnouncements(); err != nil {
+		return err
+	}
+	a.countAnnouncements(registry)
 	if a.engine, err = flow.New(a.flowConfig()); err != nil {
 		return err
 	}
@@ -71,7 +77,7 @@ func (a *App) open(version string) error {
 	if err != nil {
 		return err
 	}
-	caps, metrics := capabilities(a.cfg, version), control.NewMetrics(registry)
+	caps, metrics := a.capabilities(version), control.NewMetrics(registry)
 	a.assoc, err = control.NewAssociation(control.AssociationConfig{
 		MGWID: a.cfg.MGWID, BootID: boot, Address: a.cfg.Iq.Advertise, Pool: a.cfg.Iq.MGC, Capabilities: caps, Credentials: sec.Client,
 		Contexts: func() int { return a.contexts.Count() }, Packets: func() uint64 { return a.engine.Counters().PacketsReceived },
@@ -127,6 +133,7 @@ func (a *App) contextsConfig(boot string, reg prometheus.Registerer) contexts.Co
 	cfg := contexts.Config{
 		MGWID: a.cfg.MGWID, BootID: boot, Boot: boot, Notify: a.assoc.Notify, Realms: map[string]connmodel.Realm{},
 		MaxContexts: a.cfg.Contexts.Max, OrphanTTL: a.cfg.Contexts.OrphanTTL, HangingGrace: a.cfg.Contexts.HangingGrace,
+		Tones: a.cfg.Tones.plan(), Announcements: a.library.Get,
 		HeadlessLimit: a.cfg.Contexts.HeadlessLimit, InactiveAfter: a.cfg.Media.InactiveAfter, ConsentAfter: a.cfg.Media.ConsentAfter,
 		Logger: a.log.Named("contexts"), Metrics: contexts.NewMetrics(reg),
 	}
@@ -268,6 +275,11 @@ func (a *App) Close() {
 		a.contexts.Close()
 	}
 	a.closeTURN()
+	if a.library != nil {
+		if err := a.library.Close(); err != nil {
+			a.log.Error("announcements", zap.Error(err))
+		}
+	}
 	if a.engine != nil {
 		if err := a.engine.Close(); err != nil {
 			a.log.Error("packet path", zap.Error(err))

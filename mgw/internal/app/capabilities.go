@@ -3,17 +3,30 @@ package app
 import (
 	"net/netip"
 
+	"google.golang.org/protobuf/proto"
+
+	"github.com/isthmus-gateway/isthmus/mgw/internal/connmodel"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/flow"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/transcode"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
 
-// capabilities is what the gateway can do (H.248.1 §7.2.6).
+// capabilities is what the gateway can do now (H.248.1 §7.2.6).
+func (a *App) capabilities(version string) func() *iqv1.Capabilities {
+	fixed := capabilities(a.cfg, version)
+	return func() *iqv1.Capabilities {
+		c := proto.Clone(fixed).(*iqv1.Capabilities)
+		c.Announcements = a.library.Names()
+		return c
+	}
+}
+
+// capabilities is the part that stays.
 func capabilities(cfg Config, version string) *iqv1.Capabilities {
 	c := &iqv1.Capabilities{
 		Software: "isthmus-mgw/" + version, ProfileVersion: 1, IceModes: []string{"lite"},
 		SrtpProfiles: flow.SRTPProfiles(), MaxContexts: uint32(cfg.Contexts.Max),
-		Features: []string{"sdes"},
+		Features: []string{"sdes", "signals"}, Signals: connmodel.SignalNames(),
 	}
 	for _, x := range transcode.Available() {
 		c.Codecs = append(c.Codecs, &iqv1.Codec{PayloadType: uint32(x.PT), Name: x.Name, ClockRate: x.ClockRate, Channels: uint32(x.ChannelCount())})

@@ -16,10 +16,14 @@ import (
 
 // Config is the whole configuration of the media gateway; conf.Load fills it. Start from Defaults.
 type Config struct {
-	MGWID    string         `conf:"mgw_id" doc:"Name of this gateway, unique in the pool: letters, digits, '.', '_', '-'. Empty: the host's name."`
-	Iq       IqConfig       `conf:"iq" doc:"Control protocol with the pool of controllers."`
-	Realms   RealmsConfig   `conf:"realms" doc:"IP realms that terminations are placed in (H.248.41)."`
-	Media    MediaConfig    `conf:"media" doc:"Packet path."`
+	MGWID  string       `conf:"mgw_id" doc:"Name of this gateway, unique in the pool: letters, digits, '.', '_', '-'. Empty: the host's name."`
+	Iq     IqConfig     `conf:"iq" doc:"Control protocol with the pool of controllers."`
+	Realms RealmsConfig `conf:"realms" doc:"IP realms that terminations are placed in (H.248.41)."`
+	Media  MediaConfig  `conf:"media" doc:"Packet path."`
+	Tones  TonesConfig  `conf:"tones" doc:"Tones that are played to peers."`
+
+	Announcements AnnouncementsConfig `conf:"announcements" doc:"Announcements that are played to peers."`
+
 	Contexts ContextsConfig `conf:"contexts" doc:"Limits and clean-up of contexts."`
 	Admin    AdminConfig    `conf:"admin" doc:"gRPC service for operators, with reflection and health."`
 	HTTP     HTTPConfig     `conf:"http" doc:"Metrics and health over HTTP."`

@@ -17,6 +17,8 @@ const MaxItems = 64
 // digitPause is the time between two digits, which receivers need to tell them apart (ITU-T Q.24 table A-1 wants 40 ms).
 const digitPause = 60 * time.Millisecond
 
+const defaultFrame = 20 * time.Millisecond
+
 // ErrQueue tells that too much waits to be played.
 var ErrQueue = errors.New("audio: too many signals wait")
 
@@ -86,13 +88,13 @@ type Player struct {
 
 // NewPlayer makes a Player with nothing to play.
 func NewPlayer() *Player {
-	return &Player{marker: true, queue: make([]Item, 0, MaxItems), done: make([]Done, 0, MaxItems)}
+	return &Player{cfg: PlayerConfig{Ptime: defaultFrame}, marker: true, queue: make([]Item, 0, MaxItems), done: make([]Done, 0, MaxItems)}
 }
 
 // Aim tells what the peer takes from now on.
 func (p *Player) Aim(cfg PlayerConfig) {
 	if cfg.Ptime == 0 {
-		cfg.Ptime = 20 * time.Millisecond
+		cfg.Ptime = defaultFrame
 	}
 	if !cfg.Dst.IsZero() {
 		cfg.Ptime = max(cfg.Ptime, transcode.Shortest(cfg.Dst))

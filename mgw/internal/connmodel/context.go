@@ -21,6 +21,8 @@ type Env struct {
 	Realms map[string]Realm
 	// Elsewhere reports whether the termination exists in another context: error 435 instead of 430. Nil: no.
 	Elsewhere func(gwid.TerminationID) bool
+	// Announcement reports whether there is one of that name. Nil: there is none.
+	Announcement func(name string) bool
 	// InactiveAfter and ConsentAfter are the default detection times; 0: 30 s.
 	InactiveAfter, ConsentAfter time.Duration
 }

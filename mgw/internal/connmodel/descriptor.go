@@ -37,7 +37,7 @@ func newTermination(d *iqv1.TerminationDescriptor, env Env) (*Termination, *Erro
 	if t.Stream.ID == 0 {
 		return nil, Errorf(gwerr.SyntaxErrorInActionID, "stream_id 0")
 	}
-	if err := t.apply(d); err != nil {
+	if err := t.apply(d, env); err != nil {
 		return nil, err
 	}
 	if len(t.Stream.Local.Codecs) == 0 {
@@ -63,14 +63,14 @@ func modified(t Termination, d *iqv1.TerminationDescriptor, env Env) (*Terminati
 	if ice := d.GetTransport().GetLocalIce(); ice != nil && ice.GetUfrag() == "" && t.Kind == KindAccess {
 		t.Restarts++
 	}
-	if err := t.apply(d); err != nil {
+	if err := t.apply(d, env); err != nil {
 		return nil, err
 	}
 	return &t, nil
 }
 
 // apply puts the present parts of d into t (field-mask semantics by presence).
-func (t *Termination) apply(d *iqv1.TerminationDescriptor) *Error {
+func (t *Termination) apply(d *iqv1.TerminationDescriptor, env Env) *Error {
 	if len(d.GetStreams()) > 1 {
 		return Errorf(gwerr.NotImplemented, "%d streams; one audio stream per termination is implemented", len(d.GetStreams()))
 	}
@@ -97,6 +97,14 @@ func (t *Termination) apply(d *iqv1.TerminationDescriptor) *Error {
 			return err.at("events")
 		}
 		t.Events = ev
+	}
+	if d.GetSignals() != nil {
+		sig, err := parseSignals(d.GetSignals(), t, env)
+		if err != nil {
+			return err.at("signals")
+		}
+		sig.Generation = t.Signals.Generation + 1
+		t.Signals = sig
 	}
 	return nil
 }
@@ -149,6 +157,15 @@ func (t *Termination) applyControl(m *iqv1.LocalControl) *Error {
 		s.Mode = ModeSendRecv
 	default:
 		return Errorf(gwerr.InvalidMode, "mode %d", m.GetMode())
+	}
+	switch m.GetDigits() {
+	case iqv1.LocalControl_DIGITS_UNSPECIFIED:
+	case iqv1.LocalControl_DIGITS_PLAY:
+		s.DropDigits = false
+	case iqv1.LocalControl_DIGITS_DROP:
+		s.DropDigits = true
+	default:
+		return Errorf(gwerr.UnsupportedValue, "digits %d", m.GetDigits())
 	}
 	if m.GetDscp() > 63 {
 		return Errorf(gwerr.UnsupportedValue, "dscp %d, at most 63", m.GetDscp())
@@ -351,8 +368,12 @@ func parseEvents(m *iqv1.EventsDescriptor, t *Termination) (Events, *Error) {
 			return ev, Errorf(gwerr.UnsupportedValue, "event %s: no stream %d", typ, s.GetStreamId())
 		case s.GetTimer() != nil && !s.GetTimer().IsValid(), s.GetTimer().AsDuration() < 0:
 			return ev, Errorf(gwerr.UnsupportedValue, "event %s: timer %v", typ, s.GetTimer().AsDuration())
+		case s.GetTones() && typ != iqv1.EventType_EVENT_TYPE_DTMF:
+			return ev, Errorf(gwerr.UnsupportedParameter, "event %s: tones", typ)
+		case s.GetTones():
+			return ev, Errorf(gwerr.NotImplemented, "event %s: tones", typ)
 		}
-		ev.Specs = append(ev.Specs, EventSpec{Type: int32(typ), Stream: gwid.StreamID(s.GetStreamId()), Timer: s.GetTimer().AsDuration()})
+		ev.Specs = append(ev.Specs, EventSpec{Type: int32(typ), Stream: gwid.StreamID(s.GetStreamId()), Timer: s.GetTimer().AsDuration(), Tones: s.GetTones()})
 	}
 	return ev, nil
 }

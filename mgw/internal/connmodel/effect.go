@@ -46,6 +46,12 @@ type SetCoreRemote struct {
 	Remote CoreRemote
 }
 
+// Play plays a termination's signals in the place of those that are playing.
+type Play struct {
+	Term    gwid.TerminationID
+	Signals Signals
+}
+
 // Connect lets media pass between the two, both ways, as far as their modes permit.
 type Connect struct{ Access, Core gwid.TerminationID }
 
@@ -61,6 +67,7 @@ func (Configure) effect()       {}
 func (SetAccessRemote) effect() {}
 func (RestartICE) effect()      {}
 func (SetCoreRemote) effect()   {}
+func (Play) effect()            {}
 func (Connect) effect()         {}
 func (Disconnect) effect()      {}
 func (Close) effect()           {}

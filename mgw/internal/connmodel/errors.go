@@ -24,6 +24,8 @@ const (
 	maxPrefixes                   = 32
 	maxTopologyTriples            = 32
 	maxEventSpecs                 = 16
+	maxSignals                    = 32
+	maxRepeat                     = 1000
 	maxCorrelationID              = 128
 )
 

@@ -96,7 +96,8 @@ func testEnv() Env {
 			"access": {Kind: KindAccess, InterfaceID: "eth0"},
 			"core":   {Kind: KindCore, InterfaceID: "eth1"},
 		},
-		Elsewhere: func(id gwid.TerminationID) bool { return strings.HasSuffix(string(id), "/99.1") },
+		Announcement: func(name string) bool { return name == "welcome" },
+		Elsewhere:    func(id gwid.TerminationID) bool { return strings.HasSuffix(string(id), "/99.1") },
 	}
 }
 

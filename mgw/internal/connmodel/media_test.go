@@ -30,6 +30,7 @@ type fakeTerm struct {
 	kind     Kind
 	local    Local
 	settings Settings
+	signals  Signals
 	access   *AccessRemote
 	core     CoreRemote
 }
@@ -65,6 +66,8 @@ func (m *fakeMedia) perform(e Effect) Result {
 		return Result{Local: ft.local}
 	case SetCoreRemote:
 		m.term(x.Term).core = x.Remote
+	case Play:
+		m.term(x.Term).signals = x.Signals
 	case Connect:
 		m.term(x.Access)
 		m.term(x.Core)
@@ -176,6 +179,12 @@ func describe(e Effect) string {
 		return fmt.Sprintf("NewAccess %s realm=%s near=%s", x.Term, x.Realm, x.Near)
 	case NewCore:
 		return fmt.Sprintf("NewCore %s realm=%s near=%s", x.Term, x.Realm, x.Near)
+	case Play:
+		out := fmt.Sprintf("Play %s request=%d internal=%v", x.Term, x.Signals.RequestID, x.Signals.Internal)
+		for _, s := range x.Signals.List {
+			out += fmt.Sprintf(" {%s %s%s rounds=%d %v notify=%v keep=%v}", s.Name, s.Announcement, strings.Trim(string(rune(s.Digit)), "\x00"), s.Rounds, s.Duration, s.Notify, s.Keep)
+		}
+		return out
 	case Configure:
 		return fmt.Sprintf("Configure %s %s", x.Term, describeSettings(x.Settings))
 	case SetAccessRemote:

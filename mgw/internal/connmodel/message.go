@@ -91,6 +91,9 @@ func (t *Termination) Descriptor() *iqv1.TerminationDescriptor {
 	if len(t.Events.Specs) > 0 || t.Events.RequestID != 0 {
 		d.Events = t.Events.message()
 	}
+	if len(t.Signals.List) > 0 {
+		d.Signals = t.Signals.message()
+	}
 	if t.Kind != KindAccess {
 		return d
 	}
@@ -117,6 +120,9 @@ func (s Stream) control() *iqv1.LocalControl {
 		Dscp:  uint32(s.DSCP),
 		Latch: iqv1.LocalControl_LATCH_OFF,
 		Rtcp:  &iqv1.RtcpPolicy{Mux: s.RTCP.Mux, ReducedSize: s.RTCP.ReducedSize, Off: s.RTCP.Off},
+	}
+	if s.DropDigits {
+		m.Digits = iqv1.LocalControl_DIGITS_DROP
 	}
 	if s.Latch == LatchOn {
 		m.Latch = iqv1.LocalControl_LATCH_ON
@@ -148,7 +154,7 @@ func (d Description) message() *iqv1.MediaDescription {
 func (e Events) message() *iqv1.EventsDescriptor {
 	m := &iqv1.EventsDescriptor{RequestId: e.RequestID}
 	for _, s := range e.Specs {
-		spec := &iqv1.EventSpec{Type: iqv1.EventType(s.Type), StreamId: uint32(s.Stream)}
+		spec := &iqv1.EventSpec{Type: iqv1.EventType(s.Type), StreamId: uint32(s.Stream), Tones: s.Tones}
 		if s.Timer > 0 {
 			spec.Timer = durationpb.New(s.Timer)
 		}

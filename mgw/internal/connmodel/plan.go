@@ -142,11 +142,13 @@ func termViewOf(env Env, t *Termination, mask Mode) termView {
 	v := termView{t: t, settings: Settings{
 		Mode: s.Mode & mask, Recv: s.Local.Codecs, DSCP: s.DSCP, Policing: s.Policing, RTCPOff: s.RTCP.Off,
 		Ptime:         ptime(s.Remote),
+		DropDigits:    s.DropDigits,
 		InactiveAfter: detection(t.Events, eventMediaInactive, env.InactiveAfter),
 		ConsentAfter:  detection(t.Events, eventConsentLost, env.ConsentAfter),
 	}}
 	for _, spec := range t.Events.Specs {
 		v.settings.Armed |= 1 << spec.Type
+		v.settings.DetectTones = v.settings.DetectTones || spec.Tones
 	}
 	if s.HasRemote {
 		v.settings.Send, v.settings.SendDTMF, v.settings.SendCN = sendFormats(s.Remote.Codecs)
@@ -231,6 +233,20 @@ func steps(from, to view) []step {
 	for _, p := range to.pairs {
 		if !slices.Contains(from.pairs, p) {
 			out = append(out, step{do: Connect{Access: p.access, Core: p.core}, undo: Disconnect{Access: p.access, Core: p.core}})
+		}
+	}
+	return append(out, plays(from, to)...)
+}
+
+// plays is the steps for signals, last as they may be for a termination that is connected with this action. Undone, those before begin anew.
+func plays(from, to view) (out []step) {
+	for _, n := range to.terms {
+		var before Signals
+		if i := slices.IndexFunc(from.terms, func(o termView) bool { return o.t.ID == n.t.ID }); i >= 0 {
+			before = from.terms[i].t.Signals
+		}
+		if n.t.Signals.Generation != before.Generation {
+			out = append(out, step{do: Play{Term: n.t.ID, Signals: n.t.Signals}, undo: Play{Term: n.t.ID, Signals: before}})
 		}
 	}
 	return out

@@ -87,6 +87,8 @@ type Settings struct {
 	DSCP     uint8         // 0..63
 	Policing Policing      // of received packets; zero: none
 	RTCPOff  bool
+	// DropDigits: digits of others do not reach the peer. DetectTones: digits are looked for in its audio too.
+	DropDigits, DetectTones bool
 	// InactiveAfter and ConsentAfter are detection times; never 0.
 	InactiveAfter, ConsentAfter time.Duration
 	Armed                       EventMask
@@ -154,6 +156,7 @@ type EventSpec struct {
 	Type   int32
 	Stream gwid.StreamID
 	Timer  time.Duration
+	Tones  bool // DTMF: in the audio too
 }
 
 // Armed reports whether the event type is armed.
@@ -181,6 +184,7 @@ type Termination struct {
 	Role                   Role   // ours
 	Restarts               uint32 // grows with each CHOOSE of new local ICE credentials (RFC 8445 §9)
 	Events                 Events
+	Signals                Signals
 	Local                  Local // chosen by the media plane; zero before NewAccess or NewCore was performed
 }
 
@@ -195,6 +199,7 @@ type Stream struct {
 	Latch      Latch
 	Generation uint32 // grows with each LATCH_RELATCH
 	RTCP       RTCPPolicy
+	DropDigits bool
 	Local      Description
 	Remote     Description
 	HasRemote  bool

@@ -80,6 +80,7 @@ func (c *entry) apply(act *iqv1.Action) *iqv1.ActionReply {
 func (c *entry) env() connmodel.Env {
 	return connmodel.Env{
 		Realms: c.mgr.cfg.Realms, Elsewhere: c.mgr.exists,
+		Announcement:  func(name string) bool { return c.mgr.cfg.announcement(name) != nil },
 		InactiveAfter: c.mgr.cfg.InactiveAfter, ConsentAfter: c.mgr.cfg.ConsentAfter,
 	}
 }
@@ -115,6 +116,14 @@ func (c *entry) onMedia(id gwid.TerminationID, ev flow.Event) {
 	t := c.model.Termination(id)
 	if c.ended || t == nil {
 		return
+	}
+	if ev.Kind == flow.SignalDone {
+		if ev.Signal.Last {
+			c.model.Ended(id, ev.Signal.Request)
+		}
+		if !ev.Signal.Notify {
+			return
+		}
 	}
 	typ, known := eventType(ev.Kind)
 	if !known || !t.Events.Armed(int32(typ)) {

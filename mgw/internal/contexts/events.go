@@ -6,6 +6,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/isthmus-gateway/isthmus/mgw/internal/audio"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/connmodel"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/flow"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
@@ -21,6 +22,8 @@ var kindsOf = map[iqv1.EventType][]flow.EventKind{
 	iqv1.EventType_EVENT_TYPE_LATCHED:        {flow.Latched},
 	iqv1.EventType_EVENT_TYPE_DTMF:           {flow.DTMF},
 	iqv1.EventType_EVENT_TYPE_MEDIA_STARTED:  {flow.MediaStarted},
+
+	iqv1.EventType_EVENT_TYPE_SIGNAL_COMPLETED: {flow.SignalDone},
 }
 
 // armed translates the events that the MGC armed for the packet path.
@@ -68,10 +71,16 @@ func observed(ev flow.Event, typ iqv1.EventType, stream uint32) *iqv1.ObservedEv
 		o.Params["address"] = ev.Addr.String()
 	case flow.DTMF:
 		o.Params["digit"], o.Params["duration_ms"] = string(rune(ev.Digit)), strconv.FormatInt(ev.Duration.Milliseconds(), 10)
+	case flow.SignalDone:
+		o.Params["signal"], o.Params["method"] = ev.Signal.Name, methods[ev.Signal.How]
+		o.Params["signal_request_id"] = strconv.FormatUint(ev.Signal.Request, 10)
 	case flow.ConsentLost, flow.MediaStarted, flow.MediaInactive, flow.MediaActive:
 	}
 	return o
 }
+
+// methods are the ways in which signals end, as Iq names them (H.248.1 §E.1.2).
+var methods = map[audio.Ending]string{audio.ByItself: "TO", audio.ByEvent: "EV", audio.ByCommand: "SD", audio.Failed: "NC"}
 
 func candidate(c flow.Candidate) *iqv1.Candidate {
 	return &iqv1.Candidate{

@@ -21,7 +21,9 @@ type fakeMedia struct {
 	open  map[string]any
 	pairs map[string]string
 	creds int
-	block chan struct{} // when not nil, NewCore waits for it
+	// refuse is what Play returns.
+	refuse error
+	block  chan struct{} // when not nil, NewCore waits for it
 }
 
 func newFakeMedia(pairs int) *fakeMedia {
@@ -38,7 +40,15 @@ type fakeTerm struct {
 	port     uint16
 	settings flow.Settings
 	local    flow.AccessLocal
+	played   []flow.Signals
 	closed   bool
+}
+
+func (t *fakeTerm) Play(s flow.Signals) error {
+	t.m.mu.Lock()
+	defer t.m.mu.Unlock()
+	t.played = append(t.played, s)
+	return t.m.refuse
 }
 
 func (t *fakeTerm) ID() string { return t.id }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/isthmus-gateway/isthmus/mgw/internal/connmodel"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/flow"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/signals"
 	"github.com/isthmus-gateway/isthmus/pkg/gwerr"
 	"github.com/isthmus-gateway/isthmus/pkg/gwid"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
@@ -40,6 +41,9 @@ type Config struct {
 	RetryMax      time.Duration // 30 s
 	NotifyTimeout time.Duration // for one delivery: 5 s
 
+	Tones         signals.Plan                    // nil: the European ones
+	Announcements func(name string) *signals.Clip // nil: none
+
 	Logger  *zap.Logger // nil: none
 	Metrics *Metrics    // nil: none
 }
@@ -51,6 +55,9 @@ func (c Config) withDefaults() Config {
 	c.RetryFirst = cmp.Or(c.RetryFirst, 500*time.Millisecond)
 	c.RetryMax = cmp.Or(c.RetryMax, 30*time.Second)
 	c.NotifyTimeout = cmp.Or(c.NotifyTimeout, 5*time.Second)
+	if c.Tones == nil {
+		c.Tones, _ = signals.PlanOf(signals.Plans[0])
+	}
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()
 	}

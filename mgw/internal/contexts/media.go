@@ -20,6 +20,7 @@ type Media interface {
 // Termination is what access and core terminations have in common; see flow.Endpoint.
 type Termination interface {
 	Configure(flow.Settings) error
+	Play(flow.Signals) error
 	Stats() flow.Stats
 	Close() flow.Stats
 }

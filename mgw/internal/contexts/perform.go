@@ -39,6 +39,8 @@ func (c *entry) perform(e connmodel.Effect) connmodel.Result {
 		return c.withLocal(x.Term, Access.RestartICE)
 	case connmodel.SetCoreRemote:
 		return c.with(x.Term, func(h *handle) error { return h.setCoreRemote(x.Remote) })
+	case connmodel.Play:
+		return c.with(x.Term, func(h *handle) error { return c.play(h, x.Signals) })
 	case connmodel.Connect:
 		return c.join(x.Access, x.Core, c.mgr.media.Connect)
 	case connmodel.Disconnect:
@@ -169,6 +171,10 @@ func mediaError(err error) *connmodel.Error {
 		{flow.ErrBadRemote, gwerr.UnsupportedValue},
 		{flow.ErrBadSettings, gwerr.UnsupportedValue},
 		{flow.ErrUnsupported, gwerr.UnsupportedValue},
+		{flow.ErrNoCodec, gwerr.CannotSignal},
+		{flow.ErrCannotDetect, gwerr.CannotDetect},
+		{flow.ErrBusy, gwerr.InsufficientResources},
+		{errGone, gwerr.NoAnnouncement},
 		{flow.ErrClosed, gwerr.ServiceUnavailable},
 	} {
 		if errors.Is(err, m.is) {
@@ -187,6 +193,7 @@ func settings(s connmodel.Settings) flow.Settings {
 			connmodel.ModeRecvOnly: flow.RecvOnly, connmodel.ModeSendRecv: flow.SendRecv,
 		}[s.Mode],
 		Recv: s.Recv, Send: s.Send, SendDTMF: s.SendDTMF, SendCN: s.SendCN, Ptime: flow.Ptime(s.Ptime), DSCP: int(s.DSCP), RTCPOff: s.RTCPOff,
+		DropDigits: s.DropDigits, DetectTones: s.DetectTones,
 		InactiveAfter: s.InactiveAfter, ConsentAfter: s.ConsentAfter, Armed: armed(s.Armed),
 	}
 	if s.Policing != (connmodel.Policing{}) {

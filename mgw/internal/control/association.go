@@ -36,9 +36,9 @@ const (
 // AssociationConfig is what an Association needs.
 type AssociationConfig struct {
 	MGWID, BootID string
-	Address       string   // host:port of our MediaGateway service, for the pool to dial
-	Pool          []string // host:port of controllers, in order of preference; at least one
-	Capabilities  *iqv1.Capabilities
+	Address       string                                        // host:port of our MediaGateway service, for the pool to dial
+	Pool          []string                                      // host:port of controllers, in order of preference; at least one
+	Capabilities  func() *iqv1.Capabilities                     // as they are now
 	Credentials   func(address string) (grpc.DialOption, error) // see Credentials in tls.go
 
 	Contexts func() int    // contexts alive
@@ -194,7 +194,7 @@ func (a *Association) register(ctx context.Context, method iqv1.ServiceChangeReq
 func (a *Association) attempt(ctx context.Context, p *poolPeer, method iqv1.ServiceChangeRequest_Method, reason uint32) (*iqv1.ServiceChangeReply, error) {
 	req := &iqv1.ServiceChangeRequest{
 		MgwId: a.cfg.MGWID, BootId: a.cfg.BootID, Method: method, Reason: reason, Address: a.cfg.Address,
-		Capabilities: a.cfg.Capabilities, LiveContexts: uint32(a.cfg.Contexts()),
+		Capabilities: a.cfg.Capabilities(), LiveContexts: uint32(a.cfg.Contexts()),
 	}
 	a.setInProgress(true)
 	defer a.setInProgress(false)

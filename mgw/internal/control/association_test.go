@@ -15,7 +15,7 @@ func associate(t *testing.T, pools ...string) (*Association, *atomic.Bool) {
 	t.Helper()
 	var draining atomic.Bool
 	a, err := NewAssociation(AssociationConfig{
-		MGWID: "mgw", BootID: "boot-1", Address: "127.0.0.1:7420", Pool: pools, Capabilities: &iqv1.Capabilities{ProfileVersion: 1},
+		MGWID: "mgw", BootID: "boot-1", Address: "127.0.0.1:7420", Pool: pools, Capabilities: func() *iqv1.Capabilities { return &iqv1.Capabilities{ProfileVersion: 1} },
 		Credentials: plaintext(t).Client, Contexts: func() int { return 3 }, Packets: func() uint64 { return 0 },
 		Draining: draining.Load, RetryFirst: 20 * time.Millisecond, RetryMax: 100 * time.Millisecond, CallTimeout: time.Second,
 	})

@@ -53,6 +53,7 @@ type fakeTerm struct {
 }
 
 func (t *fakeTerm) Configure(flow.Settings) error { return nil }
+func (t *fakeTerm) Play(flow.Signals) error       { return nil }
 func (t *fakeTerm) Stats() flow.Stats             { return flow.Stats{PacketsSent: 3} }
 func (t *fakeTerm) Close() flow.Stats {
 	t.once.Do(func() {

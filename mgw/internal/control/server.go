@@ -27,12 +27,12 @@ const (
 // ServerConfig is what a Server needs.
 type ServerConfig struct {
 	MGWID, BootID string
-	Capabilities  *iqv1.Capabilities // not to be mutated
-	Keep          time.Duration      // of replies; below 60 s counts as 90 s
-	MaxReplies    int                // kept at once; 0: 100000
-	MaxInFlight   int                // transactions being executed; beyond it RESOURCE_EXHAUSTED; 0: 512
-	Logger        *zap.Logger        // nil: none
-	Metrics       *Metrics           // nil: none
+	Capabilities  func() *iqv1.Capabilities // as they are now; not to be mutated
+	Keep          time.Duration             // of replies; below 60 s counts as 90 s
+	MaxReplies    int                       // kept at once; 0: 100000
+	MaxInFlight   int                       // transactions being executed; beyond it RESOURCE_EXHAUSTED; 0: 512
+	Logger        *zap.Logger               // nil: none
+	Metrics       *Metrics                  // nil: none
 }
 
 // Server serves MediaGateway. Safe from any goroutine.
@@ -177,7 +177,7 @@ func (s *Server) serviceChange(req *iqv1.ServiceChangeRequest) *connmodel.Error 
 
 // AuditCapabilities reports what the MGW can do (H.248.1 §7.2.6).
 func (s *Server) AuditCapabilities(context.Context, *iqv1.AuditCapabilitiesRequest) (*iqv1.Capabilities, error) {
-	return s.cfg.Capabilities, nil
+	return s.cfg.Capabilities(), nil
 }
 
 // validID reports whether s may be an id in maps and logs: 1 to 64 letters, digits or "-_.:".

@@ -8,6 +8,7 @@ package dtmf
 import (
 	"encoding/binary"
 	"errors"
+	"strings"
 	"time"
 )
 
@@ -54,13 +55,22 @@ func Put(p []byte, b Block) int {
 	return PayloadLen
 }
 
+const keys = "0123456789*#ABCD!"
+
 // Digit is the key of an event code as a character: 0-9 * # A-D, '!' for flash, '?' for others.
 func Digit(code uint8) byte {
-	const keys = "0123456789*#ABCD!"
 	if int(code) < len(keys) {
 		return keys[code]
 	}
 	return '?'
+}
+
+// Code is the event code of a key, the inverse of Digit; an unknown one is that of flash.
+func Code(key byte) uint8 {
+	if i := strings.IndexByte(keys, key); i >= 0 {
+		return uint8(i)
+	}
+	return MaxCode
 }
 
 // scale converts ticks between clocks, rounded to the nearest; a clock of 0 leaves them.

@@ -268,6 +268,9 @@ func (a *Access) localFor(remote netip.Addr, transport string) Candidate {
 // Configure replaces the settings. Errors: ErrBadSettings, ErrClosed; then the settings before stay.
 func (a *Access) Configure(s Settings) error { return configure(a.w, a.s.t, s) }
 
+// Play plays signals in the place of those that are playing. Errors: ErrNoCodec, ErrBusy, ErrClosed; then those go on.
+func (a *Access) Play(s Signals) error { return play(a.w, a.s.t, s) }
+
 // Stats reads the counters.
 func (a *Access) Stats() Stats {
 	var s Stats

@@ -179,7 +179,7 @@ func TestR4867_RequestReachesTheOtherDirectionsEncoder(t *testing.T) {
 		}
 		for due, ok := r.w.clock.next(); ok && due <= now; due, ok = r.w.clock.next() {
 			sent := r.c.out.packets
-			r.w.clock.heap[0].tick(now)
+			r.w.clock.heap[0].of.tick(now)
 			if r.c.out.packets > sent {
 				last = r.w.own[r.w.ownUsed-1][rtp.HeaderLen+1] >> 3 & 15
 			}

@@ -26,6 +26,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/isthmus-gateway/isthmus/mgw/internal/audio"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/gate"
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
 )
@@ -40,6 +41,9 @@ var (
 	ErrUnsupported    = errors.New("flow: cannot transcode between these codecs") // by Passable
 	ErrConnected      = errors.New("flow: already connected to another termination")
 	ErrOtherWorker    = errors.New("flow: terminations are on different workers")
+	ErrNoCodec        = errors.New("flow: no codec that signals can be played with") // H.248.8 error 513
+	ErrCannotDetect   = errors.New("flow: no codec that tones can be detected in")   // H.248.8 error 512
+	ErrBusy           = errors.New("flow: too many signals wait")                    // H.248.8 error 510
 )
 
 // Config is everything an Engine needs; New copies it.
@@ -234,6 +238,10 @@ type Settings struct {
 	Police *Policing
 	// RTCPOff: no RTCP is sent (b=RS:0, b=RR:0).
 	RTCPOff bool
+	// DropDigits: digits of the partner do not reach the peer; signalling carries them.
+	DropDigits bool
+	// DetectTones: digits are looked for in the peer's audio too and taken out of it, which is transcoded for that (ITU-T Q.24).
+	DetectTones bool
 	// InactiveAfter is the time without media until MediaInactive; 0: 30 s. It runs while Mode lets the peer send.
 	InactiveAfter time.Duration
 	// ConsentAfter is the time without an authenticated check until sending stops; 0: 30 s (RFC 7675 §5.1). Access only.
@@ -258,6 +266,7 @@ const (
 	MediaActive                    // again after MediaInactive
 	Latched                        // Addr
 	DTMF                           // Digit, Duration
+	SignalDone                     // Signal; told whether armed or not
 )
 
 // Pair is a selected candidate pair.
@@ -268,7 +277,22 @@ type Endpoint interface {
 	ID() string // as in its spec
 	Stats() Stats
 	Configure(Settings) error
+	Play(Signals) error
 	Close() Stats
+}
+
+// Signals is what a termination plays, one after the other (H.248.1 §7.1.11). It replaces what is playing; empty, it stops that.
+type Signals struct {
+	// Internal: the partner's peer hears them, as if this termination's had sent them. Else the peer hears them. Either way they take the
+	// place of media, whatever the modes are (H.248.1 §7.1.7).
+	Internal bool
+	List     []audio.Item // at most audio.MaxItems; the engine's after the call
+}
+
+// SignalEnd is the end of a signal.
+type SignalEnd struct {
+	audio.Done
+	Last bool // nothing more is playing
 }
 
 // Event is one observation on a termination.
@@ -282,6 +306,7 @@ type Event struct {
 	Addr     netip.AddrPort
 	Digit    byte // '0'..'9', '*', '#', 'A'..'D'
 	Duration time.Duration
+	Signal   SignalEnd
 }
 
 // Stats of one termination's stream (H.248.1 §7.1.15, RFC 3550 §6.4).

@@ -68,6 +68,9 @@ func (c *Core) SetRemote(r CoreRemote) error {
 // Configure replaces the settings. Errors: ErrBadSettings, ErrClosed; then the settings before stay.
 func (c *Core) Configure(s Settings) error { return configure(c.w, c.s.t, s) }
 
+// Play plays signals in the place of those that are playing. Errors: ErrNoCodec, ErrBusy, ErrClosed; then those go on.
+func (c *Core) Play(s Signals) error { return play(c.w, c.s.t, s) }
+
 // Stats reads the counters.
 func (c *Core) Stats() Stats {
 	var s Stats

@@ -271,11 +271,11 @@ func TestCommandsRunInOrderAndNoneIsLostAtClose(t *testing.T) {
 
 func TestFrameClockIsAHeap(t *testing.T) {
 	var c frameClock
-	var all []*transcoder
+	var all []*pulse
 	x := uint32(1)
 	next := func() int64 { x = x*1664525 + 1013904223; return int64(x >> 8) }
 	for range 200 {
-		tr := &transcoder{due: next()}
+		tr := &pulse{due: next()}
 		all = append(all, tr)
 		c.add(tr)
 	}

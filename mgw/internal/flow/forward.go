@@ -17,6 +17,7 @@ type Flow struct {
 	src, dst *term
 	routes   []route // by index of src.in.formats
 	active   *transcoder
+	replaced bool              // a signal is played to the partner's peer in place of this flow
 	relayed  bool              // the newest audio was relayed
 	switched int64             // when the source last changed between routes
 	loss     int               // percent the partner's peer loses, for the encoder
@@ -171,6 +172,9 @@ func (f *Flow) config(c codec.Codec) audio.Config {
 // pass forwards an admitted packet of the source's i-th format and returns what leaves now; transcoded audio leaves by Tick instead.
 func (f *Flow) pass(now int64, p rtp.Packet, i uint8) []byte {
 	r := &f.routes[i]
+	if f.replaced {
+		return f.displaced(now, p, r)
+	}
 	if no := f.dst.refusal(); no != gate.Pass {
 		if no == gate.NoRemote && f.dst.out.secure && r.kind == routeTranscode {
 			// Only the peer's keys are missing yet: the pipeline fills meanwhile, so that its delay is over when they come.
@@ -204,6 +208,15 @@ func (f *Flow) pass(now int64, p rtp.Packet, i uint8) []byte {
 		return f.noise(now, p, r)
 	}
 	return f.src.drop(gate.PayloadType)
+}
+
+// displaced takes what comes while a signal is played in the flow's place: the transcoder listens on, so that it is in step when the signal
+// is over.
+func (f *Flow) displaced(now int64, p rtp.Packet, r *route) []byte {
+	if r.kind == routeTranscode {
+		return f.transcode(now, p, r)
+	}
+	return f.src.drop(gate.Displaced)
 }
 
 // noise takes comfort noise (RFC 3389): a transcoder only learns from it that the source lives, relayed audio is replaced by it.

@@ -88,8 +88,11 @@ func newRig(t testing.TB, profile srtp.Profile, access, core Settings) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		r.a.to.end()
-		r.c.to.end()
+		for _, t := range []*term{r.a, r.c} {
+			if t.to != nil {
+				t.to.end()
+			}
+		}
 	})
 	return r
 }
@@ -192,7 +195,7 @@ func TestTranscodedPacketDoesNotAllocate(t *testing.T) {
 			if !ok || due > now {
 				break
 			}
-			r.w.clock.heap[0].tick(now)
+			r.w.clock.heap[0].of.tick(now)
 		}
 		r.w.flush()
 	}
@@ -377,7 +380,7 @@ func FuzzTranscodedPayload(f *testing.F) {
 			if !ok || due > now {
 				break
 			}
-			r.w.clock.heap[0].tick(now)
+			r.w.clock.heap[0].of.tick(now)
 		}
 		r.a.sweep(now)
 		r.w.flush()
@@ -474,7 +477,7 @@ func BenchmarkTranscodedCall(b *testing.B) {
 			if !ok || due > now {
 				break
 			}
-			r.w.clock.heap[0].tick(now)
+			r.w.clock.heap[0].of.tick(now)
 		}
 		r.w.writer.Flush()
 		r.w.ownUsed = 0

@@ -31,6 +31,8 @@ type term struct {
 	to      *Flow // from this termination to its partner; nil: isolated
 	partner *term
 	past    transcoded // figures of flows that have ended
+
+	sound *sounder // signals of this termination; nil: none
 }
 
 // inbound is what concerns packets of the peer.
@@ -112,6 +114,7 @@ func (t *term) configure(now int64, s Settings) error {
 	if t.partner != nil {
 		t.partner.to.rebuild()
 	}
+	t.aimSounds()
 	return nil
 }
 
@@ -264,16 +267,30 @@ func (t *term) press(now int64, f *format, p rtp.Packet) {
 
 func (t *term) pressed(f *format) {
 	for d, ok := f.keys.Take(); ok; d, ok = f.keys.Take() {
-		t.emit(Event{Kind: DTMF, Digit: d.Digit, Duration: d.Duration})
+		t.digit(d)
+	}
+}
+
+// digit reports a press that is over; where digits are listened to, it ends the signals (H.248.1 §7.1.11).
+func (t *term) digit(d dtmf.Detected) {
+	t.emit(Event{Kind: DTMF, Digit: d.Digit, Duration: d.Duration})
+	if t.sound != nil && t.set.Armed&DTMF.Bit() != 0 {
+		t.sound.player.Interrupt()
 	}
 }
 
 // refusal says why nothing can be sent to the peer now; gate.Pass when something can.
 func (t *term) refusal() gate.Reason {
+	if !t.out.open {
+		return gate.Mode
+	}
+	return t.unreachable()
+}
+
+// unreachable is refusal whatever the mode is.
+func (t *term) unreachable() gate.Reason {
 	o := &t.out
 	switch {
-	case !o.open:
-		return gate.Mode
 	case o.addr.IsZero() && o.stream == nil || o.secure && o.tx == nil:
 		return gate.NoRemote
 	case !o.consent:
@@ -380,7 +397,14 @@ func (t *term) sweep(now int64) {
 
 // emit reports an event if it is armed.
 func (t *term) emit(e Event) {
-	if t.set.Armed&e.Kind.Bit() == 0 || t.w.cfg.Events == nil {
+	if t.set.Armed&e.Kind.Bit() != 0 {
+		t.tell(e)
+	}
+}
+
+// tell reports an event.
+func (t *term) tell(e Event) {
+	if t.w.cfg.Events == nil {
 		return
 	}
 	e.Endpoint, e.At = t.owner, time.Now()
@@ -409,6 +433,8 @@ func connect(a, c *term) error {
 		// Another source now speaks to the peer, maybe with the same SSRC and other numbers.
 		t.out.stamp.Switch()
 	}
+	a.aimSounds()
+	c.aimSounds()
 	return nil
 }
 
@@ -423,12 +449,17 @@ func (t *term) disconnect() {
 		x.past.merge(x.to.end())
 		x.partner, x.to = nil, nil
 	}
+	t.aimSounds()
+	p.aimSounds()
 }
 
 // close ends t: a last report, no partner, no addresses. On its worker.
 func (t *term) close() {
 	t.closed = true
 	t.report(t.w.now, true)
+	if t.sound != nil {
+		t.sound.end()
+	}
 	t.disconnect()
 	t.w.drain()
 	t.tellDrops()

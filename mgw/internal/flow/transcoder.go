@@ -14,9 +14,18 @@ type transcoder struct {
 	cfg  audio.Config
 	dir  *audio.Direction
 	ssrc uint32 // of its own stream towards the stamper
+	pulse
+}
+
+// pulse is the place of a transcoder or a sounder in its worker's frame clock.
+type pulse struct {
+	of   ticker
 	due  int64
 	heap int // 1 + index in worker.clock; 0: not scheduled
 }
+
+// ticker makes the frame that is due.
+type ticker interface{ tick(now int64) }
 
 // transcode gives a packet to the pipeline for its route and makes that first where needed.
 func (f *Flow) transcode(now int64, p rtp.Packet, r *route) []byte {
@@ -47,6 +56,7 @@ func (f *Flow) newTranscoder(r *route) bool {
 	f.made++
 	// The SSRC only tells the stamper one pipeline from another; it never leaves.
 	f.active = &transcoder{flow: f, cfg: r.via, dir: dir, ssrc: f.made}
+	f.active.of = f.active
 	f.dst.out.stamp.Switch()
 	return true
 }
@@ -55,7 +65,7 @@ func (f *Flow) endTranscoder() {
 	t := f.active
 	f.active = nil
 	f.gone.add(t.dir.Stats())
-	f.src.w.clock.remove(t)
+	f.src.w.clock.remove(&t.pulse)
 	t.dir.Close()
 	f.dst.out.stamp.Switch()
 }
@@ -82,15 +92,20 @@ func (t *transcoder) schedule() {
 	if due != audio.Idle {
 		due = onBeat(due)
 	}
+	t.flow.src.w.clock.set(&t.pulse, due)
+}
+
+// set makes p due at a time; audio.Idle: never.
+func (c *frameClock) set(p *pulse, due int64) {
 	switch {
 	case due == audio.Idle:
-		t.flow.src.w.clock.remove(t)
-	case t.heap == 0:
-		t.due = due
-		t.flow.src.w.clock.add(t)
-	case due != t.due:
-		t.due = due
-		t.flow.src.w.clock.fix(t)
+		c.remove(p)
+	case p.heap == 0:
+		p.due = due
+		c.add(p)
+	case due != p.due:
+		p.due = due
+		c.fix(p)
 	}
 }
 
@@ -100,7 +115,7 @@ func (t *transcoder) tick(now int64) {
 	buf := w.buffer()
 	n, frame := t.dir.Tick(now, buf[rtp.HeaderLen:len(buf)-overhead])
 	t.schedule()
-	if frame.Kind == audio.None || f.dst.refusal() != gate.Pass {
+	if frame.Kind == audio.None || f.replaced || f.dst.refusal() != gate.Pass {
 		return
 	}
 	kind := stamp.Audio
@@ -132,8 +147,8 @@ func (f *Flow) request(r transcode.Request) {
 	}
 }
 
-// frameClock is a heap of transcoders by due time; it allocates only to grow. Owned by the worker.
-type frameClock struct{ heap []*transcoder }
+// frameClock is a heap of transcoders and sounders by due time; it allocates only to grow. Owned by the worker.
+type frameClock struct{ heap []*pulse }
 
 // next is the earliest due time; ok is false when nothing is scheduled.
 func (c *frameClock) next() (due int64, ok bool) {
@@ -143,21 +158,21 @@ func (c *frameClock) next() (due int64, ok bool) {
 	return c.heap[0].due, true
 }
 
-func (c *frameClock) add(t *transcoder) {
+func (c *frameClock) add(t *pulse) {
 	c.heap = append(c.heap, t)
 	t.heap = len(c.heap)
 	c.up(len(c.heap) - 1)
 }
 
 // fix restores the order after t.due has changed.
-func (c *frameClock) fix(t *transcoder) {
+func (c *frameClock) fix(t *pulse) {
 	if i := t.heap - 1; !c.down(i) {
 		c.up(i)
 	}
 }
 
 // remove takes t out if it is in.
-func (c *frameClock) remove(t *transcoder) {
+func (c *frameClock) remove(t *pulse) {
 	if t.heap == 0 {
 		return
 	}

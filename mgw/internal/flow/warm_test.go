@@ -37,7 +37,7 @@ func TestTranscoderFillsWhileTheKeysAreOnTheirWay(t *testing.T) {
 	now := int64(time.Second)
 	tick := func() {
 		for due, ok := r.w.clock.next(); ok && due <= now; due, ok = r.w.clock.next() {
-			r.w.clock.heap[0].tick(now)
+			r.w.clock.heap[0].of.tick(now)
 		}
 		r.w.flush()
 	}

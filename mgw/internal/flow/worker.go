@@ -458,7 +458,7 @@ func (w *worker) runClock() {
 		if !ok || due > w.now {
 			return
 		}
-		w.clock.heap[0].tick(w.now)
+		w.clock.heap[0].of.tick(w.now)
 	}
 	w.now = w.monotonic()
 }

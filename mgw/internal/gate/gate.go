@@ -20,11 +20,12 @@ const (
 	NoRemote               // the partner's address or keys are not known yet
 	Consent                // the partner's consent to receive has expired (RFC 7675 §5.1)
 	Congested              // the kernel did not take it
+	Displaced              // a signal is played to the partner's peer meanwhile
 	Reasons                // number of reasons
 )
 
 var names = [Reasons]string{"pass", "malformed", "source", "unauthenticated", "replay", "mode", "payload_type", "policed", "duplicate",
-	"no_partner", "no_remote", "consent", "congested"}
+	"no_partner", "no_remote", "consent", "congested", "signal"}
 
 // String is the name in statistics.
 func (r Reason) String() string {
