@@ -224,8 +224,7 @@ func TestSourceSwitchAndPtimes(t *testing.T) {
 				t.Fatalf("ptime %v frame %d: step of %d", p, i, h.frames[i].TS-h.frames[i-1].TS)
 			}
 		}
-		// What waits of the old source is not played.
-		if s := d.Stats(); s.Jitter.Restarts != 1 || s.Decoded < 198-uint64(p/(20*time.Millisecond)) || len(h.pcm) < 31000 {
+		if s := d.Stats(); s.Jitter.Restarts != 1 || s.Decoded < 198 || len(h.pcm) < 31000 {
 			t.Errorf("ptime %v: %+v, %d samples", p, s, len(h.pcm))
 		}
 	}

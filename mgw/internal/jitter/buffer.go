@@ -36,7 +36,8 @@ type Packet struct {
 	SSRC    uint32
 	Seq     uint16
 	TS      uint32 // ticks
-	Dur     uint32 // ticks; not 0, at most 250 ms
+	Dur     uint32 // ticks; not 0, at most 250 ms; without meaning for Noise
+	Noise   bool   // comfort noise (RFC 3389): the source is silent from here on
 	Payload []byte
 }
 
@@ -61,13 +62,14 @@ const (
 	Frame             // Payload is the next packet
 	Lost              // a packet is missing; FEC is its successor if that has arrived
 	Wait              // missing, and it may still come: conceal, the position does not move
+	Noise             // Payload is the source's description of its silence, which begins here
 )
 
 // Result is what Pop found. Payload and FEC are valid until the next Push.
 type Result struct {
 	Kind    Kind
 	Dur     uint32 // ticks that the playout position moved; for Wait the usual packet duration
-	TS      uint32 // of the frame or of the gap
+	TS      uint32 // of the frame or of the gap; the numbers of a later source go on from those of the first
 	Past    uint32 // Frame: ticks at the start of Payload that were played already: the source repeats itself (RFC 4867 §3.7.1)
 	First   bool   // Frame: the first of a new or restarted source, the decoder's past does not lead to it
 	Payload []byte
@@ -95,6 +97,8 @@ type slot struct {
 	used bool
 	seq  uint16
 	n    uint16 // payload length
+	gen  uint8  // of the source that sent it
+	kind Kind   // Frame or Noise
 	ts   uint32
 	dur  uint32
 	at   uint64 // payload position in the arena, counted from the beginning of time
@@ -113,6 +117,7 @@ type Buffer struct {
 	tail     uint64 // no kept payload starts before it
 	delay    meter
 	src      source
+	before   source // the one whose packets were still waiting when src began; its stragglers are taken
 	play     playout
 	stats    Stats
 	ptime    uint32 // duration of the newest packet, ticks
@@ -120,10 +125,14 @@ type Buffer struct {
 	wait     int64  // and of the time for which packets wait, beyond the target
 }
 
-// source is where the incoming stream stands.
+// source is where the incoming stream stands. Its numbers are moved so that they go on where those of the source before it end: what
+// waits of that one is played out first.
 type source struct {
 	known   bool
+	gen     uint8 // counts sources
 	ssrc    uint32
+	seqOff  uint16 // ours less the packet's
+	tsOff   uint32
 	hi      uint16 // highest sequence number
 	seen    uint64 // bit i: hi-i has come
 	wild    bool
@@ -141,7 +150,7 @@ type playout struct {
 	held    int64  // ticks concealed without moving ts
 	gone    int64  // ticks concealed in a row with an empty buffer
 	pause   bool   // between talk spurts: the next frame waits for its time
-	fresh   bool   // the next frame is a First
+	gen     uint8  // source of the last frame
 }
 
 // New returns an empty buffer. It allocates all that the buffer will ever use, about 10 KiB.
@@ -171,12 +180,21 @@ func New(cfg Config) *Buffer {
 // Push takes a packet that arrived at now (monotonic ns). It copies the payload.
 func (b *Buffer) Push(now int64, p Packet) Verdict {
 	b.stats.Pushed++
+	if p.Noise {
+		p.Dur = b.ptime
+	}
 	if p.Dur == 0 || int64(p.Dur) > int64(b.clock)/4 || len(p.Payload) == 0 || len(p.Payload) > MaxPayload {
 		b.stats.Refused++
 		return Invalid
 	}
 	arrival := rtp.Ticks(now, b.clock)
-	if v := b.admit(arrival, p); v != Kept {
+	if b.before.known && p.SSRC == b.before.ssrc && p.SSRC != b.src.ssrc {
+		if v, ok := b.straggler(p); ok {
+			return v
+		}
+	}
+	v := b.admit(arrival, &p)
+	if v != Kept {
 		return v
 	}
 	b.ptime = p.Dur
@@ -186,19 +204,46 @@ func (b *Buffer) Push(now int64, p Packet) Verdict {
 		b.stats.Late++
 		return Late
 	}
-	return b.store(p)
+	return b.store(p, b.src.gen)
 }
 
-// admit follows the source's numbers and notices restarts (RFC 3550 §A.1).
-func (b *Buffer) admit(arrival int64, p Packet) Verdict {
+// straggler takes a packet of the source before that was overtaken by the present one; ok is false when it is newer than all of that source,
+// which has come back then.
+func (b *Buffer) straggler(p Packet) (v Verdict, ok bool) {
+	o := &b.before
+	p.Seq, p.TS = p.Seq+o.seqOff, p.TS+o.tsOff
+	d := rtp.SeqDiff(p.Seq, o.hi)
+	if d > 0 || d < -maxOld {
+		return 0, false
+	}
+	if bit := uint64(1) << min(-d, 63); d > -64 {
+		if o.seen&bit != 0 {
+			b.stats.Duplicates++
+			return Duplicate, true
+		}
+		o.seen |= bit
+	}
+	if b.play.running && rtp.TSDiff(p.TS+p.Dur, b.play.ts) <= 0 {
+		b.stats.Late++
+		return Late, true
+	}
+	b.stats.Reordered++
+	return b.store(p, o.gen), true
+}
+
+// admit follows the source's numbers, notices restarts (RFC 3550 §A.1) and moves p to where the source lies in our numbers.
+func (b *Buffer) admit(arrival int64, p *Packet) Verdict {
 	if !b.src.known || p.SSRC != b.src.ssrc {
-		b.restart(p)
+		b.restart(arrival, p)
 		return Kept
 	}
+	raw := *p
+	p.Seq, p.TS = p.Seq+b.src.seqOff, p.TS+b.src.tsOff
 	d := rtp.SeqDiff(p.Seq, b.src.hi)
 	if d > maxDropout || d < -maxOld {
 		if b.src.wild && p.Seq == b.src.wildSeq {
-			b.restart(p)
+			*p = raw
+			b.restart(arrival, p)
 			return Kept
 		}
 		b.src.wild, b.src.wildSeq = true, p.Seq+1
@@ -210,7 +255,8 @@ func (b *Buffer) admit(arrival int64, p Packet) Verdict {
 			b.stats.Refused++
 			return Jump
 		}
-		b.restart(p)
+		*p = raw
+		b.restart(arrival, p)
 		return Kept
 	}
 	b.src.wild = false
@@ -256,23 +302,70 @@ func (b *Buffer) follow(arrival int64, ts uint32) {
 	}
 }
 
-// restart forgets the old source but keeps what was learned about the network.
-func (b *Buffer) restart(p Packet) {
+// restart begins a source with its first packet and moves that to its place. It plays from when it would if it were on time, but not before
+// what waits of the source before it has been played; what was learned about the network stays.
+func (b *Buffer) restart(arrival int64, p *Packet) {
+	next := source{known: true, gen: b.src.gen + 1, ssrc: p.SSRC, hi: p.Seq, seen: 1}
 	if b.src.known {
 		b.stats.Restarts++
+		b.before = b.src
+		next.hi = b.src.hi + 1
+		ts := b.delay.due(arrival)
+		switch from, to := b.span(); {
+		case !from.set:
+		case int64(rtp.TSDiff(to.ts, from.ts)) > b.max: // as of sources that speak by turns
+			b.discard()
+		case rtp.TSDiff(to.ts, ts) > 0:
+			ts = to.ts
+		}
+		next.seqOff, next.tsOff = next.hi-p.Seq, ts-p.TS
+		p.Seq, p.TS = next.hi, ts
 	}
-	for i := range b.slot {
-		b.slot[i].used = false
-	}
-	b.count = 0
-	b.tail = b.head
-	b.src = source{known: true, ssrc: p.SSRC, hi: p.Seq, seen: 1}
-	b.play = playout{fresh: true}
-	b.delay.rebase()
+	b.src = next
 }
 
-// store puts p in its slot and makes room where needed.
-func (b *Buffer) store(p Packet) Verdict {
+// place is a timestamp, if there is one.
+type place struct {
+	ts  uint32
+	set bool
+}
+
+// span is the begin and the end of what is still to be played.
+func (b *Buffer) span() (from, to place) {
+	if b.play.running {
+		from = place{b.play.ts, true}
+		to = from
+	}
+	for i := range b.slot {
+		s := &b.slot[i]
+		if !s.used {
+			continue
+		}
+		if !from.set || !b.play.running && rtp.TSDiff(s.ts, from.ts) < 0 {
+			from = place{s.ts, true}
+		}
+		if !to.set || rtp.TSDiff(s.ts+s.dur, to.ts) > 0 {
+			to = place{s.ts + s.dur, true}
+		}
+	}
+	return from, to
+}
+
+// discard drops what waits.
+func (b *Buffer) discard() {
+	for i := range b.slot {
+		if s := &b.slot[i]; s.used {
+			b.drop(s)
+			b.stats.Skipped++
+		}
+	}
+	b.tail = b.head
+	b.before.known = false
+	b.play = playout{gen: b.play.gen}
+}
+
+// store puts p of a source in its slot and makes room where needed.
+func (b *Buffer) store(p Packet, gen uint8) Verdict {
 	s := &b.slot[p.Seq%slots]
 	if s.used {
 		if rtp.SeqDiff(p.Seq, s.seq) <= 0 {
@@ -288,7 +381,10 @@ func (b *Buffer) store(p Packet) Verdict {
 	}
 	at := b.reserve(len(p.Payload))
 	copy(b.arena[at%arenaSize:], p.Payload)
-	*s = slot{used: true, seq: p.Seq, n: uint16(len(p.Payload)), ts: p.TS, dur: p.Dur, at: at}
+	*s = slot{used: true, seq: p.Seq, n: uint16(len(p.Payload)), gen: gen, kind: Frame, ts: p.TS, dur: p.Dur, at: at}
+	if p.Noise {
+		s.kind = Noise
+	}
 	b.count++
 	return Kept
 }

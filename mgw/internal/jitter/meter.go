@@ -53,6 +53,11 @@ func (m *meter) lateness(at int64, ts uint32) int64 {
 	return m.transit(at, ts) - m.base()
 }
 
+// due is the timestamp of a packet that arrives at that time as early as the fastest ones.
+func (m *meter) due(arrival int64) uint32 {
+	return uint32(arrival) - m.ref - uint32(m.base())
+}
+
 // add takes one arrival.
 func (m *meter) add(arrival int64, ts uint32) {
 	if !m.based {

@@ -131,14 +131,18 @@ func (b *Buffer) skip(s *slot) {
 // take hands a packet out. missing: packets given up between the last one and this.
 func (b *Buffer) take(s *slot, missing int) Result {
 	past := uint32(max(0, rtp.TSDiff(b.play.ts, s.ts))) // less than s.dur, see current
-	r := Result{Kind: Frame, Dur: s.dur - past, TS: s.ts, Past: past, First: b.play.fresh, Payload: b.payload(s)}
+	r := Result{Kind: s.kind, Dur: s.dur - past, TS: s.ts, Past: past, First: s.gen != b.play.gen, Payload: b.payload(s)}
 	b.stats.Lost += uint64(max(missing, 0))
 	for range min(max(missing, 0), slots) {
 		b.delay.outcome(true)
 	}
 	b.delay.outcome(false)
-	b.play.ts, b.play.last, b.play.seq, b.play.fresh = s.ts+s.dur, s.ts, s.seq, false
+	b.play.ts, b.play.last, b.play.seq = s.ts+s.dur, s.ts, s.seq
+	if s.kind == Frame {
+		b.play.gen = s.gen
+	}
 	b.play.held, b.play.gone = 0, 0
+	b.play.pause = s.kind == Noise // nothing is missing until the source speaks again
 	b.drop(s)
 	b.stats.Played++
 	return r
@@ -149,7 +153,7 @@ func (b *Buffer) lose(s *slot, gap int64, missing int) Result {
 	dur := uint32(min(gap, int64(b.ptime)))
 	r := Result{Kind: Lost, Dur: dur, TS: b.play.ts}
 	b.play.gone = 0
-	if missing == 1 && gap == int64(b.ptime) {
+	if missing == 1 && gap == int64(b.ptime) && s.gen == b.play.gen && s.kind == Frame {
 		r.FEC = b.payload(s)
 		b.stats.Recovered++
 	}
