@@ -19,7 +19,7 @@ type Config struct {
 
 	SrcDTMF *codec.Codec // telephone events of the source, nil when not negotiated
 	DstDTMF *codec.Codec // telephone events towards the peer, nil when not negotiated: events are then played as tones
-	SrcCN   *codec.Codec // comfort noise of the source (RFC 3389), nil when not negotiated; it only tells that the source lives
+	SrcCN   *codec.Codec // comfort noise of the source (RFC 3389), nil when not negotiated; of another clock it only tells that the source lives
 
 	Ptime time.Duration // length of one output packet: 10 (not AMR), 20, 40 or 60 ms; default 20
 

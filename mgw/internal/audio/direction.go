@@ -25,6 +25,7 @@ const (
 	Idle = math.MaxInt64
 
 	hang    = int64(time.Second)            // after so long without a packet the output pauses
+	patient = 30 * hang                     // the same where the source has said that it is silent: some say so once
 	maxLag  = int64(100 * time.Millisecond) // a frame clock further behind than this is set anew
 	maxLoss = 30                            // percent told to the encoder at most
 )
@@ -86,7 +87,7 @@ type Stats struct {
 	Events    uint64 // of those, telephone events
 	Decoded   uint64 // source packets decoded
 	Recovered uint64 // frames decoded from in-band FEC
-	Concealed uint64 // frames concealed
+	Concealed uint64 // frames concealed; pauses of the source are none
 	Malformed uint64 // payloads refused, by type or by decoder
 	Shortened uint64 // times a pitch period was cut out
 	Stretched uint64 // times one was put in
@@ -104,10 +105,13 @@ type Direction struct {
 	samples
 	timeline
 	steering
+	bed bed
 
 	loss       int // percent, as told to the encoder
+	waited     int // frames concealed while a packet might still come; not counted yet
 	sinceScale int // ticks since the length of the audio was last looked at
 	closed     bool
+	ended      bool // Rest has produced the last frame
 	stats      Stats
 }
 
@@ -134,6 +138,7 @@ type samples struct {
 	work  []int16 // one packet at the decoder's rate
 	conv  []int16 // the same at the encoder's rate, nil without rate
 	frame []int16 // one output frame
+	tail  []int16 // continuation of the source before, at the decoder's rate
 }
 
 // timeline is the frame clock and where the output stream stands.
@@ -189,12 +194,14 @@ func assemble(cfg Config, dec transcode.Decoder, enc transcode.Encoder, decRate,
 			pcm:   newFIFO(frame + encRate*(longest+spareMS)/1000),
 			work:  make([]int16, decRate*longest/1000),
 			frame: make([]int16, frame),
+			tail:  make([]int16, decRate*seamMS/1000),
 		},
 		timeline: timeline{
 			ptime: int64(cfg.Ptime), step: uint32(rtp.Ticks(int64(cfg.Ptime), cfg.Dst.ClockRate)),
 			next: Idle, marker: true, silent: true,
 		},
 		loss: cfg.Loss,
+		bed:  newBed(decRate),
 	}
 	d.from, _ = dec.(transcode.FrameDecoder)
 	d.to, _ = enc.(transcode.FrameEncoder)
@@ -219,8 +226,7 @@ func (d *Direction) Push(now int64, p rtp.Packet) Verdict {
 	case d.rx != nil && pt == d.cfg.SrcDTMF.PT:
 		return d.pushEvent(now, p)
 	case d.cfg.SrcCN != nil && pt == d.cfg.SrcCN.PT:
-		d.heard = now // the source is silent, not gone
-		return Accepted
+		return d.pushNoise(now, p)
 	}
 	return Unexpected
 }
@@ -228,23 +234,30 @@ func (d *Direction) Push(now int64, p rtp.Packet) Verdict {
 // pushAudio gives a packet to the jitter buffer.
 func (d *Direction) pushAudio(now int64, p rtp.Packet) Verdict {
 	payload := p.Payload()
-	switch d.buf.Push(now, jitter.Packet{SSRC: p.SSRC(), Seq: p.Seq(), TS: p.TS(), Dur: d.dec.Ticks(payload), Payload: payload}) {
-	case jitter.Kept:
-	case jitter.Duplicate:
-		return Duplicate
-	case jitter.Late:
-		return Late
-	case jitter.Jump:
-		return Jump
-	default:
-		d.stats.Malformed++
-		return Malformed
+	if v := d.keep(now, jitter.Packet{SSRC: p.SSRC(), Seq: p.Seq(), TS: p.TS(), Dur: d.dec.Ticks(payload), Payload: payload}); v != Accepted {
+		return v
 	}
 	if d.from != nil && (!d.asked.Made || rtp.TSDiff(p.TS(), d.newest) > 0) {
 		d.newest, d.asked = p.TS(), d.from.Request(payload)
 	}
 	d.wake(now)
 	return Accepted
+}
+
+// keep puts a packet into the jitter buffer.
+func (d *Direction) keep(now int64, p jitter.Packet) Verdict {
+	switch d.buf.Push(now, p) {
+	case jitter.Kept:
+		return Accepted
+	case jitter.Duplicate:
+		return Duplicate
+	case jitter.Late:
+		return Late
+	case jitter.Jump:
+		return Jump
+	}
+	d.stats.Malformed++
+	return Malformed
 }
 
 // Asked is the codec mode request in the newest packet of the source: what its receiver of the other direction wants, for Request of that
@@ -324,7 +337,7 @@ func (d *Direction) Tick(now int64, out []byte) (int, Frame) {
 		d.pressed(d.rx.Poll(now))
 	}
 	pressed, beeps := d.keys != nil && d.keys.Active(), d.beep != nil && d.beep.Active()
-	if now-d.heard > hang && !pressed && !beeps {
+	if gone := now - d.heard; (gone > patient || gone > hang && !d.bed.silent()) && !pressed && !beeps {
 		d.pause(now)
 		return 0, Frame{}
 	}
@@ -346,6 +359,7 @@ func (d *Direction) pause(now int64) {
 	d.next, d.heard = Idle, now
 	d.silent, d.marker = true, true
 	d.pcm.reset()
+	d.bed.rest()
 }
 
 // audio encodes the frame that fill made.
@@ -391,56 +405,6 @@ func (d *Direction) fill(now int64) bool {
 	d.retime(now)
 	d.pcm.take(d.frame)
 	return true
-}
-
-// convert brings decoded audio to the encoder's rate.
-func (d *Direction) convert(pcm []int16) []int16 {
-	if d.rate == nil {
-		return pcm
-	}
-	return d.conv[:d.rate.Process(pcm, d.conv)]
-}
-
-// decode turns what the jitter buffer gave into PCM.
-func (d *Direction) decode(r jitter.Result) []int16 {
-	n := min(int(uint64(r.Dur)*uint64(d.decRate)/uint64(d.cfg.Src.ClockRate)), len(d.work))
-	pcm := d.work[:n]
-	switch r.Kind {
-	case jitter.Frame:
-		if r.First {
-			d.dec.Reset()
-		}
-		got, err := d.play(r)
-		if err == nil {
-			d.stats.Decoded++
-			return d.work[:got]
-		}
-		d.stats.Malformed++
-		d.dec.Conceal(pcm)
-	case jitter.Lost:
-		if r.FEC != nil && d.dec.Recover(r.FEC, pcm) {
-			d.stats.Recovered++
-			return pcm
-		}
-		if r.FEC == nil {
-			d.dec.Conceal(pcm)
-		}
-		d.stats.Concealed++
-	default:
-		d.dec.Conceal(pcm)
-		if d.from == nil || !d.from.Silent() { // else the source pauses: its comfort noise goes on
-			d.stats.Concealed++
-		}
-	}
-	return pcm
-}
-
-// play decodes a packet, without what was played of it already where the codec can tell its frames apart.
-func (d *Direction) play(r jitter.Result) (int, error) {
-	if d.from != nil {
-		return d.from.DecodeAfter(r.Past, r.Payload, d.work)
-	}
-	return d.dec.Decode(r.Payload, d.work)
 }
 
 // SetLoss tells the encoder how many percent of our packets the peer loses (RFC 3550 §6.4.1 fraction lost). It rises at once and

@@ -77,6 +77,27 @@ func (b *Buffer) Pop(now int64) Result {
 	}
 }
 
+// Rest is Pop without regard to time: what waits, in order; Empty when nothing does.
+func (b *Buffer) Rest() Result {
+	s := b.current()
+	if s == nil {
+		return Result{Kind: Empty, Dur: b.ptime}
+	}
+	missing := 0
+	if b.play.running {
+		missing = max(0, rtp.SeqDiff(s.seq, b.play.seq)-1)
+	}
+	gap := int64(rtp.TSDiff(s.ts, b.play.ts))
+	if b.play.running && !b.play.pause && gap > 0 && missing > 0 && gap <= int64(missing)*int64(b.ptime)*2 {
+		return b.lose(s, gap, missing)
+	}
+	if !b.play.running || gap > 0 {
+		b.play.ts = s.ts
+	}
+	b.play.running = true
+	return b.take(s, missing)
+}
+
 // note records the delay.
 func (b *Buffer) note(at int64) {
 	b.stats.Delay = time.Duration(rtp.Nanos(b.delay.lateness(at, b.play.ts), b.clock))
@@ -94,15 +115,18 @@ func (b *Buffer) resume(at int64) Result {
 		if late < b.target() {
 			break
 		}
-		missing := 0
+		missing, resumed := 0, false
 		if b.play.running {
 			missing = max(0, rtp.SeqDiff(s.seq, b.play.seq)-1)
+			resumed = missing == 0
 		}
 		b.play.running, b.play.pause = true, false
 		b.play.held, b.play.gone = 0, 0
 		b.play.ts = s.ts
 		b.note(at)
-		return b.take(s, missing)
+		r := b.take(s, missing)
+		r.Resumed = resumed
+		return r
 	}
 	return Result{Kind: Empty, Dur: b.ptime}
 }
@@ -132,9 +156,11 @@ func (b *Buffer) skip(s *slot) {
 func (b *Buffer) take(s *slot, missing int) Result {
 	past := uint32(max(0, rtp.TSDiff(b.play.ts, s.ts))) // less than s.dur, see current
 	r := Result{Kind: s.kind, Dur: s.dur - past, TS: s.ts, Past: past, First: s.gen != b.play.gen, Payload: b.payload(s)}
-	b.stats.Lost += uint64(max(missing, 0))
-	for range min(max(missing, 0), slots) {
-		b.delay.outcome(true)
+	if missing = max(missing, 0); missing < slots { // else they were kept from us, as during hold
+		b.stats.Lost += uint64(missing)
+		for range missing {
+			b.delay.outcome(true)
+		}
 	}
 	b.delay.outcome(false)
 	b.play.ts, b.play.last, b.play.seq = s.ts+s.dur, s.ts, s.seq

@@ -143,7 +143,7 @@ func (d *g711Decoder) Ticks(payload []byte) uint32 {
 	return uint32(len(payload))
 }
 
-// Reset has nothing to forget: every sample stands alone, and the concealer smooths the seam.
-func (d *g711Decoder) Reset() {}
+// Reset has nothing to forget but a concealment: every sample stands alone.
+func (d *g711Decoder) Reset() { d.conc.lost = 0 }
 
 func (d *g711Decoder) Close() {}

@@ -280,6 +280,7 @@ func (d *g722Decoder) Ticks(payload []byte) uint32 {
 func (d *g722Decoder) Reset() {
 	d.low, d.high = newBands()
 	d.x = [24]int32{}
+	d.conc.lost = 0
 }
 
 func (*g722Decoder) Close() {}
