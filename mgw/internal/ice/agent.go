@@ -24,11 +24,12 @@ const (
 	maxPaths = 32
 )
 
-// Check is one authenticated connectivity check of the peer.
+// Check is one authenticated connectivity check of the peer, or its answer to one of ours.
 type Check struct {
 	From      netip.AddrPort
 	Nominated bool   // From is the remote end of the selected pair
 	Priority  uint32 // of the remote candidate, when Nominated
+	Answered  bool   // not a check of the peer but its answer to one of ours: it consents (RFC 7675 §5.1)
 }
 
 // Config of an Agent.
@@ -37,10 +38,13 @@ type Config struct {
 	// Checked is called for each authenticated check before its response leaves, by whoever calls Mux.Deliver or Start. It must not
 	// block or call the Agent.
 	Checked func(Check)
+	// Local is the priority of our candidate that pairs with a remote address, for a full agent. Nil: Priority.
+	Local func(netip.AddrPort) uint32
 }
 
-// Agent is one generation of ICE-lite credentials (RFC 8445 §2.5): a restart is a new Agent beside the old one, which stays
-// answering until the new one has a nominated pair (RFC 8445 §9). It has no goroutine: whoever delivers a check answers it.
+// Agent is one generation of ICE credentials: a restart is a new Agent beside the old one, which stays answering until the new one has a nominated
+// pair (RFC 8445 §9). It is lite (RFC 8445 §2.5) after Start and full after StartFull. It has no goroutine: whoever delivers a check answers it, and
+// what a full one does by itself is done by Tick.
 type Agent struct {
 	ufrag, pwd string
 	cfg        Config
@@ -52,6 +56,7 @@ type Agent struct {
 	waiting  []waiting
 	paths    []remote
 	strange  ration
+	full     *full          // nil: lite
 	selected netip.AddrPort // remote end of the pair that was nominated last; zero: none
 }
 
@@ -90,6 +95,15 @@ func (a *Agent) Pwd() string { return a.pwd }
 func (a *Agent) Start(ufrag, pwd string) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if err := a.startable(ufrag, pwd); err != nil {
+		return err
+	}
+	a.begin(ufrag)
+	return nil
+}
+
+// startable tells why the agent cannot start. Caller holds mu.
+func (a *Agent) startable(ufrag, pwd string) error {
 	switch {
 	case a.user != nil:
 		return errors.New("ice: started twice")
@@ -98,13 +112,17 @@ func (a *Agent) Start(ufrag, pwd string) error {
 	case len(ufrag) < minUfrag || len(ufrag) > maxUfrag || len(pwd) < minPwd || len(pwd) > maxUfrag:
 		return fmt.Errorf("ice: start: credentials of %d and %d characters", len(ufrag), len(pwd))
 	}
+	return nil
+}
+
+// begin answers the checks that wait. Caller holds mu.
+func (a *Agent) begin(ufrag string) {
 	a.user = []byte(a.ufrag + ":" + ufrag)
 	for _, w := range a.waiting {
 		a.serve(w.buf.Bytes(), w.src)
 		w.buf.Release()
 	}
 	a.waiting = nil
-	return nil
 }
 
 // Started reports whether Start was called.
@@ -116,9 +134,9 @@ func (a *Agent) Started() bool {
 
 // Close ends the agent: when it returns no check is answered or reported any more. Not from Checked. Idempotent.
 func (a *Agent) Close() {
-	a.cfg.Mux.remove(a.ufrag, a)
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.cfg.Mux.remove(a.ufrag, a)
 	a.closed = true
 	for _, w := range a.waiting {
 		w.buf.Release()

@@ -1,4 +1,5 @@
-// Package ice answers connectivity checks for many terminations on one UDP port: ICE-lite agents behind a mux. Floor 1.
+// Package ice answers connectivity checks for many terminations on one UDP port, and checks by itself where it is told to: lite and full agents
+// behind a mux. Floor 1.
 // Owner: the worker delivers datagrams, and they are answered on its thread; each Agent belongs to its termination.
 // RFC 8445 §2.5, §7.3, §9; RFC 8489; RFC 7983.
 //
@@ -39,21 +40,29 @@ type Mux struct {
 
 	taken, answered atomic.Uint64
 
-	mu     sync.RWMutex // guards agents; taken per STUN message, never per media packet
+	mu     sync.RWMutex // guards all below; taken per STUN message, never per media packet
 	agents map[string]*Agent
+	asked  map[transaction]*Agent // our requests under way
 }
 
 // NewMux returns a Mux. advertise: the address for candidates. send: sends one datagram, which it does not keep, from any goroutine.
 func NewMux(advertise netip.AddrPort, send func([]byte, netip.AddrPort) error, pool *bufpool.Pool) *Mux {
 	base := time.Now().Add(-time.Second)
 	return &Mux{
-		local: advertise, send: send, pool: pool, agents: make(map[string]*Agent),
+		local: advertise, send: send, pool: pool, agents: make(map[string]*Agent), asked: make(map[transaction]*Agent),
 		clock: func() int64 { return int64(time.Since(base)) },
 	}
 }
 
-// Deliver has a STUN message answered by the agent it names. b is not kept. It waits for nothing but another check of the same agent.
+// UseClock sets the clock that Agent.Tick is called by: monotonic ns, from any goroutine. Before anything else.
+func (m *Mux) UseClock(clock func() int64) { m.clock = clock }
+
+// Deliver has a STUN message answered by the agent it names, or taken by the one whose request it answers. b is not kept. It waits for nothing
+// but another message for the same agent.
 func (m *Mux) Deliver(b []byte, src netip.AddrPort) Verdict {
+	if len(b) >= stunHeader && len(b) <= MaxCheck && binary.BigEndian.Uint16(b)&0x0100 != 0 {
+		return m.answer(b, src)
+	}
 	a, v := m.named(b)
 	if a == nil {
 		return v
@@ -62,6 +71,38 @@ func (m *Mux) Deliver(b []byte, src netip.AddrPort) Verdict {
 		m.taken.Add(1)
 	}
 	return v
+}
+
+// answer gives a response to the agent that waits for it.
+func (m *Mux) answer(b []byte, src netip.AddrPort) Verdict {
+	tx := transaction(b[8:stunHeader])
+	m.mu.RLock()
+	a := m.asked[tx]
+	m.mu.RUnlock()
+	if a == nil {
+		return NotForUs
+	}
+	return a.response(b, tx, src)
+}
+
+// expect notes a request of a; forget that it is over.
+func (m *Mux) expect(tx transaction, a *Agent) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.asked[tx] = a
+}
+
+func (m *Mux) forget(tx transaction) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.asked, tx)
+}
+
+// Asked is the number of our requests under way.
+func (m *Mux) Asked() int {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return len(m.asked)
 }
 
 // named is the agent that b, a connectivity check, is for.
@@ -109,10 +150,19 @@ func (m *Mux) add(ufrag string, a *Agent) bool {
 	return true
 }
 
+// remove ends an agent; its mu is held.
 func (m *Mux) remove(ufrag string, a *Agent) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.agents[ufrag] == a {
 		delete(m.agents, ufrag)
+	}
+	if a.full != nil {
+		for _, p := range a.full.pairs {
+			delete(m.asked, p.tx)
+		}
+		for _, tx := range a.full.consent.asked {
+			delete(m.asked, tx)
+		}
 	}
 }

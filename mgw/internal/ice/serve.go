@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"crypto/hmac"
 	"encoding/binary"
-	"hash/crc32"
+	"hash"
 	"net/netip"
 )
 
@@ -16,14 +16,14 @@ func (a *Agent) serve(b []byte, src netip.AddrPort) Verdict {
 		return Full
 	}
 	r, ok := parseRequest(b)
-	if !ok || !bytes.Equal(r.user, a.user) || !a.authentic(b, r.integrity) {
+	if !ok || !bytes.Equal(r.user, a.user) || !authentic(a.mac, b, r.integrity) {
 		return Delivered
 	}
 	switch {
 	case len(r.unknown) > 0:
 		a.reply(b, src, unknownAttributes(r.unknown))
 		return Delivered
-	case r.controlled:
+	case a.full == nil && r.controlled, a.full != nil && !a.settleRole(r):
 		// A lite agent is controlled whenever the peer is not lite (RFC 8445 §6.1.1): the peer has to change.
 		a.reply(b, src, errorCode(roleConflict, "Role Conflict"))
 		return Delivered
@@ -32,29 +32,36 @@ func (a *Agent) serve(b []byte, src netip.AddrPort) Verdict {
 		known = len(a.paths)
 		a.paths = append(a.paths, remote{src, r.priority})
 	}
-	if r.nominated {
+	var p *pair
+	switch {
+	case a.full != nil:
+		p = a.request(r, src)
+	case r.nominated:
 		a.selected = src // the latest nomination wins (RFC 8445 §8.1.1)
 	}
 	a.cfg.Mux.answered.Add(1)
 	a.cfg.Checked(Check{From: src, Nominated: src == a.selected, Priority: a.paths[known].priority})
 	a.reply(b, src, mappedAddress(src))
+	if p != nil {
+		a.triggered(p, a.cfg.Mux.clock())
+	}
 	return Delivered
 }
 
 // authentic checks the MESSAGE-INTEGRITY at offset at: over all before it, with a header that says it were the last attribute (RFC 8489 §14.5).
-func (a *Agent) authentic(b []byte, at int) bool {
-	return hmac.Equal(a.sign(b[:at]), b[at+4:at+4+integrityLen])
+func authentic(mac hash.Hash, b []byte, at int) bool {
+	return hmac.Equal(sign(mac, b[:at]), b[at+4:at+4+integrityLen])
 }
 
 // sign is the MESSAGE-INTEGRITY to be put behind b.
-func (a *Agent) sign(b []byte) []byte {
+func sign(mac hash.Hash, b []byte) []byte {
 	var head [4]byte
 	copy(head[:], b)
 	binary.BigEndian.PutUint16(head[2:], uint16(len(b)-stunHeader+4+integrityLen))
-	a.mac.Reset()
-	a.mac.Write(head[:])
-	a.mac.Write(b[4:])
-	return a.mac.Sum(nil)
+	mac.Reset()
+	mac.Write(head[:])
+	mac.Write(b[4:])
+	return mac.Sum(nil)
 }
 
 // reply answers request b with one attribute, signed. An answer that is lost is asked for again.
@@ -69,10 +76,8 @@ func (a *Agent) reply(b []byte, to netip.AddrPort, attr attribute) {
 	if attr.second != nil {
 		out = put(out, attrUnknown, attr.second)
 	}
-	out = put(out, attrIntegrity, a.sign(out))
-	binary.BigEndian.PutUint16(out[2:], uint16(len(out)-stunHeader+4+fingerprintLen))
-	out = put(out, attrFingerprint, binary.BigEndian.AppendUint32(nil, crc32.ChecksumIEEE(out)^fingerprintXOR))
-	_ = a.cfg.Mux.send(out, to)
+	out = put(out, attrIntegrity, sign(a.mac, out))
+	_ = a.cfg.Mux.send(putFingerprint(out), to)
 }
 
 // attribute is what a response carries.

@@ -22,6 +22,7 @@ const (
 	attrUse         = 0x0025
 	attrFingerprint = 0x8028
 	attrControlled  = 0x8029
+	attrControlling = 0x802a
 	optional        = 0x8000 // attributes from here on need not be understood
 
 	integrityLen   = 20
@@ -71,12 +72,14 @@ func attributeAt(b []byte, at int) (typ uint16, v []byte, next int) {
 
 // check is what matters of a connectivity check; it aliases the message.
 type check struct {
-	user       []byte
-	integrity  int // offset of MESSAGE-INTEGRITY
-	priority   uint32
-	nominated  bool     // USE-CANDIDATE
-	controlled bool     // the peer believes that we are controlling
-	unknown    []uint16 // attributes that must be understood and are not, at most maxUnknown
+	user        []byte
+	integrity   int // offset of MESSAGE-INTEGRITY
+	priority    uint32
+	nominated   bool     // USE-CANDIDATE
+	controlled  bool     // the peer believes that we are controlling
+	controlling bool     // the reverse
+	tie         uint64   // tie-breaker
+	unknown     []uint16 // attributes that must be understood and are not, at most maxUnknown
 }
 
 // parseRequest reads a binding request. What stands behind MESSAGE-INTEGRITY is ignored, but for a FINGERPRINT, which must be right
@@ -118,8 +121,12 @@ func (r *check) take(typ uint16, v []byte) bool {
 		r.priority = binary.BigEndian.Uint32(v)
 	case attrUse:
 		r.nominated = true
-	case attrControlled:
-		r.controlled = true
+	case attrControlled, attrControlling:
+		if len(v) != 8 {
+			return false
+		}
+		r.controlled, r.controlling = typ == attrControlled, typ == attrControlling
+		r.tie = binary.BigEndian.Uint64(v)
 	case attrIntegrity:
 		return false
 	default:
@@ -128,4 +135,36 @@ func (r *check) take(typ uint16, v []byte) bool {
 		}
 	}
 	return true
+}
+
+// response is what matters of the answer to a check.
+type response struct {
+	integrity int // offset of MESSAGE-INTEGRITY
+	code      int // of an error; 0: success
+}
+
+// parseResponse reads the answer to a binding request. ok is false for what is to be discarded.
+func parseResponse(b []byte) (r response, ok bool) {
+	typ := binary.BigEndian.Uint16(b)
+	if typ != bindingSuccess && typ != bindingError || binary.BigEndian.Uint32(b[4:]) != cookie || stunHeader+int(binary.BigEndian.Uint16(b[2:])) != len(b) {
+		return r, false
+	}
+	for at := stunHeader; at < len(b); {
+		attr, v, next := attributeAt(b, at)
+		switch {
+		case next == 0:
+			return r, false
+		case attr == attrFingerprint:
+			if len(v) != fingerprintLen || binary.BigEndian.Uint32(v) != crc32.ChecksumIEEE(b[:at])^fingerprintXOR {
+				return r, false
+			}
+		case r.integrity != 0:
+		case attr == attrIntegrity && len(v) == integrityLen:
+			r.integrity = at
+		case attr == attrErrorCode && len(v) >= 4:
+			r.code = int(v[2]&7)*100 + int(v[3])
+		}
+		at = next
+	}
+	return r, r.integrity != 0 && (r.code != 0) == (typ == bindingError)
 }
