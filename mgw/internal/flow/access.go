@@ -14,7 +14,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/mgw/internal/udpio"
 )
 
-// Access is a termination towards a browser: ICE-lite, DTLS-SRTP, rtcp-mux. Its methods are safe from any goroutine but that of
+// Access is a termination towards a browser: ICE, lite or full, DTLS-SRTP, rtcp-mux. Its methods are safe from any goroutine but that of
 // Config.Events.
 type Access struct {
 	e     *Engine
@@ -22,6 +22,7 @@ type Access struct {
 	sock  *accessSock
 	s     *accessState // owned by the worker
 	id    string
+	full  bool // full ICE
 	ssrc  uint32
 	cname string
 	// locals are our candidates, the default one first.
@@ -79,7 +80,7 @@ func (a *Access) SetRemote(r AccessRemote) error {
 	}
 	a.remember(r.Candidates)
 	if r.Ufrag != "" {
-		if err := a.setCredentials(r.Ufrag, r.Pwd); err != nil {
+		if err := a.setCredentials(&r); err != nil {
 			return fmt.Errorf("%s: %w", a.id, err)
 		}
 	}
@@ -132,17 +133,24 @@ func (a *Access) remember(cs []Candidate) {
 }
 
 // setCredentials starts the newest generation with the peer's credentials, or a new one if they are an ICE restart. Caller holds mu.
-func (a *Access) setCredentials(ufrag, pwd string) error {
+func (a *Access) setCredentials(r *AccessRemote) error {
 	g := &a.gens[len(a.gens)-1]
 	if g.agent.Started() {
-		if g.ufrag == ufrag && g.pwd == pwd || a.revert(ufrag, pwd) {
+		if g.ufrag == r.Ufrag && g.pwd == r.Pwd {
+			g.agent.AddCandidates(a.remotes(r.Candidates))
+			return nil
+		}
+		if a.revert(r.Ufrag, r.Pwd) {
 			return nil
 		}
 		a.newGeneration()
 		g = &a.gens[len(a.gens)-1]
 	}
-	g.ufrag, g.pwd = ufrag, pwd
-	return g.agent.Start(ufrag, pwd)
+	g.ufrag, g.pwd = r.Ufrag, r.Pwd
+	if a.full {
+		return a.startFull(g.agent, r)
+	}
+	return g.agent.Start(r.Ufrag, r.Pwd)
 }
 
 // revert gives a restart up: the peer's credentials are again those of a generation that is still there, whose local ones the peer has
@@ -167,7 +175,7 @@ func (a *Access) revert(ufrag, pwd string) bool {
 // newGeneration makes fresh local credentials beside the present ones. Caller holds mu.
 func (a *Access) newGeneration() {
 	n := a.made + 1
-	agent := ice.NewAgent(ice.Config{Mux: a.sock.mux, Checked: func(c ice.Check) {
+	agent := ice.NewAgent(ice.Config{Mux: a.sock.mux, Local: a.localPriority, Checked: func(c ice.Check) {
 		a.post(func() { a.s.check(a.w.now, n, c) })
 	}})
 	// Of restarts in a row these matter: the one in use, the last, whose nomination may be on its way to us, and the newest.

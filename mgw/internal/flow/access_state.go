@@ -38,7 +38,9 @@ type accessState struct {
 	checked  int64            // last check on the selected pair
 	lost     bool             // consent is lost
 
-	iceFrom int64 // first authenticated check of the newest generation; 0: none
+	agents []*ice.Agent // full ones at work
+
+	iceFrom int64 // first authenticated check of the newest generation, or the start of its own checks; 0: none
 	iceDone bool  // a pair of the newest generation is selected, or failure was reported
 
 	link     *dtls.Link // takes the peer's DTLS datagrams; nil: no association wanted
@@ -71,14 +73,19 @@ func (s *accessState) check(now int64, gen uint64, c ice.Check) {
 		}
 		st.place.Known()
 	}
+	known := s.sock.paths[c.From]
 	if !s.learn(now, c.From) {
 		return
 	}
+	if s.a.full && (known == nil || known.owner != s) {
+		s.discovered(c)
+	}
+	consents := c.Answered || !s.a.full // to a full agent by answers only (RFC 7675 §5.1)
 	if c.Nominated && (c.From != s.selected || gen != s.gen) {
-		s.lost = false
+		s.lost, consents = false, true // the pair is valid
 		s.nominate(now, gen, c)
 	}
-	if c.From == s.selected {
+	if c.From == s.selected && consents {
 		if s.lost { // whoever was told of the loss must hear of the return
 			s.t.emit(Event{Kind: ICEConnected, Pair: s.a.pair(c.From, c.Priority)})
 		}
@@ -294,6 +301,7 @@ func refused(err error) gate.Reason {
 
 // sweep watches consent, ICE and DTLS times, and forgets paths that nobody uses any more.
 func (s *accessState) sweep(now int64) {
+	s.tick(now)
 	consent := s.t.set.ConsentAfter
 	if consent == 0 {
 		consent = defaultConsent
@@ -307,7 +315,11 @@ func (s *accessState) sweep(now int64) {
 	// A restart that comes to nothing is no failure as long as the old pair has consent.
 	if !s.iceDone && s.iceFrom != 0 && now-s.iceFrom > int64(timers.ICE) && (!s.selected.IsValid() || s.lost) {
 		s.iceDone = true
-		s.t.emit(Event{Kind: ICEFailed, Reason: "checks succeed but no pair was nominated"})
+		reason := "checks succeed but no pair was nominated"
+		if s.a.full {
+			reason = "no pair was nominated in time"
+		}
+		s.t.emit(Event{Kind: ICEFailed, Reason: reason})
 	}
 	if s.dtlsFrom != 0 && now-s.dtlsFrom > int64(timers.DTLS) {
 		s.dtlsFrom = 0

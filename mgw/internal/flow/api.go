@@ -72,7 +72,7 @@ type Timers struct {
 	Coalesce   time.Duration // longest deliberate wait for a bigger batch under load, 1 ms at most; 900 µs; negative: none
 }
 
-// AccessRealm is an IP realm with ICE-lite, DTLS-SRTP terminations: one UDP port per worker.
+// AccessRealm is an IP realm with ICE, DTLS-SRTP terminations: one UDP port per worker.
 type AccessRealm struct {
 	Name      string
 	Listen    netip.Addr // local address; may be unspecified
@@ -135,6 +135,7 @@ type AccessSpec struct {
 	ID    string // for logs and events, the caller's termination id
 	Realm string
 	Near  *Core  // nil or the core termination whose worker to share
+	Full  bool   // full ICE (RFC 8445); else ICE-lite
 	SSRC  uint32 // what we send with; 0: chosen
 	CName string // RTCP CNAME; "": chosen
 }
@@ -153,8 +154,10 @@ type AccessRemote struct {
 	// Ufrag and Pwd are the peer's. Others than those before are an ICE restart (RFC 8445 §9): the old pair stays in use until
 	// a new one is nominated. Both empty: ICE unchanged.
 	Ufrag, Pwd string
-	Candidates []Candidate // hints only; may be empty
-	Role       Role        // ours; 0: unchanged
+	// Candidates are hints to a lite agent, and may be empty. A full one checks those of UDP, at most ice.MaxCandidates; later calls may bring more.
+	Candidates  []Candidate
+	Controlling bool // our role, of a full agent, with new credentials (RFC 8445 §6.1.1)
+	Role        Role // ours; 0: unchanged
 	// Fingerprints of the peer's certificate, one match is enough, in any order. Equal ones, with an equal role and TLSID, keep the DTLS
 	// association (RFC 8842 §3.1); others start a new one, and the keys before serve until its handshake has ended. Empty: unchanged.
 	Fingerprints []Fingerprint
@@ -267,6 +270,7 @@ const (
 	Latched                        // Addr
 	DTMF                           // Digit, Duration
 	SignalDone                     // Signal; told whether armed or not
+	PeerReflexive                  // Pair: with full ICE the peer checks from an address that it has not told (RFC 8445 §7.3.1.3)
 )
 
 // Pair is a selected candidate pair.

@@ -170,6 +170,7 @@ func (e *Engine) openAccess(w *worker, r AccessRealm, i int) error {
 		realm: r.Name, sock: s, paths: make(map[netip.AddrPort]*path), w: w, pool: &e.pool, streams: make(map[netip.AddrPort]*stream),
 	}
 	as.mux = ice.NewMux(netip.AddrPortFrom(advertise.Unmap(), s.Local().Port()), as.sendControl, &e.pool)
+	as.mux.UseClock(w.monotonic)
 	w.access = append(w.access, as)
 	if _, err = w.watch(s, sockRef{access: as}); err != nil || !r.Second.IsValid() {
 		return err
@@ -336,7 +337,7 @@ func (e *Engine) newAccess(w *worker, spec AccessSpec) (*Access, error) {
 	if sock == nil {
 		return nil, fmt.Errorf("%w %q", ErrUnknownRealm, spec.Realm)
 	}
-	a := &Access{e: e, w: w, sock: sock, id: spec.ID, ssrc: spec.SSRC, cname: spec.CName, ended: make(chan struct{})}
+	a := &Access{e: e, w: w, sock: sock, id: spec.ID, full: spec.Full, ssrc: spec.SSRC, cname: spec.CName, ended: make(chan struct{})}
 	e.mu.Lock()
 	a.cert, a.print = e.cert, e.print
 	e.mu.Unlock()

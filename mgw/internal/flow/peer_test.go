@@ -252,6 +252,7 @@ type browser struct {
 	media    chan []byte // SRTP and SRTCP as received
 	wg       sync.WaitGroup
 	profiles []piondtls.SRTPProtectionProfile
+	accept   bool // controlled
 }
 
 var testPool = newTestPool()
@@ -262,7 +263,7 @@ func newBrowser(t *testing.T) *browser {
 }
 
 // newBrowserOver makes one that knows one transport.
-func newBrowserOver(t *testing.T, network pionice.NetworkType) *browser {
+func newBrowserOver(t *testing.T, network pionice.NetworkType, more ...pionice.AgentOption) *browser {
 	t.Helper()
 	cert, err := dtls.NewCertificate(time.Now(), time.Hour)
 	if err != nil {
@@ -272,15 +273,15 @@ func newBrowserOver(t *testing.T, network pionice.NetworkType) *browser {
 	if err != nil {
 		t.Fatal(err)
 	}
-	agent, err := pionice.NewAgentWithOptions(
+	agent, err := pionice.NewAgentWithOptions(append([]pionice.AgentOption{
 		pionice.WithNetworkTypes([]pionice.NetworkType{network}),
 		pionice.WithCandidateTypes([]pionice.CandidateType{pionice.CandidateTypeHost}),
 		pionice.WithIncludeLoopback(),
 		pionice.WithMulticastDNSMode(pionice.MulticastDNSModeDisabled),
 		pionice.WithIPFilter(func(ip net.IP) bool { return ip.IsLoopback() }),
-		pionice.WithCheckInterval(20*time.Millisecond),
+		pionice.WithCheckInterval(20 * time.Millisecond),
 		pionice.WithHostAcceptanceMinWait(0),
-	)
+	}, more...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -339,7 +340,11 @@ func (b *browser) connect(l AccessLocal) {
 	b.addCandidates(l)
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	conn, err := b.agent.Dial(ctx, l.Ufrag, l.Pwd)
+	dial := b.agent.Dial
+	if b.accept {
+		dial = b.agent.Accept
+	}
+	conn, err := dial(ctx, l.Ufrag, l.Pwd)
 	if err != nil {
 		b.t.Fatal("browser ICE: ", err)
 	}

@@ -62,6 +62,10 @@ const (
 	// The estimated MOS (ITU-T G.107) of an interval fell below EventSpec.mos_centi, or is at least that again: params "state" = "low" | "good",
 	// "direction" = "received" | "sent", "mos_centi", "loss_permille", "jitter_us", "rtt_us". Intervals are as long as timer, 10 s by default.
 	EventType_EVENT_TYPE_QUALITY EventType = 25
+	// With full ICE: a check of the peer came from an address that none of its candidates has. remote is the new peer-reflexive candidate,
+	// local ours (RFC 8445 §7.3.1.3; TS 23.334 §6.2.17.4). The agent checks it by itself; the MGC may order checks of others by a Modify with
+	// remote_ice.
+	EventType_EVENT_TYPE_ICE_PEER_REFLEXIVE EventType = 26
 )
 
 // Enum value maps for EventType.
@@ -79,20 +83,22 @@ var (
 		9:  "EVENT_TYPE_MEDIA_STARTED",
 		20: "EVENT_TYPE_SIGNAL_COMPLETED",
 		25: "EVENT_TYPE_QUALITY",
+		26: "EVENT_TYPE_ICE_PEER_REFLEXIVE",
 	}
 	EventType_value = map[string]int32{
-		"EVENT_TYPE_UNSPECIFIED":      0,
-		"EVENT_TYPE_ICE_RESULT":       1,
-		"EVENT_TYPE_CONSENT_LOST":     2,
-		"EVENT_TYPE_DTLS_STATE":       3,
-		"EVENT_TYPE_MEDIA_INACTIVE":   4,
-		"EVENT_TYPE_MEDIA_ACTIVE":     5,
-		"EVENT_TYPE_HANGING":          6,
-		"EVENT_TYPE_LATCHED":          7,
-		"EVENT_TYPE_DTMF":             8,
-		"EVENT_TYPE_MEDIA_STARTED":    9,
-		"EVENT_TYPE_SIGNAL_COMPLETED": 20,
-		"EVENT_TYPE_QUALITY":          25,
+		"EVENT_TYPE_UNSPECIFIED":        0,
+		"EVENT_TYPE_ICE_RESULT":         1,
+		"EVENT_TYPE_CONSENT_LOST":       2,
+		"EVENT_TYPE_DTLS_STATE":         3,
+		"EVENT_TYPE_MEDIA_INACTIVE":     4,
+		"EVENT_TYPE_MEDIA_ACTIVE":       5,
+		"EVENT_TYPE_HANGING":            6,
+		"EVENT_TYPE_LATCHED":            7,
+		"EVENT_TYPE_DTMF":               8,
+		"EVENT_TYPE_MEDIA_STARTED":      9,
+		"EVENT_TYPE_SIGNAL_COMPLETED":   20,
+		"EVENT_TYPE_QUALITY":            25,
+		"EVENT_TYPE_ICE_PEER_REFLEXIVE": 26,
 	}
 )
 
@@ -286,6 +292,116 @@ func (TerminationDescriptor_Kind) EnumDescriptor() ([]byte, []int) {
 	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{16, 0}
 }
 
+// IceMode is how much of ICE our agent does.
+type TransportGroup_IceMode int32
+
+const (
+	// As ice_lite says.
+	TransportGroup_ICE_MODE_UNSPECIFIED TransportGroup_IceMode = 0
+	// CHOOSE: as the realm is configured.
+	TransportGroup_ICE_MODE_CHOOSE TransportGroup_IceMode = 1
+	// Answers checks only (RFC 8445 §2.5; TS 23.334 §6.2.17.1).
+	TransportGroup_ICE_MODE_LITE TransportGroup_IceMode = 2
+	// Checks by itself (TS 23.334 §6.2.17.2); error 501 in a realm without it.
+	TransportGroup_ICE_MODE_FULL TransportGroup_IceMode = 3
+)
+
+// Enum value maps for TransportGroup_IceMode.
+var (
+	TransportGroup_IceMode_name = map[int32]string{
+		0: "ICE_MODE_UNSPECIFIED",
+		1: "ICE_MODE_CHOOSE",
+		2: "ICE_MODE_LITE",
+		3: "ICE_MODE_FULL",
+	}
+	TransportGroup_IceMode_value = map[string]int32{
+		"ICE_MODE_UNSPECIFIED": 0,
+		"ICE_MODE_CHOOSE":      1,
+		"ICE_MODE_LITE":        2,
+		"ICE_MODE_FULL":        3,
+	}
+)
+
+func (x TransportGroup_IceMode) Enum() *TransportGroup_IceMode {
+	p := new(TransportGroup_IceMode)
+	*p = x
+	return p
+}
+
+func (x TransportGroup_IceMode) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (TransportGroup_IceMode) Descriptor() protoreflect.EnumDescriptor {
+	return file_isthmus_iq_v1_iq_proto_enumTypes[4].Descriptor()
+}
+
+func (TransportGroup_IceMode) Type() protoreflect.EnumType {
+	return &file_isthmus_iq_v1_iq_proto_enumTypes[4]
+}
+
+func (x TransportGroup_IceMode) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use TransportGroup_IceMode.Descriptor instead.
+func (TransportGroup_IceMode) EnumDescriptor() ([]byte, []int) {
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{17, 0}
+}
+
+// IceRole is a role of full ICE.
+type TransportGroup_IceRole int32
+
+const (
+	// Not given.
+	TransportGroup_ICE_ROLE_UNSPECIFIED TransportGroup_IceRole = 0
+	// Nominates.
+	TransportGroup_ICE_ROLE_CONTROLLING TransportGroup_IceRole = 1
+	// Leaves that to the peer.
+	TransportGroup_ICE_ROLE_CONTROLLED TransportGroup_IceRole = 2
+)
+
+// Enum value maps for TransportGroup_IceRole.
+var (
+	TransportGroup_IceRole_name = map[int32]string{
+		0: "ICE_ROLE_UNSPECIFIED",
+		1: "ICE_ROLE_CONTROLLING",
+		2: "ICE_ROLE_CONTROLLED",
+	}
+	TransportGroup_IceRole_value = map[string]int32{
+		"ICE_ROLE_UNSPECIFIED": 0,
+		"ICE_ROLE_CONTROLLING": 1,
+		"ICE_ROLE_CONTROLLED":  2,
+	}
+)
+
+func (x TransportGroup_IceRole) Enum() *TransportGroup_IceRole {
+	p := new(TransportGroup_IceRole)
+	*p = x
+	return p
+}
+
+func (x TransportGroup_IceRole) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (TransportGroup_IceRole) Descriptor() protoreflect.EnumDescriptor {
+	return file_isthmus_iq_v1_iq_proto_enumTypes[5].Descriptor()
+}
+
+func (TransportGroup_IceRole) Type() protoreflect.EnumType {
+	return &file_isthmus_iq_v1_iq_proto_enumTypes[5]
+}
+
+func (x TransportGroup_IceRole) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use TransportGroup_IceRole.Descriptor instead.
+func (TransportGroup_IceRole) EnumDescriptor() ([]byte, []int) {
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{17, 1}
+}
+
 // DTLS role of that side.
 type DtlsParameters_Role int32
 
@@ -323,11 +439,11 @@ func (x DtlsParameters_Role) String() string {
 }
 
 func (DtlsParameters_Role) Descriptor() protoreflect.EnumDescriptor {
-	return file_isthmus_iq_v1_iq_proto_enumTypes[4].Descriptor()
+	return file_isthmus_iq_v1_iq_proto_enumTypes[6].Descriptor()
 }
 
 func (DtlsParameters_Role) Type() protoreflect.EnumType {
-	return &file_isthmus_iq_v1_iq_proto_enumTypes[4]
+	return &file_isthmus_iq_v1_iq_proto_enumTypes[6]
 }
 
 func (x DtlsParameters_Role) Number() protoreflect.EnumNumber {
@@ -384,11 +500,11 @@ func (x LocalControl_Mode) String() string {
 }
 
 func (LocalControl_Mode) Descriptor() protoreflect.EnumDescriptor {
-	return file_isthmus_iq_v1_iq_proto_enumTypes[5].Descriptor()
+	return file_isthmus_iq_v1_iq_proto_enumTypes[7].Descriptor()
 }
 
 func (LocalControl_Mode) Type() protoreflect.EnumType {
-	return &file_isthmus_iq_v1_iq_proto_enumTypes[5]
+	return &file_isthmus_iq_v1_iq_proto_enumTypes[7]
 }
 
 func (x LocalControl_Mode) Number() protoreflect.EnumNumber {
@@ -441,11 +557,11 @@ func (x LocalControl_Latch) String() string {
 }
 
 func (LocalControl_Latch) Descriptor() protoreflect.EnumDescriptor {
-	return file_isthmus_iq_v1_iq_proto_enumTypes[6].Descriptor()
+	return file_isthmus_iq_v1_iq_proto_enumTypes[8].Descriptor()
 }
 
 func (LocalControl_Latch) Type() protoreflect.EnumType {
-	return &file_isthmus_iq_v1_iq_proto_enumTypes[6]
+	return &file_isthmus_iq_v1_iq_proto_enumTypes[8]
 }
 
 func (x LocalControl_Latch) Number() protoreflect.EnumNumber {
@@ -494,11 +610,11 @@ func (x LocalControl_Digits) String() string {
 }
 
 func (LocalControl_Digits) Descriptor() protoreflect.EnumDescriptor {
-	return file_isthmus_iq_v1_iq_proto_enumTypes[7].Descriptor()
+	return file_isthmus_iq_v1_iq_proto_enumTypes[9].Descriptor()
 }
 
 func (LocalControl_Digits) Type() protoreflect.EnumType {
-	return &file_isthmus_iq_v1_iq_proto_enumTypes[7]
+	return &file_isthmus_iq_v1_iq_proto_enumTypes[9]
 }
 
 func (x LocalControl_Digits) Number() protoreflect.EnumNumber {
@@ -551,11 +667,11 @@ func (x Signal_Type) String() string {
 }
 
 func (Signal_Type) Descriptor() protoreflect.EnumDescriptor {
-	return file_isthmus_iq_v1_iq_proto_enumTypes[8].Descriptor()
+	return file_isthmus_iq_v1_iq_proto_enumTypes[10].Descriptor()
 }
 
 func (Signal_Type) Type() protoreflect.EnumType {
-	return &file_isthmus_iq_v1_iq_proto_enumTypes[8]
+	return &file_isthmus_iq_v1_iq_proto_enumTypes[10]
 }
 
 func (x Signal_Type) Number() protoreflect.EnumNumber {
@@ -604,11 +720,11 @@ func (x Signal_Direction) String() string {
 }
 
 func (Signal_Direction) Descriptor() protoreflect.EnumDescriptor {
-	return file_isthmus_iq_v1_iq_proto_enumTypes[9].Descriptor()
+	return file_isthmus_iq_v1_iq_proto_enumTypes[11].Descriptor()
 }
 
 func (Signal_Direction) Type() protoreflect.EnumType {
-	return &file_isthmus_iq_v1_iq_proto_enumTypes[9]
+	return &file_isthmus_iq_v1_iq_proto_enumTypes[11]
 }
 
 func (x Signal_Direction) Number() protoreflect.EnumNumber {
@@ -661,11 +777,11 @@ func (x NotifyReply_Verdict) String() string {
 }
 
 func (NotifyReply_Verdict) Descriptor() protoreflect.EnumDescriptor {
-	return file_isthmus_iq_v1_iq_proto_enumTypes[10].Descriptor()
+	return file_isthmus_iq_v1_iq_proto_enumTypes[12].Descriptor()
 }
 
 func (NotifyReply_Verdict) Type() protoreflect.EnumType {
-	return &file_isthmus_iq_v1_iq_proto_enumTypes[10]
+	return &file_isthmus_iq_v1_iq_proto_enumTypes[12]
 }
 
 func (x NotifyReply_Verdict) Number() protoreflect.EnumNumber {
@@ -722,11 +838,11 @@ func (x ServiceChangeRequest_Method) String() string {
 }
 
 func (ServiceChangeRequest_Method) Descriptor() protoreflect.EnumDescriptor {
-	return file_isthmus_iq_v1_iq_proto_enumTypes[11].Descriptor()
+	return file_isthmus_iq_v1_iq_proto_enumTypes[13].Descriptor()
 }
 
 func (ServiceChangeRequest_Method) Type() protoreflect.EnumType {
-	return &file_isthmus_iq_v1_iq_proto_enumTypes[11]
+	return &file_isthmus_iq_v1_iq_proto_enumTypes[13]
 }
 
 func (x ServiceChangeRequest_Method) Number() protoreflect.EnumNumber {
@@ -2144,12 +2260,16 @@ type TransportGroup struct {
 	LocalIce *IceParameters `protobuf:"bytes,1,opt,name=local_ice,json=localIce,proto3" json:"local_ice,omitempty"`
 	// Remote ICE parameters. New ufrag and pwd are an ICE restart (RFC 8445 §9).
 	RemoteIce *IceParameters `protobuf:"bytes,2,opt,name=remote_ice,json=remoteIce,proto3" json:"remote_ice,omitempty"`
-	// Use ICE lite (RFC 8445 §2.5). Full ICE is answered with error 501 unless Capabilities lists "full".
+	// Use ICE lite (RFC 8445 §2.5), as far as ice_mode does not say otherwise. Full ICE is answered with error 501 unless the realm has it.
 	IceLite bool `protobuf:"varint,3,opt,name=ice_lite,json=iceLite,proto3" json:"ice_lite,omitempty"`
 	// Local DTLS parameters. Unset: CHOOSE fingerprint; role as given by role.
 	LocalDtls *DtlsParameters `protobuf:"bytes,4,opt,name=local_dtls,json=localDtls,proto3" json:"local_dtls,omitempty"`
 	// Remote DTLS parameters; the fingerprints are verified before any media passes (RFC 5763 §5).
-	RemoteDtls    *DtlsParameters `protobuf:"bytes,5,opt,name=remote_dtls,json=remoteDtls,proto3" json:"remote_dtls,omitempty"`
+	RemoteDtls *DtlsParameters `protobuf:"bytes,5,opt,name=remote_dtls,json=remoteDtls,proto3" json:"remote_dtls,omitempty"`
+	// Mode of our ICE agent; fixed at Add. Resolved in the reply.
+	IceMode TransportGroup_IceMode `protobuf:"varint,6,opt,name=ice_mode,json=iceMode,proto3,enum=isthmus.iq.v1.TransportGroup_IceMode" json:"ice_mode,omitempty"`
+	// Role of our full agent (RFC 8445 §6.1.1); a conflict is repaired between the agents. Unspecified in Modify: unchanged, in Add: controlled.
+	IceRole       TransportGroup_IceRole `protobuf:"varint,7,opt,name=ice_role,json=iceRole,proto3,enum=isthmus.iq.v1.TransportGroup_IceRole" json:"ice_role,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2219,6 +2339,20 @@ func (x *TransportGroup) GetRemoteDtls() *DtlsParameters {
 	return nil
 }
 
+func (x *TransportGroup) GetIceMode() TransportGroup_IceMode {
+	if x != nil {
+		return x.IceMode
+	}
+	return TransportGroup_ICE_MODE_UNSPECIFIED
+}
+
+func (x *TransportGroup) GetIceRole() TransportGroup_IceRole {
+	if x != nil {
+		return x.IceRole
+	}
+	return TransportGroup_ICE_ROLE_UNSPECIFIED
+}
+
 // IceParameters are one side's ICE credentials and candidates (RFC 8839 §5).
 type IceParameters struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2226,7 +2360,8 @@ type IceParameters struct {
 	Ufrag string `protobuf:"bytes,1,opt,name=ufrag,proto3" json:"ufrag,omitempty"`
 	// Password, 22 to 256 ice-chars. Never logged.
 	Pwd string `protobuf:"bytes,2,opt,name=pwd,proto3" json:"pwd,omitempty"`
-	// Candidates. Remote candidates may be empty towards a lite agent.
+	// Candidates. Remote candidates may be empty towards a lite agent. A full one checks those that are new, and those again that have failed
+	// (TS 23.334 §6.2.17.2); of a peer's description at most 16.
 	Candidates []*Candidate `protobuf:"bytes,3,rep,name=candidates,proto3" json:"candidates,omitempty"`
 	// No further candidates will come.
 	EndOfCandidates bool `protobuf:"varint,4,opt,name=end_of_candidates,json=endOfCandidates,proto3" json:"end_of_candidates,omitempty"`
@@ -4451,7 +4586,7 @@ type Capabilities struct {
 	Codecs []*Codec `protobuf:"bytes,3,rep,name=codecs,proto3" json:"codecs,omitempty"`
 	// IP realms.
 	Realms []*Realm `protobuf:"bytes,4,rep,name=realms,proto3" json:"realms,omitempty"`
-	// "lite".
+	// "lite", and "full" when a realm has it.
 	IceModes []string `protobuf:"bytes,5,rep,name=ice_modes,json=iceModes,proto3" json:"ice_modes,omitempty"`
 	// SRTP protection profiles of DTLS-SRTP in order of preference, by their names of RFC 5764 and RFC 7714.
 	SrtpProfiles []string `protobuf:"bytes,6,rep,name=srtp_profiles,json=srtpProfiles,proto3" json:"srtp_profiles,omitempty"`
@@ -4577,7 +4712,9 @@ type Realm struct {
 	// Addresses announced to peers.
 	Addresses []string `protobuf:"bytes,3,rep,name=addresses,proto3" json:"addresses,omitempty"`
 	// Network interface.
-	InterfaceId   string `protobuf:"bytes,4,opt,name=interface_id,json=interfaceId,proto3" json:"interface_id,omitempty"`
+	InterfaceId string `protobuf:"bytes,4,opt,name=interface_id,json=interfaceId,proto3" json:"interface_id,omitempty"`
+	// Mode of ICE that ICE_MODE_CHOOSE gives, of an access realm.
+	IceMode       TransportGroup_IceMode `protobuf:"varint,5,opt,name=ice_mode,json=iceMode,proto3,enum=isthmus.iq.v1.TransportGroup_IceMode" json:"ice_mode,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4638,6 +4775,13 @@ func (x *Realm) GetInterfaceId() string {
 		return x.InterfaceId
 	}
 	return ""
+}
+
+func (x *Realm) GetIceMode() TransportGroup_IceMode {
+	if x != nil {
+		return x.IceMode
+	}
+	return TransportGroup_ICE_MODE_UNSPECIFIED
 }
 
 // ServiceChangeRequest announces or orders a change of service state (H.248.1 §7.2.8).
@@ -5100,7 +5244,7 @@ const file_isthmus_iq_v1_iq_proto_rawDesc = "" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12KIND_WEBRTC_ACCESS\x10\x01\x12\x11\n" +
-	"\rKIND_RTP_CORE\x10\x02\"\xa1\x02\n" +
+	"\rKIND_RTP_CORE\x10\x02\"\xdd\x04\n" +
 	"\x0eTransportGroup\x129\n" +
 	"\tlocal_ice\x18\x01 \x01(\v2\x1c.isthmus.iq.v1.IceParametersR\blocalIce\x12;\n" +
 	"\n" +
@@ -5109,7 +5253,18 @@ const file_isthmus_iq_v1_iq_proto_rawDesc = "" +
 	"\n" +
 	"local_dtls\x18\x04 \x01(\v2\x1d.isthmus.iq.v1.DtlsParametersR\tlocalDtls\x12>\n" +
 	"\vremote_dtls\x18\x05 \x01(\v2\x1d.isthmus.iq.v1.DtlsParametersR\n" +
-	"remoteDtls\"\x9d\x01\n" +
+	"remoteDtls\x12@\n" +
+	"\bice_mode\x18\x06 \x01(\x0e2%.isthmus.iq.v1.TransportGroup.IceModeR\aiceMode\x12@\n" +
+	"\bice_role\x18\a \x01(\x0e2%.isthmus.iq.v1.TransportGroup.IceRoleR\aiceRole\"^\n" +
+	"\aIceMode\x12\x18\n" +
+	"\x14ICE_MODE_UNSPECIFIED\x10\x00\x12\x13\n" +
+	"\x0fICE_MODE_CHOOSE\x10\x01\x12\x11\n" +
+	"\rICE_MODE_LITE\x10\x02\x12\x11\n" +
+	"\rICE_MODE_FULL\x10\x03\"V\n" +
+	"\aIceRole\x12\x18\n" +
+	"\x14ICE_ROLE_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14ICE_ROLE_CONTROLLING\x10\x01\x12\x17\n" +
+	"\x13ICE_ROLE_CONTROLLED\x10\x02\"\x9d\x01\n" +
 	"\rIceParameters\x12\x14\n" +
 	"\x05ufrag\x18\x01 \x01(\tR\x05ufrag\x12\x10\n" +
 	"\x03pwd\x18\x02 \x01(\tR\x03pwd\x128\n" +
@@ -5368,12 +5523,13 @@ const file_isthmus_iq_v1_iq_proto_rawDesc = "" +
 	"\fmax_contexts\x18\a \x01(\rR\vmaxContexts\x12\x1a\n" +
 	"\bfeatures\x18\b \x03(\tR\bfeatures\x12\x18\n" +
 	"\asignals\x18\f \x03(\tR\asignals\x12$\n" +
-	"\rannouncements\x18\r \x03(\tR\rannouncements\"\x9b\x01\n" +
+	"\rannouncements\x18\r \x03(\tR\rannouncements\"\xdd\x01\n" +
 	"\x05Realm\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12=\n" +
 	"\x04kind\x18\x02 \x01(\x0e2).isthmus.iq.v1.TerminationDescriptor.KindR\x04kind\x12\x1c\n" +
 	"\taddresses\x18\x03 \x03(\tR\taddresses\x12!\n" +
-	"\finterface_id\x18\x04 \x01(\tR\vinterfaceId\"\xeb\x03\n" +
+	"\finterface_id\x18\x04 \x01(\tR\vinterfaceId\x12@\n" +
+	"\bice_mode\x18\x05 \x01(\x0e2%.isthmus.iq.v1.TransportGroup.IceModeR\aiceMode\"\xeb\x03\n" +
 	"\x14ServiceChangeRequest\x12\x15\n" +
 	"\x06mgw_id\x18\x01 \x01(\tR\x05mgwId\x12\x17\n" +
 	"\aboot_id\x18\x02 \x01(\tR\x06bootId\x12B\n" +
@@ -5406,7 +5562,7 @@ const file_isthmus_iq_v1_iq_proto_rawDesc = "" +
 	"\x0eHeartbeatReply\x12-\n" +
 	"\x04next\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x04next\x12\x1f\n" +
 	"\vre_register\x18\x02 \x01(\bR\n" +
-	"reRegister*\xd2\x02\n" +
+	"reRegister*\xf5\x02\n" +
 	"\tEventType\x12\x1a\n" +
 	"\x16EVENT_TYPE_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15EVENT_TYPE_ICE_RESULT\x10\x01\x12\x1b\n" +
@@ -5419,7 +5575,8 @@ const file_isthmus_iq_v1_iq_proto_rawDesc = "" +
 	"\x0fEVENT_TYPE_DTMF\x10\b\x12\x1c\n" +
 	"\x18EVENT_TYPE_MEDIA_STARTED\x10\t\x12\x1f\n" +
 	"\x1bEVENT_TYPE_SIGNAL_COMPLETED\x10\x14\x12\x16\n" +
-	"\x12EVENT_TYPE_QUALITY\x10\x192\xda\x02\n" +
+	"\x12EVENT_TYPE_QUALITY\x10\x19\x12!\n" +
+	"\x1dEVENT_TYPE_ICE_PEER_REFLEXIVE\x10\x1a2\xda\x02\n" +
 	"\fMediaGateway\x12N\n" +
 	"\bTransact\x12!.isthmus.iq.v1.TransactionRequest\x1a\x1f.isthmus.iq.v1.TransactionReply\x12F\n" +
 	"\n" +
@@ -5443,187 +5600,192 @@ func file_isthmus_iq_v1_iq_proto_rawDescGZIP() []byte {
 	return file_isthmus_iq_v1_iq_proto_rawDescData
 }
 
-var file_isthmus_iq_v1_iq_proto_enumTypes = make([]protoimpl.EnumInfo, 12)
+var file_isthmus_iq_v1_iq_proto_enumTypes = make([]protoimpl.EnumInfo, 14)
 var file_isthmus_iq_v1_iq_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
 var file_isthmus_iq_v1_iq_proto_goTypes = []any{
 	(EventType)(0),                   // 0: isthmus.iq.v1.EventType
 	(TopologyTriple_Direction)(0),    // 1: isthmus.iq.v1.TopologyTriple.Direction
 	(MediaPath_Kind)(0),              // 2: isthmus.iq.v1.MediaPath.Kind
 	(TerminationDescriptor_Kind)(0),  // 3: isthmus.iq.v1.TerminationDescriptor.Kind
-	(DtlsParameters_Role)(0),         // 4: isthmus.iq.v1.DtlsParameters.Role
-	(LocalControl_Mode)(0),           // 5: isthmus.iq.v1.LocalControl.Mode
-	(LocalControl_Latch)(0),          // 6: isthmus.iq.v1.LocalControl.Latch
-	(LocalControl_Digits)(0),         // 7: isthmus.iq.v1.LocalControl.Digits
-	(Signal_Type)(0),                 // 8: isthmus.iq.v1.Signal.Type
-	(Signal_Direction)(0),            // 9: isthmus.iq.v1.Signal.Direction
-	(NotifyReply_Verdict)(0),         // 10: isthmus.iq.v1.NotifyReply.Verdict
-	(ServiceChangeRequest_Method)(0), // 11: isthmus.iq.v1.ServiceChangeRequest.Method
-	(*TransactionRequest)(nil),       // 12: isthmus.iq.v1.TransactionRequest
-	(*Action)(nil),                   // 13: isthmus.iq.v1.Action
-	(*ContextRef)(nil),               // 14: isthmus.iq.v1.ContextRef
-	(*TerminationRef)(nil),           // 15: isthmus.iq.v1.TerminationRef
-	(*ContextAttributes)(nil),        // 16: isthmus.iq.v1.ContextAttributes
-	(*TopologyTriple)(nil),           // 17: isthmus.iq.v1.TopologyTriple
-	(*Command)(nil),                  // 18: isthmus.iq.v1.Command
-	(*Add)(nil),                      // 19: isthmus.iq.v1.Add
-	(*Modify)(nil),                   // 20: isthmus.iq.v1.Modify
-	(*Subtract)(nil),                 // 21: isthmus.iq.v1.Subtract
-	(*Move)(nil),                     // 22: isthmus.iq.v1.Move
-	(*TransactionReply)(nil),         // 23: isthmus.iq.v1.TransactionReply
-	(*ActionReply)(nil),              // 24: isthmus.iq.v1.ActionReply
-	(*CommandReply)(nil),             // 25: isthmus.iq.v1.CommandReply
-	(*MediaPath)(nil),                // 26: isthmus.iq.v1.MediaPath
-	(*ErrorDescriptor)(nil),          // 27: isthmus.iq.v1.ErrorDescriptor
-	(*TerminationDescriptor)(nil),    // 28: isthmus.iq.v1.TerminationDescriptor
-	(*TransportGroup)(nil),           // 29: isthmus.iq.v1.TransportGroup
-	(*IceParameters)(nil),            // 30: isthmus.iq.v1.IceParameters
-	(*Candidate)(nil),                // 31: isthmus.iq.v1.Candidate
-	(*DtlsParameters)(nil),           // 32: isthmus.iq.v1.DtlsParameters
-	(*Fingerprint)(nil),              // 33: isthmus.iq.v1.Fingerprint
-	(*Stream)(nil),                   // 34: isthmus.iq.v1.Stream
-	(*LocalControl)(nil),             // 35: isthmus.iq.v1.LocalControl
-	(*Policing)(nil),                 // 36: isthmus.iq.v1.Policing
-	(*SourceFilter)(nil),             // 37: isthmus.iq.v1.SourceFilter
-	(*RtcpPolicy)(nil),               // 38: isthmus.iq.v1.RtcpPolicy
-	(*MediaDescription)(nil),         // 39: isthmus.iq.v1.MediaDescription
-	(*SrtpCrypto)(nil),               // 40: isthmus.iq.v1.SrtpCrypto
-	(*Codec)(nil),                    // 41: isthmus.iq.v1.Codec
-	(*EventsDescriptor)(nil),         // 42: isthmus.iq.v1.EventsDescriptor
-	(*EventSpec)(nil),                // 43: isthmus.iq.v1.EventSpec
-	(*SignalsDescriptor)(nil),        // 44: isthmus.iq.v1.SignalsDescriptor
-	(*Signal)(nil),                   // 45: isthmus.iq.v1.Signal
-	(*NotifyRequest)(nil),            // 46: isthmus.iq.v1.NotifyRequest
-	(*ObservedEvent)(nil),            // 47: isthmus.iq.v1.ObservedEvent
-	(*NotifyReply)(nil),              // 48: isthmus.iq.v1.NotifyReply
-	(*Statistics)(nil),               // 49: isthmus.iq.v1.Statistics
-	(*VoipMetrics)(nil),              // 50: isthmus.iq.v1.VoipMetrics
-	(*AuditRequest)(nil),             // 51: isthmus.iq.v1.AuditRequest
-	(*AuditReply)(nil),               // 52: isthmus.iq.v1.AuditReply
-	(*AuditCapabilitiesRequest)(nil), // 53: isthmus.iq.v1.AuditCapabilitiesRequest
-	(*Capabilities)(nil),             // 54: isthmus.iq.v1.Capabilities
-	(*Realm)(nil),                    // 55: isthmus.iq.v1.Realm
-	(*ServiceChangeRequest)(nil),     // 56: isthmus.iq.v1.ServiceChangeRequest
-	(*ServiceChangeReply)(nil),       // 57: isthmus.iq.v1.ServiceChangeReply
-	(*HeartbeatRequest)(nil),         // 58: isthmus.iq.v1.HeartbeatRequest
-	(*HeartbeatReply)(nil),           // 59: isthmus.iq.v1.HeartbeatReply
-	nil,                              // 60: isthmus.iq.v1.ObservedEvent.ParamsEntry
-	nil,                              // 61: isthmus.iq.v1.Statistics.DroppedEntry
-	(*emptypb.Empty)(nil),            // 62: google.protobuf.Empty
-	(*durationpb.Duration)(nil),      // 63: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),    // 64: google.protobuf.Timestamp
+	(TransportGroup_IceMode)(0),      // 4: isthmus.iq.v1.TransportGroup.IceMode
+	(TransportGroup_IceRole)(0),      // 5: isthmus.iq.v1.TransportGroup.IceRole
+	(DtlsParameters_Role)(0),         // 6: isthmus.iq.v1.DtlsParameters.Role
+	(LocalControl_Mode)(0),           // 7: isthmus.iq.v1.LocalControl.Mode
+	(LocalControl_Latch)(0),          // 8: isthmus.iq.v1.LocalControl.Latch
+	(LocalControl_Digits)(0),         // 9: isthmus.iq.v1.LocalControl.Digits
+	(Signal_Type)(0),                 // 10: isthmus.iq.v1.Signal.Type
+	(Signal_Direction)(0),            // 11: isthmus.iq.v1.Signal.Direction
+	(NotifyReply_Verdict)(0),         // 12: isthmus.iq.v1.NotifyReply.Verdict
+	(ServiceChangeRequest_Method)(0), // 13: isthmus.iq.v1.ServiceChangeRequest.Method
+	(*TransactionRequest)(nil),       // 14: isthmus.iq.v1.TransactionRequest
+	(*Action)(nil),                   // 15: isthmus.iq.v1.Action
+	(*ContextRef)(nil),               // 16: isthmus.iq.v1.ContextRef
+	(*TerminationRef)(nil),           // 17: isthmus.iq.v1.TerminationRef
+	(*ContextAttributes)(nil),        // 18: isthmus.iq.v1.ContextAttributes
+	(*TopologyTriple)(nil),           // 19: isthmus.iq.v1.TopologyTriple
+	(*Command)(nil),                  // 20: isthmus.iq.v1.Command
+	(*Add)(nil),                      // 21: isthmus.iq.v1.Add
+	(*Modify)(nil),                   // 22: isthmus.iq.v1.Modify
+	(*Subtract)(nil),                 // 23: isthmus.iq.v1.Subtract
+	(*Move)(nil),                     // 24: isthmus.iq.v1.Move
+	(*TransactionReply)(nil),         // 25: isthmus.iq.v1.TransactionReply
+	(*ActionReply)(nil),              // 26: isthmus.iq.v1.ActionReply
+	(*CommandReply)(nil),             // 27: isthmus.iq.v1.CommandReply
+	(*MediaPath)(nil),                // 28: isthmus.iq.v1.MediaPath
+	(*ErrorDescriptor)(nil),          // 29: isthmus.iq.v1.ErrorDescriptor
+	(*TerminationDescriptor)(nil),    // 30: isthmus.iq.v1.TerminationDescriptor
+	(*TransportGroup)(nil),           // 31: isthmus.iq.v1.TransportGroup
+	(*IceParameters)(nil),            // 32: isthmus.iq.v1.IceParameters
+	(*Candidate)(nil),                // 33: isthmus.iq.v1.Candidate
+	(*DtlsParameters)(nil),           // 34: isthmus.iq.v1.DtlsParameters
+	(*Fingerprint)(nil),              // 35: isthmus.iq.v1.Fingerprint
+	(*Stream)(nil),                   // 36: isthmus.iq.v1.Stream
+	(*LocalControl)(nil),             // 37: isthmus.iq.v1.LocalControl
+	(*Policing)(nil),                 // 38: isthmus.iq.v1.Policing
+	(*SourceFilter)(nil),             // 39: isthmus.iq.v1.SourceFilter
+	(*RtcpPolicy)(nil),               // 40: isthmus.iq.v1.RtcpPolicy
+	(*MediaDescription)(nil),         // 41: isthmus.iq.v1.MediaDescription
+	(*SrtpCrypto)(nil),               // 42: isthmus.iq.v1.SrtpCrypto
+	(*Codec)(nil),                    // 43: isthmus.iq.v1.Codec
+	(*EventsDescriptor)(nil),         // 44: isthmus.iq.v1.EventsDescriptor
+	(*EventSpec)(nil),                // 45: isthmus.iq.v1.EventSpec
+	(*SignalsDescriptor)(nil),        // 46: isthmus.iq.v1.SignalsDescriptor
+	(*Signal)(nil),                   // 47: isthmus.iq.v1.Signal
+	(*NotifyRequest)(nil),            // 48: isthmus.iq.v1.NotifyRequest
+	(*ObservedEvent)(nil),            // 49: isthmus.iq.v1.ObservedEvent
+	(*NotifyReply)(nil),              // 50: isthmus.iq.v1.NotifyReply
+	(*Statistics)(nil),               // 51: isthmus.iq.v1.Statistics
+	(*VoipMetrics)(nil),              // 52: isthmus.iq.v1.VoipMetrics
+	(*AuditRequest)(nil),             // 53: isthmus.iq.v1.AuditRequest
+	(*AuditReply)(nil),               // 54: isthmus.iq.v1.AuditReply
+	(*AuditCapabilitiesRequest)(nil), // 55: isthmus.iq.v1.AuditCapabilitiesRequest
+	(*Capabilities)(nil),             // 56: isthmus.iq.v1.Capabilities
+	(*Realm)(nil),                    // 57: isthmus.iq.v1.Realm
+	(*ServiceChangeRequest)(nil),     // 58: isthmus.iq.v1.ServiceChangeRequest
+	(*ServiceChangeReply)(nil),       // 59: isthmus.iq.v1.ServiceChangeReply
+	(*HeartbeatRequest)(nil),         // 60: isthmus.iq.v1.HeartbeatRequest
+	(*HeartbeatReply)(nil),           // 61: isthmus.iq.v1.HeartbeatReply
+	nil,                              // 62: isthmus.iq.v1.ObservedEvent.ParamsEntry
+	nil,                              // 63: isthmus.iq.v1.Statistics.DroppedEntry
+	(*emptypb.Empty)(nil),            // 64: google.protobuf.Empty
+	(*durationpb.Duration)(nil),      // 65: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),    // 66: google.protobuf.Timestamp
 }
 var file_isthmus_iq_v1_iq_proto_depIdxs = []int32{
-	13, // 0: isthmus.iq.v1.TransactionRequest.actions:type_name -> isthmus.iq.v1.Action
-	14, // 1: isthmus.iq.v1.Action.context:type_name -> isthmus.iq.v1.ContextRef
-	16, // 2: isthmus.iq.v1.Action.attributes:type_name -> isthmus.iq.v1.ContextAttributes
-	18, // 3: isthmus.iq.v1.Action.commands:type_name -> isthmus.iq.v1.Command
-	62, // 4: isthmus.iq.v1.ContextRef.choose:type_name -> google.protobuf.Empty
-	62, // 5: isthmus.iq.v1.ContextRef.all:type_name -> google.protobuf.Empty
-	62, // 6: isthmus.iq.v1.ContextRef.null:type_name -> google.protobuf.Empty
-	62, // 7: isthmus.iq.v1.TerminationRef.root:type_name -> google.protobuf.Empty
-	62, // 8: isthmus.iq.v1.TerminationRef.choose:type_name -> google.protobuf.Empty
-	62, // 9: isthmus.iq.v1.TerminationRef.all:type_name -> google.protobuf.Empty
-	63, // 10: isthmus.iq.v1.ContextAttributes.orphan_ttl:type_name -> google.protobuf.Duration
-	17, // 11: isthmus.iq.v1.ContextAttributes.topology:type_name -> isthmus.iq.v1.TopologyTriple
-	1,  // 12: isthmus.iq.v1.TopologyTriple.direction:type_name -> isthmus.iq.v1.TopologyTriple.Direction
-	19, // 13: isthmus.iq.v1.Command.add:type_name -> isthmus.iq.v1.Add
-	20, // 14: isthmus.iq.v1.Command.modify:type_name -> isthmus.iq.v1.Modify
-	21, // 15: isthmus.iq.v1.Command.subtract:type_name -> isthmus.iq.v1.Subtract
-	22, // 16: isthmus.iq.v1.Command.move:type_name -> isthmus.iq.v1.Move
-	15, // 17: isthmus.iq.v1.Add.termination:type_name -> isthmus.iq.v1.TerminationRef
-	28, // 18: isthmus.iq.v1.Add.descriptor:type_name -> isthmus.iq.v1.TerminationDescriptor
-	15, // 19: isthmus.iq.v1.Modify.termination:type_name -> isthmus.iq.v1.TerminationRef
-	28, // 20: isthmus.iq.v1.Modify.descriptor:type_name -> isthmus.iq.v1.TerminationDescriptor
-	15, // 21: isthmus.iq.v1.Subtract.termination:type_name -> isthmus.iq.v1.TerminationRef
-	15, // 22: isthmus.iq.v1.Move.termination:type_name -> isthmus.iq.v1.TerminationRef
-	28, // 23: isthmus.iq.v1.Move.descriptor:type_name -> isthmus.iq.v1.TerminationDescriptor
-	24, // 24: isthmus.iq.v1.TransactionReply.actions:type_name -> isthmus.iq.v1.ActionReply
-	27, // 25: isthmus.iq.v1.TransactionReply.error:type_name -> isthmus.iq.v1.ErrorDescriptor
-	16, // 26: isthmus.iq.v1.ActionReply.attributes:type_name -> isthmus.iq.v1.ContextAttributes
-	25, // 27: isthmus.iq.v1.ActionReply.commands:type_name -> isthmus.iq.v1.CommandReply
-	27, // 28: isthmus.iq.v1.ActionReply.error:type_name -> isthmus.iq.v1.ErrorDescriptor
-	28, // 29: isthmus.iq.v1.CommandReply.resolved:type_name -> isthmus.iq.v1.TerminationDescriptor
-	49, // 30: isthmus.iq.v1.CommandReply.statistics:type_name -> isthmus.iq.v1.Statistics
-	27, // 31: isthmus.iq.v1.CommandReply.error:type_name -> isthmus.iq.v1.ErrorDescriptor
-	26, // 32: isthmus.iq.v1.CommandReply.path:type_name -> isthmus.iq.v1.MediaPath
-	2,  // 33: isthmus.iq.v1.MediaPath.kind:type_name -> isthmus.iq.v1.MediaPath.Kind
-	3,  // 34: isthmus.iq.v1.TerminationDescriptor.kind:type_name -> isthmus.iq.v1.TerminationDescriptor.Kind
-	34, // 35: isthmus.iq.v1.TerminationDescriptor.streams:type_name -> isthmus.iq.v1.Stream
-	42, // 36: isthmus.iq.v1.TerminationDescriptor.events:type_name -> isthmus.iq.v1.EventsDescriptor
-	29, // 37: isthmus.iq.v1.TerminationDescriptor.transport:type_name -> isthmus.iq.v1.TransportGroup
-	44, // 38: isthmus.iq.v1.TerminationDescriptor.signals:type_name -> isthmus.iq.v1.SignalsDescriptor
-	30, // 39: isthmus.iq.v1.TransportGroup.local_ice:type_name -> isthmus.iq.v1.IceParameters
-	30, // 40: isthmus.iq.v1.TransportGroup.remote_ice:type_name -> isthmus.iq.v1.IceParameters
-	32, // 41: isthmus.iq.v1.TransportGroup.local_dtls:type_name -> isthmus.iq.v1.DtlsParameters
-	32, // 42: isthmus.iq.v1.TransportGroup.remote_dtls:type_name -> isthmus.iq.v1.DtlsParameters
-	31, // 43: isthmus.iq.v1.IceParameters.candidates:type_name -> isthmus.iq.v1.Candidate
-	4,  // 44: isthmus.iq.v1.DtlsParameters.role:type_name -> isthmus.iq.v1.DtlsParameters.Role
-	33, // 45: isthmus.iq.v1.DtlsParameters.fingerprints:type_name -> isthmus.iq.v1.Fingerprint
-	35, // 46: isthmus.iq.v1.Stream.local_control:type_name -> isthmus.iq.v1.LocalControl
-	39, // 47: isthmus.iq.v1.Stream.local:type_name -> isthmus.iq.v1.MediaDescription
-	39, // 48: isthmus.iq.v1.Stream.remote:type_name -> isthmus.iq.v1.MediaDescription
-	5,  // 49: isthmus.iq.v1.LocalControl.mode:type_name -> isthmus.iq.v1.LocalControl.Mode
-	36, // 50: isthmus.iq.v1.LocalControl.policing:type_name -> isthmus.iq.v1.Policing
-	37, // 51: isthmus.iq.v1.LocalControl.source_filter:type_name -> isthmus.iq.v1.SourceFilter
-	6,  // 52: isthmus.iq.v1.LocalControl.latch:type_name -> isthmus.iq.v1.LocalControl.Latch
-	38, // 53: isthmus.iq.v1.LocalControl.rtcp:type_name -> isthmus.iq.v1.RtcpPolicy
-	7,  // 54: isthmus.iq.v1.LocalControl.digits:type_name -> isthmus.iq.v1.LocalControl.Digits
-	41, // 55: isthmus.iq.v1.MediaDescription.codecs:type_name -> isthmus.iq.v1.Codec
-	40, // 56: isthmus.iq.v1.MediaDescription.cryptos:type_name -> isthmus.iq.v1.SrtpCrypto
-	43, // 57: isthmus.iq.v1.EventsDescriptor.specs:type_name -> isthmus.iq.v1.EventSpec
-	0,  // 58: isthmus.iq.v1.EventSpec.type:type_name -> isthmus.iq.v1.EventType
-	63, // 59: isthmus.iq.v1.EventSpec.timer:type_name -> google.protobuf.Duration
-	45, // 60: isthmus.iq.v1.SignalsDescriptor.signals:type_name -> isthmus.iq.v1.Signal
-	8,  // 61: isthmus.iq.v1.Signal.type:type_name -> isthmus.iq.v1.Signal.Type
-	63, // 62: isthmus.iq.v1.Signal.duration:type_name -> google.protobuf.Duration
-	9,  // 63: isthmus.iq.v1.Signal.direction:type_name -> isthmus.iq.v1.Signal.Direction
-	47, // 64: isthmus.iq.v1.NotifyRequest.events:type_name -> isthmus.iq.v1.ObservedEvent
-	0,  // 65: isthmus.iq.v1.ObservedEvent.type:type_name -> isthmus.iq.v1.EventType
-	64, // 66: isthmus.iq.v1.ObservedEvent.at:type_name -> google.protobuf.Timestamp
-	60, // 67: isthmus.iq.v1.ObservedEvent.params:type_name -> isthmus.iq.v1.ObservedEvent.ParamsEntry
-	31, // 68: isthmus.iq.v1.ObservedEvent.local:type_name -> isthmus.iq.v1.Candidate
-	31, // 69: isthmus.iq.v1.ObservedEvent.remote:type_name -> isthmus.iq.v1.Candidate
-	10, // 70: isthmus.iq.v1.NotifyReply.verdict:type_name -> isthmus.iq.v1.NotifyReply.Verdict
-	61, // 71: isthmus.iq.v1.Statistics.dropped:type_name -> isthmus.iq.v1.Statistics.DroppedEntry
-	63, // 72: isthmus.iq.v1.Statistics.duration:type_name -> google.protobuf.Duration
-	26, // 73: isthmus.iq.v1.Statistics.path:type_name -> isthmus.iq.v1.MediaPath
-	50, // 74: isthmus.iq.v1.Statistics.voip_metrics:type_name -> isthmus.iq.v1.VoipMetrics
-	50, // 75: isthmus.iq.v1.Statistics.remote_voip_metrics:type_name -> isthmus.iq.v1.VoipMetrics
-	14, // 76: isthmus.iq.v1.AuditRequest.context:type_name -> isthmus.iq.v1.ContextRef
-	15, // 77: isthmus.iq.v1.AuditRequest.termination:type_name -> isthmus.iq.v1.TerminationRef
-	16, // 78: isthmus.iq.v1.AuditReply.attributes:type_name -> isthmus.iq.v1.ContextAttributes
-	28, // 79: isthmus.iq.v1.AuditReply.descriptor:type_name -> isthmus.iq.v1.TerminationDescriptor
-	49, // 80: isthmus.iq.v1.AuditReply.statistics:type_name -> isthmus.iq.v1.Statistics
-	64, // 81: isthmus.iq.v1.AuditReply.last_control:type_name -> google.protobuf.Timestamp
-	27, // 82: isthmus.iq.v1.AuditReply.error:type_name -> isthmus.iq.v1.ErrorDescriptor
-	41, // 83: isthmus.iq.v1.Capabilities.codecs:type_name -> isthmus.iq.v1.Codec
-	55, // 84: isthmus.iq.v1.Capabilities.realms:type_name -> isthmus.iq.v1.Realm
-	3,  // 85: isthmus.iq.v1.Realm.kind:type_name -> isthmus.iq.v1.TerminationDescriptor.Kind
-	11, // 86: isthmus.iq.v1.ServiceChangeRequest.method:type_name -> isthmus.iq.v1.ServiceChangeRequest.Method
-	63, // 87: isthmus.iq.v1.ServiceChangeRequest.delay:type_name -> google.protobuf.Duration
-	54, // 88: isthmus.iq.v1.ServiceChangeRequest.capabilities:type_name -> isthmus.iq.v1.Capabilities
-	63, // 89: isthmus.iq.v1.ServiceChangeReply.heartbeat_interval:type_name -> google.protobuf.Duration
-	27, // 90: isthmus.iq.v1.ServiceChangeReply.error:type_name -> isthmus.iq.v1.ErrorDescriptor
-	63, // 91: isthmus.iq.v1.HeartbeatReply.next:type_name -> google.protobuf.Duration
-	12, // 92: isthmus.iq.v1.MediaGateway.Transact:input_type -> isthmus.iq.v1.TransactionRequest
-	51, // 93: isthmus.iq.v1.MediaGateway.AuditValue:input_type -> isthmus.iq.v1.AuditRequest
-	53, // 94: isthmus.iq.v1.MediaGateway.AuditCapabilities:input_type -> isthmus.iq.v1.AuditCapabilitiesRequest
-	56, // 95: isthmus.iq.v1.MediaGateway.ServiceChange:input_type -> isthmus.iq.v1.ServiceChangeRequest
-	56, // 96: isthmus.iq.v1.MediaGatewayController.ServiceChange:input_type -> isthmus.iq.v1.ServiceChangeRequest
-	46, // 97: isthmus.iq.v1.MediaGatewayController.Notify:input_type -> isthmus.iq.v1.NotifyRequest
-	58, // 98: isthmus.iq.v1.MediaGatewayController.Heartbeat:input_type -> isthmus.iq.v1.HeartbeatRequest
-	23, // 99: isthmus.iq.v1.MediaGateway.Transact:output_type -> isthmus.iq.v1.TransactionReply
-	52, // 100: isthmus.iq.v1.MediaGateway.AuditValue:output_type -> isthmus.iq.v1.AuditReply
-	54, // 101: isthmus.iq.v1.MediaGateway.AuditCapabilities:output_type -> isthmus.iq.v1.Capabilities
-	57, // 102: isthmus.iq.v1.MediaGateway.ServiceChange:output_type -> isthmus.iq.v1.ServiceChangeReply
-	57, // 103: isthmus.iq.v1.MediaGatewayController.ServiceChange:output_type -> isthmus.iq.v1.ServiceChangeReply
-	48, // 104: isthmus.iq.v1.MediaGatewayController.Notify:output_type -> isthmus.iq.v1.NotifyReply
-	59, // 105: isthmus.iq.v1.MediaGatewayController.Heartbeat:output_type -> isthmus.iq.v1.HeartbeatReply
-	99, // [99:106] is the sub-list for method output_type
-	92, // [92:99] is the sub-list for method input_type
-	92, // [92:92] is the sub-list for extension type_name
-	92, // [92:92] is the sub-list for extension extendee
-	0,  // [0:92] is the sub-list for field type_name
+	15,  // 0: isthmus.iq.v1.TransactionRequest.actions:type_name -> isthmus.iq.v1.Action
+	16,  // 1: isthmus.iq.v1.Action.context:type_name -> isthmus.iq.v1.ContextRef
+	18,  // 2: isthmus.iq.v1.Action.attributes:type_name -> isthmus.iq.v1.ContextAttributes
+	20,  // 3: isthmus.iq.v1.Action.commands:type_name -> isthmus.iq.v1.Command
+	64,  // 4: isthmus.iq.v1.ContextRef.choose:type_name -> google.protobuf.Empty
+	64,  // 5: isthmus.iq.v1.ContextRef.all:type_name -> google.protobuf.Empty
+	64,  // 6: isthmus.iq.v1.ContextRef.null:type_name -> google.protobuf.Empty
+	64,  // 7: isthmus.iq.v1.TerminationRef.root:type_name -> google.protobuf.Empty
+	64,  // 8: isthmus.iq.v1.TerminationRef.choose:type_name -> google.protobuf.Empty
+	64,  // 9: isthmus.iq.v1.TerminationRef.all:type_name -> google.protobuf.Empty
+	65,  // 10: isthmus.iq.v1.ContextAttributes.orphan_ttl:type_name -> google.protobuf.Duration
+	19,  // 11: isthmus.iq.v1.ContextAttributes.topology:type_name -> isthmus.iq.v1.TopologyTriple
+	1,   // 12: isthmus.iq.v1.TopologyTriple.direction:type_name -> isthmus.iq.v1.TopologyTriple.Direction
+	21,  // 13: isthmus.iq.v1.Command.add:type_name -> isthmus.iq.v1.Add
+	22,  // 14: isthmus.iq.v1.Command.modify:type_name -> isthmus.iq.v1.Modify
+	23,  // 15: isthmus.iq.v1.Command.subtract:type_name -> isthmus.iq.v1.Subtract
+	24,  // 16: isthmus.iq.v1.Command.move:type_name -> isthmus.iq.v1.Move
+	17,  // 17: isthmus.iq.v1.Add.termination:type_name -> isthmus.iq.v1.TerminationRef
+	30,  // 18: isthmus.iq.v1.Add.descriptor:type_name -> isthmus.iq.v1.TerminationDescriptor
+	17,  // 19: isthmus.iq.v1.Modify.termination:type_name -> isthmus.iq.v1.TerminationRef
+	30,  // 20: isthmus.iq.v1.Modify.descriptor:type_name -> isthmus.iq.v1.TerminationDescriptor
+	17,  // 21: isthmus.iq.v1.Subtract.termination:type_name -> isthmus.iq.v1.TerminationRef
+	17,  // 22: isthmus.iq.v1.Move.termination:type_name -> isthmus.iq.v1.TerminationRef
+	30,  // 23: isthmus.iq.v1.Move.descriptor:type_name -> isthmus.iq.v1.TerminationDescriptor
+	26,  // 24: isthmus.iq.v1.TransactionReply.actions:type_name -> isthmus.iq.v1.ActionReply
+	29,  // 25: isthmus.iq.v1.TransactionReply.error:type_name -> isthmus.iq.v1.ErrorDescriptor
+	18,  // 26: isthmus.iq.v1.ActionReply.attributes:type_name -> isthmus.iq.v1.ContextAttributes
+	27,  // 27: isthmus.iq.v1.ActionReply.commands:type_name -> isthmus.iq.v1.CommandReply
+	29,  // 28: isthmus.iq.v1.ActionReply.error:type_name -> isthmus.iq.v1.ErrorDescriptor
+	30,  // 29: isthmus.iq.v1.CommandReply.resolved:type_name -> isthmus.iq.v1.TerminationDescriptor
+	51,  // 30: isthmus.iq.v1.CommandReply.statistics:type_name -> isthmus.iq.v1.Statistics
+	29,  // 31: isthmus.iq.v1.CommandReply.error:type_name -> isthmus.iq.v1.ErrorDescriptor
+	28,  // 32: isthmus.iq.v1.CommandReply.path:type_name -> isthmus.iq.v1.MediaPath
+	2,   // 33: isthmus.iq.v1.MediaPath.kind:type_name -> isthmus.iq.v1.MediaPath.Kind
+	3,   // 34: isthmus.iq.v1.TerminationDescriptor.kind:type_name -> isthmus.iq.v1.TerminationDescriptor.Kind
+	36,  // 35: isthmus.iq.v1.TerminationDescriptor.streams:type_name -> isthmus.iq.v1.Stream
+	44,  // 36: isthmus.iq.v1.TerminationDescriptor.events:type_name -> isthmus.iq.v1.EventsDescriptor
+	31,  // 37: isthmus.iq.v1.TerminationDescriptor.transport:type_name -> isthmus.iq.v1.TransportGroup
+	46,  // 38: isthmus.iq.v1.TerminationDescriptor.signals:type_name -> isthmus.iq.v1.SignalsDescriptor
+	32,  // 39: isthmus.iq.v1.TransportGroup.local_ice:type_name -> isthmus.iq.v1.IceParameters
+	32,  // 40: isthmus.iq.v1.TransportGroup.remote_ice:type_name -> isthmus.iq.v1.IceParameters
+	34,  // 41: isthmus.iq.v1.TransportGroup.local_dtls:type_name -> isthmus.iq.v1.DtlsParameters
+	34,  // 42: isthmus.iq.v1.TransportGroup.remote_dtls:type_name -> isthmus.iq.v1.DtlsParameters
+	4,   // 43: isthmus.iq.v1.TransportGroup.ice_mode:type_name -> isthmus.iq.v1.TransportGroup.IceMode
+	5,   // 44: isthmus.iq.v1.TransportGroup.ice_role:type_name -> isthmus.iq.v1.TransportGroup.IceRole
+	33,  // 45: isthmus.iq.v1.IceParameters.candidates:type_name -> isthmus.iq.v1.Candidate
+	6,   // 46: isthmus.iq.v1.DtlsParameters.role:type_name -> isthmus.iq.v1.DtlsParameters.Role
+	35,  // 47: isthmus.iq.v1.DtlsParameters.fingerprints:type_name -> isthmus.iq.v1.Fingerprint
+	37,  // 48: isthmus.iq.v1.Stream.local_control:type_name -> isthmus.iq.v1.LocalControl
+	41,  // 49: isthmus.iq.v1.Stream.local:type_name -> isthmus.iq.v1.MediaDescription
+	41,  // 50: isthmus.iq.v1.Stream.remote:type_name -> isthmus.iq.v1.MediaDescription
+	7,   // 51: isthmus.iq.v1.LocalControl.mode:type_name -> isthmus.iq.v1.LocalControl.Mode
+	38,  // 52: isthmus.iq.v1.LocalControl.policing:type_name -> isthmus.iq.v1.Policing
+	39,  // 53: isthmus.iq.v1.LocalControl.source_filter:type_name -> isthmus.iq.v1.SourceFilter
+	8,   // 54: isthmus.iq.v1.LocalControl.latch:type_name -> isthmus.iq.v1.LocalControl.Latch
+	40,  // 55: isthmus.iq.v1.LocalControl.rtcp:type_name -> isthmus.iq.v1.RtcpPolicy
+	9,   // 56: isthmus.iq.v1.LocalControl.digits:type_name -> isthmus.iq.v1.LocalControl.Digits
+	43,  // 57: isthmus.iq.v1.MediaDescription.codecs:type_name -> isthmus.iq.v1.Codec
+	42,  // 58: isthmus.iq.v1.MediaDescription.cryptos:type_name -> isthmus.iq.v1.SrtpCrypto
+	45,  // 59: isthmus.iq.v1.EventsDescriptor.specs:type_name -> isthmus.iq.v1.EventSpec
+	0,   // 60: isthmus.iq.v1.EventSpec.type:type_name -> isthmus.iq.v1.EventType
+	65,  // 61: isthmus.iq.v1.EventSpec.timer:type_name -> google.protobuf.Duration
+	47,  // 62: isthmus.iq.v1.SignalsDescriptor.signals:type_name -> isthmus.iq.v1.Signal
+	10,  // 63: isthmus.iq.v1.Signal.type:type_name -> isthmus.iq.v1.Signal.Type
+	65,  // 64: isthmus.iq.v1.Signal.duration:type_name -> google.protobuf.Duration
+	11,  // 65: isthmus.iq.v1.Signal.direction:type_name -> isthmus.iq.v1.Signal.Direction
+	49,  // 66: isthmus.iq.v1.NotifyRequest.events:type_name -> isthmus.iq.v1.ObservedEvent
+	0,   // 67: isthmus.iq.v1.ObservedEvent.type:type_name -> isthmus.iq.v1.EventType
+	66,  // 68: isthmus.iq.v1.ObservedEvent.at:type_name -> google.protobuf.Timestamp
+	62,  // 69: isthmus.iq.v1.ObservedEvent.params:type_name -> isthmus.iq.v1.ObservedEvent.ParamsEntry
+	33,  // 70: isthmus.iq.v1.ObservedEvent.local:type_name -> isthmus.iq.v1.Candidate
+	33,  // 71: isthmus.iq.v1.ObservedEvent.remote:type_name -> isthmus.iq.v1.Candidate
+	12,  // 72: isthmus.iq.v1.NotifyReply.verdict:type_name -> isthmus.iq.v1.NotifyReply.Verdict
+	63,  // 73: isthmus.iq.v1.Statistics.dropped:type_name -> isthmus.iq.v1.Statistics.DroppedEntry
+	65,  // 74: isthmus.iq.v1.Statistics.duration:type_name -> google.protobuf.Duration
+	28,  // 75: isthmus.iq.v1.Statistics.path:type_name -> isthmus.iq.v1.MediaPath
+	52,  // 76: isthmus.iq.v1.Statistics.voip_metrics:type_name -> isthmus.iq.v1.VoipMetrics
+	52,  // 77: isthmus.iq.v1.Statistics.remote_voip_metrics:type_name -> isthmus.iq.v1.VoipMetrics
+	16,  // 78: isthmus.iq.v1.AuditRequest.context:type_name -> isthmus.iq.v1.ContextRef
+	17,  // 79: isthmus.iq.v1.AuditRequest.termination:type_name -> isthmus.iq.v1.TerminationRef
+	18,  // 80: isthmus.iq.v1.AuditReply.attributes:type_name -> isthmus.iq.v1.ContextAttributes
+	30,  // 81: isthmus.iq.v1.AuditReply.descriptor:type_name -> isthmus.iq.v1.TerminationDescriptor
+	51,  // 82: isthmus.iq.v1.AuditReply.statistics:type_name -> isthmus.iq.v1.Statistics
+	66,  // 83: isthmus.iq.v1.AuditReply.last_control:type_name -> google.protobuf.Timestamp
+	29,  // 84: isthmus.iq.v1.AuditReply.error:type_name -> isthmus.iq.v1.ErrorDescriptor
+	43,  // 85: isthmus.iq.v1.Capabilities.codecs:type_name -> isthmus.iq.v1.Codec
+	57,  // 86: isthmus.iq.v1.Capabilities.realms:type_name -> isthmus.iq.v1.Realm
+	3,   // 87: isthmus.iq.v1.Realm.kind:type_name -> isthmus.iq.v1.TerminationDescriptor.Kind
+	4,   // 88: isthmus.iq.v1.Realm.ice_mode:type_name -> isthmus.iq.v1.TransportGroup.IceMode
+	13,  // 89: isthmus.iq.v1.ServiceChangeRequest.method:type_name -> isthmus.iq.v1.ServiceChangeRequest.Method
+	65,  // 90: isthmus.iq.v1.ServiceChangeRequest.delay:type_name -> google.protobuf.Duration
+	56,  // 91: isthmus.iq.v1.ServiceChangeRequest.capabilities:type_name -> isthmus.iq.v1.Capabilities
+	65,  // 92: isthmus.iq.v1.ServiceChangeReply.heartbeat_interval:type_name -> google.protobuf.Duration
+	29,  // 93: isthmus.iq.v1.ServiceChangeReply.error:type_name -> isthmus.iq.v1.ErrorDescriptor
+	65,  // 94: isthmus.iq.v1.HeartbeatReply.next:type_name -> google.protobuf.Duration
+	14,  // 95: isthmus.iq.v1.MediaGateway.Transact:input_type -> isthmus.iq.v1.TransactionRequest
+	53,  // 96: isthmus.iq.v1.MediaGateway.AuditValue:input_type -> isthmus.iq.v1.AuditRequest
+	55,  // 97: isthmus.iq.v1.MediaGateway.AuditCapabilities:input_type -> isthmus.iq.v1.AuditCapabilitiesRequest
+	58,  // 98: isthmus.iq.v1.MediaGateway.ServiceChange:input_type -> isthmus.iq.v1.ServiceChangeRequest
+	58,  // 99: isthmus.iq.v1.MediaGatewayController.ServiceChange:input_type -> isthmus.iq.v1.ServiceChangeRequest
+	48,  // 100: isthmus.iq.v1.MediaGatewayController.Notify:input_type -> isthmus.iq.v1.NotifyRequest
+	60,  // 101: isthmus.iq.v1.MediaGatewayController.Heartbeat:input_type -> isthmus.iq.v1.HeartbeatRequest
+	25,  // 102: isthmus.iq.v1.MediaGateway.Transact:output_type -> isthmus.iq.v1.TransactionReply
+	54,  // 103: isthmus.iq.v1.MediaGateway.AuditValue:output_type -> isthmus.iq.v1.AuditReply
+	56,  // 104: isthmus.iq.v1.MediaGateway.AuditCapabilities:output_type -> isthmus.iq.v1.Capabilities
+	59,  // 105: isthmus.iq.v1.MediaGateway.ServiceChange:output_type -> isthmus.iq.v1.ServiceChangeReply
+	59,  // 106: isthmus.iq.v1.MediaGatewayController.ServiceChange:output_type -> isthmus.iq.v1.ServiceChangeReply
+	50,  // 107: isthmus.iq.v1.MediaGatewayController.Notify:output_type -> isthmus.iq.v1.NotifyReply
+	61,  // 108: isthmus.iq.v1.MediaGatewayController.Heartbeat:output_type -> isthmus.iq.v1.HeartbeatReply
+	102, // [102:109] is the sub-list for method output_type
+	95,  // [95:102] is the sub-list for method input_type
+	95,  // [95:95] is the sub-list for extension type_name
+	95,  // [95:95] is the sub-list for extension extendee
+	0,   // [0:95] is the sub-list for field type_name
 }
 
 func init() { file_isthmus_iq_v1_iq_proto_init() }
@@ -5654,7 +5816,7 @@ func file_isthmus_iq_v1_iq_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_isthmus_iq_v1_iq_proto_rawDesc), len(file_isthmus_iq_v1_iq_proto_rawDesc)),
-			NumEnums:      12,
+			NumEnums:      14,
 			NumMessages:   50,
 			NumExtensions: 0,
 			NumServices:   2,
