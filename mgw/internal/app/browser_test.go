@@ -23,9 +23,11 @@ type browser struct {
 	cert  tls.Certificate
 	print dtls.Fingerprint
 	conn  *piondtls.Conn
+	// accept: it is controlled.
+	accept bool
 }
 
-func newBrowser(t *testing.T) *browser {
+func newBrowser(t *testing.T, more ...pionice.AgentOption) *browser {
 	t.Helper()
 	b := &browser{t: t}
 	var err error
@@ -35,12 +37,12 @@ func newBrowser(t *testing.T) *browser {
 	if b.print, err = dtls.FingerprintOf(b.cert); err != nil {
 		t.Fatal(err)
 	}
-	b.agent, err = pionice.NewAgentWithOptions(
+	b.agent, err = pionice.NewAgentWithOptions(append([]pionice.AgentOption{
 		pionice.WithNetworkTypes([]pionice.NetworkType{pionice.NetworkTypeUDP4}), pionice.WithIncludeLoopback(),
 		pionice.WithCandidateTypes([]pionice.CandidateType{pionice.CandidateTypeHost}),
 		pionice.WithMulticastDNSMode(pionice.MulticastDNSModeDisabled),
-		pionice.WithIPFilter(func(ip net.IP) bool { return ip.IsLoopback() }), pionice.WithCheckInterval(20*time.Millisecond),
-	)
+		pionice.WithIPFilter(func(ip net.IP) bool { return ip.IsLoopback() }), pionice.WithCheckInterval(20 * time.Millisecond),
+	}, more...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +101,11 @@ func (b *browser) connect(tr *iqv1.TransportGroup) error {
 			b.t.Fatal(err)
 		}
 	}
-	pair, err := b.agent.Dial(ctx, tr.LocalIce.Ufrag, tr.LocalIce.Pwd)
+	dial := b.agent.Dial
+	if b.accept {
+		dial = b.agent.Accept
+	}
+	pair, err := dial(ctx, tr.LocalIce.Ufrag, tr.LocalIce.Pwd)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package app
 
 import (
 	"net/netip"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 
@@ -33,6 +34,13 @@ func capabilities(cfg Config, version string) *iqv1.Capabilities {
 	}
 	for _, r := range cfg.Realms.Access {
 		access := realm(r.Name, iqv1.TerminationDescriptor_KIND_WEBRTC_ACCESS, r.Listen, r.Advertise)
+		access.IceMode = iqv1.TransportGroup_ICE_MODE_LITE
+		if r.ICE == iceFull {
+			access.IceMode = iqv1.TransportGroup_ICE_MODE_FULL
+			if !slices.Contains(c.IceModes, iceFull) {
+				c.IceModes = append(c.IceModes, iceFull)
+			}
+		}
 		if r.Second.IsValid() {
 			access.Addresses = append(access.Addresses, realm("", 0, r.Second, r.SecondAdv).Addresses...)
 		}

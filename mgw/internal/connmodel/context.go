@@ -14,6 +14,7 @@ import (
 type Realm struct {
 	Kind        Kind
 	InterfaceID string // network interface, e.g. "eth0"; may be empty
+	FullICE     bool   // access: terminations may be full agents, and are when that is left to us
 }
 
 // Env is what a command may refer to outside its context. It is read only.

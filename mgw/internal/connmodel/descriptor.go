@@ -29,8 +29,13 @@ func newTermination(d *iqv1.TerminationDescriptor, env Env) (*Termination, *Erro
 		return nil, Errorf(gwerr.UnsupportedValue, "realm %q is for %s, not for %s", t.Realm, realm.Kind, t.Kind)
 	case len(d.GetStreams()) == 0:
 		return nil, Errorf(gwerr.MissingRemoteOrLocal, "no stream given")
-	case t.Kind == KindAccess && d.GetTransport() != nil && !d.GetTransport().GetIceLite():
-		return nil, Errorf(gwerr.NotImplemented, "transport: full ICE; ice_lite must be true")
+	}
+	if t.Kind == KindAccess {
+		full, err := iceMode(d.GetTransport(), realm)
+		if err != nil {
+			return nil, err.at("transport")
+		}
+		t.FullICE = full
 	}
 	t.Stream.RTCP.Mux = t.Kind == KindAccess
 	t.Stream.ID = gwid.StreamID(d.GetStreams()[0].GetStreamId())
@@ -49,6 +54,29 @@ func newTermination(d *iqv1.TerminationDescriptor, env Env) (*Termination, *Erro
 	return &t, nil
 }
 
+// iceMode decides between full and lite ICE at Add (TS 23.334 §6.2.17.1, §6.2.17.2). Without a TransportGroup all is CHOOSE.
+func iceMode(m *iqv1.TransportGroup, realm Realm) (full bool, err *Error) {
+	mode := m.GetIceMode()
+	if mode == iqv1.TransportGroup_ICE_MODE_UNSPECIFIED && m != nil {
+		mode = iqv1.TransportGroup_ICE_MODE_FULL
+		if m.GetIceLite() {
+			mode = iqv1.TransportGroup_ICE_MODE_LITE
+		}
+	}
+	switch mode {
+	case iqv1.TransportGroup_ICE_MODE_UNSPECIFIED, iqv1.TransportGroup_ICE_MODE_CHOOSE:
+		return realm.FullICE, nil
+	case iqv1.TransportGroup_ICE_MODE_LITE:
+		return false, nil
+	case iqv1.TransportGroup_ICE_MODE_FULL:
+		if !realm.FullICE {
+			return false, Errorf(gwerr.NotImplemented, "full ICE; ice_lite must be true")
+		}
+		return true, nil
+	}
+	return false, Errorf(gwerr.UnsupportedValue, "ice_mode %d", mode)
+}
+
 // modified is t with the parts that d has.
 func modified(t Termination, d *iqv1.TerminationDescriptor, env Env) (*Termination, *Error) {
 	if d == nil {
@@ -59,6 +87,9 @@ func modified(t Termination, d *iqv1.TerminationDescriptor, env Env) (*Terminati
 	}
 	if d.GetRealm() != "" && d.GetRealm() != t.Realm {
 		return nil, Errorf(gwerr.UnsupportedValue, "realm is fixed at Add: %q, not %q", t.Realm, Clip(d.GetRealm()))
+	}
+	if m := d.GetTransport().GetIceMode(); m == iqv1.TransportGroup_ICE_MODE_FULL && !t.FullICE || m == iqv1.TransportGroup_ICE_MODE_LITE && t.FullICE {
+		return nil, Errorf(gwerr.UnsupportedValue, "ice_mode is fixed at Add")
 	}
 	if ice := d.GetTransport().GetLocalIce(); ice != nil && ice.GetUfrag() == "" && t.Kind == KindAccess {
 		t.Restarts++
@@ -269,6 +300,15 @@ func (t *Termination) applyTransport(m *iqv1.TransportGroup) *Error {
 	if ice := m.GetLocalIce(); ice.GetUfrag() != "" && (ice.GetUfrag() != t.Local.Ufrag || ice.GetPwd() != "" && ice.GetPwd() != t.Local.Pwd) {
 		return Errorf(gwerr.UnsupportedValue, "local_ice: the gateway chooses the credentials")
 	}
+	switch m.GetIceRole() {
+	case iqv1.TransportGroup_ICE_ROLE_UNSPECIFIED:
+	case iqv1.TransportGroup_ICE_ROLE_CONTROLLING:
+		t.Controlling = t.FullICE // a lite agent never controls
+	case iqv1.TransportGroup_ICE_ROLE_CONTROLLED:
+		t.Controlling = false
+	default:
+		return Errorf(gwerr.UnsupportedValue, "ice_role %d", m.GetIceRole())
+	}
 	if m.GetRemoteIce() != nil {
 		if err := t.applyRemoteICE(m.GetRemoteIce()); err != nil {
 			return err.at("remote_ice")
@@ -346,6 +386,7 @@ const (
 // accessOnly are the events of transports that a core termination has not.
 var accessOnly = []iqv1.EventType{
 	iqv1.EventType_EVENT_TYPE_ICE_RESULT, iqv1.EventType_EVENT_TYPE_CONSENT_LOST, iqv1.EventType_EVENT_TYPE_DTLS_STATE,
+	iqv1.EventType_EVENT_TYPE_ICE_PEER_REFLEXIVE,
 }
 
 // parseEvents checks an EventsDescriptor (H.248.1 §7.1.9).

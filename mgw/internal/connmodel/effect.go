@@ -13,6 +13,7 @@ type NewAccess struct {
 	Term  gwid.TerminationID
 	Realm string
 	Near  gwid.TerminationID // a core termination of the context; empty: any worker
+	Full  bool               // full ICE
 }
 
 // NewCore opens a core termination, on the same worker as Near when that is set. The result carries Local.
@@ -28,7 +29,8 @@ type Configure struct {
 	Settings Settings
 }
 
-// SetAccessRemote tells the peer of an access termination; with new credentials it is an ICE restart (RFC 8445 §9).
+// SetAccessRemote tells the peer of an access termination; with new credentials it is an ICE restart (RFC 8445 §9), with the same ones it may bring
+// further candidates.
 // The first one cannot be taken back: after a rollback media keeps it, idle, until the next replaces it.
 // The result carries Local, which has new credentials after a restart (RFC 8839 §4.4.1).
 type SetAccessRemote struct {

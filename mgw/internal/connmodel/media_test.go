@@ -176,7 +176,11 @@ func (m *fakeMedia) fail(name string, n int, code gwerr.Code, text string) {
 func describe(e Effect) string {
 	switch x := e.(type) {
 	case NewAccess:
-		return fmt.Sprintf("NewAccess %s realm=%s near=%s", x.Term, x.Realm, x.Near)
+		line := fmt.Sprintf("NewAccess %s realm=%s near=%s", x.Term, x.Realm, x.Near)
+		if x.Full {
+			line += " full ICE"
+		}
+		return line
 	case NewCore:
 		return fmt.Sprintf("NewCore %s realm=%s near=%s", x.Term, x.Realm, x.Near)
 	case Play:
@@ -188,7 +192,11 @@ func describe(e Effect) string {
 	case Configure:
 		return fmt.Sprintf("Configure %s %s", x.Term, describeSettings(x.Settings))
 	case SetAccessRemote:
-		return fmt.Sprintf("SetAccessRemote %s ufrag=%s role=%d candidates=%d fingerprints=%d", x.Term, x.Remote.Ufrag, x.Remote.Role, len(x.Remote.Candidates), len(x.Remote.Fingerprints))
+		line := fmt.Sprintf("SetAccessRemote %s ufrag=%s role=%d candidates=%d fingerprints=%d", x.Term, x.Remote.Ufrag, x.Remote.Role, len(x.Remote.Candidates), len(x.Remote.Fingerprints))
+		if x.Remote.Controlling {
+			line += " controlling"
+		}
+		return line
 	case RestartICE:
 		return fmt.Sprintf("RestartICE %s", x.Term)
 	case SetCoreRemote:

@@ -19,7 +19,8 @@ func resolvedOfAdd(asked *iqv1.TerminationDescriptor, t *Termination) *iqv1.Term
 	local.Cryptos = cryptoMessages(t.Stream.Local.Cryptos, t.Local.Keys)
 	d.Streams = []*iqv1.Stream{{StreamId: uint32(t.Stream.ID), Local: local}}
 	if t.Kind == KindAccess {
-		d.Transport = &iqv1.TransportGroup{LocalIce: t.localICE(), IceLite: true, LocalDtls: t.localDTLS()}
+		d.Transport = t.transport()
+		d.Transport.LocalDtls = t.localDTLS()
 	}
 	return d
 }
@@ -33,7 +34,7 @@ func resolvedOfModify(before, after *Termination) *iqv1.TerminationDescriptor {
 	if before.Local.Ufrag == after.Local.Ufrag {
 		return nil
 	}
-	return &iqv1.TerminationDescriptor{Transport: &iqv1.TransportGroup{LocalIce: after.localICE(), IceLite: true}}
+	return &iqv1.TerminationDescriptor{Transport: after.transport()}
 }
 
 // localMessage is what the media plane chose for the stream.
@@ -41,6 +42,18 @@ func (t *Termination) localMessage() *iqv1.MediaDescription {
 	m := &iqv1.MediaDescription{Ssrc: t.Local.SSRC, Cname: t.Local.CName}
 	if t.Local.RTP.IsValid() {
 		m.Address, m.Port, m.RtcpPort = t.Local.RTP.Addr().String(), uint32(t.Local.RTP.Port()), uint32(t.Local.RTCP.Port())
+	}
+	return m
+}
+
+// transport is our ICE agent on Iq.
+func (t *Termination) transport() *iqv1.TransportGroup {
+	m := &iqv1.TransportGroup{LocalIce: t.localICE(), IceLite: !t.FullICE}
+	if t.FullICE {
+		m.IceMode, m.IceRole = iqv1.TransportGroup_ICE_MODE_FULL, iqv1.TransportGroup_ICE_ROLE_CONTROLLED
+		if t.Controlling {
+			m.IceRole = iqv1.TransportGroup_ICE_ROLE_CONTROLLING
+		}
 	}
 	return m
 }
@@ -97,7 +110,8 @@ func (t *Termination) Descriptor() *iqv1.TerminationDescriptor {
 	if t.Kind != KindAccess {
 		return d
 	}
-	d.Transport = &iqv1.TransportGroup{IceLite: true, LocalIce: t.localICE(), LocalDtls: t.localDTLS()}
+	d.Transport = t.transport()
+	d.Transport.LocalDtls = t.localDTLS()
 	d.Transport.LocalIce.Pwd = ""
 	if t.RemoteUfrag != "" {
 		d.Transport.RemoteIce = &iqv1.IceParameters{

@@ -117,6 +117,7 @@ type Candidate struct {
 type AccessRemote struct {
 	Ufrag, Pwd   string // Pwd is never logged
 	Candidates   []Candidate
+	Controlling  bool // our ICE role, of a full agent
 	Role         Role // ours
 	Fingerprints []Fingerprint
 	TLSID        string // "": none
@@ -176,6 +177,7 @@ type Termination struct {
 	Realm  string
 	Stream Stream
 	// Transport of an access termination.
+	FullICE, Controlling   bool // our ICE agent and its role
 	RemoteUfrag, RemotePwd string
 	RemoteCandidates       []Candidate
 	RemoteEnd              bool // no further candidates will come

@@ -23,7 +23,8 @@ var kindsOf = map[iqv1.EventType][]flow.EventKind{
 	iqv1.EventType_EVENT_TYPE_DTMF:           {flow.DTMF},
 	iqv1.EventType_EVENT_TYPE_MEDIA_STARTED:  {flow.MediaStarted},
 
-	iqv1.EventType_EVENT_TYPE_SIGNAL_COMPLETED: {flow.SignalDone},
+	iqv1.EventType_EVENT_TYPE_SIGNAL_COMPLETED:   {flow.SignalDone},
+	iqv1.EventType_EVENT_TYPE_ICE_PEER_REFLEXIVE: {flow.PeerReflexive},
 }
 
 // armed translates the events that the MGC armed for the packet path.
@@ -58,6 +59,8 @@ func observed(ev flow.Event, typ iqv1.EventType, stream uint32) *iqv1.ObservedEv
 	switch ev.Kind {
 	case flow.ICEConnected:
 		o.Params["result"] = "connected"
+		o.Local, o.Remote = candidate(ev.Pair.Local), candidate(ev.Pair.Remote)
+	case flow.PeerReflexive:
 		o.Local, o.Remote = candidate(ev.Pair.Local), candidate(ev.Pair.Remote)
 	case flow.ICEFailed:
 		o.Params["result"], o.Params["reason"] = "failed", ev.Reason

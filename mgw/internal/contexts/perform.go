@@ -57,7 +57,7 @@ func (c *entry) newAccess(x connmodel.NewAccess) connmodel.Result {
 		near = h.core
 	}
 	c.mgr.index(x.Term, c) // before the first event can come
-	a, err := c.mgr.media.NewAccess(string(x.Term), x.Realm, near)
+	a, err := c.mgr.media.NewAccess(string(x.Term), x.Realm, near, x.Full)
 	if err != nil {
 		c.mgr.unindex(x.Term)
 		return connmodel.Result{Err: mediaError(err)}
@@ -203,7 +203,7 @@ func settings(s connmodel.Settings) flow.Settings {
 }
 
 func accessRemote(r connmodel.AccessRemote) flow.AccessRemote {
-	out := flow.AccessRemote{Ufrag: r.Ufrag, Pwd: r.Pwd, TLSID: r.TLSID}
+	out := flow.AccessRemote{Ufrag: r.Ufrag, Pwd: r.Pwd, Controlling: r.Controlling, TLSID: r.TLSID}
 	switch r.Role {
 	case connmodel.RoleClient:
 		out.Role = flow.RoleClient

@@ -2268,7 +2268,8 @@ type TransportGroup struct {
 	RemoteDtls *DtlsParameters `protobuf:"bytes,5,opt,name=remote_dtls,json=remoteDtls,proto3" json:"remote_dtls,omitempty"`
 	// Mode of our ICE agent; fixed at Add. Resolved in the reply.
 	IceMode TransportGroup_IceMode `protobuf:"varint,6,opt,name=ice_mode,json=iceMode,proto3,enum=isthmus.iq.v1.TransportGroup_IceMode" json:"ice_mode,omitempty"`
-	// Role of our full agent (RFC 8445 §6.1.1); a conflict is repaired between the agents. Unspecified in Modify: unchanged, in Add: controlled.
+	// Role of our agent if it is full (RFC 8445 §6.1.1); it takes effect with new remote credentials, and a conflict is repaired between the agents.
+	// Unspecified in Modify: unchanged, in Add: controlled.
 	IceRole       TransportGroup_IceRole `protobuf:"varint,7,opt,name=ice_role,json=iceRole,proto3,enum=isthmus.iq.v1.TransportGroup_IceRole" json:"ice_role,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

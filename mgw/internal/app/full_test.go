@@ -1,0 +1,89 @@
+package app
+
+import (
+	"strings"
+	"testing"
+
+	pionice "github.com/pion/ice/v4"
+
+	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
+)
+
+// fullOffer is the transaction of a call whose agent the realm decides.
+func (b *browser) fullOffer(id string, role iqv1.TransportGroup_IceRole) *iqv1.TransactionRequest {
+	b.t.Helper()
+	req := b.offer(id)
+	d := req.Actions[0].Commands[0].GetAdd().GetDescriptor_()
+	d.Transport.IceMode, d.Transport.IceRole = iqv1.TransportGroup_ICE_MODE_CHOOSE, role
+	d.Events.Specs = append(d.Events.Specs, &iqv1.EventSpec{Type: iqv1.EventType_EVENT_TYPE_ICE_PEER_REFLEXIVE})
+	return req
+}
+
+// tell orders checks of the browser's candidates by a Modify.
+func (b *browser) tell(id, context, termination string) *iqv1.TransactionRequest {
+	b.t.Helper()
+	cs, err := b.agent.GetLocalCandidates()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	ufrag, pwd, err := b.agent.GetLocalUserCredentials()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	ice := &iqv1.IceParameters{Ufrag: ufrag, Pwd: pwd, EndOfCandidates: true}
+	for _, c := range cs {
+		ice.Candidates = append(ice.Candidates, &iqv1.Candidate{
+			Foundation: c.Foundation(), Component: 1, Transport: "udp", Priority: c.Priority(), Address: c.Address(), Port: uint32(c.Port()), Type: "host",
+		})
+	}
+	return onContext(id, context, &iqv1.Command{Cmd: &iqv1.Command_Modify{Modify: &iqv1.Modify{
+		Termination: &iqv1.TerminationRef{Ref: &iqv1.TerminationRef_Id{Id: termination}},
+		Descriptor_: &iqv1.TerminationDescriptor{Transport: &iqv1.TransportGroup{RemoteIce: ice}},
+	}}})
+}
+
+// TestIQ24_IQ26_FullICEOverIq: a realm with full ICE says so in the capabilities and in the reply to Add. A lite peer, which never checks, is connected to
+// once its candidates are told by a Modify; a full peer whose candidates are not told is notified as peer-reflexive and then connected to.
+func TestIQ24_IQ26_FullICEOverIq(t *testing.T) {
+	c := startController(t)
+	g := startGateway(t, c, "--realms.access.0.ice=full")
+	caps, err := g.iq.AuditCapabilities(t.Context(), &iqv1.AuditCapabilitiesRequest{})
+	if err != nil || len(caps.IceModes) != 2 || caps.IceModes[1] != "full" || caps.Realms[0].IceMode != iqv1.TransportGroup_ICE_MODE_FULL {
+		t.Errorf("capabilities: %v, %v", caps, err)
+	}
+	lite := newBrowser(t, pionice.WithICELite(true))
+	lite.accept = true
+	call := g.transact(lite.fullOffer("t-1", iqv1.TransportGroup_ICE_ROLE_CONTROLLING)).Actions[0]
+	if call.Error != nil {
+		t.Fatal(call.Error)
+	}
+	tr := call.Commands[0].Resolved.Transport
+	if tr.IceLite || tr.IceMode != iqv1.TransportGroup_ICE_MODE_FULL || tr.IceRole != iqv1.TransportGroup_ICE_ROLE_CONTROLLING {
+		t.Errorf("resolved: %v", tr)
+	}
+	if rep := g.transact(lite.tell("t-2", call.ContextId, call.Commands[0].TerminationId)).Actions[0]; rep.Error != nil || rep.Commands[0].Resolved != nil {
+		t.Fatalf("a further candidate: %v", rep)
+	}
+	if err := lite.connect(tr); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "ICE and DTLS", func() bool { return story(c.events()) == "ICE_RESULTconnected DTLS_STATEconnected" })
+	g.transact(onContext("t-3", call.ContextId, subtractAll()))
+
+	full := newBrowser(t)
+	call = g.transact(full.fullOffer("t-4", iqv1.TransportGroup_ICE_ROLE_CONTROLLED)).Actions[0]
+	if call.Error != nil {
+		t.Fatal(call.Error)
+	}
+	if err := full.connect(call.Commands[0].Resolved.Transport); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "ICE and DTLS", func() bool {
+		return strings.HasSuffix(story(c.events()), " ICE_PEER_REFLEXIVE ICE_RESULTconnected DTLS_STATEconnected")
+	})
+	found, pair := c.events()[2].Events[0], c.events()[3].Events[0]
+	if found.Remote.GetType() != "prflx" || found.Remote.GetPort() != pair.Remote.GetPort() || found.Local.GetPort() != pair.Local.GetPort() {
+		t.Errorf("found %v, selected %v", found, pair)
+	}
+	g.transact(onContext("t-5", call.ContextId, subtractAll()))
+}
