@@ -21,6 +21,7 @@ const (
 	G722           = "G722"
 	AMR            = "AMR"    // narrow band, RFC 4867; 8000 Hz
 	AMRWB          = "AMR-WB" // wide band, RFC 4867; 16000 Hz
+	EVS            = "EVS"    // TS 26.445 annex A; 16000 Hz; never coded here
 	TelephoneEvent = "telephone-event"
 	ComfortNoise   = "CN"
 )
@@ -75,12 +76,16 @@ func Static(pt uint8) (Codec, bool) {
 	switch pt {
 	case 0:
 		return Codec{Name: PCMU, PT: 0, ClockRate: 8000, Channels: 1}, true
+	case 3:
+		return Codec{Name: "GSM", PT: 3, ClockRate: 8000, Channels: 1}, true
 	case 8:
 		return Codec{Name: PCMA, PT: 8, ClockRate: 8000, Channels: 1}, true
 	case 9:
 		return Codec{Name: G722, PT: 9, ClockRate: 8000, Channels: 1}, true
 	case 13:
 		return Codec{Name: ComfortNoise, PT: 13, ClockRate: 8000, Channels: 1}, true
+	case 18:
+		return Codec{Name: "G729", PT: 18, ClockRate: 8000, Channels: 1}, true
 	}
 	return Codec{}, false
 }

@@ -36,7 +36,7 @@ func TestConfigIsRefusedWithReason(t *testing.T) {
 		"call:\n  set_up: 1h\n":                         {"mgc.yaml:2: call.set_up", "allowed: 2s..2m"},
 		"call:\n  max: -1\n":                            {"mgc.yaml:2: call.max", "allowed: 0..1000000"},
 		"media:\n  prefer: g729\n":                      {"mgc.yaml:2: media.prefer", "allowed: auto|relay|core|opus"},
-		"media:\n  core_codecs: [PCMA, G729]\n":         {"media.core_codecs: \"G729\" is not one of AMR, AMR-WB, G722, PCMA, PCMU"},
+		"media:\n  core_codecs: [PCMA, G999]\n":         {"media.core_codecs: \"G999\" is not one of AMR, AMR-WB, EVS, G722, G726-32, G729, GSM, PCMA, PCMU, iLBC, speex"},
 		"media:\n  core_codecs: [AMR, amr]\n":           {"media.core_codecs: \"amr\" twice"},
 		"media:\n  access_codecs: [AMR]\n":              {"media.access_codecs: \"AMR\" is not one of"},
 		"store:\n  replicas: 9\n":                       {"mgc.yaml:2: store.replicas", "allowed: 1..5"},
@@ -190,7 +190,7 @@ func checkLists(t *testing.T, admin adminv1.ControllerAdminClient, s *site) {
 		t.Fatalf("calls: %v, %v", calls, err)
 	}
 	if x := calls.Calls[0]; x.State != "confirmed" || x.Direction != "originating" || x.From != "sip:alice@isthmus.example" || x.To != "sip:carol@isthmus.example" ||
-		x.MgwId != "mgw-1" || x.ContextId != "cx1" || x.Owner != "mgc-10" || x.CoreCodec != "PCMA/8000" || x.AccessCodec == "" || x.Started == nil || len(x.CallId) != 24 {
+		x.MgwId != "mgw-1" || x.ContextId != "cx1" || x.Owner != "mgc-10" || x.CoreCodec != "PCMA/8000" || x.AccessCodec == "" || x.MediaPath == "" || x.MediaPathReason == "" || x.Started == nil || len(x.CallId) != 24 {
 		t.Errorf("call: %v", x)
 	}
 	regs, err := admin.ListRegistrations(t.Context(), &adminv1.ListRegistrationsRequest{})

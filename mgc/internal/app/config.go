@@ -91,8 +91,8 @@ type CoreConfig struct {
 // MediaConfig is the media policy.
 type MediaConfig struct {
 	Prefer       string   `conf:"prefer" default:"auto" range:"auto|relay|core|opus" doc:"relay: a codec that both sides share; core: the core's best, transcoded when the browser lacks it; opus: Opus for browsers, transcoded. auto: sip relay, ims core."`
-	CoreCodecs   []string `conf:"core_codecs" doc:"Audio codecs for the core in order of preference. Empty: sip PCMA,PCMU,G722; ims AMR-WB,AMR,PCMA,PCMU."`
-	AccessCodecs []string `conf:"access_codecs" default:"opus,PCMA,PCMU,G722" doc:"Audio codecs for browsers in order of preference."`
+	CoreCodecs   []string `conf:"core_codecs" doc:"Audio codecs for the core in order of preference. Empty: sip PCMA,PCMU,G722; ims AMR-WB,AMR,PCMA,PCMU. EVS, G729, iLBC, G726-32, GSM and speex are only relayed: list them for both sides."`
+	AccessCodecs []string `conf:"access_codecs" default:"opus,PCMA,PCMU,G722" doc:"Audio codecs for browsers in order of preference. EVS and the like are only relayed, see core_codecs."`
 	AccessRealm  string   `conf:"access_realm" default:"access" doc:"IP realm of the browsers' terminations."`
 	CoreRealm    string   `conf:"core_realm" default:"core" doc:"IP realm of the core's terminations."`
 }

@@ -13,8 +13,8 @@ import (
 // validate checks the lists of codecs.
 func (c *MediaConfig) validate() error {
 	return errors.Join(
-		checkCodecs("media.core_codecs", c.CoreCodecs, offeranswer.SIPCodecs, offeranswer.MTSICodecs),
-		checkCodecs("media.access_codecs", c.AccessCodecs, offeranswer.WebCodecs),
+		checkCodecs("media.core_codecs", c.CoreCodecs, offeranswer.SIPCodecs, offeranswer.MTSICodecs, offeranswer.PassThrough),
+		checkCodecs("media.access_codecs", c.AccessCodecs, offeranswer.WebCodecs, offeranswer.PassThrough),
 	)
 }
 

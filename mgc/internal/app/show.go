@@ -30,6 +30,7 @@ func (a *App) listCalls() []*adminv1.Call {
 		row := &adminv1.Call{
 			CallId: r.Key, State: c.State, Direction: "terminating", From: r.Caller, To: r.Callee, MgwId: r.MGW, ContextId: r.Context,
 			Owner: a.cfg.Instance, Started: admin.Time(r.Start), AccessCodec: r.AccessCodec, CoreCodec: r.CoreCodec,
+			MediaPath: r.MediaPath, MediaPathReason: r.MediaPathReason,
 		}
 		if r.FromAccess {
 			row.Direction = "originating"

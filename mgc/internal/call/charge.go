@@ -202,7 +202,7 @@ func (o *owner) cdrOf(f *callcore.Facts, r *callcore.Record, t cdr.Type, seq uin
 		ICID: v.ICID, ICIDNode: v.Node, OrigIOI: v.OrigIOI, TermIOI: v.TermIOI, SessionID: f.Invite.Get("Session-ID"),
 		AccessID: r.CallIDs[callcore.LegAccess], CoreID: r.CallIDs[callcore.LegCore], Calling: o.calling(f, r), Called: r.Callee, Requested: f.Invite.RequestURI,
 		AccessInfo: o.side.ANI, Emergency: f.Emergency, Request: r.Start, Begin: r.Answer, Status: r.Status,
-		AccessCodec: r.AccessCodec, CoreCodec: r.CoreCodec, MGW: r.MGW, Context: r.Context,
+		AccessCodec: r.AccessCodec, CoreCodec: r.CoreCodec, MediaPath: r.MediaPath, PathReason: r.MediaPathReason, MGW: r.MGW, Context: r.Context,
 	}
 	if f.Caller == callcore.LegCore {
 		out.Direction = "terminating"

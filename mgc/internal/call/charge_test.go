@@ -133,7 +133,7 @@ func TestCHG01_RecordsOfACall(t *testing.T) {
 	got := c.expect(cdr.Start, cdr.Interim, cdr.Stop)
 	start, interim, stop := got[0], got[1], got[2]
 	if start.Call != r.key || start.ICID != r.key || start.Direction != "originating" || start.Calling != "sip:alice@x.example" || start.Called != "sip:carol@x.example" || start.Requested != "sip:carol@x.example" ||
-		start.AccessID != "c1" || start.CoreID != r.invite.msg.Get("Call-ID") || start.AccessCodec != "PCMA/8000" || start.Status != 200 || start.Request.IsZero() || start.Begin.IsZero() || start.MGW != "g-m1" || start.Context != "cx1" {
+		start.AccessID != "c1" || start.CoreID != r.invite.msg.Get("Call-ID") || start.AccessCodec != "PCMA/8000" || start.MediaPath != "relayed" || start.PathReason != "both sides have PCMA/8000" || start.Status != 200 || start.Request.IsZero() || start.Begin.IsZero() || start.MGW != "g-m1" || start.Context != "cx1" {
 		t.Errorf("start %+v", start)
 	}
 	if m := start.Media; len(m) != 2 || m[0].From != "access" || m[0].Kind != "offer" || m[1].From != "core" || m[1].Kind != "answer" || m[1].Lines[0].Peer != "10.0.0.7:4000" || m[0].Lines[0].Direction != "sendrecv" || m[0].Lines[0].Local != "10.0.0.1:7430" {

@@ -89,20 +89,22 @@ const (
 
 // Record is what is worth keeping of a call: for the log and the call data record.
 type Record struct {
-	Key         string             `json:"key"`
-	Caller      string             `json:"caller"` // URI of From
-	Callee      string             `json:"callee"` // URI of To
-	FromAccess  bool               `json:"from_access"`
-	CallIDs     [2]string          `json:"call_ids"` // access, core
-	Start       time.Time          `json:"start"`
-	Answer      time.Time          `json:"answer,omitzero"` // zero: never answered
-	End         time.Time          `json:"end,omitzero"`
-	Status      int                `json:"status"` // final status of the initial INVITE
-	Cause       Cause              `json:"cause,omitempty"`
-	Reason      string             `json:"reason,omitempty"`
-	AccessCodec string             `json:"access_codec,omitempty"` // e.g. "opus/48000/2"
-	CoreCodec   string             `json:"core_codec,omitempty"`
-	MGW         string             `json:"mgw,omitempty"`
-	Context     string             `json:"context,omitempty"`
-	Statistics  []*iqv1.Statistics `json:"-"` // from the Subtract reply; nil when it failed
+	Key             string             `json:"key"`
+	Caller          string             `json:"caller"` // URI of From
+	Callee          string             `json:"callee"` // URI of To
+	FromAccess      bool               `json:"from_access"`
+	CallIDs         [2]string          `json:"call_ids"` // access, core
+	Start           time.Time          `json:"start"`
+	Answer          time.Time          `json:"answer,omitzero"` // zero: never answered
+	End             time.Time          `json:"end,omitzero"`
+	Status          int                `json:"status"` // final status of the initial INVITE
+	Cause           Cause              `json:"cause,omitempty"`
+	Reason          string             `json:"reason,omitempty"`
+	AccessCodec     string             `json:"access_codec,omitempty"` // e.g. "opus/48000/2"
+	CoreCodec       string             `json:"core_codec,omitempty"`
+	MediaPath       string             `json:"media_path,omitempty"`        // "relayed" or "transcoded"
+	MediaPathReason string             `json:"media_path_reason,omitempty"` // why, for people
+	MGW             string             `json:"mgw,omitempty"`
+	Context         string             `json:"context,omitempty"`
+	Statistics      []*iqv1.Statistics `json:"-"` // from the Subtract reply; nil when it failed
 }

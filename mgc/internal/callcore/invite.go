@@ -372,6 +372,7 @@ func (s *State) answered(l Leg, m *headers.Msg, inviteSeq uint32) {
 	s.answerCaller(200, "", s.d.Early, s.pass(l, m))
 	s.modify("modify", offeranswer.Open, LegAccess, LegCore)
 	s.d.Rec.AccessCodec, s.d.Rec.CoreCodec = codecText(s.d.Media, offeranswer.Access), codecText(s.d.Media, offeranswer.Core)
+	s.d.Rec.MediaPath, s.d.Rec.MediaPathReason = s.d.Media.Path()
 	if !s.d.Legs[LegAccess].Secure {
 		s.start(timerSetUp, s.policy(s.d.Cfg.Policy.SetUp, 15*time.Second))
 	}

@@ -231,6 +231,7 @@ func (s *State) agreed() {
 	s.d.Legs[LegAccess].Refused, s.d.Legs[LegCore].Refused = sdp.DirUnset, sdp.DirUnset
 	s.modify("modify", offeranswer.Open, LegAccess, LegCore)
 	s.d.Rec.AccessCodec, s.d.Rec.CoreCodec = codecText(s.d.Media, offeranswer.Access), codecText(s.d.Media, offeranswer.Core)
+	s.d.Rec.MediaPath, s.d.Rec.MediaPathReason = s.d.Media.Path()
 }
 
 // failReoffer refuses the offer and tells the MGW what holds then.

@@ -64,6 +64,8 @@ type Record struct {
 
 	AccessCodec string   `json:"access_codec,omitempty"`
 	CoreCodec   string   `json:"core_codec,omitempty"`
+	MediaPath   string   `json:"media_path,omitempty"`        // "relayed" or "transcoded"
+	PathReason  string   `json:"media_path_reason,omitempty"` // why, for people
 	MGW         string   `json:"mgw,omitempty"`
 	Context     string   `json:"context,omitempty"`
 	Media       []Media  `json:"media,omitempty"`   // since the record before

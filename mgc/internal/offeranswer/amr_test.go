@@ -56,6 +56,9 @@ func TestCOD05_Bandwidth(t *testing.T) {
 		{"AMR-WB 12.65", with(wide, "mode-set=0,1,2"), 30, 38},
 		{"AMR-WB 12.65 octet-aligned", with(wide, "octet-align=1;mode-set=0,1,2"), 30, 38},
 		{"G.711", pcma, 80, 88},
+		{"EVS 24.4", codec.Codec{Name: codec.EVS, ClockRate: 16000, Fmtp: "br=5.9-24.4;bw=nb-swb"}, 42, 50},
+		{"EVS 13.2", codec.Codec{Name: codec.EVS, ClockRate: 16000, Fmtp: "br=13.2"}, 30, 38},
+		{"G.729", codec.Codec{Name: "G729", ClockRate: 8000}, 80, 88},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			list := []codec.Codec{c.codec, {Name: codec.TelephoneEvent, ClockRate: 8000}}

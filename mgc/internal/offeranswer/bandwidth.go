@@ -1,7 +1,10 @@
 package offeranswer
 
 import (
+	"math"
 	"net/netip"
+	"strconv"
+	"strings"
 
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
 )
@@ -31,6 +34,25 @@ func payload(c codec.Codec) int {
 		return 80 // 32 kbit/s
 	case c.IsAMR():
 		return payloadAMR(c)
+	case c.Is(codec.EVS):
+		return payloadEVS(c)
+	case passes(c):
+		return 160 // none of them is above 64 kbit/s
 	}
 	return 0 // events take the place of audio
+}
+
+// payloadEVS is the most octets of one frame by the highest bit rate of br, 128 kbit/s without it, with table of contents and mode request (TS 26.445
+// annex A.2.2, A.3.1).
+func payloadEVS(c codec.Codec) int {
+	rate := 128.0
+	if br, ok := c.Param("br"); ok {
+		if _, high, ranged := strings.Cut(br, "-"); ranged {
+			br = high
+		}
+		if v, err := strconv.ParseFloat(strings.TrimSpace(br), 64); err == nil && v > 0 && v < rate {
+			rate = v
+		}
+	}
+	return 2 + int(math.Ceil(rate*20/8))
 }

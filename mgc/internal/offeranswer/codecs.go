@@ -46,8 +46,10 @@ func known(c codec.Codec) bool {
 		return c.ClockRate == 8000 && c.ChannelCount() == 1 && knownAMR(c)
 	case c.Is(codec.AMRWB):
 		return c.ClockRate == 16000 && c.ChannelCount() == 1 && knownAMR(c)
+	case c.Is(codec.EVS):
+		return c.ClockRate == 16000 // TS 26.445 annex A.3.1
 	}
-	return false
+	return passes(c)
 }
 
 // usable keeps the codecs of a peer's description that names allow, and telephone-event, in the peer's order.
@@ -81,7 +83,7 @@ func (m *Media) bridgeable(side Side) bool {
 func (m *Media) candidates(side Side) []codec.Codec {
 	var out []codec.Codec
 	for _, n := range m.names(side) {
-		for _, c := range formats(n) {
+		for _, c := range m.formatsOf(side, n) {
 			if m.joins(c, side.Other()) {
 				out = append(out, c)
 			}

@@ -52,7 +52,7 @@ func (m Media) MakeAnswer(side Side) (Media, []byte, error) {
 	}
 	l.Chosen = c
 	l.Event = codec.Codec{}
-	l.Ours = []codec.Codec{answered(c)}
+	l.Ours = []codec.Codec{m.answerOf(side, c)}
 	if m.keys(side) {
 		e := eventFor(l.Theirs, c.ClockRate)
 		if e.Name != "" && (e.ClockRate == c.ClockRate || hasEvent(m.Line(side.Other()).Theirs)) { // tones are played at the audio's clock

@@ -152,7 +152,7 @@ func (m Media) Offer(side Side, d *sdp.Description) (Media, Change, error) {
 		return m, Change{}, err
 	}
 	if !m.bridgeable(side) {
-		return m, Change{}, unacceptable(305, "no usable audio codec offered")
+		return m, Change{}, unacceptable(305, "%s", m.unjoinable(side))
 	}
 	l.Asked = directionOf(side, d, a)
 	l.Want = l.Asked

@@ -76,8 +76,18 @@ func termination(t contexts.TerminationSnapshot) *adminv1.Termination {
 		TerminationId: string(t.ID), Kind: t.Kind.String(), Realm: t.Realm, Mode: t.Stream.Mode.String(),
 		LocalAddress: localAddress(t.Termination), RemoteAddress: remoteAddress(t.Termination, st.GetSelectedPair()),
 		PacketsReceived: st.GetPacketsReceived(), PacketsSent: st.GetPacketsSent(), PacketsLost: st.GetPacketsLost(),
-		JitterUs: st.GetJitterUs(), CodecReceived: st.GetCodecReceived(),
+		JitterUs: st.GetJitterUs(), CodecReceived: st.GetCodecReceived(), CodecSent: st.GetCodecSent(),
+		MediaPath: pathText(st.GetPath().GetKind()), MediaPathReason: st.GetPath().GetReason(),
+		MosCenti: st.GetMosCenti(), RemoteMosCenti: st.GetRemoteMosCenti(),
 	}
+}
+
+// pathText is "relay", "repack" or "transcode".
+func pathText(k iqv1.MediaPath_Kind) string {
+	if k == iqv1.MediaPath_KIND_UNSPECIFIED {
+		return ""
+	}
+	return strings.ToLower(strings.TrimPrefix(k.String(), "KIND_"))
 }
 
 func localAddress(t *connmodel.Termination) string {

@@ -160,6 +160,43 @@ func TestCallOverRealMedia(t *testing.T) {
 	}
 }
 
+// A codec that only one side has, and that nobody can code, is refused by name before anything is set up; where both have it, it is relayed, and
+// the reply, the statistics and the operators are told so.
+func TestIQ37_IQ18_EVSOverRealMedia(t *testing.T) {
+	g := startGateway(t, startController(t))
+	evs := []*iqv1.Codec{{PayloadType: 107, Name: "EVS", ClockRate: 16000, Fmtp: "br=5.9-24.4;bw=nb-swb"}}
+	req := setUp("t-1")
+	core := req.Actions[0].Commands[1].GetAdd().Descriptor_.Streams[0]
+	core.Local.Codecs, core.Remote.Codecs = evs, evs
+	rep := g.transact(req)
+	if e := rep.Actions[0].GetError(); e.GetCode() != 449 || !strings.Contains(e.GetText(), "EVS/16000") || rep.Actions[0].ContextId != "" {
+		t.Errorf("reply: %v", rep)
+	}
+	if r := g.resources(); r.Contexts != 0 || r.Terminations != 0 || r.PortPairs != 0 {
+		t.Errorf("the refused call left something: %v", r)
+	}
+	req = proto.Clone(req).(*iqv1.TransactionRequest)
+	req.TransactionId = "t-2"
+	access := req.Actions[0].Commands[0].GetAdd().Descriptor_.Streams[0]
+	access.Local.Codecs = []*iqv1.Codec{{PayloadType: 120, Name: "EVS", ClockRate: 16000}}
+	access.Remote.Codecs = access.Local.Codecs
+	if rep = g.transact(req); rep.Actions[0].GetError() != nil {
+		t.Fatal(rep)
+	}
+	want := &iqv1.MediaPath{Kind: iqv1.MediaPath_KIND_RELAY, From: "EVS/16000", To: "EVS/16000", Reason: "both sides have the codec"}
+	if got := rep.Actions[0].Commands[0].Path; !proto.Equal(got, want) {
+		t.Errorf("path: %v", got)
+	}
+	list, err := adminv1.NewGatewayAdminClient(g.admin).ListContexts(t.Context(), &adminv1.ListContextsRequest{})
+	if err != nil || list.Contexts[0].Terminations[0].MediaPath != "relay" || list.Contexts[0].Terminations[0].MediaPathReason != want.Reason {
+		t.Errorf("operators are told: %v, %v", list, err)
+	}
+	rep = g.transact(onContext("t-3", rep.Actions[0].ContextId, subtractAll()))
+	if got := rep.Actions[0].Commands[0].Statistics[0].Path; !proto.Equal(got, want) {
+		t.Errorf("statistics: %v", got)
+	}
+}
+
 func TestExhaustedPortsRollBackRealMedia(t *testing.T) {
 	g := startGateway(t, startController(t), "--realms.core.0.port_min=14990", "--realms.core.0.port_max=14993")
 	for i := range 2 {

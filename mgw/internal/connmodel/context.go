@@ -24,6 +24,8 @@ type Env struct {
 	Elsewhere func(gwid.TerminationID) bool
 	// Announcement reports whether there is one of that name. Nil: there is none.
 	Announcement func(name string) bool
+	// Plan tells how media passes between two formats. Nil: nothing is known of formats, and nothing refused for them.
+	Plan Plan
 	// InactiveAfter and ConsentAfter are the default detection times; 0: 30 s.
 	InactiveAfter, ConsentAfter time.Duration
 }
@@ -119,9 +121,14 @@ func (c *Context) Apply(env Env, act *iqv1.Action, do Perform) *iqv1.ActionReply
 	}
 	r := &run{Context: c, env: env, do: do, now: viewOf(env, c.terms, c.Attr.Topology)}
 	before := c.save()
-	failed := r.attributes(act.GetAttributes())
+	failed := r.attributes(act)
 	if failed == nil {
 		failed = r.commands(act, rep)
+	}
+	if failed == nil && act.GetAtomic() {
+		if failed = r.passable(); failed != nil && len(rep.Commands) > 0 {
+			rep.Commands[len(rep.Commands)-1].Error = failed.Descriptor()
+		}
 	}
 	if failed != nil {
 		rep.Error = failed.Descriptor()
@@ -131,6 +138,9 @@ func (c *Context) Apply(env Env, act *iqv1.Action, do Perform) *iqv1.ActionReply
 		}
 	}
 	r.finish(act, rep)
+	if rep.Error == nil {
+		r.tellPaths(act, rep)
+	}
 	return rep
 }
 
@@ -141,6 +151,9 @@ func (r *run) commands(act *iqv1.Action, rep *iqv1.ActionReply) *Error {
 		reply := &iqv1.CommandReply{}
 		rep.Commands = append(rep.Commands, reply)
 		err := r.command(cmd, reply)
+		if err == nil && !act.GetAtomic() { // several commands that belong together may pass through what cannot stay
+			err = r.passable()
+		}
 		if err == nil {
 			r.dirty = true
 			continue
@@ -340,17 +353,21 @@ func refName(ref any) string {
 }
 
 // attributes sets the context's attributes; a present message replaces them whole.
-func (r *run) attributes(m *iqv1.ContextAttributes) *Error {
-	if m == nil {
+func (r *run) attributes(act *iqv1.Action) *Error {
+	if act.GetAttributes() == nil {
 		return nil
 	}
-	attr, err := r.parseAttributes(m)
+	attr, err := r.parseAttributes(act.GetAttributes())
 	if err != nil {
 		return err.at("attributes")
 	}
 	before, mark := r.save(), len(r.undo)
 	r.Attr = attr
-	if err := r.become(slices.Clone(r.terms)); err != nil {
+	err = r.become(slices.Clone(r.terms))
+	if err == nil && !act.GetAtomic() {
+		err = r.passable()
+	}
+	if err != nil {
 		r.undoTo(mark)
 		r.putBack(before)
 		return err.at("attributes")

@@ -13,6 +13,7 @@ import (
 type view struct {
 	terms []termView
 	pairs []pair
+	ways  []way
 	err   *Error // the topology is not supported
 }
 
@@ -95,6 +96,12 @@ func viewOf(env Env, terms []*Termination, topology []Triple) view {
 			}
 			partner[a.ID], partner[b.ID] = b.ID, a.ID
 			mask[a.ID], mask[b.ID] = modeMask(ab, ba), modeMask(ba, ab)
+			if ab {
+				v.ways = append(v.ways, way{from: a.ID, to: b.ID})
+			}
+			if ba {
+				v.ways = append(v.ways, way{from: b.ID, to: a.ID})
+			}
 			if a.Kind == KindAccess {
 				v.pairs = append(v.pairs, pair{access: a.ID, core: b.ID})
 			} else {

@@ -79,7 +79,7 @@ func (c *entry) apply(act *iqv1.Action) *iqv1.ActionReply {
 
 func (c *entry) env() connmodel.Env {
 	return connmodel.Env{
-		Realms: c.mgr.cfg.Realms, Elsewhere: c.mgr.exists,
+		Realms: c.mgr.cfg.Realms, Elsewhere: c.mgr.exists, Plan: plan,
 		Announcement:  func(name string) bool { return c.mgr.cfg.announcement(name) != nil },
 		InactiveAfter: c.mgr.cfg.InactiveAfter, ConsentAfter: c.mgr.cfg.ConsentAfter,
 	}

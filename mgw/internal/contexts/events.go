@@ -102,5 +102,6 @@ func Statistics(s flow.Stats) *iqv1.Statistics {
 		CodecReceived: s.CodecReceived, CodecSent: s.CodecSent, Transcoding: s.Transcoding,
 		FramesConcealed: s.FramesConcealed, FramesRecovered: s.FramesRecovered, PacketsLate: s.PacketsLate,
 		SelectedPair: s.SelectedPair, MosCenti: uint32(100*s.MOS + 0.5), RemoteMosCenti: uint32(100*s.RemoteMOS + 0.5),
+		Path: pathMessage(s.Path),
 	}
 }

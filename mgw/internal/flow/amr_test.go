@@ -206,19 +206,23 @@ func TestR4867_RequestReachesTheOtherDirectionsEncoder(t *testing.T) {
 	}
 }
 
-func TestPassableAMR(t *testing.T) {
+func TestPlanOfAMR(t *testing.T) {
 	for _, c := range []struct {
 		from, to codec.Codec
-		trans    bool
+		want     PathKind
+		why      string
 	}{
-		{amrWB(96, ""), amrWB(97, "max-red=0"), false}, {amrWB(96, ""), amrWB(97, "octet-align=1"), false},
-		{amrWB(96, "crc=1"), amrWB(97, "crc=1"), false},
+		{amrWB(96, ""), amrWB(97, "max-red=0"), PathRelay, whyShared}, {amrWB(96, ""), amrWB(97, "octet-align=1"), PathRepack, whyPacked},
+		{amrWB(96, "crc=1"), amrWB(97, "crc=1"), PathRelay, whyShared}, {amrWB(96, ""), amrWB(97, "mode-set=0,1,2"), PathTranscode, whyModes},
 	} {
-		if trans, err := Passable(c.from, c.to); trans != c.trans || err != nil {
-			t.Errorf("%q to %q: %v, %v", c.from.Fmtp, c.to.Fmtp, trans, err)
+		if !transcode.Supported(amrWB(96, "")) && c.want == PathTranscode {
+			continue
+		}
+		if got, err := Plan(c.from, c.to); got.Kind != c.want || got.Reason != c.why || err != nil {
+			t.Errorf("%q to %q: %+v, %v", c.from.Fmtp, c.to.Fmtp, got, err)
 		}
 	}
-	_, err := Passable(amrWB(96, "crc=1"), pcma)
+	_, err := Plan(amrWB(96, "crc=1"), pcma)
 	if !errors.Is(err, ErrUnsupported) || transcode.Supported(amrWB(96, "")) && !strings.Contains(err.Error(), "crc") {
 		t.Errorf("the reason is not told: %v", err)
 	}

@@ -38,7 +38,7 @@ var (
 	ErrClosed         = errors.New("flow: closed")
 	ErrBadRemote      = errors.New("flow: remote description not usable")         // H.248.8 error 422 or 449
 	ErrBadSettings    = errors.New("flow: settings not usable")                   // H.248.8 error 449
-	ErrUnsupported    = errors.New("flow: cannot transcode between these codecs") // by Passable
+	ErrUnsupported    = errors.New("flow: cannot transcode between these codecs") // H.248.8 error 449; by Plan
 	ErrConnected      = errors.New("flow: already connected to another termination")
 	ErrOtherWorker    = errors.New("flow: terminations are on different workers")
 	ErrNoCodec        = errors.New("flow: no codec that signals can be played with") // H.248.8 error 513
@@ -325,6 +325,7 @@ type Stats struct {
 	RemoteLossPermille           uint32            // reported by the peer about what we send
 	CodecReceived, CodecSent     string            // "opus/48000/2"; "" before the first packet
 	Transcoding                  bool              // media from the peer is transcoded
+	Path                         Path              // what is done with media from the peer, and why
 	FramesConcealed              uint64            // of what the peer sent
 	FramesRecovered              uint64            // by in-band FEC
 	PacketsLate                  uint64            // too late for the jitter buffer

@@ -7,23 +7,8 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/isthmus-gateway/isthmus/mgw/internal/transcode"
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
 )
-
-// Passable reports how audio of format from can leave as format to: relayed, packed anew or not, transcoded, or not at all
-// (ErrUnsupported).
-func Passable(from, to codec.Codec) (transcoded bool, err error) {
-	if from.SameFormat(to) || newRepacker(from, to) != nil {
-		return false, nil
-	}
-	for _, c := range [2]codec.Codec{from, to} {
-		if why := transcode.Unsupported(c); why != nil {
-			return false, fmt.Errorf("%w: %s/%d to %s/%d: %w", ErrUnsupported, from.Name, from.ClockRate, to.Name, to.ClockRate, why)
-		}
-	}
-	return true, nil
-}
 
 // check refuses settings that cannot work on any termination.
 func (s *Settings) check() error {
@@ -146,9 +131,10 @@ func (t *term) stats() Stats {
 		s.CodecSent = describe(t.set.Send)
 	}
 	g := t.past
+	s.Path, s.Transcoding = t.went, t.coded
 	if t.to != nil {
 		g.merge(t.to.figures())
-		s.Transcoding = t.to.active != nil
+		s.Path, s.Transcoding = t.to.path(), t.to.active != nil
 	}
 	s.FramesConcealed, s.FramesRecovered, s.PacketsLate = g.concealed, g.recovered, g.late
 	s.SelectedPair = t.pairText()

@@ -31,6 +31,8 @@ type term struct {
 	to      *Flow // from this termination to its partner; nil: isolated
 	partner *term
 	past    transcoded // figures of flows that have ended
+	went    Path       // of the newest flow that has ended
+	coded   bool       // it was transcoding
 
 	sound *sounder // signals of this termination; nil: none
 }
@@ -446,6 +448,7 @@ func (t *term) disconnect() {
 	}
 	for _, x := range [2]*term{t, p} {
 		// Its figures belong to the source's stream and outlive the flow.
+		x.went, x.coded = x.to.path(), x.to.active != nil
 		x.past.merge(x.to.end())
 		x.partner, x.to = nil, nil
 	}

@@ -1,13 +1,17 @@
 package flow
 
 import (
+	"bytes"
+	"errors"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/isthmus-gateway/isthmus/mgw/internal/dtmf"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/srtp"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/transcode"
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
 )
@@ -306,15 +310,65 @@ func TestCodecChangeBySettings(t *testing.T) {
 	})
 }
 
-func TestPassable(t *testing.T) {
+func TestIQ18_PlanOfAPair(t *testing.T) {
 	g729 := codec.Codec{Name: "G729", PT: 18, ClockRate: 8000}
 	for _, c := range []struct {
 		from, to codec.Codec
-		trans    bool
-		ok       bool
-	}{{opus, pcma, true, true}, {pcma, pcma, false, true}, {g729, g729, false, true}, {g729, pcma, false, false}} {
-		if trans, err := Passable(c.from, c.to); trans != c.trans || (err == nil) != c.ok {
-			t.Errorf("%s to %s: %v, %v", c.from.Name, c.to.Name, trans, err)
+		want     Path
+	}{
+		{opus, pcma, Path{PathTranscode, "opus/48000/2", "PCMA/8000", whyDifferent}},
+		{pcma, pcma, Path{PathRelay, "PCMA/8000", "PCMA/8000", whyShared}},
+		{evs, evs, Path{PathRelay, "EVS/16000", "EVS/16000", whyShared}},
+		{g729, pcma, Path{}}, {evs, pcma, Path{}}, {opus, evs, Path{}},
+	} {
+		if !transcode.Supported(opus) && c.want.Kind == PathTranscode {
+			continue
 		}
+		got, err := Plan(c.from, c.to)
+		if got != c.want || (err == nil) != (c.want.Kind != PathNone) {
+			t.Errorf("%s to %s: %+v, %v", c.from.Name, c.to.Name, got, err)
+		}
+		if err != nil && (!errors.Is(err, ErrUnsupported) || !strings.Contains(err.Error(), describe(c.from)+" to "+describe(c.to))) {
+			t.Errorf("%v", err)
+		}
+	}
+}
+
+// EVS passes as it is, both ways, with the digits beside it (TS 26.445 annex A); a peer that has not got it gets nothing of it.
+func TestIQ18_EVSIsRelayed(t *testing.T) {
+	ev16 := codec.Codec{Name: codec.TelephoneEvent, PT: 105, ClockRate: 16000}
+	theirs := evs
+	theirs.PT, theirs.Fmtp = 120, "br=13.2-24.4;bw=swb"
+	r := newRig(t, srtp.AES128GCM, both(SendRecv, []codec.Codec{evs, ev16}, evs, ev16), both(SendRecv, []codec.Codec{theirs, ev16}, theirs, ev16))
+	buf := make([]byte, bufferSize)
+	speech := func(pt uint8, i int) rtp.Packet {
+		r.seq++
+		rtp.PutHeader(buf, rtp.Header{PT: pt, Seq: r.seq, TS: uint32(r.seq) * 320, SSRC: 77})
+		for k := range 61 {
+			buf[rtp.HeaderLen+k] = byte(i + k)
+		}
+		return rtp.Packet(buf[: rtp.HeaderLen+61 : bufferSize])
+	}
+	for i := range 4 {
+		now := int64(i+1) * int64(20*time.Millisecond)
+		want := bytes.Clone(speech(120, i).Payload())
+		if out := r.open(t, r.c.core.media(now, sipAddr, speech(120, i))); !bytes.Equal(out.Payload(), want) || out.PT() != evs.PT {
+			t.Fatalf("% x", out)
+		}
+		if out := rtp.Packet(r.a.media(now, speech(evs.PT, i))); !bytes.Equal(out.Payload(), want) || out.PT() != 120 {
+			t.Fatalf("% x", out)
+		}
+	}
+	for _, x := range []*term{r.a, r.c} {
+		if s := x.stats(); s.Transcoding || s.Path.Kind != PathRelay || s.Path.From != "EVS/16000" || s.Dropped != nil {
+			t.Errorf("%+v", s)
+		}
+	}
+	r = newRig(t, srtp.AES128GCM, both(SendRecv, []codec.Codec{opus}, opus, codec.Codec{}), both(SendRecv, []codec.Codec{theirs}, theirs, codec.Codec{}))
+	if out := r.c.core.media(1, sipAddr, speech(120, 1)); out != nil || r.c.in.drops.Map()["payload_type"] != 1 {
+		t.Errorf("% x, %v", out, r.c.in.drops.Map())
+	}
+	if s := r.c.stats(); s.Path != (Path{}) {
+		t.Errorf("%+v", s.Path)
 	}
 }

@@ -2034,7 +2034,7 @@ func (x *CommandReply) GetPath() *MediaPath {
 }
 
 // MediaPath is what the MGW does with media on its way between two terminations. A pair of terminations of which one may send nothing that the other
-// could get is refused with error 449, the text naming both codecs.
+// could get is refused with error 449, the text naming both codecs: in an atomic action at its end, else after each command.
 type MediaPath struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// How.
