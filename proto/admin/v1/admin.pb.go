@@ -126,9 +126,11 @@ type Node struct {
 	// Last heartbeat.
 	LastSeen *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=last_seen,json=lastSeen,proto3" json:"last_seen,omitempty"`
 	// Realms.
-	Realms        []string `protobuf:"bytes,8,rep,name=realms,proto3" json:"realms,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Realms []string `protobuf:"bytes,8,rep,name=realms,proto3" json:"realms,omitempty"`
+	// Those of them that are not available now.
+	UnavailableRealms []string `protobuf:"bytes,30,rep,name=unavailable_realms,json=unavailableRealms,proto3" json:"unavailable_realms,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *Node) Reset() {
@@ -213,6 +215,13 @@ func (x *Node) GetLastSeen() *timestamppb.Timestamp {
 func (x *Node) GetRealms() []string {
 	if x != nil {
 		return x.Realms
+	}
+	return nil
+}
+
+func (x *Node) GetUnavailableRealms() []string {
+	if x != nil {
+		return x.UnavailableRealms
 	}
 	return nil
 }
@@ -1238,6 +1247,189 @@ func (x *ControllerResourcesResponse) GetClientTransactions() uint32 {
 	return 0
 }
 
+// ListRealmsRequest has no parameters.
+type ListRealmsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRealmsRequest) Reset() {
+	*x = ListRealmsRequest{}
+	mi := &file_isthmus_admin_v1_admin_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRealmsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRealmsRequest) ProtoMessage() {}
+
+func (x *ListRealmsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_isthmus_admin_v1_admin_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRealmsRequest.ProtoReflect.Descriptor instead.
+func (*ListRealmsRequest) Descriptor() ([]byte, []int) {
+	return file_isthmus_admin_v1_admin_proto_rawDescGZIP(), []int{17}
+}
+
+// ListRealmsResponse lists realms.
+type ListRealmsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Realms, access first, in the order of the configuration.
+	Realms        []*RealmState `protobuf:"bytes,1,rep,name=realms,proto3" json:"realms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRealmsResponse) Reset() {
+	*x = ListRealmsResponse{}
+	mi := &file_isthmus_admin_v1_admin_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRealmsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRealmsResponse) ProtoMessage() {}
+
+func (x *ListRealmsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_isthmus_admin_v1_admin_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRealmsResponse.ProtoReflect.Descriptor instead.
+func (*ListRealmsResponse) Descriptor() ([]byte, []int) {
+	return file_isthmus_admin_v1_admin_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ListRealmsResponse) GetRealms() []*RealmState {
+	if x != nil {
+		return x.Realms
+	}
+	return nil
+}
+
+// RealmState is one IP realm (H.248.41).
+type RealmState struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Kind of its terminations, "webrtc-access" or "rtp-core".
+	Kind string `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
+	// Local addresses.
+	Addresses []string `protobuf:"bytes,3,rep,name=addresses,proto3" json:"addresses,omitempty"`
+	// Network interface; empty when listening on every address.
+	InterfaceId string `protobuf:"bytes,4,opt,name=interface_id,json=interfaceId,proto3" json:"interface_id,omitempty"`
+	// False while its interface is down or its address is gone.
+	Available bool `protobuf:"varint,5,opt,name=available,proto3" json:"available,omitempty"`
+	// Since when that is so.
+	Since *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=since,proto3" json:"since,omitempty"`
+	// Why it is not available, for people.
+	Reason        string `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RealmState) Reset() {
+	*x = RealmState{}
+	mi := &file_isthmus_admin_v1_admin_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RealmState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RealmState) ProtoMessage() {}
+
+func (x *RealmState) ProtoReflect() protoreflect.Message {
+	mi := &file_isthmus_admin_v1_admin_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RealmState.ProtoReflect.Descriptor instead.
+func (*RealmState) Descriptor() ([]byte, []int) {
+	return file_isthmus_admin_v1_admin_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *RealmState) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RealmState) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *RealmState) GetAddresses() []string {
+	if x != nil {
+		return x.Addresses
+	}
+	return nil
+}
+
+func (x *RealmState) GetInterfaceId() string {
+	if x != nil {
+		return x.InterfaceId
+	}
+	return ""
+}
+
+func (x *RealmState) GetAvailable() bool {
+	if x != nil {
+		return x.Available
+	}
+	return false
+}
+
+func (x *RealmState) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *RealmState) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 var File_isthmus_admin_v1_admin_proto protoreflect.FileDescriptor
 
 const file_isthmus_admin_v1_admin_proto_rawDesc = "" +
@@ -1245,7 +1437,7 @@ const file_isthmus_admin_v1_admin_proto_rawDesc = "" +
 	"\x1cisthmus/admin/v1/admin.proto\x12\x10isthmus.admin.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n" +
 	"\x10ListNodesRequest\"A\n" +
 	"\x11ListNodesResponse\x12,\n" +
-	"\x05nodes\x18\x01 \x03(\v2\x16.isthmus.admin.v1.NodeR\x05nodes\"\xf6\x01\n" +
+	"\x05nodes\x18\x01 \x03(\v2\x16.isthmus.admin.v1.NodeR\x05nodes\"\xa5\x02\n" +
 	"\x04Node\x12\x15\n" +
 	"\x06mgw_id\x18\x01 \x01(\tR\x05mgwId\x12\x17\n" +
 	"\aboot_id\x18\x02 \x01(\tR\x06bootId\x12\x18\n" +
@@ -1254,7 +1446,8 @@ const file_isthmus_admin_v1_admin_proto_rawDesc = "" +
 	"\bcontexts\x18\x05 \x01(\rR\bcontexts\x12!\n" +
 	"\fcpu_permille\x18\x06 \x01(\rR\vcpuPermille\x127\n" +
 	"\tlast_seen\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\blastSeen\x12\x16\n" +
-	"\x06realms\x18\b \x03(\tR\x06realms\"\x12\n" +
+	"\x06realms\x18\b \x03(\tR\x06realms\x12-\n" +
+	"\x12unavailable_realms\x18\x1e \x03(\tR\x11unavailableRealms\"\x12\n" +
 	"\x10ListCallsRequest\"A\n" +
 	"\x11ListCallsResponse\x12,\n" +
 	"\x05calls\x18\x01 \x03(\v2\x16.isthmus.admin.v1.CallR\x05calls\"\x86\x03\n" +
@@ -1345,15 +1538,29 @@ const file_isthmus_admin_v1_admin_proto_rawDesc = "" +
 	"\x13client_transactions\x18\a \x01(\rR\x12clientTransactions\x1a<\n" +
 	"\x0eStoreKeysEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x012\x9f\x03\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\x13\n" +
+	"\x11ListRealmsRequest\"J\n" +
+	"\x12ListRealmsResponse\x124\n" +
+	"\x06realms\x18\x01 \x03(\v2\x1c.isthmus.admin.v1.RealmStateR\x06realms\"\xdd\x01\n" +
+	"\n" +
+	"RealmState\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x1c\n" +
+	"\taddresses\x18\x03 \x03(\tR\taddresses\x12!\n" +
+	"\finterface_id\x18\x04 \x01(\tR\vinterfaceId\x12\x1c\n" +
+	"\tavailable\x18\x05 \x01(\bR\tavailable\x120\n" +
+	"\x05since\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x16\n" +
+	"\x06reason\x18\a \x01(\tR\x06reason2\x9f\x03\n" +
 	"\x0fControllerAdmin\x12T\n" +
 	"\tListNodes\x12\".isthmus.admin.v1.ListNodesRequest\x1a#.isthmus.admin.v1.ListNodesResponse\x12T\n" +
 	"\tListCalls\x12\".isthmus.admin.v1.ListCallsRequest\x1a#.isthmus.admin.v1.ListCallsResponse\x12l\n" +
 	"\x11ListRegistrations\x12*.isthmus.admin.v1.ListRegistrationsRequest\x1a+.isthmus.admin.v1.ListRegistrationsResponse\x12r\n" +
-	"\x13ControllerResources\x12,.isthmus.admin.v1.ControllerResourcesRequest\x1a-.isthmus.admin.v1.ControllerResourcesResponse2\xc3\x01\n" +
+	"\x13ControllerResources\x12,.isthmus.admin.v1.ControllerResourcesRequest\x1a-.isthmus.admin.v1.ControllerResourcesResponse2\x9c\x02\n" +
 	"\fGatewayAdmin\x12]\n" +
 	"\fListContexts\x12%.isthmus.admin.v1.ListContextsRequest\x1a&.isthmus.admin.v1.ListContextsResponse\x12T\n" +
-	"\tResources\x12\".isthmus.admin.v1.ResourcesRequest\x1a#.isthmus.admin.v1.ResourcesResponseB;Z9github.com/isthmus-gateway/isthmus/proto/admin/v1;adminv1b\x06proto3"
+	"\tResources\x12\".isthmus.admin.v1.ResourcesRequest\x1a#.isthmus.admin.v1.ResourcesResponse\x12W\n" +
+	"\n" +
+	"ListRealms\x12#.isthmus.admin.v1.ListRealmsRequest\x1a$.isthmus.admin.v1.ListRealmsResponseB;Z9github.com/isthmus-gateway/isthmus/proto/admin/v1;adminv1b\x06proto3"
 
 var (
 	file_isthmus_admin_v1_admin_proto_rawDescOnce sync.Once
@@ -1367,7 +1574,7 @@ func file_isthmus_admin_v1_admin_proto_rawDescGZIP() []byte {
 	return file_isthmus_admin_v1_admin_proto_rawDescData
 }
 
-var file_isthmus_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_isthmus_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_isthmus_admin_v1_admin_proto_goTypes = []any{
 	(*ListNodesRequest)(nil),            // 0: isthmus.admin.v1.ListNodesRequest
 	(*ListNodesResponse)(nil),           // 1: isthmus.admin.v1.ListNodesResponse
@@ -1386,38 +1593,45 @@ var file_isthmus_admin_v1_admin_proto_goTypes = []any{
 	(*ResourcesResponse)(nil),           // 14: isthmus.admin.v1.ResourcesResponse
 	(*ControllerResourcesRequest)(nil),  // 15: isthmus.admin.v1.ControllerResourcesRequest
 	(*ControllerResourcesResponse)(nil), // 16: isthmus.admin.v1.ControllerResourcesResponse
-	nil,                                 // 17: isthmus.admin.v1.ControllerResourcesResponse.StoreKeysEntry
-	(*timestamppb.Timestamp)(nil),       // 18: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),         // 19: google.protobuf.Duration
+	(*ListRealmsRequest)(nil),           // 17: isthmus.admin.v1.ListRealmsRequest
+	(*ListRealmsResponse)(nil),          // 18: isthmus.admin.v1.ListRealmsResponse
+	(*RealmState)(nil),                  // 19: isthmus.admin.v1.RealmState
+	nil,                                 // 20: isthmus.admin.v1.ControllerResourcesResponse.StoreKeysEntry
+	(*timestamppb.Timestamp)(nil),       // 21: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),         // 22: google.protobuf.Duration
 }
 var file_isthmus_admin_v1_admin_proto_depIdxs = []int32{
 	2,  // 0: isthmus.admin.v1.ListNodesResponse.nodes:type_name -> isthmus.admin.v1.Node
-	18, // 1: isthmus.admin.v1.Node.last_seen:type_name -> google.protobuf.Timestamp
+	21, // 1: isthmus.admin.v1.Node.last_seen:type_name -> google.protobuf.Timestamp
 	5,  // 2: isthmus.admin.v1.ListCallsResponse.calls:type_name -> isthmus.admin.v1.Call
-	18, // 3: isthmus.admin.v1.Call.started:type_name -> google.protobuf.Timestamp
+	21, // 3: isthmus.admin.v1.Call.started:type_name -> google.protobuf.Timestamp
 	8,  // 4: isthmus.admin.v1.ListRegistrationsResponse.registrations:type_name -> isthmus.admin.v1.Registration
-	18, // 5: isthmus.admin.v1.Registration.expires:type_name -> google.protobuf.Timestamp
+	21, // 5: isthmus.admin.v1.Registration.expires:type_name -> google.protobuf.Timestamp
 	11, // 6: isthmus.admin.v1.ListContextsResponse.contexts:type_name -> isthmus.admin.v1.Context
-	19, // 7: isthmus.admin.v1.Context.age:type_name -> google.protobuf.Duration
+	22, // 7: isthmus.admin.v1.Context.age:type_name -> google.protobuf.Duration
 	12, // 8: isthmus.admin.v1.Context.terminations:type_name -> isthmus.admin.v1.Termination
-	17, // 9: isthmus.admin.v1.ControllerResourcesResponse.store_keys:type_name -> isthmus.admin.v1.ControllerResourcesResponse.StoreKeysEntry
-	0,  // 10: isthmus.admin.v1.ControllerAdmin.ListNodes:input_type -> isthmus.admin.v1.ListNodesRequest
-	3,  // 11: isthmus.admin.v1.ControllerAdmin.ListCalls:input_type -> isthmus.admin.v1.ListCallsRequest
-	6,  // 12: isthmus.admin.v1.ControllerAdmin.ListRegistrations:input_type -> isthmus.admin.v1.ListRegistrationsRequest
-	15, // 13: isthmus.admin.v1.ControllerAdmin.ControllerResources:input_type -> isthmus.admin.v1.ControllerResourcesRequest
-	9,  // 14: isthmus.admin.v1.GatewayAdmin.ListContexts:input_type -> isthmus.admin.v1.ListContextsRequest
-	13, // 15: isthmus.admin.v1.GatewayAdmin.Resources:input_type -> isthmus.admin.v1.ResourcesRequest
-	1,  // 16: isthmus.admin.v1.ControllerAdmin.ListNodes:output_type -> isthmus.admin.v1.ListNodesResponse
-	4,  // 17: isthmus.admin.v1.ControllerAdmin.ListCalls:output_type -> isthmus.admin.v1.ListCallsResponse
-	7,  // 18: isthmus.admin.v1.ControllerAdmin.ListRegistrations:output_type -> isthmus.admin.v1.ListRegistrationsResponse
-	16, // 19: isthmus.admin.v1.ControllerAdmin.ControllerResources:output_type -> isthmus.admin.v1.ControllerResourcesResponse
-	10, // 20: isthmus.admin.v1.GatewayAdmin.ListContexts:output_type -> isthmus.admin.v1.ListContextsResponse
-	14, // 21: isthmus.admin.v1.GatewayAdmin.Resources:output_type -> isthmus.admin.v1.ResourcesResponse
-	16, // [16:22] is the sub-list for method output_type
-	10, // [10:16] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	20, // 9: isthmus.admin.v1.ControllerResourcesResponse.store_keys:type_name -> isthmus.admin.v1.ControllerResourcesResponse.StoreKeysEntry
+	19, // 10: isthmus.admin.v1.ListRealmsResponse.realms:type_name -> isthmus.admin.v1.RealmState
+	21, // 11: isthmus.admin.v1.RealmState.since:type_name -> google.protobuf.Timestamp
+	0,  // 12: isthmus.admin.v1.ControllerAdmin.ListNodes:input_type -> isthmus.admin.v1.ListNodesRequest
+	3,  // 13: isthmus.admin.v1.ControllerAdmin.ListCalls:input_type -> isthmus.admin.v1.ListCallsRequest
+	6,  // 14: isthmus.admin.v1.ControllerAdmin.ListRegistrations:input_type -> isthmus.admin.v1.ListRegistrationsRequest
+	15, // 15: isthmus.admin.v1.ControllerAdmin.ControllerResources:input_type -> isthmus.admin.v1.ControllerResourcesRequest
+	9,  // 16: isthmus.admin.v1.GatewayAdmin.ListContexts:input_type -> isthmus.admin.v1.ListContextsRequest
+	13, // 17: isthmus.admin.v1.GatewayAdmin.Resources:input_type -> isthmus.admin.v1.ResourcesRequest
+	17, // 18: isthmus.admin.v1.GatewayAdmin.ListRealms:input_type -> isthmus.admin.v1.ListRealmsRequest
+	1,  // 19: isthmus.admin.v1.ControllerAdmin.ListNodes:output_type -> isthmus.admin.v1.ListNodesResponse
+	4,  // 20: isthmus.admin.v1.ControllerAdmin.ListCalls:output_type -> isthmus.admin.v1.ListCallsResponse
+	7,  // 21: isthmus.admin.v1.ControllerAdmin.ListRegistrations:output_type -> isthmus.admin.v1.ListRegistrationsResponse
+	16, // 22: isthmus.admin.v1.ControllerAdmin.ControllerResources:output_type -> isthmus.admin.v1.ControllerResourcesResponse
+	10, // 23: isthmus.admin.v1.GatewayAdmin.ListContexts:output_type -> isthmus.admin.v1.ListContextsResponse
+	14, // 24: isthmus.admin.v1.GatewayAdmin.Resources:output_type -> isthmus.admin.v1.ResourcesResponse
+	18, // 25: isthmus.admin.v1.GatewayAdmin.ListRealms:output_type -> isthmus.admin.v1.ListRealmsResponse
+	19, // [19:26] is the sub-list for method output_type
+	12, // [12:19] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_isthmus_admin_v1_admin_proto_init() }
@@ -1431,7 +1645,7 @@ func file_isthmus_admin_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_isthmus_admin_v1_admin_proto_rawDesc), len(file_isthmus_admin_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   18,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -251,6 +251,7 @@ var ControllerAdmin_ServiceDesc = grpc.ServiceDesc{
 const (
 	GatewayAdmin_ListContexts_FullMethodName = "/isthmus.admin.v1.GatewayAdmin/ListContexts"
 	GatewayAdmin_Resources_FullMethodName    = "/isthmus.admin.v1.GatewayAdmin/Resources"
+	GatewayAdmin_ListRealms_FullMethodName   = "/isthmus.admin.v1.GatewayAdmin/ListRealms"
 )
 
 // GatewayAdminClient is the client API for GatewayAdmin service.
@@ -263,6 +264,8 @@ type GatewayAdminClient interface {
 	ListContexts(ctx context.Context, in *ListContextsRequest, opts ...grpc.CallOption) (*ListContextsResponse, error)
 	// Resources counts what the process holds; leak checks read it.
 	Resources(ctx context.Context, in *ResourcesRequest, opts ...grpc.CallOption) (*ResourcesResponse, error)
+	// ListRealms lists the IP realms with their addresses and whether they are available.
+	ListRealms(ctx context.Context, in *ListRealmsRequest, opts ...grpc.CallOption) (*ListRealmsResponse, error)
 }
 
 type gatewayAdminClient struct {
@@ -293,6 +296,16 @@ func (c *gatewayAdminClient) Resources(ctx context.Context, in *ResourcesRequest
 	return out, nil
 }
 
+func (c *gatewayAdminClient) ListRealms(ctx context.Context, in *ListRealmsRequest, opts ...grpc.CallOption) (*ListRealmsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListRealmsResponse)
+	err := c.cc.Invoke(ctx, GatewayAdmin_ListRealms_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // GatewayAdminServer is the server API for GatewayAdmin service.
 // All implementations must embed UnimplementedGatewayAdminServer
 // for forward compatibility.
@@ -303,6 +316,8 @@ type GatewayAdminServer interface {
 	ListContexts(context.Context, *ListContextsRequest) (*ListContextsResponse, error)
 	// Resources counts what the process holds; leak checks read it.
 	Resources(context.Context, *ResourcesRequest) (*ResourcesResponse, error)
+	// ListRealms lists the IP realms with their addresses and whether they are available.
+	ListRealms(context.Context, *ListRealmsRequest) (*ListRealmsResponse, error)
 	mustEmbedUnimplementedGatewayAdminServer()
 }
 
@@ -318,6 +333,9 @@ func (UnimplementedGatewayAdminServer) ListContexts(context.Context, *ListContex
 }
 func (UnimplementedGatewayAdminServer) Resources(context.Context, *ResourcesRequest) (*ResourcesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Resources not implemented")
+}
+func (UnimplementedGatewayAdminServer) ListRealms(context.Context, *ListRealmsRequest) (*ListRealmsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListRealms not implemented")
 }
 func (UnimplementedGatewayAdminServer) mustEmbedUnimplementedGatewayAdminServer() {}
 func (UnimplementedGatewayAdminServer) testEmbeddedByValue()                      {}
@@ -376,6 +394,24 @@ func _GatewayAdmin_Resources_Handler(srv interface{}, ctx context.Context, dec f
 	return interceptor(ctx, in, info, handler)
 }
 
+func _GatewayAdmin_ListRealms_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListRealmsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(GatewayAdminServer).ListRealms(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: GatewayAdmin_ListRealms_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(GatewayAdminServer).ListRealms(ctx, req.(*ListRealmsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // GatewayAdmin_ServiceDesc is the grpc.ServiceDesc for GatewayAdmin service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -390,6 +426,10 @@ var GatewayAdmin_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Resources",
 			Handler:    _GatewayAdmin_Resources_Handler,
+		},
+		{
+			MethodName: "ListRealms",
+			Handler:    _GatewayAdmin_ListRealms_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -44,9 +44,10 @@ const (
 	EventType_EVENT_TYPE_CONSENT_LOST EventType = 2
 	// DTLS state: params "state" = "connected" | "failed" | "closed"; "reason" on failure, "profile" on success.
 	EventType_EVENT_TYPE_DTLS_STATE EventType = 3
-	// No media from the peer for the detection time (H.248.40).
+	// No media in the direction of EventSpec for the detection time, once until there is some again: params "direction" = "in" | "out" (H.248.40). The
+	// time stands still while the stream's mode closes the direction (hold).
 	EventType_EVENT_TYPE_MEDIA_INACTIVE EventType = 4
-	// Media from the peer again.
+	// Media again, after MEDIA_INACTIVE: params "direction".
 	EventType_EVENT_TYPE_MEDIA_ACTIVE EventType = 5
 	// No control activity for orphan_ttl (H.248.36).
 	EventType_EVENT_TYPE_HANGING EventType = 6
@@ -526,7 +527,8 @@ const (
 	LocalControl_LATCH_OFF LocalControl_Latch = 1
 	// Take the source of the first valid packet, then keep it.
 	LocalControl_LATCH_ON LocalControl_Latch = 2
-	// Forget what was learnt and latch again.
+	// Latch again, within a time that the MGW bounds: the first valid packet from another source takes the place of what was learnt. Until then, and
+	// when none comes, what was learnt stays.
 	LocalControl_LATCH_RELATCH LocalControl_Latch = 3
 )
 
@@ -626,6 +628,63 @@ func (LocalControl_Digits) EnumDescriptor() ([]byte, []int) {
 	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{23, 2}
 }
 
+// Direction of media as seen from the context.
+type EventSpec_Direction int32
+
+const (
+	// IN.
+	EventSpec_DIRECTION_UNSPECIFIED EventSpec_Direction = 0
+	// From the peer.
+	EventSpec_DIRECTION_IN EventSpec_Direction = 1
+	// To the peer.
+	EventSpec_DIRECTION_OUT EventSpec_Direction = 2
+	// Each by itself.
+	EventSpec_DIRECTION_BOTH EventSpec_Direction = 3
+)
+
+// Enum value maps for EventSpec_Direction.
+var (
+	EventSpec_Direction_name = map[int32]string{
+		0: "DIRECTION_UNSPECIFIED",
+		1: "DIRECTION_IN",
+		2: "DIRECTION_OUT",
+		3: "DIRECTION_BOTH",
+	}
+	EventSpec_Direction_value = map[string]int32{
+		"DIRECTION_UNSPECIFIED": 0,
+		"DIRECTION_IN":          1,
+		"DIRECTION_OUT":         2,
+		"DIRECTION_BOTH":        3,
+	}
+)
+
+func (x EventSpec_Direction) Enum() *EventSpec_Direction {
+	p := new(EventSpec_Direction)
+	*p = x
+	return p
+}
+
+func (x EventSpec_Direction) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (EventSpec_Direction) Descriptor() protoreflect.EnumDescriptor {
+	return file_isthmus_iq_v1_iq_proto_enumTypes[10].Descriptor()
+}
+
+func (EventSpec_Direction) Type() protoreflect.EnumType {
+	return &file_isthmus_iq_v1_iq_proto_enumTypes[10]
+}
+
+func (x EventSpec_Direction) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use EventSpec_Direction.Descriptor instead.
+func (EventSpec_Direction) EnumDescriptor() ([]byte, []int) {
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{31, 0}
+}
+
 // How a signal ends.
 type Signal_Type int32
 
@@ -667,11 +726,11 @@ func (x Signal_Type) String() string {
 }
 
 func (Signal_Type) Descriptor() protoreflect.EnumDescriptor {
-	return file_isthmus_iq_v1_iq_proto_enumTypes[10].Descriptor()
+	return file_isthmus_iq_v1_iq_proto_enumTypes[11].Descriptor()
 }
 
 func (Signal_Type) Type() protoreflect.EnumType {
-	return &file_isthmus_iq_v1_iq_proto_enumTypes[10]
+	return &file_isthmus_iq_v1_iq_proto_enumTypes[11]
 }
 
 func (x Signal_Type) Number() protoreflect.EnumNumber {
@@ -720,11 +779,11 @@ func (x Signal_Direction) String() string {
 }
 
 func (Signal_Direction) Descriptor() protoreflect.EnumDescriptor {
-	return file_isthmus_iq_v1_iq_proto_enumTypes[11].Descriptor()
+	return file_isthmus_iq_v1_iq_proto_enumTypes[12].Descriptor()
 }
 
 func (Signal_Direction) Type() protoreflect.EnumType {
-	return &file_isthmus_iq_v1_iq_proto_enumTypes[11]
+	return &file_isthmus_iq_v1_iq_proto_enumTypes[12]
 }
 
 func (x Signal_Direction) Number() protoreflect.EnumNumber {
@@ -777,11 +836,11 @@ func (x NotifyReply_Verdict) String() string {
 }
 
 func (NotifyReply_Verdict) Descriptor() protoreflect.EnumDescriptor {
-	return file_isthmus_iq_v1_iq_proto_enumTypes[12].Descriptor()
+	return file_isthmus_iq_v1_iq_proto_enumTypes[13].Descriptor()
 }
 
 func (NotifyReply_Verdict) Type() protoreflect.EnumType {
-	return &file_isthmus_iq_v1_iq_proto_enumTypes[12]
+	return &file_isthmus_iq_v1_iq_proto_enumTypes[13]
 }
 
 func (x NotifyReply_Verdict) Number() protoreflect.EnumNumber {
@@ -838,11 +897,11 @@ func (x ServiceChangeRequest_Method) String() string {
 }
 
 func (ServiceChangeRequest_Method) Descriptor() protoreflect.EnumDescriptor {
-	return file_isthmus_iq_v1_iq_proto_enumTypes[13].Descriptor()
+	return file_isthmus_iq_v1_iq_proto_enumTypes[14].Descriptor()
 }
 
 func (ServiceChangeRequest_Method) Type() protoreflect.EnumType {
-	return &file_isthmus_iq_v1_iq_proto_enumTypes[13]
+	return &file_isthmus_iq_v1_iq_proto_enumTypes[14]
 }
 
 func (x ServiceChangeRequest_Method) Number() protoreflect.EnumNumber {
@@ -1263,7 +1322,8 @@ func (*TerminationRef_Id) isTerminationRef_Ref() {}
 // ContextAttributes are the properties of a context (H.248.1 §6.1.1) and three extensions.
 type ContextAttributes struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Priority 0 (lowest) to 15 (highest).
+	// Priority 0 (lowest) to 15 (highest). Contexts of priority 8 and above are admitted beyond the MGW's configured limit, within a reserve that is
+	// smaller than that of emergency calls (TS 23.334 §5.14).
 	Priority uint32 `protobuf:"varint,1,opt,name=priority,proto3" json:"priority,omitempty"`
 	// Emergency call: exempt from admission control while any capacity is left, and from drain (TS 23.334 §5.14).
 	Emergency bool `protobuf:"varint,2,opt,name=emergency,proto3" json:"emergency,omitempty"`
@@ -2906,8 +2966,11 @@ func (x *Policing) GetBurstBytes() uint32 {
 // SourceFilter restricts where media may come from (H.248.43).
 type SourceFilter struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Allowed CIDR prefixes; empty: any.
-	Prefixes      []string `protobuf:"bytes,1,rep,name=prefixes,proto3" json:"prefixes,omitempty"`
+	// Allowed CIDR prefixes, at most 16, of addresses that need not be that of the remote description; empty: any address.
+	Prefixes []string `protobuf:"bytes,1,rep,name=prefixes,proto3" json:"prefixes,omitempty"`
+	// Allowed ports of RTP, from port_min to port_max (H.248.43 spf, spr); both 0: any. port_max 0: port_min alone.
+	PortMin       uint32 `protobuf:"varint,30,opt,name=port_min,json=portMin,proto3" json:"port_min,omitempty"`
+	PortMax       uint32 `protobuf:"varint,31,opt,name=port_max,json=portMax,proto3" json:"port_max,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2947,6 +3010,20 @@ func (x *SourceFilter) GetPrefixes() []string {
 		return x.Prefixes
 	}
 	return nil
+}
+
+func (x *SourceFilter) GetPortMin() uint32 {
+	if x != nil {
+		return x.PortMin
+	}
+	return 0
+}
+
+func (x *SourceFilter) GetPortMax() uint32 {
+	if x != nil {
+		return x.PortMax
+	}
+	return 0
 }
 
 // RtcpPolicy says how RTCP travels (RFC 5761, RFC 3556).
@@ -3395,7 +3472,11 @@ type EventSpec struct {
 	// the audio, which is transcoded for it. Error 512 when the MGW has no codec that the peer may send.
 	Tones bool `protobuf:"varint,8,opt,name=tones,proto3" json:"tones,omitempty"`
 	// QUALITY: the limit, hundredths of a MOS, 100 to 450; needed.
-	MosCenti      uint32 `protobuf:"varint,12,opt,name=mos_centi,json=mosCenti,proto3" json:"mos_centi,omitempty"`
+	MosCenti uint32 `protobuf:"varint,12,opt,name=mos_centi,json=mosCenti,proto3" json:"mos_centi,omitempty"`
+	// MEDIA_INACTIVE, MEDIA_ACTIVE: where media is missed (H.248.40 direction).
+	Direction EventSpec_Direction `protobuf:"varint,30,opt,name=direction,proto3,enum=isthmus.iq.v1.EventSpec_Direction" json:"direction,omitempty"`
+	// MEDIA_INACTIVE: RTCP from the peer counts as media of it too. STUN never does.
+	Rtcp          bool `protobuf:"varint,31,opt,name=rtcp,proto3" json:"rtcp,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3463,6 +3544,20 @@ func (x *EventSpec) GetMosCenti() uint32 {
 		return x.MosCenti
 	}
 	return 0
+}
+
+func (x *EventSpec) GetDirection() EventSpec_Direction {
+	if x != nil {
+		return x.Direction
+	}
+	return EventSpec_DIRECTION_UNSPECIFIED
+}
+
+func (x *EventSpec) GetRtcp() bool {
+	if x != nil {
+		return x.Rtcp
+	}
+	return false
 }
 
 // SignalsDescriptor is what a termination plays (H.248.1 §7.1.11): a sequential list. Signals are not affected by the stream's mode
@@ -4715,7 +4810,9 @@ type Realm struct {
 	// Network interface.
 	InterfaceId string `protobuf:"bytes,4,opt,name=interface_id,json=interfaceId,proto3" json:"interface_id,omitempty"`
 	// Mode of ICE that ICE_MODE_CHOOSE gives, of an access realm.
-	IceMode       TransportGroup_IceMode `protobuf:"varint,5,opt,name=ice_mode,json=iceMode,proto3,enum=isthmus.iq.v1.TransportGroup_IceMode" json:"ice_mode,omitempty"`
+	IceMode TransportGroup_IceMode `protobuf:"varint,5,opt,name=ice_mode,json=iceMode,proto3,enum=isthmus.iq.v1.TransportGroup_IceMode" json:"ice_mode,omitempty"`
+	// No termination can be placed in it now: its interface is down or its address is gone (H.248.41, ipra).
+	Unavailable   bool `protobuf:"varint,30,opt,name=unavailable,proto3" json:"unavailable,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4785,6 +4882,13 @@ func (x *Realm) GetIceMode() TransportGroup_IceMode {
 	return TransportGroup_ICE_MODE_UNSPECIFIED
 }
 
+func (x *Realm) GetUnavailable() bool {
+	if x != nil {
+		return x.Unavailable
+	}
+	return false
+}
+
 // ServiceChangeRequest announces or orders a change of service state (H.248.1 §7.2.8).
 type ServiceChangeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -4794,7 +4898,8 @@ type ServiceChangeRequest struct {
 	BootId string `protobuf:"bytes,2,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
 	// Method.
 	Method ServiceChangeRequest_Method `protobuf:"varint,3,opt,name=method,proto3,enum=isthmus.iq.v1.ServiceChangeRequest_Method" json:"method,omitempty"`
-	// Reason code (H.248.8 §4): 900 restored, 901 cold boot, 902 warm boot, 905 taken out of service, 908 impending failure, 918 cancel graceful.
+	// Reason code (H.248.8 §4): 900 restored, 901 cold boot, 902 warm boot, 905 taken out of service, 906 loss of lower
+	// layer connectivity, 908 impending failure, 918 cancel graceful.
 	Reason uint32 `protobuf:"varint,4,opt,name=reason,proto3" json:"reason,omitempty"`
 	// Text for people.
 	ReasonText string `protobuf:"bytes,5,opt,name=reason_text,json=reasonText,proto3" json:"reason_text,omitempty"`
@@ -4805,7 +4910,12 @@ type ServiceChangeRequest struct {
 	// Capabilities. Registration only.
 	Capabilities *Capabilities `protobuf:"bytes,8,opt,name=capabilities,proto3" json:"capabilities,omitempty"`
 	// Contexts alive now.
-	LiveContexts  uint32 `protobuf:"varint,9,opt,name=live_contexts,json=liveContexts,proto3" json:"live_contexts,omitempty"`
+	LiveContexts uint32 `protobuf:"varint,9,opt,name=live_contexts,json=liveContexts,proto3" json:"live_contexts,omitempty"`
+	// Set when not root is concerned but all terminations on this network interface (TS 23.334 §6.1.15): FORCED, reason 906, when it has failed, RESTART,
+	// reason 900, when it serves again. From MGW to MGC only.
+	InterfaceId string `protobuf:"bytes,30,opt,name=interface_id,json=interfaceId,proto3" json:"interface_id,omitempty"`
+	// With interface_id: the realms whose terminations those are; FORCED: they are not available, RESTART: they are (H.248.41, ipra).
+	Realms        []string `protobuf:"bytes,31,rep,name=realms,proto3" json:"realms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4903,6 +5013,20 @@ func (x *ServiceChangeRequest) GetLiveContexts() uint32 {
 	return 0
 }
 
+func (x *ServiceChangeRequest) GetInterfaceId() string {
+	if x != nil {
+		return x.InterfaceId
+	}
+	return ""
+}
+
+func (x *ServiceChangeRequest) GetRealms() []string {
+	if x != nil {
+		return x.Realms
+	}
+	return nil
+}
+
 // ServiceChangeReply answers it.
 type ServiceChangeReply struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -4990,9 +5114,11 @@ type HeartbeatRequest struct {
 	// Packets per second, received on both sides.
 	PacketsPerSecond uint64 `protobuf:"varint,5,opt,name=packets_per_second,json=packetsPerSecond,proto3" json:"packets_per_second,omitempty"`
 	// True while draining.
-	Draining      bool `protobuf:"varint,6,opt,name=draining,proto3" json:"draining,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Draining bool `protobuf:"varint,6,opt,name=draining,proto3" json:"draining,omitempty"`
+	// Realms that are not available now, all of them; so the pool's view becomes right when a ServiceChange was lost.
+	UnavailableRealms []string `protobuf:"bytes,30,rep,name=unavailable_realms,json=unavailableRealms,proto3" json:"unavailable_realms,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *HeartbeatRequest) Reset() {
@@ -5065,6 +5191,13 @@ func (x *HeartbeatRequest) GetDraining() bool {
 		return x.Draining
 	}
 	return false
+}
+
+func (x *HeartbeatRequest) GetUnavailableRealms() []string {
+	if x != nil {
+		return x.UnavailableRealms
+	}
+	return nil
 }
 
 // HeartbeatReply answers it.
@@ -5328,9 +5461,11 @@ const file_isthmus_iq_v1_iq_proto_rawDesc = "" +
 	"\bPolicing\x12;\n" +
 	"\x1asustained_bytes_per_second\x18\x01 \x01(\rR\x17sustainedBytesPerSecond\x12\x1f\n" +
 	"\vburst_bytes\x18\x02 \x01(\rR\n" +
-	"burstBytes\"*\n" +
+	"burstBytes\"`\n" +
 	"\fSourceFilter\x12\x1a\n" +
-	"\bprefixes\x18\x01 \x03(\tR\bprefixes\"\x9b\x01\n" +
+	"\bprefixes\x18\x01 \x03(\tR\bprefixes\x12\x19\n" +
+	"\bport_min\x18\x1e \x01(\rR\aportMin\x12\x19\n" +
+	"\bport_max\x18\x1f \x01(\rR\aportMax\"\x9b\x01\n" +
 	"\n" +
 	"RtcpPolicy\x12\x10\n" +
 	"\x03mux\x18\x01 \x01(\bR\x03mux\x12!\n" +
@@ -5368,13 +5503,20 @@ const file_isthmus_iq_v1_iq_proto_rawDesc = "" +
 	"\x10EventsDescriptor\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\x04R\trequestId\x12.\n" +
-	"\x05specs\x18\x02 \x03(\v2\x18.isthmus.iq.v1.EventSpecR\x05specs\"\xba\x01\n" +
+	"\x05specs\x18\x02 \x03(\v2\x18.isthmus.iq.v1.EventSpecR\x05specs\"\xf1\x02\n" +
 	"\tEventSpec\x12,\n" +
 	"\x04type\x18\x01 \x01(\x0e2\x18.isthmus.iq.v1.EventTypeR\x04type\x12\x1b\n" +
 	"\tstream_id\x18\x02 \x01(\rR\bstreamId\x12/\n" +
 	"\x05timer\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x05timer\x12\x14\n" +
 	"\x05tones\x18\b \x01(\bR\x05tones\x12\x1b\n" +
-	"\tmos_centi\x18\f \x01(\rR\bmosCenti\"c\n" +
+	"\tmos_centi\x18\f \x01(\rR\bmosCenti\x12@\n" +
+	"\tdirection\x18\x1e \x01(\x0e2\".isthmus.iq.v1.EventSpec.DirectionR\tdirection\x12\x12\n" +
+	"\x04rtcp\x18\x1f \x01(\bR\x04rtcp\"_\n" +
+	"\tDirection\x12\x19\n" +
+	"\x15DIRECTION_UNSPECIFIED\x10\x00\x12\x10\n" +
+	"\fDIRECTION_IN\x10\x01\x12\x11\n" +
+	"\rDIRECTION_OUT\x10\x02\x12\x12\n" +
+	"\x0eDIRECTION_BOTH\x10\x03\"c\n" +
 	"\x11SignalsDescriptor\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\x04R\trequestId\x12/\n" +
@@ -5524,13 +5666,14 @@ const file_isthmus_iq_v1_iq_proto_rawDesc = "" +
 	"\fmax_contexts\x18\a \x01(\rR\vmaxContexts\x12\x1a\n" +
 	"\bfeatures\x18\b \x03(\tR\bfeatures\x12\x18\n" +
 	"\asignals\x18\f \x03(\tR\asignals\x12$\n" +
-	"\rannouncements\x18\r \x03(\tR\rannouncements\"\xdd\x01\n" +
+	"\rannouncements\x18\r \x03(\tR\rannouncements\"\xff\x01\n" +
 	"\x05Realm\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12=\n" +
 	"\x04kind\x18\x02 \x01(\x0e2).isthmus.iq.v1.TerminationDescriptor.KindR\x04kind\x12\x1c\n" +
 	"\taddresses\x18\x03 \x03(\tR\taddresses\x12!\n" +
 	"\finterface_id\x18\x04 \x01(\tR\vinterfaceId\x12@\n" +
-	"\bice_mode\x18\x05 \x01(\x0e2%.isthmus.iq.v1.TransportGroup.IceModeR\aiceMode\"\xeb\x03\n" +
+	"\bice_mode\x18\x05 \x01(\x0e2%.isthmus.iq.v1.TransportGroup.IceModeR\aiceMode\x12 \n" +
+	"\vunavailable\x18\x1e \x01(\bR\vunavailable\"\xa6\x04\n" +
 	"\x14ServiceChangeRequest\x12\x15\n" +
 	"\x06mgw_id\x18\x01 \x01(\tR\x05mgwId\x12\x17\n" +
 	"\aboot_id\x18\x02 \x01(\tR\x06bootId\x12B\n" +
@@ -5541,7 +5684,9 @@ const file_isthmus_iq_v1_iq_proto_rawDesc = "" +
 	"\x05delay\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x05delay\x12\x18\n" +
 	"\aaddress\x18\a \x01(\tR\aaddress\x12?\n" +
 	"\fcapabilities\x18\b \x01(\v2\x1b.isthmus.iq.v1.CapabilitiesR\fcapabilities\x12#\n" +
-	"\rlive_contexts\x18\t \x01(\rR\fliveContexts\"u\n" +
+	"\rlive_contexts\x18\t \x01(\rR\fliveContexts\x12!\n" +
+	"\finterface_id\x18\x1e \x01(\tR\vinterfaceId\x12\x16\n" +
+	"\x06realms\x18\x1f \x03(\tR\x06realms\"u\n" +
 	"\x06Method\x12\x16\n" +
 	"\x12METHOD_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fMETHOD_GRACEFUL\x10\x01\x12\x11\n" +
@@ -5552,14 +5697,15 @@ const file_isthmus_iq_v1_iq_proto_rawDesc = "" +
 	"\x0fprofile_version\x18\x01 \x01(\rR\x0eprofileVersion\x12H\n" +
 	"\x12heartbeat_interval\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x11heartbeatInterval\x12!\n" +
 	"\fmgc_instance\x18\x03 \x01(\tR\vmgcInstance\x124\n" +
-	"\x05error\x18\x04 \x01(\v2\x1e.isthmus.iq.v1.ErrorDescriptorR\x05error\"\xcb\x01\n" +
+	"\x05error\x18\x04 \x01(\v2\x1e.isthmus.iq.v1.ErrorDescriptorR\x05error\"\xfa\x01\n" +
 	"\x10HeartbeatRequest\x12\x15\n" +
 	"\x06mgw_id\x18\x01 \x01(\tR\x05mgwId\x12\x17\n" +
 	"\aboot_id\x18\x02 \x01(\tR\x06bootId\x12\x1a\n" +
 	"\bcontexts\x18\x03 \x01(\rR\bcontexts\x12!\n" +
 	"\fcpu_permille\x18\x04 \x01(\rR\vcpuPermille\x12,\n" +
 	"\x12packets_per_second\x18\x05 \x01(\x04R\x10packetsPerSecond\x12\x1a\n" +
-	"\bdraining\x18\x06 \x01(\bR\bdraining\"`\n" +
+	"\bdraining\x18\x06 \x01(\bR\bdraining\x12-\n" +
+	"\x12unavailable_realms\x18\x1e \x03(\tR\x11unavailableRealms\"`\n" +
 	"\x0eHeartbeatReply\x12-\n" +
 	"\x04next\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x04next\x12\x1f\n" +
 	"\vre_register\x18\x02 \x01(\bR\n" +
@@ -5601,7 +5747,7 @@ func file_isthmus_iq_v1_iq_proto_rawDescGZIP() []byte {
 	return file_isthmus_iq_v1_iq_proto_rawDescData
 }
 
-var file_isthmus_iq_v1_iq_proto_enumTypes = make([]protoimpl.EnumInfo, 14)
+var file_isthmus_iq_v1_iq_proto_enumTypes = make([]protoimpl.EnumInfo, 15)
 var file_isthmus_iq_v1_iq_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
 var file_isthmus_iq_v1_iq_proto_goTypes = []any{
 	(EventType)(0),                   // 0: isthmus.iq.v1.EventType
@@ -5614,179 +5760,181 @@ var file_isthmus_iq_v1_iq_proto_goTypes = []any{
 	(LocalControl_Mode)(0),           // 7: isthmus.iq.v1.LocalControl.Mode
 	(LocalControl_Latch)(0),          // 8: isthmus.iq.v1.LocalControl.Latch
 	(LocalControl_Digits)(0),         // 9: isthmus.iq.v1.LocalControl.Digits
-	(Signal_Type)(0),                 // 10: isthmus.iq.v1.Signal.Type
-	(Signal_Direction)(0),            // 11: isthmus.iq.v1.Signal.Direction
-	(NotifyReply_Verdict)(0),         // 12: isthmus.iq.v1.NotifyReply.Verdict
-	(ServiceChangeRequest_Method)(0), // 13: isthmus.iq.v1.ServiceChangeRequest.Method
-	(*TransactionRequest)(nil),       // 14: isthmus.iq.v1.TransactionRequest
-	(*Action)(nil),                   // 15: isthmus.iq.v1.Action
-	(*ContextRef)(nil),               // 16: isthmus.iq.v1.ContextRef
-	(*TerminationRef)(nil),           // 17: isthmus.iq.v1.TerminationRef
-	(*ContextAttributes)(nil),        // 18: isthmus.iq.v1.ContextAttributes
-	(*TopologyTriple)(nil),           // 19: isthmus.iq.v1.TopologyTriple
-	(*Command)(nil),                  // 20: isthmus.iq.v1.Command
-	(*Add)(nil),                      // 21: isthmus.iq.v1.Add
-	(*Modify)(nil),                   // 22: isthmus.iq.v1.Modify
-	(*Subtract)(nil),                 // 23: isthmus.iq.v1.Subtract
-	(*Move)(nil),                     // 24: isthmus.iq.v1.Move
-	(*TransactionReply)(nil),         // 25: isthmus.iq.v1.TransactionReply
-	(*ActionReply)(nil),              // 26: isthmus.iq.v1.ActionReply
-	(*CommandReply)(nil),             // 27: isthmus.iq.v1.CommandReply
-	(*MediaPath)(nil),                // 28: isthmus.iq.v1.MediaPath
-	(*ErrorDescriptor)(nil),          // 29: isthmus.iq.v1.ErrorDescriptor
-	(*TerminationDescriptor)(nil),    // 30: isthmus.iq.v1.TerminationDescriptor
-	(*TransportGroup)(nil),           // 31: isthmus.iq.v1.TransportGroup
-	(*IceParameters)(nil),            // 32: isthmus.iq.v1.IceParameters
-	(*Candidate)(nil),                // 33: isthmus.iq.v1.Candidate
-	(*DtlsParameters)(nil),           // 34: isthmus.iq.v1.DtlsParameters
-	(*Fingerprint)(nil),              // 35: isthmus.iq.v1.Fingerprint
-	(*Stream)(nil),                   // 36: isthmus.iq.v1.Stream
-	(*LocalControl)(nil),             // 37: isthmus.iq.v1.LocalControl
-	(*Policing)(nil),                 // 38: isthmus.iq.v1.Policing
-	(*SourceFilter)(nil),             // 39: isthmus.iq.v1.SourceFilter
-	(*RtcpPolicy)(nil),               // 40: isthmus.iq.v1.RtcpPolicy
-	(*MediaDescription)(nil),         // 41: isthmus.iq.v1.MediaDescription
-	(*SrtpCrypto)(nil),               // 42: isthmus.iq.v1.SrtpCrypto
-	(*Codec)(nil),                    // 43: isthmus.iq.v1.Codec
-	(*EventsDescriptor)(nil),         // 44: isthmus.iq.v1.EventsDescriptor
-	(*EventSpec)(nil),                // 45: isthmus.iq.v1.EventSpec
-	(*SignalsDescriptor)(nil),        // 46: isthmus.iq.v1.SignalsDescriptor
-	(*Signal)(nil),                   // 47: isthmus.iq.v1.Signal
-	(*NotifyRequest)(nil),            // 48: isthmus.iq.v1.NotifyRequest
-	(*ObservedEvent)(nil),            // 49: isthmus.iq.v1.ObservedEvent
-	(*NotifyReply)(nil),              // 50: isthmus.iq.v1.NotifyReply
-	(*Statistics)(nil),               // 51: isthmus.iq.v1.Statistics
-	(*VoipMetrics)(nil),              // 52: isthmus.iq.v1.VoipMetrics
-	(*AuditRequest)(nil),             // 53: isthmus.iq.v1.AuditRequest
-	(*AuditReply)(nil),               // 54: isthmus.iq.v1.AuditReply
-	(*AuditCapabilitiesRequest)(nil), // 55: isthmus.iq.v1.AuditCapabilitiesRequest
-	(*Capabilities)(nil),             // 56: isthmus.iq.v1.Capabilities
-	(*Realm)(nil),                    // 57: isthmus.iq.v1.Realm
-	(*ServiceChangeRequest)(nil),     // 58: isthmus.iq.v1.ServiceChangeRequest
-	(*ServiceChangeReply)(nil),       // 59: isthmus.iq.v1.ServiceChangeReply
-	(*HeartbeatRequest)(nil),         // 60: isthmus.iq.v1.HeartbeatRequest
-	(*HeartbeatReply)(nil),           // 61: isthmus.iq.v1.HeartbeatReply
-	nil,                              // 62: isthmus.iq.v1.ObservedEvent.ParamsEntry
-	nil,                              // 63: isthmus.iq.v1.Statistics.DroppedEntry
-	(*emptypb.Empty)(nil),            // 64: google.protobuf.Empty
-	(*durationpb.Duration)(nil),      // 65: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),    // 66: google.protobuf.Timestamp
+	(EventSpec_Direction)(0),         // 10: isthmus.iq.v1.EventSpec.Direction
+	(Signal_Type)(0),                 // 11: isthmus.iq.v1.Signal.Type
+	(Signal_Direction)(0),            // 12: isthmus.iq.v1.Signal.Direction
+	(NotifyReply_Verdict)(0),         // 13: isthmus.iq.v1.NotifyReply.Verdict
+	(ServiceChangeRequest_Method)(0), // 14: isthmus.iq.v1.ServiceChangeRequest.Method
+	(*TransactionRequest)(nil),       // 15: isthmus.iq.v1.TransactionRequest
+	(*Action)(nil),                   // 16: isthmus.iq.v1.Action
+	(*ContextRef)(nil),               // 17: isthmus.iq.v1.ContextRef
+	(*TerminationRef)(nil),           // 18: isthmus.iq.v1.TerminationRef
+	(*ContextAttributes)(nil),        // 19: isthmus.iq.v1.ContextAttributes
+	(*TopologyTriple)(nil),           // 20: isthmus.iq.v1.TopologyTriple
+	(*Command)(nil),                  // 21: isthmus.iq.v1.Command
+	(*Add)(nil),                      // 22: isthmus.iq.v1.Add
+	(*Modify)(nil),                   // 23: isthmus.iq.v1.Modify
+	(*Subtract)(nil),                 // 24: isthmus.iq.v1.Subtract
+	(*Move)(nil),                     // 25: isthmus.iq.v1.Move
+	(*TransactionReply)(nil),         // 26: isthmus.iq.v1.TransactionReply
+	(*ActionReply)(nil),              // 27: isthmus.iq.v1.ActionReply
+	(*CommandReply)(nil),             // 28: isthmus.iq.v1.CommandReply
+	(*MediaPath)(nil),                // 29: isthmus.iq.v1.MediaPath
+	(*ErrorDescriptor)(nil),          // 30: isthmus.iq.v1.ErrorDescriptor
+	(*TerminationDescriptor)(nil),    // 31: isthmus.iq.v1.TerminationDescriptor
+	(*TransportGroup)(nil),           // 32: isthmus.iq.v1.TransportGroup
+	(*IceParameters)(nil),            // 33: isthmus.iq.v1.IceParameters
+	(*Candidate)(nil),                // 34: isthmus.iq.v1.Candidate
+	(*DtlsParameters)(nil),           // 35: isthmus.iq.v1.DtlsParameters
+	(*Fingerprint)(nil),              // 36: isthmus.iq.v1.Fingerprint
+	(*Stream)(nil),                   // 37: isthmus.iq.v1.Stream
+	(*LocalControl)(nil),             // 38: isthmus.iq.v1.LocalControl
+	(*Policing)(nil),                 // 39: isthmus.iq.v1.Policing
+	(*SourceFilter)(nil),             // 40: isthmus.iq.v1.SourceFilter
+	(*RtcpPolicy)(nil),               // 41: isthmus.iq.v1.RtcpPolicy
+	(*MediaDescription)(nil),         // 42: isthmus.iq.v1.MediaDescription
+	(*SrtpCrypto)(nil),               // 43: isthmus.iq.v1.SrtpCrypto
+	(*Codec)(nil),                    // 44: isthmus.iq.v1.Codec
+	(*EventsDescriptor)(nil),         // 45: isthmus.iq.v1.EventsDescriptor
+	(*EventSpec)(nil),                // 46: isthmus.iq.v1.EventSpec
+	(*SignalsDescriptor)(nil),        // 47: isthmus.iq.v1.SignalsDescriptor
+	(*Signal)(nil),                   // 48: isthmus.iq.v1.Signal
+	(*NotifyRequest)(nil),            // 49: isthmus.iq.v1.NotifyRequest
+	(*ObservedEvent)(nil),            // 50: isthmus.iq.v1.ObservedEvent
+	(*NotifyReply)(nil),              // 51: isthmus.iq.v1.NotifyReply
+	(*Statistics)(nil),               // 52: isthmus.iq.v1.Statistics
+	(*VoipMetrics)(nil),              // 53: isthmus.iq.v1.VoipMetrics
+	(*AuditRequest)(nil),             // 54: isthmus.iq.v1.AuditRequest
+	(*AuditReply)(nil),               // 55: isthmus.iq.v1.AuditReply
+	(*AuditCapabilitiesRequest)(nil), // 56: isthmus.iq.v1.AuditCapabilitiesRequest
+	(*Capabilities)(nil),             // 57: isthmus.iq.v1.Capabilities
+	(*Realm)(nil),                    // 58: isthmus.iq.v1.Realm
+	(*ServiceChangeRequest)(nil),     // 59: isthmus.iq.v1.ServiceChangeRequest
+	(*ServiceChangeReply)(nil),       // 60: isthmus.iq.v1.ServiceChangeReply
+	(*HeartbeatRequest)(nil),         // 61: isthmus.iq.v1.HeartbeatRequest
+	(*HeartbeatReply)(nil),           // 62: isthmus.iq.v1.HeartbeatReply
+	nil,                              // 63: isthmus.iq.v1.ObservedEvent.ParamsEntry
+	nil,                              // 64: isthmus.iq.v1.Statistics.DroppedEntry
+	(*emptypb.Empty)(nil),            // 65: google.protobuf.Empty
+	(*durationpb.Duration)(nil),      // 66: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),    // 67: google.protobuf.Timestamp
 }
 var file_isthmus_iq_v1_iq_proto_depIdxs = []int32{
-	15,  // 0: isthmus.iq.v1.TransactionRequest.actions:type_name -> isthmus.iq.v1.Action
-	16,  // 1: isthmus.iq.v1.Action.context:type_name -> isthmus.iq.v1.ContextRef
-	18,  // 2: isthmus.iq.v1.Action.attributes:type_name -> isthmus.iq.v1.ContextAttributes
-	20,  // 3: isthmus.iq.v1.Action.commands:type_name -> isthmus.iq.v1.Command
-	64,  // 4: isthmus.iq.v1.ContextRef.choose:type_name -> google.protobuf.Empty
-	64,  // 5: isthmus.iq.v1.ContextRef.all:type_name -> google.protobuf.Empty
-	64,  // 6: isthmus.iq.v1.ContextRef.null:type_name -> google.protobuf.Empty
-	64,  // 7: isthmus.iq.v1.TerminationRef.root:type_name -> google.protobuf.Empty
-	64,  // 8: isthmus.iq.v1.TerminationRef.choose:type_name -> google.protobuf.Empty
-	64,  // 9: isthmus.iq.v1.TerminationRef.all:type_name -> google.protobuf.Empty
-	65,  // 10: isthmus.iq.v1.ContextAttributes.orphan_ttl:type_name -> google.protobuf.Duration
-	19,  // 11: isthmus.iq.v1.ContextAttributes.topology:type_name -> isthmus.iq.v1.TopologyTriple
+	16,  // 0: isthmus.iq.v1.TransactionRequest.actions:type_name -> isthmus.iq.v1.Action
+	17,  // 1: isthmus.iq.v1.Action.context:type_name -> isthmus.iq.v1.ContextRef
+	19,  // 2: isthmus.iq.v1.Action.attributes:type_name -> isthmus.iq.v1.ContextAttributes
+	21,  // 3: isthmus.iq.v1.Action.commands:type_name -> isthmus.iq.v1.Command
+	65,  // 4: isthmus.iq.v1.ContextRef.choose:type_name -> google.protobuf.Empty
+	65,  // 5: isthmus.iq.v1.ContextRef.all:type_name -> google.protobuf.Empty
+	65,  // 6: isthmus.iq.v1.ContextRef.null:type_name -> google.protobuf.Empty
+	65,  // 7: isthmus.iq.v1.TerminationRef.root:type_name -> google.protobuf.Empty
+	65,  // 8: isthmus.iq.v1.TerminationRef.choose:type_name -> google.protobuf.Empty
+	65,  // 9: isthmus.iq.v1.TerminationRef.all:type_name -> google.protobuf.Empty
+	66,  // 10: isthmus.iq.v1.ContextAttributes.orphan_ttl:type_name -> google.protobuf.Duration
+	20,  // 11: isthmus.iq.v1.ContextAttributes.topology:type_name -> isthmus.iq.v1.TopologyTriple
 	1,   // 12: isthmus.iq.v1.TopologyTriple.direction:type_name -> isthmus.iq.v1.TopologyTriple.Direction
-	21,  // 13: isthmus.iq.v1.Command.add:type_name -> isthmus.iq.v1.Add
-	22,  // 14: isthmus.iq.v1.Command.modify:type_name -> isthmus.iq.v1.Modify
-	23,  // 15: isthmus.iq.v1.Command.subtract:type_name -> isthmus.iq.v1.Subtract
-	24,  // 16: isthmus.iq.v1.Command.move:type_name -> isthmus.iq.v1.Move
-	17,  // 17: isthmus.iq.v1.Add.termination:type_name -> isthmus.iq.v1.TerminationRef
-	30,  // 18: isthmus.iq.v1.Add.descriptor:type_name -> isthmus.iq.v1.TerminationDescriptor
-	17,  // 19: isthmus.iq.v1.Modify.termination:type_name -> isthmus.iq.v1.TerminationRef
-	30,  // 20: isthmus.iq.v1.Modify.descriptor:type_name -> isthmus.iq.v1.TerminationDescriptor
-	17,  // 21: isthmus.iq.v1.Subtract.termination:type_name -> isthmus.iq.v1.TerminationRef
-	17,  // 22: isthmus.iq.v1.Move.termination:type_name -> isthmus.iq.v1.TerminationRef
-	30,  // 23: isthmus.iq.v1.Move.descriptor:type_name -> isthmus.iq.v1.TerminationDescriptor
-	26,  // 24: isthmus.iq.v1.TransactionReply.actions:type_name -> isthmus.iq.v1.ActionReply
-	29,  // 25: isthmus.iq.v1.TransactionReply.error:type_name -> isthmus.iq.v1.ErrorDescriptor
-	18,  // 26: isthmus.iq.v1.ActionReply.attributes:type_name -> isthmus.iq.v1.ContextAttributes
-	27,  // 27: isthmus.iq.v1.ActionReply.commands:type_name -> isthmus.iq.v1.CommandReply
-	29,  // 28: isthmus.iq.v1.ActionReply.error:type_name -> isthmus.iq.v1.ErrorDescriptor
-	30,  // 29: isthmus.iq.v1.CommandReply.resolved:type_name -> isthmus.iq.v1.TerminationDescriptor
-	51,  // 30: isthmus.iq.v1.CommandReply.statistics:type_name -> isthmus.iq.v1.Statistics
-	29,  // 31: isthmus.iq.v1.CommandReply.error:type_name -> isthmus.iq.v1.ErrorDescriptor
-	28,  // 32: isthmus.iq.v1.CommandReply.path:type_name -> isthmus.iq.v1.MediaPath
+	22,  // 13: isthmus.iq.v1.Command.add:type_name -> isthmus.iq.v1.Add
+	23,  // 14: isthmus.iq.v1.Command.modify:type_name -> isthmus.iq.v1.Modify
+	24,  // 15: isthmus.iq.v1.Command.subtract:type_name -> isthmus.iq.v1.Subtract
+	25,  // 16: isthmus.iq.v1.Command.move:type_name -> isthmus.iq.v1.Move
+	18,  // 17: isthmus.iq.v1.Add.termination:type_name -> isthmus.iq.v1.TerminationRef
+	31,  // 18: isthmus.iq.v1.Add.descriptor:type_name -> isthmus.iq.v1.TerminationDescriptor
+	18,  // 19: isthmus.iq.v1.Modify.termination:type_name -> isthmus.iq.v1.TerminationRef
+	31,  // 20: isthmus.iq.v1.Modify.descriptor:type_name -> isthmus.iq.v1.TerminationDescriptor
+	18,  // 21: isthmus.iq.v1.Subtract.termination:type_name -> isthmus.iq.v1.TerminationRef
+	18,  // 22: isthmus.iq.v1.Move.termination:type_name -> isthmus.iq.v1.TerminationRef
+	31,  // 23: isthmus.iq.v1.Move.descriptor:type_name -> isthmus.iq.v1.TerminationDescriptor
+	27,  // 24: isthmus.iq.v1.TransactionReply.actions:type_name -> isthmus.iq.v1.ActionReply
+	30,  // 25: isthmus.iq.v1.TransactionReply.error:type_name -> isthmus.iq.v1.ErrorDescriptor
+	19,  // 26: isthmus.iq.v1.ActionReply.attributes:type_name -> isthmus.iq.v1.ContextAttributes
+	28,  // 27: isthmus.iq.v1.ActionReply.commands:type_name -> isthmus.iq.v1.CommandReply
+	30,  // 28: isthmus.iq.v1.ActionReply.error:type_name -> isthmus.iq.v1.ErrorDescriptor
+	31,  // 29: isthmus.iq.v1.CommandReply.resolved:type_name -> isthmus.iq.v1.TerminationDescriptor
+	52,  // 30: isthmus.iq.v1.CommandReply.statistics:type_name -> isthmus.iq.v1.Statistics
+	30,  // 31: isthmus.iq.v1.CommandReply.error:type_name -> isthmus.iq.v1.ErrorDescriptor
+	29,  // 32: isthmus.iq.v1.CommandReply.path:type_name -> isthmus.iq.v1.MediaPath
 	2,   // 33: isthmus.iq.v1.MediaPath.kind:type_name -> isthmus.iq.v1.MediaPath.Kind
 	3,   // 34: isthmus.iq.v1.TerminationDescriptor.kind:type_name -> isthmus.iq.v1.TerminationDescriptor.Kind
-	36,  // 35: isthmus.iq.v1.TerminationDescriptor.streams:type_name -> isthmus.iq.v1.Stream
-	44,  // 36: isthmus.iq.v1.TerminationDescriptor.events:type_name -> isthmus.iq.v1.EventsDescriptor
-	31,  // 37: isthmus.iq.v1.TerminationDescriptor.transport:type_name -> isthmus.iq.v1.TransportGroup
-	46,  // 38: isthmus.iq.v1.TerminationDescriptor.signals:type_name -> isthmus.iq.v1.SignalsDescriptor
-	32,  // 39: isthmus.iq.v1.TransportGroup.local_ice:type_name -> isthmus.iq.v1.IceParameters
-	32,  // 40: isthmus.iq.v1.TransportGroup.remote_ice:type_name -> isthmus.iq.v1.IceParameters
-	34,  // 41: isthmus.iq.v1.TransportGroup.local_dtls:type_name -> isthmus.iq.v1.DtlsParameters
-	34,  // 42: isthmus.iq.v1.TransportGroup.remote_dtls:type_name -> isthmus.iq.v1.DtlsParameters
+	37,  // 35: isthmus.iq.v1.TerminationDescriptor.streams:type_name -> isthmus.iq.v1.Stream
+	45,  // 36: isthmus.iq.v1.TerminationDescriptor.events:type_name -> isthmus.iq.v1.EventsDescriptor
+	32,  // 37: isthmus.iq.v1.TerminationDescriptor.transport:type_name -> isthmus.iq.v1.TransportGroup
+	47,  // 38: isthmus.iq.v1.TerminationDescriptor.signals:type_name -> isthmus.iq.v1.SignalsDescriptor
+	33,  // 39: isthmus.iq.v1.TransportGroup.local_ice:type_name -> isthmus.iq.v1.IceParameters
+	33,  // 40: isthmus.iq.v1.TransportGroup.remote_ice:type_name -> isthmus.iq.v1.IceParameters
+	35,  // 41: isthmus.iq.v1.TransportGroup.local_dtls:type_name -> isthmus.iq.v1.DtlsParameters
+	35,  // 42: isthmus.iq.v1.TransportGroup.remote_dtls:type_name -> isthmus.iq.v1.DtlsParameters
 	4,   // 43: isthmus.iq.v1.TransportGroup.ice_mode:type_name -> isthmus.iq.v1.TransportGroup.IceMode
 	5,   // 44: isthmus.iq.v1.TransportGroup.ice_role:type_name -> isthmus.iq.v1.TransportGroup.IceRole
-	33,  // 45: isthmus.iq.v1.IceParameters.candidates:type_name -> isthmus.iq.v1.Candidate
+	34,  // 45: isthmus.iq.v1.IceParameters.candidates:type_name -> isthmus.iq.v1.Candidate
 	6,   // 46: isthmus.iq.v1.DtlsParameters.role:type_name -> isthmus.iq.v1.DtlsParameters.Role
-	35,  // 47: isthmus.iq.v1.DtlsParameters.fingerprints:type_name -> isthmus.iq.v1.Fingerprint
-	37,  // 48: isthmus.iq.v1.Stream.local_control:type_name -> isthmus.iq.v1.LocalControl
-	41,  // 49: isthmus.iq.v1.Stream.local:type_name -> isthmus.iq.v1.MediaDescription
-	41,  // 50: isthmus.iq.v1.Stream.remote:type_name -> isthmus.iq.v1.MediaDescription
+	36,  // 47: isthmus.iq.v1.DtlsParameters.fingerprints:type_name -> isthmus.iq.v1.Fingerprint
+	38,  // 48: isthmus.iq.v1.Stream.local_control:type_name -> isthmus.iq.v1.LocalControl
+	42,  // 49: isthmus.iq.v1.Stream.local:type_name -> isthmus.iq.v1.MediaDescription
+	42,  // 50: isthmus.iq.v1.Stream.remote:type_name -> isthmus.iq.v1.MediaDescription
 	7,   // 51: isthmus.iq.v1.LocalControl.mode:type_name -> isthmus.iq.v1.LocalControl.Mode
-	38,  // 52: isthmus.iq.v1.LocalControl.policing:type_name -> isthmus.iq.v1.Policing
-	39,  // 53: isthmus.iq.v1.LocalControl.source_filter:type_name -> isthmus.iq.v1.SourceFilter
+	39,  // 52: isthmus.iq.v1.LocalControl.policing:type_name -> isthmus.iq.v1.Policing
+	40,  // 53: isthmus.iq.v1.LocalControl.source_filter:type_name -> isthmus.iq.v1.SourceFilter
 	8,   // 54: isthmus.iq.v1.LocalControl.latch:type_name -> isthmus.iq.v1.LocalControl.Latch
-	40,  // 55: isthmus.iq.v1.LocalControl.rtcp:type_name -> isthmus.iq.v1.RtcpPolicy
+	41,  // 55: isthmus.iq.v1.LocalControl.rtcp:type_name -> isthmus.iq.v1.RtcpPolicy
 	9,   // 56: isthmus.iq.v1.LocalControl.digits:type_name -> isthmus.iq.v1.LocalControl.Digits
-	43,  // 57: isthmus.iq.v1.MediaDescription.codecs:type_name -> isthmus.iq.v1.Codec
-	42,  // 58: isthmus.iq.v1.MediaDescription.cryptos:type_name -> isthmus.iq.v1.SrtpCrypto
-	45,  // 59: isthmus.iq.v1.EventsDescriptor.specs:type_name -> isthmus.iq.v1.EventSpec
+	44,  // 57: isthmus.iq.v1.MediaDescription.codecs:type_name -> isthmus.iq.v1.Codec
+	43,  // 58: isthmus.iq.v1.MediaDescription.cryptos:type_name -> isthmus.iq.v1.SrtpCrypto
+	46,  // 59: isthmus.iq.v1.EventsDescriptor.specs:type_name -> isthmus.iq.v1.EventSpec
 	0,   // 60: isthmus.iq.v1.EventSpec.type:type_name -> isthmus.iq.v1.EventType
-	65,  // 61: isthmus.iq.v1.EventSpec.timer:type_name -> google.protobuf.Duration
-	47,  // 62: isthmus.iq.v1.SignalsDescriptor.signals:type_name -> isthmus.iq.v1.Signal
-	10,  // 63: isthmus.iq.v1.Signal.type:type_name -> isthmus.iq.v1.Signal.Type
-	65,  // 64: isthmus.iq.v1.Signal.duration:type_name -> google.protobuf.Duration
-	11,  // 65: isthmus.iq.v1.Signal.direction:type_name -> isthmus.iq.v1.Signal.Direction
-	49,  // 66: isthmus.iq.v1.NotifyRequest.events:type_name -> isthmus.iq.v1.ObservedEvent
-	0,   // 67: isthmus.iq.v1.ObservedEvent.type:type_name -> isthmus.iq.v1.EventType
-	66,  // 68: isthmus.iq.v1.ObservedEvent.at:type_name -> google.protobuf.Timestamp
-	62,  // 69: isthmus.iq.v1.ObservedEvent.params:type_name -> isthmus.iq.v1.ObservedEvent.ParamsEntry
-	33,  // 70: isthmus.iq.v1.ObservedEvent.local:type_name -> isthmus.iq.v1.Candidate
-	33,  // 71: isthmus.iq.v1.ObservedEvent.remote:type_name -> isthmus.iq.v1.Candidate
-	12,  // 72: isthmus.iq.v1.NotifyReply.verdict:type_name -> isthmus.iq.v1.NotifyReply.Verdict
-	63,  // 73: isthmus.iq.v1.Statistics.dropped:type_name -> isthmus.iq.v1.Statistics.DroppedEntry
-	65,  // 74: isthmus.iq.v1.Statistics.duration:type_name -> google.protobuf.Duration
-	28,  // 75: isthmus.iq.v1.Statistics.path:type_name -> isthmus.iq.v1.MediaPath
-	52,  // 76: isthmus.iq.v1.Statistics.voip_metrics:type_name -> isthmus.iq.v1.VoipMetrics
-	52,  // 77: isthmus.iq.v1.Statistics.remote_voip_metrics:type_name -> isthmus.iq.v1.VoipMetrics
-	16,  // 78: isthmus.iq.v1.AuditRequest.context:type_name -> isthmus.iq.v1.ContextRef
-	17,  // 79: isthmus.iq.v1.AuditRequest.termination:type_name -> isthmus.iq.v1.TerminationRef
-	18,  // 80: isthmus.iq.v1.AuditReply.attributes:type_name -> isthmus.iq.v1.ContextAttributes
-	30,  // 81: isthmus.iq.v1.AuditReply.descriptor:type_name -> isthmus.iq.v1.TerminationDescriptor
-	51,  // 82: isthmus.iq.v1.AuditReply.statistics:type_name -> isthmus.iq.v1.Statistics
-	66,  // 83: isthmus.iq.v1.AuditReply.last_control:type_name -> google.protobuf.Timestamp
-	29,  // 84: isthmus.iq.v1.AuditReply.error:type_name -> isthmus.iq.v1.ErrorDescriptor
-	43,  // 85: isthmus.iq.v1.Capabilities.codecs:type_name -> isthmus.iq.v1.Codec
-	57,  // 86: isthmus.iq.v1.Capabilities.realms:type_name -> isthmus.iq.v1.Realm
-	3,   // 87: isthmus.iq.v1.Realm.kind:type_name -> isthmus.iq.v1.TerminationDescriptor.Kind
-	4,   // 88: isthmus.iq.v1.Realm.ice_mode:type_name -> isthmus.iq.v1.TransportGroup.IceMode
-	13,  // 89: isthmus.iq.v1.ServiceChangeRequest.method:type_name -> isthmus.iq.v1.ServiceChangeRequest.Method
-	65,  // 90: isthmus.iq.v1.ServiceChangeRequest.delay:type_name -> google.protobuf.Duration
-	56,  // 91: isthmus.iq.v1.ServiceChangeRequest.capabilities:type_name -> isthmus.iq.v1.Capabilities
-	65,  // 92: isthmus.iq.v1.ServiceChangeReply.heartbeat_interval:type_name -> google.protobuf.Duration
-	29,  // 93: isthmus.iq.v1.ServiceChangeReply.error:type_name -> isthmus.iq.v1.ErrorDescriptor
-	65,  // 94: isthmus.iq.v1.HeartbeatReply.next:type_name -> google.protobuf.Duration
-	14,  // 95: isthmus.iq.v1.MediaGateway.Transact:input_type -> isthmus.iq.v1.TransactionRequest
-	53,  // 96: isthmus.iq.v1.MediaGateway.AuditValue:input_type -> isthmus.iq.v1.AuditRequest
-	55,  // 97: isthmus.iq.v1.MediaGateway.AuditCapabilities:input_type -> isthmus.iq.v1.AuditCapabilitiesRequest
-	58,  // 98: isthmus.iq.v1.MediaGateway.ServiceChange:input_type -> isthmus.iq.v1.ServiceChangeRequest
-	58,  // 99: isthmus.iq.v1.MediaGatewayController.ServiceChange:input_type -> isthmus.iq.v1.ServiceChangeRequest
-	48,  // 100: isthmus.iq.v1.MediaGatewayController.Notify:input_type -> isthmus.iq.v1.NotifyRequest
-	60,  // 101: isthmus.iq.v1.MediaGatewayController.Heartbeat:input_type -> isthmus.iq.v1.HeartbeatRequest
-	25,  // 102: isthmus.iq.v1.MediaGateway.Transact:output_type -> isthmus.iq.v1.TransactionReply
-	54,  // 103: isthmus.iq.v1.MediaGateway.AuditValue:output_type -> isthmus.iq.v1.AuditReply
-	56,  // 104: isthmus.iq.v1.MediaGateway.AuditCapabilities:output_type -> isthmus.iq.v1.Capabilities
-	59,  // 105: isthmus.iq.v1.MediaGateway.ServiceChange:output_type -> isthmus.iq.v1.ServiceChangeReply
-	59,  // 106: isthmus.iq.v1.MediaGatewayController.ServiceChange:output_type -> isthmus.iq.v1.ServiceChangeReply
-	50,  // 107: isthmus.iq.v1.MediaGatewayController.Notify:output_type -> isthmus.iq.v1.NotifyReply
-	61,  // 108: isthmus.iq.v1.MediaGatewayController.Heartbeat:output_type -> isthmus.iq.v1.HeartbeatReply
-	102, // [102:109] is the sub-list for method output_type
-	95,  // [95:102] is the sub-list for method input_type
-	95,  // [95:95] is the sub-list for extension type_name
-	95,  // [95:95] is the sub-list for extension extendee
-	0,   // [0:95] is the sub-list for field type_name
+	66,  // 61: isthmus.iq.v1.EventSpec.timer:type_name -> google.protobuf.Duration
+	10,  // 62: isthmus.iq.v1.EventSpec.direction:type_name -> isthmus.iq.v1.EventSpec.Direction
+	48,  // 63: isthmus.iq.v1.SignalsDescriptor.signals:type_name -> isthmus.iq.v1.Signal
+	11,  // 64: isthmus.iq.v1.Signal.type:type_name -> isthmus.iq.v1.Signal.Type
+	66,  // 65: isthmus.iq.v1.Signal.duration:type_name -> google.protobuf.Duration
+	12,  // 66: isthmus.iq.v1.Signal.direction:type_name -> isthmus.iq.v1.Signal.Direction
+	50,  // 67: isthmus.iq.v1.NotifyRequest.events:type_name -> isthmus.iq.v1.ObservedEvent
+	0,   // 68: isthmus.iq.v1.ObservedEvent.type:type_name -> isthmus.iq.v1.EventType
+	67,  // 69: isthmus.iq.v1.ObservedEvent.at:type_name -> google.protobuf.Timestamp
+	63,  // 70: isthmus.iq.v1.ObservedEvent.params:type_name -> isthmus.iq.v1.ObservedEvent.ParamsEntry
+	34,  // 71: isthmus.iq.v1.ObservedEvent.local:type_name -> isthmus.iq.v1.Candidate
+	34,  // 72: isthmus.iq.v1.ObservedEvent.remote:type_name -> isthmus.iq.v1.Candidate
+	13,  // 73: isthmus.iq.v1.NotifyReply.verdict:type_name -> isthmus.iq.v1.NotifyReply.Verdict
+	64,  // 74: isthmus.iq.v1.Statistics.dropped:type_name -> isthmus.iq.v1.Statistics.DroppedEntry
+	66,  // 75: isthmus.iq.v1.Statistics.duration:type_name -> google.protobuf.Duration
+	29,  // 76: isthmus.iq.v1.Statistics.path:type_name -> isthmus.iq.v1.MediaPath
+	53,  // 77: isthmus.iq.v1.Statistics.voip_metrics:type_name -> isthmus.iq.v1.VoipMetrics
+	53,  // 78: isthmus.iq.v1.Statistics.remote_voip_metrics:type_name -> isthmus.iq.v1.VoipMetrics
+	17,  // 79: isthmus.iq.v1.AuditRequest.context:type_name -> isthmus.iq.v1.ContextRef
+	18,  // 80: isthmus.iq.v1.AuditRequest.termination:type_name -> isthmus.iq.v1.TerminationRef
+	19,  // 81: isthmus.iq.v1.AuditReply.attributes:type_name -> isthmus.iq.v1.ContextAttributes
+	31,  // 82: isthmus.iq.v1.AuditReply.descriptor:type_name -> isthmus.iq.v1.TerminationDescriptor
+	52,  // 83: isthmus.iq.v1.AuditReply.statistics:type_name -> isthmus.iq.v1.Statistics
+	67,  // 84: isthmus.iq.v1.AuditReply.last_control:type_name -> google.protobuf.Timestamp
+	30,  // 85: isthmus.iq.v1.AuditReply.error:type_name -> isthmus.iq.v1.ErrorDescriptor
+	44,  // 86: isthmus.iq.v1.Capabilities.codecs:type_name -> isthmus.iq.v1.Codec
+	58,  // 87: isthmus.iq.v1.Capabilities.realms:type_name -> isthmus.iq.v1.Realm
+	3,   // 88: isthmus.iq.v1.Realm.kind:type_name -> isthmus.iq.v1.TerminationDescriptor.Kind
+	4,   // 89: isthmus.iq.v1.Realm.ice_mode:type_name -> isthmus.iq.v1.TransportGroup.IceMode
+	14,  // 90: isthmus.iq.v1.ServiceChangeRequest.method:type_name -> isthmus.iq.v1.ServiceChangeRequest.Method
+	66,  // 91: isthmus.iq.v1.ServiceChangeRequest.delay:type_name -> google.protobuf.Duration
+	57,  // 92: isthmus.iq.v1.ServiceChangeRequest.capabilities:type_name -> isthmus.iq.v1.Capabilities
+	66,  // 93: isthmus.iq.v1.ServiceChangeReply.heartbeat_interval:type_name -> google.protobuf.Duration
+	30,  // 94: isthmus.iq.v1.ServiceChangeReply.error:type_name -> isthmus.iq.v1.ErrorDescriptor
+	66,  // 95: isthmus.iq.v1.HeartbeatReply.next:type_name -> google.protobuf.Duration
+	15,  // 96: isthmus.iq.v1.MediaGateway.Transact:input_type -> isthmus.iq.v1.TransactionRequest
+	54,  // 97: isthmus.iq.v1.MediaGateway.AuditValue:input_type -> isthmus.iq.v1.AuditRequest
+	56,  // 98: isthmus.iq.v1.MediaGateway.AuditCapabilities:input_type -> isthmus.iq.v1.AuditCapabilitiesRequest
+	59,  // 99: isthmus.iq.v1.MediaGateway.ServiceChange:input_type -> isthmus.iq.v1.ServiceChangeRequest
+	59,  // 100: isthmus.iq.v1.MediaGatewayController.ServiceChange:input_type -> isthmus.iq.v1.ServiceChangeRequest
+	49,  // 101: isthmus.iq.v1.MediaGatewayController.Notify:input_type -> isthmus.iq.v1.NotifyRequest
+	61,  // 102: isthmus.iq.v1.MediaGatewayController.Heartbeat:input_type -> isthmus.iq.v1.HeartbeatRequest
+	26,  // 103: isthmus.iq.v1.MediaGateway.Transact:output_type -> isthmus.iq.v1.TransactionReply
+	55,  // 104: isthmus.iq.v1.MediaGateway.AuditValue:output_type -> isthmus.iq.v1.AuditReply
+	57,  // 105: isthmus.iq.v1.MediaGateway.AuditCapabilities:output_type -> isthmus.iq.v1.Capabilities
+	60,  // 106: isthmus.iq.v1.MediaGateway.ServiceChange:output_type -> isthmus.iq.v1.ServiceChangeReply
+	60,  // 107: isthmus.iq.v1.MediaGatewayController.ServiceChange:output_type -> isthmus.iq.v1.ServiceChangeReply
+	51,  // 108: isthmus.iq.v1.MediaGatewayController.Notify:output_type -> isthmus.iq.v1.NotifyReply
+	62,  // 109: isthmus.iq.v1.MediaGatewayController.Heartbeat:output_type -> isthmus.iq.v1.HeartbeatReply
+	103, // [103:110] is the sub-list for method output_type
+	96,  // [96:103] is the sub-list for method input_type
+	96,  // [96:96] is the sub-list for extension type_name
+	96,  // [96:96] is the sub-list for extension extendee
+	0,   // [0:96] is the sub-list for field type_name
 }
 
 func init() { file_isthmus_iq_v1_iq_proto_init() }
@@ -5817,7 +5965,7 @@ func file_isthmus_iq_v1_iq_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_isthmus_iq_v1_iq_proto_rawDesc), len(file_isthmus_iq_v1_iq_proto_rawDesc)),
-			NumEnums:      14,
+			NumEnums:      15,
 			NumMessages:   50,
 			NumExtensions: 0,
 			NumServices:   2,
