@@ -34,6 +34,7 @@ type bench struct {
 	tx    map[string]string // "leg METHOD" -> last client transaction
 	iq    *iqv1.TransactionRequest
 	ended int
+	full  bool // the media gateway's ICE agent is a full one
 
 	cancelled string     // Reason of the last CANCEL
 	cancel    SendCancel // the last one
@@ -134,6 +135,9 @@ func (b *bench) reply() {
 					LocalIce: &iqv1.IceParameters{Ufrag: "mGw1", Pwd: "k3v0Qe9m2Jx7Zt5Wb8Rr4Yp6", Candidates: []*iqv1.Candidate{{
 						Foundation: "1", Component: 1, Transport: "udp", Priority: 2130706431, Address: "10.0.0.1", Port: 7430, Type: "host"}}},
 					LocalDtls: &iqv1.DtlsParameters{Fingerprints: []*iqv1.Fingerprint{{Hash: "sha-256", Value: strings.Repeat("AB:", 31) + "AB"}}},
+				}
+				if b.full {
+					r.Resolved.Transport.IceMode = iqv1.TransportGroup_ICE_MODE_FULL
 				}
 			}
 		}

@@ -141,6 +141,7 @@ func (s *State) onIqReply(e IqReply) {
 		if fail == nil {
 			s.d.Stats, _ = proto.Marshal(e.Reply) // a reply that was unmarshalled marshals
 		}
+	case "trickle":
 	case "restart": // refused, it is undone there (atomic), and the call goes on as it was
 		s.restarted(e, fail)
 	default:

@@ -215,6 +215,43 @@ func TestR8840_CandidatesMayComeLater(t *testing.T) {
 	b.has("core 180", "!Recv-Info")
 }
 
+// TestR8840_IQ24_CandidatesReachAFullAgent: the media gateway whose agent checks by itself is told of candidates that come by INFO, in the early dialog
+// too; its refusal does not harm the call. Nothing is told after the end.
+func TestR8840_IQ24_CandidatesReachAFullAgent(t *testing.T) {
+	field := func(n, v string) headers.Field { return headers.Field{Name: n, Value: v} }
+	fragment := func(port int) string {
+		return fmt.Sprintf("a=ice-ufrag:EsAw\r\na=ice-pwd:P2uYro0UCOQ4zxjKXaWCBui1\r\nm=audio 9 RTP/AVP 0\r\na=mid:0\r\na=candidate:1 1 udp 2130706431 192.0.2.3 %d typ host\r\n", port)
+	}
+	b := newBench(t)
+	tell := func(tx string, seq, port int) {
+		t.Helper()
+		b.request(LegAccess, tx, b.browser("INFO", seq, fragment(port), field("Info-Package", "trickle-ice"), field("Content-Type", "application/trickle-ice-sdpfrag")))
+	}
+	b.request(LegAccess, "s1", browser("INVITE", 1, browserOffer))
+	b.full = true
+	b.reply()
+	b.response("core INVITE", 183, "r1", coreSDP(1, "10.0.0.7"))
+	b.reply()
+	b.has("access 183", "!a=ice-lite", "a=ice-options:ice2")
+	b.log = nil
+	tell("w1", 2, 41000)
+	b.saw("access> 200", "mgw> Modify")
+	d := b.iq.GetActions()[0].GetCommands()[0].GetModify().GetDescriptor_()
+	if cs := d.GetTransport().GetRemoteIce().GetCandidates(); d.GetStreams() != nil || len(cs) != 1 || cs[0].GetPort() != 41000 {
+		t.Errorf("told %v", d)
+	}
+	b.refused(449)
+	tell("w2", 3, 41000)
+	b.saw("access> 200") // nothing new
+	b.response("core INVITE", 200, "r1", "")
+	b.reply()
+	b.step(AckIn{Leg: LegAccess, Msg: browser("ACK", 1, "")})
+	b.log = nil
+	tell("w3", 4, 41001)
+	b.saw("access> 200", "mgw> Modify")
+	b.reply()
+}
+
 // TestR3840_FeatureTagsCross: what a Contact says of its user agent stands in our Contact on the other side; what identifies the browser or
 // belongs to its registration does not.
 func TestR3840_FeatureTagsCross(t *testing.T) {

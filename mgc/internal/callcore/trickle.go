@@ -4,11 +4,12 @@ import (
 	"strings"
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
+	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
 
-// A browser may offer before it has all its candidates, and send the rest by INFO (RFC 8840). The media gateway is a lite agent: it answers
-// checks and needs no candidate of the peer's (RFC 8445 §7.3), and all of its own are in our description. So whatever an offer lists
-// is enough, and what comes later ends here.
+// A browser may offer before it has all its candidates, and send the rest by INFO (RFC 8840). A media gateway with a lite agent answers
+// checks and needs no candidate of the peer's (RFC 8445 §7.3): whatever an offer lists is enough, and what comes later ends here. One with a full agent
+// is told. All of its own are in our description.
 
 const (
 	trickleICE  = "trickle-ice" // info package and option tag
@@ -38,5 +39,23 @@ func (s *State) onTrickle(e RequestIn) {
 		s.respond(e.Leg, e.Tx, "INFO", 415, "", nil, []headers.Field{{Name: "Accept", Value: trickleBody}})
 	default:
 		s.respond(e.Leg, e.Tx, "INFO", 200, "", nil, nil)
+		s.trickled(e.Msg.Body)
 	}
+}
+
+// trickled tells the media gateway of further candidates as long as there is a context. A refusal changes nothing: the peer's own checks are still
+// answered.
+func (s *State) trickled(body []byte) {
+	m, tell := s.d.Media.Trickle(body)
+	s.d.Media = m
+	if !tell || s.d.Node.Context == "" || s.d.Node.Dead {
+		return
+	}
+	s.queue("trickle", &iqv1.Action{
+		Context: &iqv1.ContextRef{Ref: &iqv1.ContextRef_Id{Id: s.d.Node.Context}},
+		Commands: []*iqv1.Command{{Cmd: &iqv1.Command_Modify{Modify: &iqv1.Modify{
+			Termination: &iqv1.TerminationRef{Ref: &iqv1.TerminationRef_Id{Id: s.d.Node.Terms[LegAccess]}},
+			Descriptor_: m.TransportDescriptor(),
+		}}}},
+	})
 }

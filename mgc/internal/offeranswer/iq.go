@@ -35,6 +35,8 @@ func (m *Media) AddDescriptor(side Side, realm string, g Gate) *iqv1.Termination
 	d.Kind = iqv1.TerminationDescriptor_KIND_RTP_CORE
 	if side == Access {
 		d.Kind = iqv1.TerminationDescriptor_KIND_WEBRTC_ACCESS
+		d.Transport.IceMode = iqv1.TransportGroup_ICE_MODE_CHOOSE // an MGW that does not know it is lite
+		d.Transport.IceRole = m.Line(Access).Web.iceRole()
 	}
 	return d
 }
@@ -163,9 +165,12 @@ func codecs(cs []codec.Codec) []*iqv1.Codec {
 
 // group is the ICE and DTLS transport; local parameters that are not known yet are left to the MGW.
 func (w *Web) group() *iqv1.TransportGroup {
-	g := &iqv1.TransportGroup{IceLite: true, LocalDtls: &iqv1.DtlsParameters{Role: iqv1.DtlsParameters_ROLE_SERVER}}
+	g := &iqv1.TransportGroup{IceLite: !w.Full, LocalDtls: &iqv1.DtlsParameters{Role: iqv1.DtlsParameters_ROLE_SERVER}}
 	if w.Role == sdp.SetupActive {
 		g.LocalDtls.Role = iqv1.DtlsParameters_ROLE_CLIENT
+	}
+	if w.Full {
+		g.IceMode, g.IceRole = iqv1.TransportGroup_ICE_MODE_FULL, w.iceRole()
 	}
 	g.LocalDtls.Fingerprints = prints(w.LocalPrints)
 	if w.LocalUfrag != "" {
@@ -184,6 +189,13 @@ func (w *Web) group() *iqv1.TransportGroup {
 		}
 	}
 	return g
+}
+
+func (w *Web) iceRole() iqv1.TransportGroup_IceRole {
+	if w.controlling() {
+		return iqv1.TransportGroup_ICE_ROLE_CONTROLLING
+	}
+	return iqv1.TransportGroup_ICE_ROLE_CONTROLLED
 }
 
 func prints(fs []sdp.Fingerprint) []*iqv1.Fingerprint {
@@ -271,6 +283,12 @@ func (l *Line) resolveLocal(d *iqv1.MediaDescription) error {
 
 func (l *Line) resolveWeb(g *iqv1.TransportGroup) {
 	w := l.Web
+	switch g.GetIceMode() {
+	case iqv1.TransportGroup_ICE_MODE_FULL:
+		w.Full = true
+	case iqv1.TransportGroup_ICE_MODE_LITE:
+		w.Full = false
+	}
 	if i := g.GetLocalIce(); i.GetUfrag() != "" {
 		w.LocalUfrag, w.LocalPwd, w.LocalCands = i.GetUfrag(), i.GetPwd(), nil
 		for _, c := range i.GetCandidates() {

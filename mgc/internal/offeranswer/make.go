@@ -46,6 +46,9 @@ func (m Media) MakeOffer(side Side, dir sdp.Direction) (Media, []byte, error) {
 // with the other side.
 func (m Media) MakeAnswer(side Side) (Media, []byte, error) {
 	l := m.Line(side)
+	if side == Access && l.Web.PeerLite && !l.Web.Full {
+		return m, nil, errBothLite
+	}
 	c, ok := m.choose(side)
 	if !ok {
 		return m, nil, unacceptable(305, "no codec of the offer can be joined")
@@ -145,7 +148,10 @@ func (l *Line) coreDescription(mtsi bool) *sdp.Description {
 func (l *Line) webDescription(setup sdp.Setup) *sdp.Description {
 	w := &l.Web
 	d := l.frame()
-	d.ICELite = true
+	d.ICELite = !w.Full
+	if w.Full {
+		d.ICEOptions = []string{"ice2"} // RFC 8445 §10
+	}
 	d.Other = []sdp.Attribute{{Name: "msid-semantic", Value: " WMS isthmus"}}
 	var group []string
 	for i := range d.Media {

@@ -117,6 +117,8 @@ func newNegotiation(seed uint64, i int) *negotiation {
 	p.Latch = peertest.Chance(r, 10)
 	p.SRTP = peertest.Pick(r, SRTPOff, SRTPOff, SRTPOsrtp, SRTPRequired)
 	n.phone = peertest.NewPhone(r, string(p.SRTP))
+	n.mgw.Full = peertest.Chance(r, 30)
+	n.web.FullICE = n.mgw.Full
 	n.m = New(p, r.Uint64()>>1, r.Uint64()>>1, peertest.Word(r, 32))
 	return n
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/pkg/sdp"
 )
 
-// maxCandidates bounds what of a browser's candidates is kept; a lite agent needs none.
+// maxCandidates bounds what of a browser's candidates is kept; a lite agent of ours needs none.
 const maxCandidates = 32
 
 // take reads the WebRTC transport of a browser's description. The DTLS role is kept as long as the association is (RFC 8842 §5).
@@ -36,7 +36,12 @@ func (w *Web) take(d *sdp.Description, a *sdp.Media, answer bool) (ch Change, er
 	if err != nil {
 		return ch, err
 	}
+	if answer && d.ICELite && !w.Full {
+		return ch, errBothLite
+	}
 	n := *w
+	n.Offerer = w.Offerer || w.Ufrag == "" && answer // for ever: roles outlive restarts (RFC 8445 §6.1.1)
+	n.PeerLite = d.ICELite
 	n.Role, n.Ufrag, n.Pwd, n.Fingerprints, n.TLSID = role, ufrag, pwd, prints, d.TLSIDOf(t)
 	n.Candidates, n.EndOfCands = candidates(t), t.EndOfCandidates
 	n.Bundle = a.MID != "" && slices.Contains(d.Bundle(), a.MID)
@@ -50,6 +55,12 @@ func (w *Web) take(d *sdp.Description, a *sdp.Media, answer bool) (ch Change, er
 	*w = n
 	return ch, nil
 }
+
+// errBothLite refuses what cannot connect: no side checks. The peer would have to be full towards a lite agent (RFC 8445 §2.5), or ours to be.
+var errBothLite = unacceptable(399, "ICE lite on both sides")
+
+// controlling reports our role in full ICE: of the offerer, or towards a lite peer (RFC 8445 §6.1.1). Before the peer's description we are to offer.
+func (w *Web) controlling() bool { return w.PeerLite || w.Offerer || w.Ufrag == "" }
 
 // nextTLSID derives the tls-id of the next association; it has to be unique, not secret (RFC 8842 §4).
 func nextTLSID(old string) string {

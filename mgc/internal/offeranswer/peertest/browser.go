@@ -27,6 +27,8 @@ type Browser struct {
 	firefox  bool // ICE and DTLS attributes at session level
 	rsize    bool
 	bundles  bool
+	called   bool // ours was its first description
+	FullICE  bool // what it expects of the gateway
 	midCount int
 }
 
@@ -376,7 +378,7 @@ func (b *Browser) TakeAnswer(raw []byte, e Expect) (sdp.Direction, error) {
 func (b *Browser) takeTransport(d *sdp.Description, a *sdp.Media) error {
 	fs := d.FingerprintsOf(a)
 	switch {
-	case !d.ICELite, len(a.Candidates) == 0, !a.EndOfCandidates, len(a.ICEUfrag) < 4, len(a.ICEPwd) < 22:
+	case d.ICELite == b.FullICE, len(a.Candidates) == 0, !a.EndOfCandidates, len(a.ICEUfrag) < 4, len(a.ICEPwd) < 22:
 		return errors.New("incomplete ICE")
 	case len(fs) != 1 || fs[0].Hash != "sha-256":
 		return fmt.Errorf("fingerprints %v", fs)
@@ -411,6 +413,7 @@ func (b *Browser) TakeOffer(raw []byte) (*sdp.Description, sdp.Direction, error)
 		return nil, 0, err
 	}
 	if first {
+		b.called = true
 		b.Lines, b.Audio = []Line{{Kind: "audio", MID: d.Media[0].MID}}, 0
 		b.midCount, b.bundles = 1, len(d.Bundle()) > 0
 	}

@@ -14,6 +14,7 @@ import (
 
 // Gateway is the MGW: it chooses addresses and credentials, and what it is told is checked against what both peers were told.
 type Gateway struct {
+	Full     bool // full ICE
 	restarts int
 	local    [2]*iqv1.MediaDescription
 	ICE      *iqv1.IceParameters
@@ -56,7 +57,11 @@ func (g *Gateway) Restart() *iqv1.TransportGroup {
 	g.restarts++
 	g.ICE = &iqv1.IceParameters{Ufrag: fmt.Sprintf("mGw%d", g.restarts), Pwd: fmt.Sprintf("k3v0Qe9m2Jx7Zt5Wb8Rr%04d", g.restarts),
 		Candidates: []*iqv1.Candidate{{Foundation: "1", Component: 1, Transport: "udp", Priority: 2130706431, Address: "198.51.100.10", Port: 40000, Type: "host"}}}
-	return &iqv1.TransportGroup{LocalIce: g.ICE}
+	t := &iqv1.TransportGroup{LocalIce: g.ICE}
+	if g.Full {
+		t.IceMode = iqv1.TransportGroup_ICE_MODE_FULL
+	}
+	return t
 }
 
 // Told are the facts that both peers know of one side after a negotiation.
@@ -159,6 +164,10 @@ func (g *Gateway) checkTransport(mid string, t *iqv1.TransportGroup, b *Browser)
 		return err != nil || c.GetTransport() != "udp"
 	})
 	switch {
+	case (t.GetIceMode() == iqv1.TransportGroup_ICE_MODE_FULL) != g.Full, t.GetIceLite() == g.Full:
+		return fmt.Errorf("ICE mode %s, lite %v", t.GetIceMode(), t.GetIceLite())
+	case g.Full && (t.GetIceRole() == iqv1.TransportGroup_ICE_ROLE_CONTROLLING) != b.called:
+		return fmt.Errorf("%s; the browser was called: %v (RFC 8445 §6.1.1)", t.GetIceRole(), b.called)
 	case mid != b.Lines[b.Audio].MID:
 		return fmt.Errorf("mid %q, the line is %q", mid, b.Lines[b.Audio].MID)
 	case t.GetLocalDtls().GetRole() != role, t.GetRemoteDtls().GetRole() != other:
