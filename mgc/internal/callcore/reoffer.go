@@ -112,7 +112,7 @@ func (s *State) offer(l Leg, body []byte) {
 	s.askTimer(l, &m)
 	m.Set("Content-Type", "application/sdp")
 	m.Body = body
-	s.send(l, m, client{Method: "INVITE", Kind: "reoffer"})
+	s.send(l, m, client{Method: "INVITE", Kind: "reoffer", MinSE: s.least(l)})
 }
 
 // onReofferAnswer takes the other side's final response to our offer.
@@ -128,7 +128,7 @@ func (s *State) onReofferAnswer(e ResponseIn, c client) {
 	if r == nil {
 		return
 	}
-	if s.longer(e.Leg, &e.Msg) {
+	if s.longer(e.Leg, &e.Msg, c) {
 		s.offer(e.Leg, s.d.Media.Line(side(e.Leg)).Said)
 		return
 	}

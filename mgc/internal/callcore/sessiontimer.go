@@ -49,7 +49,7 @@ func (s *State) askTimer(l Leg, m *headers.Msg) {
 	if want.Seconds == 0 || l == LegAccess && g.Timer.Seconds == 0 {
 		return
 	}
-	least := max(p.lowest(), g.Timer.Min)
+	least := s.least(l)
 	want.Seconds = max(want.Seconds, least)
 	headers.AddToken(m, "Supported", "timer")
 	m.Set("Session-Expires", want.String())
@@ -159,7 +159,7 @@ func (s *State) sendRefresh(l Leg) {
 		m.Set("Content-Type", "application/sdp")
 		s.d.Media, m.Body = s.d.Media.Repeat(side(l))
 	}
-	s.send(l, m, client{Method: method, Kind: "refresh"})
+	s.send(l, m, client{Method: method, Kind: "refresh", MinSE: s.least(l)})
 }
 
 // refreshes reports whether a refresh of the dialog is still up to us: the peer may have taken the part over meanwhile.
@@ -175,14 +175,18 @@ func (s *State) refreshLater(l Leg) {
 	}
 }
 
-// longer notes the longer session interval that a 422 asks for (RFC 4028 §7.3); false: it asks for none.
-func (s *State) longer(l Leg, m *headers.Msg) bool {
+// least is the least session interval that we propose to a peer.
+func (s *State) least(l Leg) uint32 { return max(s.d.Cfg.Policy.lowest(), s.d.Legs[l].Timer.Min) }
+
+// longer notes the longer session interval that a 422 to our request c asks for (RFC 4028 §7.3); false: it asks for no more than c did.
+// Another request of ours may have been told the same in the meantime.
+func (s *State) longer(l Leg, m *headers.Msg, c client) bool {
 	least, ok := headers.MinSE(m)
-	g := &s.d.Legs[l]
-	if m.Status != 422 || !ok || least <= max(g.Timer.Min, s.d.Cfg.Policy.lowest()) {
+	if m.Status != 422 || !ok || least <= c.MinSE {
 		return false
 	}
-	g.Timer.Min = least
+	g := &s.d.Legs[l]
+	g.Timer.Min = max(g.Timer.Min, least)
 	return true
 }
 
@@ -199,7 +203,7 @@ func (s *State) onRefreshed(e ResponseIn, c client) {
 			s.reanswered(e.Leg, m)
 		}
 		s.takeTimer(e.Leg, m)
-	case s.longer(e.Leg, m):
+	case s.longer(e.Leg, m, c):
 		s.sendRefresh(e.Leg)
 	case (m.Status == 405 || m.Status == 501) && c.Method == "UPDATE":
 		g.Update = false

@@ -86,7 +86,8 @@ type client struct {
 	Method string `json:"method"`
 	Server string `json:"server,omitempty"` // server transaction of the other leg that waits for its response
 	Seq    uint32 `json:"seq"`
-	Kind   string `json:"kind,omitempty"` // "initial", "reoffer", "pass", "bye", "prack", "refresh"
+	Kind   string `json:"kind,omitempty"`   // "initial", "reoffer", "pass", "bye", "prack", "refresh"
+	MinSE  uint32 `json:"min_se,omitempty"` // of a re-INVITE or UPDATE of ours: the least session interval that it proposes
 }
 
 // New returns a call that waits for its initial INVITE (a RequestIn).

@@ -112,7 +112,7 @@ type Web struct {
 // Change says what a peer's offer changes.
 type Change struct {
 	ICERestart bool // new ICE credentials: the MGW has to give new ones before the answer (RFC 8445 §9)
-	NewDTLS    bool // new fingerprint or tls-id: a new DTLS association (RFC 8842 §5.1)
+	NewDTLS    bool // new fingerprint, tls-id or role: a new DTLS association (RFC 8842 §3.1)
 	Moved      bool // the core peer receives elsewhere
 	NewKey     bool // the core peer sends with another SRTP key, or with none any more: the MGW has to know before it is answered
 	Tell       bool // the direction changes for the other side: it has to get an offer

@@ -32,7 +32,7 @@ func (w *Web) take(d *sdp.Description, a *sdp.Media, answer bool) (ch Change, er
 	}
 	ch.ICERestart = w.Ufrag != "" && (ufrag != w.Ufrag || pwd != w.Pwd)
 	ch.NewDTLS = len(w.Fingerprints) > 0 && (!samePrints(prints, w.Fingerprints) || d.TLSIDOf(t) != w.TLSID)
-	role, err := w.role(d.SetupOf(t), answer, ch)
+	role, err := w.role(d.SetupOf(t), answer, &ch)
 	if err != nil {
 		return ch, err
 	}
@@ -69,8 +69,9 @@ func nextTLSID(old string) string {
 }
 
 // role returns our DTLS role. A browser's actpass leaves it to us: passive, because a lite agent that never sends first to an
-// unverified address is safer (TS 23.334 §5.11.2.4).
-func (w *Web) role(s sdp.Setup, answer bool, ch Change) (sdp.Setup, error) {
+// unverified address is safer (TS 23.334 §5.11.2.4). An offer that leaves no choice but the other role asks for a new association
+// (RFC 8842 §3.1).
+func (w *Web) role(s sdp.Setup, answer bool, ch *Change) (sdp.Setup, error) {
 	sticky := w.Role != "" && !ch.NewDTLS
 	var role sdp.Setup
 	switch s {
@@ -87,9 +88,10 @@ func (w *Web) role(s sdp.Setup, answer bool, ch Change) (sdp.Setup, error) {
 	}
 	if sticky && role != w.Role {
 		if answer {
-			return w.Role, nil // the association goes on in the roles that it has
+			// DEVIATES RFC 8842 §3.1: our offer has asked for no new association, and clients exist that answer every actpass alike.
+			return w.Role, nil
 		}
-		return "", unacceptable(399, "the DTLS role cannot change within an association")
+		ch.NewDTLS = true
 	}
 	return role, nil
 }

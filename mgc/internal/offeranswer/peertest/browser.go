@@ -144,6 +144,9 @@ func (b *Browser) Offer(names []string) (*sdp.Description, Expect) {
 		setup = Pick(b.r, sdp.SetupActive, sdp.SetupPassive)
 	case !first && Chance(b.r, 15) && b.Web.Role != "":
 		setup = b.Web.Role
+	case !first && !e.NewDTLS && Chance(b.r, 4) && b.Web.Role != "": // the other role, and so a new association
+		setup = map[sdp.Setup]sdp.Setup{sdp.SetupActive: sdp.SetupPassive, sdp.SetupPassive: sdp.SetupActive}[b.Web.Role]
+		b.Web.Role, e.NewDTLS = "", true
 	}
 	codecs := b.numbered()
 	if !usableBy(codecs, names) {
@@ -257,10 +260,10 @@ func (b *Browser) spoil(d *sdp.Description, first bool, names []string, e *Expec
 		}
 		d.ICEUfrag, d.ICEPwd, e.Fails = "", "", "no ICE"
 	case 5:
-		if !first && !e.NewDTLS && b.Web.Role != "" {
-			flip := map[sdp.Setup]sdp.Setup{sdp.SetupActive: sdp.SetupPassive, sdp.SetupPassive: sdp.SetupActive}[b.Web.Role]
-			d.Setup, a.Setup, e.Fails = "", flip, "another DTLS role without a new association"
+		for i := range d.Media {
+			d.Media[i].Setup = sdp.SetupHoldconn
 		}
+		d.Setup, e.Fails = "", "a=setup:holdconn (RFC 8842 §5.2)"
 	case 6:
 		if n := len(d.Media) - 1; !first && n > b.Audio && n < len(b.backup.Lines) {
 			d.Media, e.Fails = d.Media[:n], "a line is missing"
