@@ -8,7 +8,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
 	"time"
 
@@ -41,41 +40,40 @@ type Config struct {
 	Link         *Link
 }
 
-// Association is a finished handshake.
-type Association struct {
-	conn    *dtls.Conn
-	state   dtls.State
-	profile uint16
-}
-
 // Handshake runs a handshake until it is done, fails, or ctx ends. A server waits for the ClientHello without a limit of its own.
-// On failure nothing is left. Errors: ErrFingerprint, ErrProfile, ErrTimeout (the deadline of ctx), ErrHandshake, the
+// On failure nothing is left, and the Link is closed. Errors: ErrFingerprint, ErrProfile, ErrTimeout (the deadline of ctx), ErrHandshake, the
 // cause of ctx's end;
 // their text holds nothing that the peer wrote.
 func Handshake(ctx context.Context, cfg Config) (*Association, error) {
 	v := &verifier{want: cfg.Fingerprints}
-	conn, err := open(cfg, v)
+	p := newPort(cfg.Link, nil)
+	conn, err := open(cfg, v, p)
 	if err != nil {
+		_ = cfg.Link.Close()
 		return nil, fmt.Errorf("%w: %w", ErrHandshake, err)
 	}
 	if err := conn.HandshakeContext(ctx); err != nil {
+		err = reason(ctx, v, err)
 		_ = conn.Close()
-		return nil, reason(ctx, v, err)
+		_ = cfg.Link.Close()
+		return nil, err
 	}
-	a, err := finish(conn, cfg.Profiles)
+	a, err := finish(conn, p, cfg)
 	if err != nil {
 		_ = conn.Close()
+		_ = cfg.Link.Close()
 		return nil, err
 	}
 	return a, nil
 }
 
-func open(cfg Config, v *verifier) (*dtls.Conn, error) {
+// options are those of both roles.
+func options(cfg Config, v *verifier) []dtls.Option {
 	profiles := make([]dtls.SRTPProtectionProfile, len(cfg.Profiles))
 	for i, p := range cfg.Profiles {
 		profiles[i] = dtls.SRTPProtectionProfile(p)
 	}
-	common := []dtls.Option{
+	return []dtls.Option{
 		dtls.WithCertificates(cfg.Certificate),
 		dtls.WithSRTPProtectionProfiles(profiles...),
 		dtls.WithExtendedMasterSecret(dtls.RequireExtendedMasterSecret),
@@ -87,12 +85,16 @@ func open(cfg Config, v *verifier) (*dtls.Conn, error) {
 		dtls.WithReplayProtectionWindow(64),
 		dtls.WithLoggerFactory(pionlog.Silent{}),
 	}
+}
+
+func open(cfg Config, v *verifier, p *port) (*dtls.Conn, error) {
+	common := options(cfg, v)
 	if cfg.Client {
 		var opts []dtls.ClientOption
 		for _, o := range common {
 			opts = append(opts, o)
 		}
-		return dtls.ClientWithOptions(cfg.Link, cfg.Link.RemoteAddr(), opts...)
+		return dtls.ClientWithOptions(p, linkAddr, opts...)
 	}
 	opts := []dtls.ServerOption{
 		dtls.WithClientAuth(dtls.RequireAnyClientCert),
@@ -102,7 +104,7 @@ func open(cfg Config, v *verifier) (*dtls.Conn, error) {
 	for _, o := range common {
 		opts = append(opts, o)
 	}
-	return dtls.ServerWithOptions(cfg.Link, cfg.Link.RemoteAddr(), opts...)
+	return dtls.ServerWithOptions(p, linkAddr, opts...)
 }
 
 // reason maps pion's error to one that may be shown to people.
@@ -120,45 +122,14 @@ func reason(ctx context.Context, v *verifier, err error) error {
 	return fmt.Errorf("%w: %w", ErrHandshake, err)
 }
 
-func finish(conn *dtls.Conn, profiles []uint16) (*Association, error) {
-	p, ok := conn.SelectedSRTPProtectionProfile()
-	if !ok || !slices.Contains(profiles, uint16(p)) {
+func finish(conn *dtls.Conn, p *port, cfg Config) (*Association, error) {
+	profile, ok := conn.SelectedSRTPProtectionProfile()
+	if !ok || !slices.Contains(cfg.Profiles, uint16(profile)) {
 		return nil, ErrProfile
 	}
 	state, ok := conn.ConnectionState()
 	if !ok {
 		return nil, ErrHandshake
 	}
-	return &Association{conn: conn, state: state, profile: uint16(p)}, nil
+	return &Association{cfg: cfg, profile: uint16(profile), awake: awake, conn: conn, port: p, state: &state}, nil
 }
-
-// Profile is the number of the SRTP profile agreed on, one of Config.Profiles.
-func (a *Association) Profile() uint16 { return a.profile }
-
-// ExportKeyingMaterial derives length bytes of keying material for label (RFC 5705).
-func (a *Association) ExportKeyingMaterial(label string, context []byte, length int) ([]byte, error) {
-	b, err := a.state.ExportKeyingMaterial(label, context, length)
-	if err != nil {
-		return nil, fmt.Errorf("dtls: export: %w", err)
-	}
-	return b, nil
-}
-
-// Wait answers retransmitted handshake flights and returns when the association has ended: the peer closed it, or Close was called.
-func (a *Association) Wait() {
-	var buf [256]byte
-	for {
-		// Application data has no meaning here: audio only, no SCTP. A temporary error of one record does not end the association.
-		if _, err := a.conn.Read(buf[:]); err != nil && !temporary(err) {
-			return
-		}
-	}
-}
-
-func temporary(err error) bool {
-	var ne net.Error
-	return errors.As(err, &ne) && ne.Timeout()
-}
-
-// Close sends close_notify (RFC 5246 §7.2.1) and ends Wait.
-func (a *Association) Close() { _ = a.conn.Close() }

@@ -49,6 +49,7 @@ type accessState struct {
 	dtlsFrom int64      // when the handshake's time began; 0: not running
 	former   *handshake // its keys serve until run has ended; nil: none
 	past     pastKeys
+	keyed    *handshake // has given the keys in use, with which nothing has been heard yet; nil: not so
 
 	// peer is where DTLS datagrams go; read by pion's goroutines.
 	peer atomic.Pointer[netip.AddrPort]
@@ -204,6 +205,7 @@ func (s *accessState) secured(now int64, run *handshake, profile srtp.Profile, t
 	default:
 		return
 	}
+	s.keyed = run
 	s.t.out.tx, s.t.in.rx = tx, rx
 	s.t.emit(Event{Kind: DTLSConnected, Profile: profile.String()})
 }
@@ -215,6 +217,7 @@ func (s *accessState) unsecured(run *handshake, kind EventKind, reason string) {
 	}
 	s.run, s.link, s.dtlsFrom, s.former = nil, nil, 0, nil
 	s.t.out.tx, s.t.in.rx, s.past.rx = nil, nil, nil
+	s.keyed = nil
 	s.a.settled(run)
 	s.t.emit(Event{Kind: kind, Reason: reason})
 }
@@ -325,6 +328,9 @@ func (s *accessState) sweep(now int64) {
 		s.dtlsFrom = 0
 		s.run.expire()
 	}
+	if s.keyed != nil && s.t.in.rx.Heard() && s.keyed.settle() {
+		s.keyed = nil
+	}
 	for i := len(s.paths) - 1; i >= 0; i-- {
 		if a := s.paths[i]; a != s.selected && now-s.sock.paths[a].seen > pathLife {
 			s.forget(a)
@@ -357,6 +363,6 @@ func (s *accessState) clear() {
 		}
 		s.forget(s.paths[0])
 	}
-	s.run, s.link, s.former = nil, nil, nil
+	s.run, s.link, s.former, s.keyed = nil, nil, nil, nil
 	s.t.out.addr, s.t.out.rtcp.addr = udpio.Addr{}, udpio.Addr{}
 }

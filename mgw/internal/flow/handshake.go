@@ -81,6 +81,15 @@ func (h *handshake) ended() {
 	h.mu.Unlock()
 }
 
+// settle lets the association rest: the peer has been heard with its keys. It does not wait; false: not now.
+func (h *handshake) settle() bool {
+	if !h.mu.TryLock() {
+		return false
+	}
+	defer h.mu.Unlock()
+	return h.stopped || h.assoc.Settle()
+}
+
 func (h *handshake) isStopped() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

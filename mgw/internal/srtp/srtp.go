@@ -101,6 +101,7 @@ type Receiver struct {
 	rtp     rtp.Header
 	rtcp    rtcp.Header
 	sources []uint32 // authenticated SSRCs, at most maxSources
+	control bool     // a control packet was authentic
 }
 
 // NewPair makes the contexts of both directions.
@@ -177,8 +178,12 @@ func (r *Receiver) OpenRTCP(b []byte) ([]byte, error) {
 	if err != nil {
 		return nil, classify(err)
 	}
+	r.control = true
 	return out, nil
 }
+
+// Heard reports whether any packet was authentic: the peer has the keys.
+func (r *Receiver) Heard() bool { return r.control || len(r.sources) > 0 }
 
 // knows reports whether ssrc has been authenticated before. Each source costs state that pion never frees, hence maxSources.
 func (r *Receiver) knows(ssrc uint32) bool {
