@@ -21,6 +21,9 @@ type Config struct {
 	DstDTMF *codec.Codec // telephone events towards the peer, nil when not negotiated: events are then played as tones
 	SrcCN   *codec.Codec // comfort noise of the source (RFC 3389), nil when not negotiated; of another clock it only tells that the source lives
 
+	Tones  bool // look for keys in the audio of the source; SrcDTMF is nil then
+	Silent bool // keys do not go to the peer: signalling carries them
+
 	Ptime time.Duration // length of one output packet: 10 (not AMR), 20, 40 or 60 ms; default 20
 
 	DelayMin   time.Duration // least playout delay; default 10 ms
@@ -51,8 +54,11 @@ func (c *Config) check() error {
 			return fmt.Errorf("%w: %s/%d is no telephone-event", ErrConfig, ev.Name, ev.ClockRate)
 		}
 	}
-	// RFC 4733 §2.1: events share the timestamps, so the clock, of the audio they replace.
-	if c.DstDTMF != nil && c.DstDTMF.ClockRate != c.Dst.ClockRate {
+	if c.Tones && c.SrcDTMF != nil {
+		return fmt.Errorf("%w: keys are looked for in the audio of a source that has telephone-event", ErrConfig)
+	}
+	// RFC 4733 §2.1: events share the timestamps, so the clock, of the audio they replace. Presses that are made anew can do without.
+	if c.DstDTMF != nil && c.DstDTMF.ClockRate != c.Dst.ClockRate && c.SrcDTMF == nil && !c.Tones {
 		return fmt.Errorf("%w: telephone-event/%d beside %s/%d", ErrConfig, c.DstDTMF.ClockRate, c.Dst.Name, c.Dst.ClockRate)
 	}
 	return nil

@@ -18,6 +18,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/mgw/internal/jitter"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/transcode"
+	"github.com/isthmus-gateway/isthmus/pkg/codec"
 )
 
 const (
@@ -35,9 +36,10 @@ type Kind uint8
 
 // Kinds of Frame.
 const (
-	None  Kind = iota // nothing to send this time
-	Audio             // payload of Config.Dst
-	Event             // payload of Config.DstDTMF
+	None    Kind = iota // nothing to send this time
+	Audio               // payload of Config.Dst
+	Event               // payload of Config.DstDTMF
+	Foreign             // likewise, its clock is another than that of Config.Dst
 )
 
 // Frame is the header of what Tick produced. Its numbers are the Direction's own continuous stream, to be mapped by package stamp.
@@ -101,6 +103,7 @@ type Direction struct {
 	rx   *dtmf.Receiver // nil when the source has no events
 	keys *dtmf.Player   // nil when the peer has none
 	beep *dtmf.Tones    // for a peer without events, nil else
+	find *dtmf.Detector // of keys in the audio; nil: none could be there
 	codecs
 	samples
 	timeline
@@ -205,13 +208,21 @@ func assemble(cfg Config, dec transcode.Decoder, enc transcode.Encoder, decRate,
 	}
 	d.from, _ = dec.(transcode.FrameDecoder)
 	d.to, _ = enc.(transcode.FrameEncoder)
+	clock := uint32(dtmf.DetectorClock)
 	if cfg.SrcDTMF != nil {
-		d.rx = dtmf.NewReceiver(cfg.SrcDTMF.ClockRate)
-		if cfg.DstDTMF != nil {
-			d.keys = dtmf.NewPlayer(cfg.SrcDTMF.ClockRate, cfg.DstDTMF.ClockRate)
-		} else {
-			d.beep = dtmf.NewTones(cfg.SrcDTMF.ClockRate, uint32(encRate))
-		}
+		clock = cfg.SrcDTMF.ClockRate
+		d.rx = dtmf.NewReceiver(clock)
+	}
+	if cfg.Tones || cfg.SrcDTMF != nil && !cfg.Src.Is(codec.Opus) && encRate <= 16000 {
+		// Gateways of the telephone network send events and let the tones through for a moment; a browser has none.
+		d.find = dtmf.NewDetector(encRate)
+	}
+	switch {
+	case cfg.Silent || cfg.SrcDTMF == nil && !cfg.Tones:
+	case cfg.DstDTMF != nil:
+		d.keys = dtmf.NewPlayer(clock, cfg.DstDTMF.ClockRate)
+	default:
+		d.beep = dtmf.NewTones(clock, uint32(encRate))
 	}
 	return d
 }
@@ -288,19 +299,23 @@ func (d *Direction) pushEvent(now int64, p rtp.Packet) Verdict {
 
 // pressed tells who plays the keys of their state.
 func (d *Direction) pressed(p dtmf.Press) {
-	if d.keys != nil {
+	switch {
+	case d.keys != nil:
 		d.keys.Update(p)
-	} else {
+	case d.beep != nil:
 		d.beep.Update(p)
 	}
 }
 
 // TakeDTMF returns the oldest key press of the source that is over and was not taken yet; the last eight are kept.
 func (d *Direction) TakeDTMF() (dtmf.Detected, bool) {
-	if d.rx == nil {
-		return dtmf.Detected{}, false
+	switch {
+	case d.cfg.Tones:
+		return d.find.Take()
+	case d.rx != nil:
+		return d.rx.Take()
 	}
-	return d.rx.Take()
+	return dtmf.Detected{}, false
 }
 
 // wake starts the frame clock with the first packet.
@@ -342,6 +357,13 @@ func (d *Direction) Tick(now int64, out []byte) (int, Frame) {
 		return 0, Frame{}
 	}
 	audible := d.fill(now)
+	if d.find != nil && audible {
+		d.find.Process(d.frame)
+		if d.cfg.Tones {
+			d.pressed(d.find.Press())
+			pressed, beeps = d.keys != nil && d.keys.Active(), d.beep != nil && d.beep.Active()
+		}
+	}
 	switch {
 	case pressed:
 		return d.event(ts, out)
@@ -383,8 +405,13 @@ func (d *Direction) audio(ts uint32, out []byte) (int, Frame) {
 
 // event sends a packet of the current key press in place of the audio, which is lost: the peer plays the tone (RFC 4733 §2.5.1.1).
 func (d *Direction) event(ts uint32, out []byte) (int, Frame) {
-	n, s := d.keys.Next(ts, d.step, out)
-	f := Frame{Kind: Event, PT: d.cfg.DstDTMF.PT, Marker: s.Marker, Seq: d.seq, TS: s.TS}
+	kind, step := Event, d.step
+	if clock := d.cfg.DstDTMF.ClockRate; clock != d.cfg.Dst.ClockRate {
+		kind, step = Foreign, uint32(rtp.Ticks(d.ptime, clock))
+		ts = uint32(uint64(ts) * uint64(clock) / uint64(d.cfg.Dst.ClockRate)) // tells presses apart, no more
+	}
+	n, s := d.keys.Next(ts, step, out)
+	f := Frame{Kind: kind, PT: d.cfg.DstDTMF.PT, Marker: s.Marker, Seq: d.seq, TS: s.TS}
 	d.marker = true
 	d.seq++
 	d.stats.Frames++

@@ -335,12 +335,12 @@ func (p *Player) event(ts, eventTS uint32, out []byte) (int, Frame) {
 		p.held = true
 		p.keys.Update(p.pressed(p.cfg.Events.ClockRate))
 	}
-	step := p.eventStep
+	kind := Foreign
 	if p.cfg.Events.ClockRate == p.cfg.Dst.ClockRate {
-		eventTS = ts
+		kind, eventTS = Event, ts
 	}
-	n, s := p.keys.Next(eventTS, step, out)
-	f := Frame{Kind: Event, PT: p.cfg.Events.PT, Marker: s.Marker, Seq: p.seq, TS: s.TS}
+	n, s := p.keys.Next(eventTS, p.eventStep, out)
+	f := Frame{Kind: kind, PT: p.cfg.Events.PT, Marker: s.Marker, Seq: p.seq, TS: s.TS}
 	p.seq++
 	p.marker = true
 	if !p.keys.Active() {

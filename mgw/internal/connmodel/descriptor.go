@@ -411,8 +411,6 @@ func parseEvents(m *iqv1.EventsDescriptor, t *Termination) (Events, *Error) {
 			return ev, Errorf(gwerr.UnsupportedValue, "event %s: timer %v", typ, s.GetTimer().AsDuration())
 		case s.GetTones() && typ != iqv1.EventType_EVENT_TYPE_DTMF:
 			return ev, Errorf(gwerr.UnsupportedParameter, "event %s: tones", typ)
-		case s.GetTones():
-			return ev, Errorf(gwerr.NotImplemented, "event %s: tones", typ)
 		}
 		ev.Specs = append(ev.Specs, EventSpec{Type: int32(typ), Stream: gwid.StreamID(s.GetStreamId()), Timer: s.GetTimer().AsDuration(), Tones: s.GetTones()})
 	}

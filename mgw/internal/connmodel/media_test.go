@@ -234,6 +234,9 @@ func describeSettings(s Settings) string {
 	if s.Policing != (Policing{}) {
 		line += fmt.Sprintf(" police=%d/%d", s.Policing.BytesPerSecond, s.Policing.BurstBytes)
 	}
+	if s.DropDigits || s.DetectTones {
+		line += fmt.Sprintf(" drop=%v tones=%v", s.DropDigits, s.DetectTones)
+	}
 	if s.Armed != 0 {
 		line += fmt.Sprintf(" armed=%#x consent=%v inactive=%v", uint32(s.Armed), s.ConsentAfter, s.InactiveAfter)
 	}

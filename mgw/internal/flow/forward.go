@@ -57,6 +57,7 @@ const (
 	routeEvent // telephone event, packet by packet
 	routeTones // telephone event for a partner that has none: played
 	routeNoise
+	routeSignalled // telephone event that reaches the partner's peer by signalling
 )
 
 // dwell is the least time between two changes of route by the source: a codec change is rare, and each makes new codecs.
@@ -94,7 +95,8 @@ func (f *Flow) wanted(t *transcoder) bool {
 }
 
 func sameConfig(a, b *audio.Config) bool {
-	return a.Src == b.Src && a.Dst == b.Dst && a.Ptime == b.Ptime && same(a.SrcDTMF, b.SrcDTMF) && same(a.DstDTMF, b.DstDTMF) && same(a.SrcCN, b.SrcCN)
+	return a.Src == b.Src && a.Dst == b.Dst && a.Ptime == b.Ptime && same(a.SrcDTMF, b.SrcDTMF) && same(a.DstDTMF, b.DstDTMF) && same(a.SrcCN, b.SrcCN) &&
+		a.Tones == b.Tones && a.Silent == b.Silent
 }
 
 func same(a, b *codec.Codec) bool { return a == b || a != nil && b != nil && *a == *b }
@@ -106,6 +108,9 @@ func (f *Flow) route(c codec.Codec, k class) route {
 	}
 	switch k {
 	case classEvent:
+		if f.dst.set.DropDigits {
+			return route{kind: routeSignalled}
+		}
 		if to.IsZero() {
 			return f.tonesRoute(c)
 		}
@@ -119,7 +124,8 @@ func (f *Flow) route(c codec.Codec, k class) route {
 		cn := f.dst.set.SendCN
 		return route{kind: routeNoise, pt: cn.PT, noise: !cn.IsZero() && cn.ClockRate == c.ClockRate && c.ClockRate == send.ClockRate}
 	}
-	if f.throughBothWays(c) || !transcode.Supported(c) {
+	listen := f.src.listens() && transcode.Supported(c) && transcode.Supported(send)
+	if !listen && (f.throughBothWays(c) || !transcode.Supported(c)) {
 		if c.SameFormat(send) {
 			return route{kind: routeRelay, pt: send.PT}
 		}
@@ -133,11 +139,14 @@ func (f *Flow) route(c codec.Codec, k class) route {
 	return route{}
 }
 
-// tonesRoute plays the events c of the source in the audio of their clock, if we can make that.
+// tonesRoute plays the events c of the source in the audio that they belong to, if we can make that.
 func (f *Flow) tonesRoute(c codec.Codec) route {
 	for _, g := range f.src.in.formats {
-		if g.class == classAudio && g.codec.ClockRate == c.ClockRate && transcode.Supported(g.codec) && transcode.Supported(f.dst.set.Send) {
-			return route{kind: routeTones, via: f.config(g.codec)}
+		if g.class != classAudio || !transcode.Supported(g.codec) || !transcode.Supported(f.dst.set.Send) {
+			continue
+		}
+		if cfg := f.config(g.codec); cfg.SrcDTMF != nil && cfg.SrcDTMF.PT == c.PT {
+			return route{kind: routeTones, via: cfg}
 		}
 	}
 	return route{}
@@ -163,7 +172,8 @@ func (f *Flow) config(c codec.Codec) audio.Config {
 			cfg.SrcCN = &cc
 		}
 	}
-	if ev := f.dst.set.SendDTMF; !ev.IsZero() && ev.ClockRate == cfg.Dst.ClockRate {
+	cfg.Tones, cfg.Silent = f.src.listens(), f.dst.set.DropDigits
+	if ev := f.dst.set.SendDTMF; !ev.IsZero() && (cfg.SrcDTMF != nil || cfg.Tones) {
 		cfg.DstDTMF = &ev
 	}
 	return cfg
@@ -206,6 +216,11 @@ func (f *Flow) pass(now int64, p rtp.Packet, i uint8) []byte {
 		return f.tones(now, p, r)
 	case routeNoise:
 		return f.noise(now, p, r)
+	case routeSignalled:
+		if f.active == nil {
+			f.dst.out.stamp.Switch() // what is left out must not look like a loss
+		}
+		return nil
 	}
 	return f.src.drop(gate.PayloadType)
 }

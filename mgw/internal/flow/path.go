@@ -33,6 +33,7 @@ const (
 	whyRequests  = "mode requests on the way back are for a codec of ours"
 	whyDifferent = "the sides have different codecs"
 	whyTones     = "digits are played as tones"
+	whyListens   = "digits are looked for in the audio"
 )
 
 // Plan is how audio of format from leaves as format to. A codec that cannot be coded, such as EVS, is relayed where both sides have it, and else
@@ -81,6 +82,8 @@ func (f *Flow) path() Path {
 		return Path{}
 	case p.Kind != PathTranscode && !f.throughBothWays(from.codec) && transcode.Supported(from.codec):
 		p.Kind, p.Reason = PathTranscode, whyRequests
+	case p.Kind != PathTranscode && f.src.listens() && transcode.Supported(from.codec):
+		p.Kind, p.Reason = PathTranscode, whyListens
 	case p.Kind != PathTranscode && f.active != nil && f.beeped != 0:
 		p.Kind, p.Reason = PathTranscode, whyTones
 	}

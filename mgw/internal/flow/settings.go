@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/isthmus-gateway/isthmus/mgw/internal/transcode"
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
 )
 
@@ -55,10 +56,19 @@ func (s *Settings) check() error {
 		return fmt.Errorf("%w: ptime %v", ErrBadSettings, s.Ptime)
 	case s.Police != nil && s.Police.BytesPerSecond == 0:
 		return fmt.Errorf("%w: policing without a rate", ErrBadSettings)
+	case s.DetectTones && !s.audible():
+		return ErrCannotDetect
 	case s.InactiveAfter < 0 || s.ConsentAfter < 0:
 		return fmt.Errorf("%w: negative time", ErrBadSettings)
 	}
 	return nil
+}
+
+// audible reports whether the peer has telephone events, or may send audio that can be decoded.
+func (s *Settings) audible() bool {
+	return slices.ContainsFunc(s.Recv, func(c codec.Codec) bool {
+		return classOf(c) == classEvent || classOf(c) == classAudio && transcode.Supported(c)
+	})
 }
 
 // ptimes are the packet durations of transcoded output, ascending.

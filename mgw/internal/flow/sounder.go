@@ -150,21 +150,17 @@ func (x *sounder) tick(now int64) {
 // lateSound is how far a sounder may be behind before it gives the time up.
 const lateSound = 100 * 1e6
 
+// stampKinds is how frames are stamped.
+var stampKinds = [...]stamp.Kind{audio.Audio: stamp.Audio, audio.Event: stamp.Event, audio.Foreign: stamp.ForeignEvent}
+
 func (x *sounder) send(now int64, to *term, b []byte, f audio.Frame) {
 	if to.unreachable() != gate.Pass || to.out.leg == nil {
 		return
 	}
-	kind := stamp.Audio
-	if f.Kind == audio.Event {
-		kind = stamp.Event
-		if to.set.SendDTMF.ClockRate != to.set.Send.ClockRate {
-			kind = stamp.ForeignEvent
-		}
-	}
 	rtp.PutHeader(b, rtp.Header{PT: f.PT, Marker: f.Marker, Seq: x.seq, TS: f.TS, SSRC: x.ssrc})
 	x.seq++
 	p := rtp.Packet(b)
-	if to.out.stamp.Apply(now, p, kind) != stamp.Pass {
+	if to.out.stamp.Apply(now, p, stampKinds[f.Kind]) != stamp.Pass {
 		return
 	}
 	if out := to.seal(p); out != nil {

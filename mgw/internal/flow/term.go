@@ -281,6 +281,19 @@ func (t *term) digit(d dtmf.Detected) {
 	}
 }
 
+// listens reports whether keys are looked for in the peer's audio: not where it has telephone events.
+func (t *term) listens() bool {
+	if !t.set.DetectTones {
+		return false
+	}
+	for i := range t.in.formats {
+		if t.in.formats[i].class == classEvent {
+			return false
+		}
+	}
+	return true
+}
+
 // refusal says why nothing can be sent to the peer now; gate.Pass when something can.
 func (t *term) refusal() gate.Reason {
 	if !t.out.open {

@@ -4,7 +4,6 @@ import (
 	"github.com/isthmus-gateway/isthmus/mgw/internal/audio"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/gate"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
-	"github.com/isthmus-gateway/isthmus/mgw/internal/stamp"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/transcode"
 )
 
@@ -115,15 +114,16 @@ func (t *transcoder) tick(now int64) {
 	buf := w.buffer()
 	n, frame := t.dir.Tick(now, buf[rtp.HeaderLen:len(buf)-overhead])
 	t.schedule()
+	if t.cfg.Tones {
+		for d, ok := t.dir.TakeDTMF(); ok; d, ok = t.dir.TakeDTMF() {
+			f.src.digit(d)
+		}
+	}
 	if frame.Kind == audio.None || f.replaced || f.dst.refusal() != gate.Pass {
 		return
 	}
-	kind := stamp.Audio
-	if frame.Kind == audio.Event {
-		kind = stamp.Event
-	}
 	rtp.PutHeader(buf, rtp.Header{PT: frame.PT, Marker: frame.Marker, Seq: frame.Seq, TS: frame.TS, SSRC: t.ssrc})
-	if b := f.stamped(now, rtp.Packet(buf[:rtp.HeaderLen+n]), kind); b != nil {
+	if b := f.stamped(now, rtp.Packet(buf[:rtp.HeaderLen+n]), stampKinds[frame.Kind]); b != nil {
 		w.send(f.dst, b)
 	}
 }
