@@ -69,9 +69,17 @@ var turnMode = []scenario{
 	{"ARC09_CredentialsAreNotShown", credentialsHidden},
 }
 
+// fullMode runs with a media gateway that does full ICE, in both roles: the offerer controls.
+var fullMode = []scenario{
+	{"IQ24_R8445_1_BrowserCallsTheGatewayIsControlled", browserCalls},
+	{"IQ24_R8445_1_BrowserIsCalledTheGatewayControls", baresipCalls},
+	{"IQ24_AgentIsFull", agentIsFull},
+	{"IQ24_R8445_3_ICERestart", iceRestart},
+}
+
 func TestBrowserToBaresip(t *testing.T) {
 	w := newWorld(t)
-	for _, mode := range []string{"relay", "opus", "amrwb", "amr", "turn"} {
+	for _, mode := range []string{"relay", "opus", "amrwb", "amr", "turn", "full"} {
 		t.Run(mode, func(t *testing.T) {
 			g := w.startGateway(t, mode)
 			run := everyMode
@@ -84,6 +92,8 @@ func TestBrowserToBaresip(t *testing.T) {
 				run = amrMode[:2]
 			case "turn":
 				run = turnMode
+			case "full":
+				run = fullMode
 			}
 			for _, s := range run {
 				t.Run(s.name, func(t *testing.T) { g.play(t, s.run) })

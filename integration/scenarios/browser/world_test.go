@@ -167,6 +167,8 @@ var modes = map[string][]string{
 	"amr":   {"--media.prefer=core", "--media.core_codecs=AMR"},
 	"turn":  {"--log.level=debug", "--media.prefer=opus", "--turn.urls=turn:" + turnServer + ",turn:" + turnServer + "?transport=tcp,turns:" + turnTLS + "?transport=tcp", "--turn.secrets=" + turnSecret},
 
+	"full": {"--media.prefer=relay"},
+
 	"osrtp":    {"--media.prefer=relay", "--core.srtp=osrtp", "--log.level=debug"},
 	"required": {"--media.prefer=opus", "--core.srtp=required", "--core.srtp_cleartext=warn", "--log.level=debug"},
 }
@@ -175,6 +177,7 @@ var modes = map[string][]string{
 var mediaModes = map[string][]string{
 	"relay": {"--realms.access.0.tcp=7439"}, // ICE-TCP spares a browser TURN
 	"opus":  {"--realms.access.0.tcp=7439"},
+	"full":  {"--realms.access.0.ice=full"},
 
 	"turn": {"--log.level=debug", "--realms.access.0.listen=" + netns.Here, "--turn.udp=" + turnServer, "--turn.tcp=" + turnServer, "--turn.secrets=" + turnSecret},
 }
