@@ -12,8 +12,9 @@ const (
 )
 
 // Rest produces what the source has sent and was not played yet, a frame at a time and without regard to its time, before something else takes
-// the direction's place towards the peer; None when nothing is left. With ends the last frame fades out; without it the source itself goes
-// on, past this direction. out: as for Tick. After Rest the direction is good for nothing but Close.
+// the direction's place towards the peer; None when nothing is left. NextTick is when the next frame would have been due. With ends the last
+// one fades out; without it the source itself goes on, past this direction. out: as for Tick. After Rest the direction is good for nothing
+// but Close.
 func (d *Direction) Rest(out []byte, ends bool) (int, Frame) {
 	if d.closed || d.ended || d.next == Idle || d.keys != nil && d.keys.Active() || d.beep != nil && d.beep.Active() {
 		return 0, Frame{}
@@ -36,6 +37,7 @@ func (d *Direction) Rest(out []byte, ends bool) (int, Frame) {
 	d.pcm.take(d.frame)
 	ts := d.ts
 	d.ts += d.step
+	d.next += d.ptime
 	return d.audio(ts, out)
 }
 

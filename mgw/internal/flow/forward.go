@@ -79,7 +79,7 @@ func (f *Flow) rebuild() {
 		}
 	}
 	if f.active != nil && !f.wanted(f.active) {
-		f.endTranscoder()
+		f.endTranscoder(true)
 	}
 	f.switched = 0
 }
@@ -152,12 +152,25 @@ func (f *Flow) tonesRoute(c codec.Codec) route {
 	return route{}
 }
 
+// leaving lets what is on its way be heard before the partner gets settings under which it cannot be: hold, another codec or packet length.
+func (f *Flow) leaving(s *Settings) {
+	if t := f.active; t != nil && (s.Mode != SendOnly && s.Mode != SendRecv || s.Send != t.cfg.Dst || s.framing() != t.cfg.Ptime) {
+		f.endTranscoder(true)
+		f.switched = 0
+	}
+}
+
+// framing is the length of coded packets to a peer, 0 for the usual one.
+func (s *Settings) framing() time.Duration {
+	if s.Ptime == 0 {
+		return 0
+	}
+	return max(s.Ptime, transcode.Shortest(s.Send))
+}
+
 // config is that of the transcoder for source codec c.
 func (f *Flow) config(c codec.Codec) audio.Config {
-	cfg := audio.Config{Src: c, Dst: f.dst.set.Send, Ptime: f.dst.set.Ptime}
-	if least := transcode.Shortest(cfg.Dst); cfg.Ptime != 0 && cfg.Ptime < least {
-		cfg.Ptime = least
-	}
+	cfg := audio.Config{Src: c, Dst: f.dst.set.Send, Ptime: f.dst.set.framing()}
 	for i := range f.src.in.formats {
 		g := &f.src.in.formats[i]
 		switch g.class {
@@ -168,8 +181,10 @@ func (f *Flow) config(c codec.Codec) audio.Config {
 				cfg.SrcDTMF = &cc
 			}
 		case classNoise:
-			cc := g.codec
-			cfg.SrcCN = &cc
+			if g.codec.ClockRate == c.ClockRate { // it replaces audio of its own clock (RFC 3389 §5)
+				cc := g.codec
+				cfg.SrcCN = &cc
+			}
 		}
 	}
 	cfg.Tones, cfg.Silent = f.src.listens(), f.dst.set.DropDigits
@@ -190,6 +205,7 @@ func (f *Flow) pass(now int64, p rtp.Packet, i uint8) []byte {
 			// Only the peer's keys are missing yet: the pipeline fills meanwhile, so that its delay is over when they come.
 			f.transcode(now, p, r)
 		}
+		f.dst.out.stamp.Switch() // what nobody was to hear leaves no gap in the numbers
 		return f.src.drop(no)
 	}
 	switch r.kind {
@@ -260,7 +276,7 @@ func (f *Flow) turn(now int64) bool {
 		if f.switched != 0 && now-f.switched < dwell {
 			return false
 		}
-		f.endTranscoder()
+		f.endTranscoder(false) // the source goes on
 	}
 	f.relayed, f.switched = true, now
 	return true
@@ -304,7 +320,7 @@ func (g *transcoded) merge(o transcoded) {
 // end releases the flow's transcoder and returns the flow's figures; the flow is not used any more.
 func (f *Flow) end() transcoded {
 	if f.active != nil {
-		f.endTranscoder()
+		f.endTranscoder(true)
 	}
 	return f.gone
 }

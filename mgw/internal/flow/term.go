@@ -95,6 +95,9 @@ type rtcpOut struct {
 // configure takes settings that check has passed.
 func (t *term) configure(now int64, s Settings) error {
 	formats, types := formatsOf(t.in.formats, s.Recv)
+	if t.partner != nil {
+		t.partner.to.leaving(&s)
+	}
 	if err := t.clocks(now, s); err != nil {
 		return err
 	}
@@ -108,6 +111,9 @@ func (t *term) configure(now int64, s Settings) error {
 	}
 	if t.in.open && !wasOpen {
 		t.in.heard, t.in.silent = now, false
+		if t.partner != nil {
+			t.partner.out.stamp.Switch() // what was not let in leaves no gap in the numbers
+		}
 	}
 	t.setDSCP(s.DSCP)
 	if t.to != nil {

@@ -43,7 +43,7 @@ func (f *Flow) transcode(now int64, p rtp.Packet, r *route) []byte {
 
 func (f *Flow) newTranscoder(r *route) bool {
 	if f.active != nil {
-		f.endTranscoder()
+		f.endTranscoder(true)
 	}
 	cfg := r.via
 	cfg.Loss = f.loss
@@ -60,8 +60,10 @@ func (f *Flow) newTranscoder(r *route) bool {
 	return true
 }
 
-func (f *Flow) endTranscoder() {
+// endTranscoder lets the pipeline play what it holds and closes it. fades: nothing goes on where it ends.
+func (f *Flow) endTranscoder(fades bool) {
 	t := f.active
+	t.rest(fades)
 	f.active = nil
 	f.gone.add(t.dir.Stats())
 	f.src.w.clock.remove(&t.pulse)
@@ -110,16 +112,50 @@ func (c *frameClock) set(p *pulse, due int64) {
 
 // tick produces the frame that is due and sends it.
 func (t *transcoder) tick(now int64) {
-	f, w := t.flow, t.flow.src.w
-	buf := w.buffer()
+	buf := t.flow.src.w.buffer()
 	n, frame := t.dir.Tick(now, buf[rtp.HeaderLen:len(buf)-overhead])
 	t.schedule()
+	t.digits()
+	t.send(now, buf, n, frame)
+}
+
+// digits tells which keys were heard in the audio.
+func (t *transcoder) digits() {
 	if t.cfg.Tones {
 		for d, ok := t.dir.TakeDTMF(); ok; d, ok = t.dir.TakeDTMF() {
-			f.src.digit(d)
+			t.flow.src.digit(d)
 		}
 	}
-	if frame.Kind == audio.None || f.replaced || f.dst.refusal() != gate.Pass {
+}
+
+// rest sends at once what has come and was not played yet.
+func (t *transcoder) rest(fades bool) {
+	f, w := t.flow, t.flow.src.w
+	if f.dst.closed {
+		return
+	}
+	for range maxRest {
+		buf, due := w.buffer(), t.dir.NextTick()
+		n, frame := t.dir.Rest(buf[rtp.HeaderLen:len(buf)-overhead], fades)
+		if frame.Kind == audio.None {
+			t.digits()
+			return
+		}
+		t.send(max(w.now, due), buf, n, frame) // stamped with its time, so that what follows does not come later than that
+	}
+}
+
+// maxRest is more frames than a jitter buffer holds.
+const maxRest = 64
+
+// send lets a frame, whose payload of n bytes lies in buf behind the header's place, leave if there is somebody to hear it.
+func (t *transcoder) send(now int64, buf []byte, n int, frame audio.Frame) {
+	f, w := t.flow, t.flow.src.w
+	if frame.Kind == audio.None || f.replaced {
+		return
+	}
+	if f.dst.refusal() != gate.Pass {
+		f.dst.out.stamp.Switch() // what nobody was to hear leaves no gap in the numbers
 		return
 	}
 	rtp.PutHeader(buf, rtp.Header{PT: frame.PT, Marker: frame.Marker, Seq: frame.Seq, TS: frame.TS, SSRC: t.ssrc})
