@@ -186,3 +186,31 @@ func TestContinuity(t *testing.T) {
 		}
 	}
 }
+
+// Five minutes of a clock that is 200 ppm off: what is cut or put in is a period here and there, so that nothing clicks and nothing is missing.
+func TestMinutesOfDriftAreNotHeard(t *testing.T) {
+	const seconds = 300
+	for _, ppm := range []int64{-200, 200} {
+		in := source(t, pcma, 8000, tone(440, 8000, 8000, seconds*8000), 0)
+		for i := range in {
+			in[i].at += (in[i].at - 1000*ms) * ppm / 1_000_000
+		}
+		d := direction(t, Config{Src: pcma, Dst: pcmu})
+		h := listen(t, d, in, 8000, 5*ms, seconds*1000*ms)
+		s := d.Stats()
+		if s.Concealed > 2 || s.Jitter.Late+s.Jitter.Skipped > 0 || s.Jitter.Delay.Milliseconds() > 45 || len(in)-int(s.Decoded) > 55 {
+			t.Errorf("%d ppm: %+v", ppm, s)
+		}
+		moved := s.Shortened
+		if ppm > 0 {
+			moved = s.Stretched
+		}
+		if moved < 3 || moved > 40 {
+			t.Errorf("%d ppm: %d cuts, %d repetitions for 60 ms", ppm, s.Shortened, s.Stretched)
+		}
+		if c, at := clicks(h.pcm[8000:], 8000); c > 3*audible {
+			t.Errorf("%d ppm: a click of %.0f after %d ms", ppm, c, at/8+1000)
+		}
+		checkTimeline(t, h, pcmu)
+	}
+}
