@@ -63,7 +63,7 @@ type gateways struct {
 }
 
 func (g *gateways) Pick(need call.Need) (call.Node, error) {
-	n, err := g.pool.Pick(mgwpool.Request{AccessRealm: need.AccessRealm, CoreRealm: need.CoreRealm, Codecs: need.Codecs, Features: g.needs})
+	n, err := g.pool.Pick(mgwpool.Request{AccessRealm: need.AccessRealm, CoreRealm: need.CoreRealm, Codecs: need.Codecs, Features: g.needs, Emergency: need.Emergency})
 	if err != nil {
 		return call.Node{}, gwerr.New(gwerr.NoGateway, "pick", "", err)
 	}

@@ -146,8 +146,8 @@ func TestEMG01_EMG02_MO01_EmergencyIsScreenedFirst(t *testing.T) {
 	}
 }
 
-// TestEMG03_EMG04_RoutedToTheECSCF: also beyond the limit of calls, and without a registration where that is allowed.
-func TestEMG03_EMG04_RoutedToTheECSCF(t *testing.T) {
+// TestEMG03_EMG04_IQ19_RoutedToTheECSCF: also beyond the limit of calls and of the media gateways, and without a registration where that is allowed.
+func TestEMG03_EMG04_IQ19_RoutedToTheECSCF(t *testing.T) {
 	p := newPool(t)
 	i := p.instance("m1", ims, func(c *Config) {
 		c.Emergency = emergency.Policy{Mode: emergency.Route, ECSCF: "sip:ecscf.example", Numbers: []string{"112"}, Anonymous: true}
@@ -167,6 +167,9 @@ func TestEMG03_EMG04_RoutedToTheECSCF(t *testing.T) {
 		}
 		out.respond(486, "")
 		x.expect(486)
+		if needs := i.mgw.picks(); needs[0].Emergency || !needs[len(needs)-1].Emergency {
+			t.Errorf("media gateways asked for: %+v", needs)
+		}
 	}
 	i.cfg.Emergency.Anonymous = false
 	m := request("INVITE", browserSDP)

@@ -104,6 +104,7 @@ type Gateways interface {
 type Need struct {
 	AccessRealm, CoreRealm string
 	Codecs                 []string // to be transcoded between, encoding names
+	Emergency              bool     // placed while any capacity is left (TS 23.334 §5.14)
 }
 
 // ServerTx is a server transaction of the transaction layer.

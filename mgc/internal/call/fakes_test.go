@@ -199,6 +199,7 @@ type mgws struct {
 	instance string
 
 	mu        sync.Mutex
+	needs     []Need                                                                                // of the picks
 	none      error                                                                                 // what Pick fails with
 	onRequest func(context.Context, Node, *iqv1.TransactionRequest) (*iqv1.TransactionReply, error) // nil result: the default
 	seen      []string                                                                              // "mgw: kinds id"
@@ -209,10 +210,18 @@ func (*mgws) Codecs(names []string) []string { return names }
 func (g *mgws) Pick(need Need) (Node, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.needs = append(g.needs, need)
 	if need.AccessRealm != "access" || need.CoreRealm != "core" || !slices.Contains(need.Codecs, "opus") {
 		return Node{}, fmt.Errorf("need %+v", need)
 	}
 	return Node{MGW: "g-" + g.instance, Boot: "b1"}, g.none
+}
+
+// picks is what Pick was asked for.
+func (g *mgws) picks() []Need {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.Clone(g.needs)
 }
 
 func (g *mgws) Transact(ctx context.Context, node Node, req *iqv1.TransactionRequest) (*iqv1.TransactionReply, error) {

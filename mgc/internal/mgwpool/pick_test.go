@@ -87,7 +87,7 @@ func TestChoice(t *testing.T) {
 }
 
 // TestTwoChoicesSpreadTheLoad: many placements on equal nodes leave them nearly equal, far from what single random choice does.
-func TestTwoChoicesSpreadTheLoad(t *testing.T) {
+func TestIQ01_TwoChoicesSpreadTheLoad(t *testing.T) {
 	cands := make([]candidate, 10)
 	for i := range cands {
 		cands[i] = cand(string(rune('a'+i)), 0, func(c *candidate) { c.Max = 1000 })

@@ -113,7 +113,7 @@ func TestRFC8866_6_4_EveryPacketDurationIsTaken(t *testing.T) {
 	}
 }
 
-func TestCallOverRealMedia(t *testing.T) {
+func TestIQ01_IQ02_CallOverRealMedia(t *testing.T) {
 	g := startGateway(t, startController(t))
 	first := g.transact(setUp("t-1"))
 	if first.Error != nil || first.Actions[0].Error != nil {

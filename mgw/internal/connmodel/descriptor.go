@@ -216,7 +216,7 @@ func (t *Termination) applyControl(m *iqv1.LocalControl) *Error {
 }
 
 func (t *Termination) applyFilter(m *iqv1.SourceFilter) *Error {
-	t.Stream.Filter = nil
+	t.Stream.Filter = Filter{}
 	if m == nil {
 		return nil
 	}
@@ -227,7 +227,11 @@ func (t *Termination) applyFilter(m *iqv1.SourceFilter) *Error {
 	if err != nil {
 		return err.at("source_filter")
 	}
-	t.Stream.Filter = prefixes
+	lo, hi := m.GetPortMin(), max(m.GetPortMax(), m.GetPortMin())
+	if hi > 65535 || lo == 0 && hi != 0 || m.GetPortMax() != 0 && m.GetPortMax() < lo {
+		return Errorf(gwerr.UnsupportedValue, "source_filter: ports %d to %d", lo, m.GetPortMax())
+	}
+	t.Stream.Filter = Filter{Prefixes: prefixes, Ports: [2]uint16{uint16(lo), uint16(hi)}}
 	return nil
 }
 
@@ -412,7 +416,11 @@ func parseEvents(m *iqv1.EventsDescriptor, t *Termination) (Events, *Error) {
 		case s.GetTones() && typ != iqv1.EventType_EVENT_TYPE_DTMF:
 			return ev, Errorf(gwerr.UnsupportedParameter, "event %s: tones", typ)
 		}
-		ev.Specs = append(ev.Specs, EventSpec{Type: int32(typ), Stream: gwid.StreamID(s.GetStreamId()), Timer: s.GetTimer().AsDuration(), Tones: s.GetTones()})
+		spec := EventSpec{Type: int32(typ), Stream: gwid.StreamID(s.GetStreamId()), Timer: s.GetTimer().AsDuration(), Tones: s.GetTones()}
+		if err := spec.applyInactivity(s); err != nil {
+			return ev, err
+		}
+		ev.Specs = append(ev.Specs, spec)
 	}
 	return ev, nil
 }

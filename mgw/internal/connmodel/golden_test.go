@@ -20,9 +20,9 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the expectations of testdata/*.txt; review the diff")
 
-// TestScripts plays testdata/*.txt: a command ("action" with an Action in text format, "fail EFFECT N CODE TEXT",
+// TestIQ02_IQ37_Scripts plays testdata/*.txt: a command ("action" with an Action in text format, "fail EFFECT N CODE TEXT",
 // "state"), a line of dashes, and all that it shall give, up to an empty line.
-func TestScripts(t *testing.T) {
+func TestIQ02_IQ37_Scripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no scripts: %v", err)

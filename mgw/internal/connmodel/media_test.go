@@ -200,7 +200,10 @@ func describe(e Effect) string {
 	case RestartICE:
 		return fmt.Sprintf("RestartICE %s", x.Term)
 	case SetCoreRemote:
-		line := fmt.Sprintf("SetCoreRemote %s rtp=%v rtcp=%v latch=%d gen=%d filter=%v", x.Term, x.Remote.RTP, x.Remote.RTCP, x.Remote.Latch, x.Remote.Generation, x.Remote.Filter)
+		line := fmt.Sprintf("SetCoreRemote %s rtp=%v rtcp=%v latch=%d gen=%d filter=%v", x.Term, x.Remote.RTP, x.Remote.RTCP, x.Remote.Latch, x.Remote.Generation, x.Remote.Filter.Prefixes)
+		if p := x.Remote.Filter.Ports; p[0] != 0 {
+			line += fmt.Sprintf(" ports=%d-%d", p[0], p[1])
+		}
 		if x.Remote.Secure {
 			line += fmt.Sprintf(" srtp %s key %.4s of %d", x.Remote.Crypto.Suite, string(x.Remote.Crypto.Key), len(x.Remote.Crypto.Key))
 		}
@@ -239,6 +242,9 @@ func describeSettings(s Settings) string {
 	}
 	if s.Armed != 0 {
 		line += fmt.Sprintf(" armed=%#x consent=%v inactive=%v", uint32(s.Armed), s.ConsentAfter, s.InactiveAfter)
+		if s.WatchOut || s.RTCPIsMedia {
+			line += fmt.Sprintf(" watch=%v/%v rtcp=%v", s.WatchIn, s.WatchOut, s.RTCPIsMedia)
+		}
 	}
 	return line
 }

@@ -144,9 +144,9 @@ func (s Stream) control() *iqv1.LocalControl {
 	if s.Policing != (Policing{}) {
 		m.Policing = &iqv1.Policing{SustainedBytesPerSecond: s.Policing.BytesPerSecond, BurstBytes: s.Policing.BurstBytes}
 	}
-	if s.Filter != nil {
-		m.SourceFilter = &iqv1.SourceFilter{}
-		for _, p := range s.Filter {
+	if !s.Filter.IsZero() {
+		m.SourceFilter = &iqv1.SourceFilter{PortMin: uint32(s.Filter.Ports[0]), PortMax: uint32(s.Filter.Ports[1])}
+		for _, p := range s.Filter.Prefixes {
 			m.SourceFilter.Prefixes = append(m.SourceFilter.Prefixes, p.String())
 		}
 	}
@@ -168,7 +168,7 @@ func (d Description) message() *iqv1.MediaDescription {
 func (e Events) message() *iqv1.EventsDescriptor {
 	m := &iqv1.EventsDescriptor{RequestId: e.RequestID}
 	for _, s := range e.Specs {
-		spec := &iqv1.EventSpec{Type: iqv1.EventType(s.Type), StreamId: uint32(s.Stream), Tones: s.Tones}
+		spec := &iqv1.EventSpec{Type: iqv1.EventType(s.Type), StreamId: uint32(s.Stream), Tones: s.Tones, Direction: s.direction(), Rtcp: s.RTCP}
 		if s.Timer > 0 {
 			spec.Timer = durationpb.New(s.Timer)
 		}

@@ -153,6 +153,7 @@ func termViewOf(env Env, t *Termination, mask Mode) termView {
 		InactiveAfter: detection(t.Events, eventMediaInactive, env.InactiveAfter),
 		ConsentAfter:  detection(t.Events, eventConsentLost, env.ConsentAfter),
 	}}
+	v.settings.watch(t.Events)
 	for _, spec := range t.Events.Specs {
 		v.settings.Armed |= 1 << spec.Type
 		v.settings.DetectTones = v.settings.DetectTones || spec.Tones

@@ -91,6 +91,8 @@ type Settings struct {
 	DropDigits, DetectTones bool
 	// InactiveAfter and ConsentAfter are detection times; never 0.
 	InactiveAfter, ConsentAfter time.Duration
+	WatchIn, WatchOut           bool // where MEDIA_INACTIVE misses media; neither when it is not armed
+	RTCPIsMedia                 bool // RTCP counts for it
 	Armed                       EventMask
 }
 
@@ -98,6 +100,15 @@ type Settings struct {
 type Policing struct {
 	BytesPerSecond, BurstBytes uint32
 }
+
+// Filter is where media may come from (H.248.43); the zero value is no filter.
+type Filter struct {
+	Prefixes []netip.Prefix // none: any address; not to be mutated
+	Ports    [2]uint16      // of RTP, inclusive; zero: any
+}
+
+// IsZero reports whether there is no filter.
+func (f Filter) IsZero() bool { return len(f.Prefixes) == 0 && f.Ports == [2]uint16{} }
 
 // Fingerprint is the hash of a certificate (RFC 8122 §5). Hash in lower case, Value upper-case hex bytes with colons.
 type Fingerprint struct{ Hash, Value string }
@@ -130,7 +141,7 @@ type CoreRemote struct {
 	Secure    bool           // only SRTP passes
 	Crypto    Crypto         // the peer's key; zero: not known
 	Latch     Latch
-	Filter    []netip.Prefix // nil: the address of RTP when Latch is off, any when on
+	Filter    Filter // zero: the address of RTP when Latch is off, any when on
 	// Generation grows with each order to latch again; a change is a change of the remote.
 	Generation uint32
 }
@@ -158,6 +169,8 @@ type EventSpec struct {
 	Stream gwid.StreamID
 	Timer  time.Duration
 	Tones  bool // DTMF: in the audio too
+	// In, Out and RTCP are of MEDIA_INACTIVE: the directions watched, and whether RTCP counts.
+	In, Out, RTCP bool
 }
 
 // Armed reports whether the event type is armed.
@@ -197,7 +210,7 @@ type Stream struct {
 	Mode       Mode
 	DSCP       uint8
 	Policing   Policing
-	Filter     []netip.Prefix
+	Filter     Filter
 	Latch      Latch
 	Generation uint32 // grows with each LATCH_RELATCH
 	RTCP       RTCPPolicy

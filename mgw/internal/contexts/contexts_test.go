@@ -38,7 +38,7 @@ func call(t *testing.T, m *Manager, events ...iqv1.EventType) (id, access, core 
 
 func code(rep *iqv1.ActionReply) uint32 { return rep.GetError().GetCode() }
 
-func TestSubtractReturnsStatisticsAndFreesAll(t *testing.T) {
+func TestIQ36_SubtractReturnsStatisticsAndFreesAll(t *testing.T) {
 	media := newFakeMedia(4)
 	m := New(testConfig(newPool()), media)
 	defer m.Close()
@@ -136,6 +136,35 @@ func TestDrainAndLimit(t *testing.T) {
 	m.SetDraining(false)
 	if got := create(false); got != 0 {
 		t.Errorf("after the drain was cancelled: %d", got)
+	}
+}
+
+// TestIQ19_PriorityIsAdmittedUnderCongestion: beyond the configured limit priority contexts have a reserve, emergency calls a greater one.
+func TestIQ19_EMG04_PriorityIsAdmittedUnderCongestion(t *testing.T) {
+	cfg := testConfig(newPool())
+	cfg.MaxContexts = 80
+	m := New(cfg, newFakeMedia(200))
+	defer m.Close()
+	create := func(priority uint32, emergency bool) uint32 {
+		return code(m.Apply(&iqv1.Action{
+			Context: chooseContext(), Attributes: &iqv1.ContextAttributes{Priority: priority, Emergency: emergency}, Commands: []*iqv1.Command{addCore()},
+		}))
+	}
+	fill := func(what string, want int, priority uint32, emergency bool) {
+		t.Helper()
+		n := 0
+		for n < 200 && create(priority, emergency) == 0 {
+			n++
+		}
+		if n != want || create(priority, emergency) != 510 {
+			t.Fatalf("%s: %d admitted, want %d", what, n, want)
+		}
+	}
+	fill("ordinary", 80, 7, false)
+	fill("priority", 2, 8, false)
+	fill("emergency", 3, 15, true)
+	if got := create(0, false); got != 510 {
+		t.Errorf("ordinary beside them: %d", got)
 	}
 }
 

@@ -77,7 +77,12 @@ func observed(ev flow.Event, typ iqv1.EventType, stream uint32) *iqv1.ObservedEv
 	case flow.SignalDone:
 		o.Params["signal"], o.Params["method"] = ev.Signal.Name, methods[ev.Signal.How]
 		o.Params["signal_request_id"] = strconv.FormatUint(ev.Signal.Request, 10)
-	case flow.ConsentLost, flow.MediaStarted, flow.MediaInactive, flow.MediaActive:
+	case flow.MediaInactive, flow.MediaActive:
+		o.Params["direction"] = "in"
+		if ev.Out {
+			o.Params["direction"] = "out"
+		}
+	case flow.ConsentLost, flow.MediaStarted:
 	}
 	return o
 }

@@ -30,7 +30,7 @@ type Config struct {
 	Realms map[string]connmodel.Realm // by name; not to be mutated
 	Notify Notify
 
-	MaxContexts int // 0: no limit; emergency calls may exceed it by a twentieth
+	MaxContexts int // 0: no limit; emergency calls may exceed it by a twentieth, contexts of priority 8 and above by a fortieth
 
 	OrphanTTL     time.Duration // default of orphan_ttl: 10 min (H.248.36)
 	HangingGrace  time.Duration // between UNKNOWN_CONTEXT and subtraction: 30 s (covers a set-up race)
@@ -135,20 +135,26 @@ func (m *Manager) create(act *iqv1.Action) *iqv1.ActionReply {
 	if len(act.GetCommands()) == 0 {
 		return refuse(gwerr.SyntaxErrorInActionID, "a new context without a command")
 	}
-	c, err := m.admit(act.GetAttributes().GetEmergency())
+	c, err := m.admit(act.GetAttributes().GetEmergency(), act.GetAttributes().GetPriority())
 	if err != nil {
 		return &iqv1.ActionReply{Error: err.Descriptor()}
 	}
 	return c.do(act)
 }
 
+// highPriority is the least priority of contexts that have a reserve.
+const highPriority = 8
+
 // admit registers an empty context unless admission control is against it (TS 23.334 §5.14).
-func (m *Manager) admit(emergency bool) (*entry, *connmodel.Error) {
+func (m *Manager) admit(emergency bool, priority uint32) (*entry, *connmodel.Error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	limit := m.cfg.MaxContexts
-	if emergency {
+	switch {
+	case emergency:
 		limit += limit/20 + 1
+	case priority >= highPriority:
+		limit += limit / 40
 	}
 	switch {
 	case m.closed:

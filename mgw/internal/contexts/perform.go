@@ -136,7 +136,7 @@ func (h *handle) setCoreRemote(r connmodel.CoreRemote) error {
 	if h.core == nil {
 		return errors.New("not a core termination")
 	}
-	remote := flow.CoreRemote{RTP: r.RTP, RTCP: r.RTCP, Mux: r.Mux, Filter: r.Filter, Secure: r.Secure}
+	remote := flow.CoreRemote{RTP: r.RTP, RTCP: r.RTCP, Mux: r.Mux, Filter: r.Filter.Prefixes, FilterPorts: r.Filter.Ports, Secure: r.Secure}
 	if r.Crypto.Suite != "" {
 		remote.Crypto = flow.Crypto{Suite: r.Crypto.Suite, Key: []byte(r.Crypto.Key)}
 	}
@@ -194,6 +194,7 @@ func settings(s connmodel.Settings) flow.Settings {
 		}[s.Mode],
 		Recv: s.Recv, Send: s.Send, SendDTMF: s.SendDTMF, SendCN: s.SendCN, Ptime: flow.Ptime(s.Ptime), DSCP: int(s.DSCP), RTCPOff: s.RTCPOff,
 		DropDigits: s.DropDigits, DetectTones: s.DetectTones,
+		WatchIn: s.WatchIn, WatchOut: s.WatchOut, RTCPIsMedia: s.RTCPIsMedia,
 		InactiveAfter: s.InactiveAfter, ConsentAfter: s.ConsentAfter, Armed: armed(s.Armed),
 	}
 	if s.Policing != (connmodel.Policing{}) {

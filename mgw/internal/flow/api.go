@@ -69,6 +69,7 @@ type Timers struct {
 	ICE        time.Duration // from the first authenticated check to a nominated pair; 40 s (RFC 8863 §4)
 	Quarantine time.Duration // before a released core port pair is used again; 2 s
 	RTCP       time.Duration // mean interval of reports per termination; 5 s (RFC 3550 §6.2)
+	Relatch    time.Duration // how long latching again waits for another source; 10 s (H.248.37)
 	Coalesce   time.Duration // longest deliberate wait for a bigger batch under load, 1 ms at most; 900 µs; negative: none
 }
 
@@ -188,7 +189,7 @@ type LatchMode uint8
 const (
 	LatchOff LatchMode = iota // the remote description's address only
 	LatchOn                   // the source of the first valid packet, then locked; what was learnt stays while the remote RTP address stays
-	Relatch                   // forget what was learnt and latch again
+	Relatch                   // latch again for Timers.Relatch: another source takes the place of what was learnt, which serves until then
 )
 
 // CoreRemote is the peer's transport address.
@@ -204,6 +205,9 @@ type CoreRemote struct {
 	Latch  LatchMode
 	// Filter holds the allowed sources (H.248.43). Empty: with LatchOff the exact RTP address and port, with LatchOn any until latched.
 	Filter []netip.Prefix
+	// FilterPorts is the range of ports that RTP may come from (H.248.43), inclusive; zero: any, or the one of RTP when Filter is empty and
+	// latching off.
+	FilterPorts [2]uint16
 }
 
 // Policing is a token bucket on received RTP octets (H.248.53).
@@ -245,8 +249,12 @@ type Settings struct {
 	DropDigits bool
 	// DetectTones: digits are looked for in the peer's audio too and taken out of it, which is transcoded for that (ITU-T Q.24).
 	DetectTones bool
-	// InactiveAfter is the time without media until MediaInactive; 0: 30 s. It runs while Mode lets the peer send.
+	// InactiveAfter is the time without media until MediaInactive; 0: 30 s. It runs while Mode opens the direction (H.248.40).
 	InactiveAfter time.Duration
+	// WatchOut, and not WatchIn, looks for media to the peer; both: for each. Neither: for media from the peer.
+	WatchIn, WatchOut bool
+	// RTCPIsMedia: RTCP from the peer counts as its media for MediaInactive and MediaActive.
+	RTCPIsMedia bool
 	// ConsentAfter is the time without an authenticated check until sending stops; 0: 30 s (RFC 7675 §5.1). Access only.
 	ConsentAfter time.Duration
 	// Armed events.
@@ -265,8 +273,8 @@ const (
 	DTLSFailed                     // Reason
 	DTLSClosed                     // the peer closed the association
 	MediaStarted                   // first admitted packet from the peer, also after ICE restart
-	MediaInactive                  // none for InactiveAfter
-	MediaActive                    // again after MediaInactive
+	MediaInactive                  // Out: none for InactiveAfter; once, until there is some or the direction is opened anew
+	MediaActive                    // Out: again after MediaInactive
 	Latched                        // Addr
 	DTMF                           // Digit, Duration
 	SignalDone                     // Signal; told whether armed or not
@@ -308,6 +316,7 @@ type Event struct {
 	Profile  string // "SRTP_AEAD_AES_128_GCM", "SRTP_AEAD_AES_256_GCM" or "SRTP_AES128_CM_HMAC_SHA1_80" (RFC 7714 §14.2, RFC 5764 §4.1.2)
 	Reason   string // one line for people; holds nothing that the peer wrote
 	Addr     netip.AddrPort
+	Out      bool // of MediaInactive and MediaActive: media to the peer; false: from it
 	Digit    byte // '0'..'9', '*', '#', 'A'..'D'
 	Duration time.Duration
 	Signal   SignalEnd

@@ -11,7 +11,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
 )
 
-func TestH248_37_LatchAndRelatch(t *testing.T) {
+func TestIQ06_H248_37_LatchAndRelatch(t *testing.T) {
 	x := newCall(t, relaySpec())
 	first, second := newSIP(t), newSIP(t)
 	signalled := netip.MustParseAddrPort("127.0.0.1:9") // as a peer behind a NAT tells
@@ -43,7 +43,7 @@ func TestH248_37_LatchAndRelatch(t *testing.T) {
 	if s := x.c.Stats(); s.SelectedPair != to.String()+" "+second.addr().String() {
 		t.Errorf("pair %q", s.SelectedPair)
 	}
-	// The same description again keeps what was learnt; Relatch forgets it.
+	// The same description again keeps what was learnt; Relatch lets another source take its place.
 	if err := x.c.SetRemote(CoreRemote{RTP: signalled, Latch: LatchOn}); err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +58,7 @@ func TestH248_37_LatchAndRelatch(t *testing.T) {
 	}
 }
 
-func TestH248_43_FilterByPrefix(t *testing.T) {
+func TestIQ07_H248_43_FilterByPrefix(t *testing.T) {
 	x := newCall(t, relaySpec())
 	other := newSIP(t)
 	set := func(prefix string) {
@@ -268,7 +268,7 @@ func TestPortOfAnotherProgramIsSkipped(t *testing.T) {
 	})
 }
 
-func TestMediaInactiveAndActive(t *testing.T) {
+func TestIQ13_H248_40_MediaInactiveAndActive(t *testing.T) {
 	spec := relaySpec()
 	spec.core.InactiveAfter = 300 * time.Millisecond
 	x := newCall(t, spec)
@@ -302,7 +302,7 @@ func TestUnarmedEventsAreNotReported(t *testing.T) {
 	}
 }
 
-func TestH248_53_PolicingDropsExcess(t *testing.T) {
+func TestIQ08_H248_53_PolicingDropsExcess(t *testing.T) {
 	spec := relaySpec()
 	spec.core.Police = &Policing{BytesPerSecond: 1, BurstBytes: 3 * 172}
 	x := newCall(t, spec)

@@ -204,7 +204,7 @@ func TestR5764_R7714_DTLSWithAES256(t *testing.T) {
 }
 
 // Nobody without the key is heard, moves media or captures the port: while keys are not agreed, while the port latches, in the call, on hold.
-func TestR4568_StrangerWithWrongKey(t *testing.T) {
+func TestR4568_IQ06_StrangerWithWrongKey(t *testing.T) {
 	eachSuite(t, func(t *testing.T, suite string) {
 		x := newCall(t, relaySpec())
 		p := newPeerCrypto(t, x.c.Local(), suite, 1)
@@ -249,7 +249,12 @@ func TestR4568_StrangerWithWrongKey(t *testing.T) {
 		x.configure(x.c, hold)
 		attack("on hold")
 		x.configure(x.c, relaySpec().core)
+		attack("after hold")
+		x.remote(p.own, Relatch)
 		attack("relatching")
+		if _, ok := x.ev.find(x.c, Latched, 2); ok {
+			t.Fatal("latched again on a wrong key")
+		}
 		x.toBrowser(p, 2)
 		x.toCore(p, 2)
 	})

@@ -32,15 +32,20 @@ func (c *coreState) setRemote(now int64, r CoreRemote) error {
 	}
 	keep := c.latched.IsValid() && r.Latch == LatchOn && r.RTP == c.remote.RTP && c.remote.Latch != LatchOff
 	c.remote, c.mux = r, r.Mux
+	filter := gate.Filter{Prefixes: r.Filter, Min: r.FilterPorts[0], Max: r.FilterPorts[1]}
+	if r.Latch == Relatch && c.latched.IsValid() {
+		c.sources.Relatch(c.latched, filter, now+int64(c.t.w.cfg.Timers.Relatch))
+		keep = true
+	}
 	if keep {
 		c.aim(c.latched, c.latchedRTCP())
 		return nil
 	}
 	c.latched = netip.AddrPort{}
 	if r.Latch == LatchOff {
-		c.sources.Strict(r.RTP, r.Filter)
+		c.sources.Strict(r.RTP, filter)
 	} else {
-		c.sources.Latch(r.Filter)
+		c.sources.Latch(filter)
 	}
 	c.aim(r.RTP, r.RTCP)
 	return nil
@@ -68,7 +73,7 @@ func (c *coreState) aim(media, control netip.AddrPort) {
 // media takes an RTP datagram and returns what leaves.
 func (c *coreState) media(now int64, src netip.AddrPort, b []byte) []byte {
 	t := c.t
-	if !c.sources.Admit(src) {
+	if !c.sources.Admit(now, src) {
 		return t.drop(gate.Source)
 	}
 	if c.secure {
@@ -81,7 +86,7 @@ func (c *coreState) media(now int64, src netip.AddrPort, b []byte) []byte {
 		}
 		b = plain
 	}
-	if c.sources.Latching() && !c.latch(src, b) {
+	if c.sources.Latching(src) && !c.latch(src, b) {
 		return nil
 	}
 	return t.media(now, b)

@@ -94,7 +94,7 @@ func (c *Config) defaults() {
 		value time.Duration
 	}{
 		{&t.DTLS, 10 * time.Second}, {&t.ICE, 40 * time.Second}, {&t.Quarantine, 2 * time.Second},
-		{&t.RTCP, 5 * time.Second}, {&t.Coalesce, 900 * time.Microsecond},
+		{&t.RTCP, 5 * time.Second}, {&t.Relatch, 10 * time.Second}, {&t.Coalesce, 900 * time.Microsecond},
 	} {
 		if *d.field == 0 {
 			*d.field = d.value

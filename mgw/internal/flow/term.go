@@ -84,6 +84,8 @@ type outbound struct {
 	leg     *rtcp.Leg // nil until the codecs are known
 
 	packets, octets uint64
+	sent            int64 // when the newest packet left, or when the mode opened
+	silent          bool  // MediaInactive has been reported
 }
 
 // rtcpOut is where reports go.
@@ -101,7 +103,7 @@ func (t *term) configure(now int64, s Settings) error {
 	if err := t.clocks(now, s); err != nil {
 		return err
 	}
-	wasOpen := t.in.open
+	wasOpen, wasOut := t.in.open, t.out.open
 	t.set, t.in.formats, t.in.types = s, formats, types
 	t.in.open = s.Mode == RecvOnly || s.Mode == SendRecv
 	t.out.open = s.Mode == SendOnly || s.Mode == SendRecv
@@ -114,6 +116,9 @@ func (t *term) configure(now int64, s Settings) error {
 		if t.partner != nil {
 			t.partner.out.stamp.Switch() // what was not let in leaves no gap in the numbers
 		}
+	}
+	if t.out.open && !wasOut {
+		t.out.sent, t.out.silent = now, false
 	}
 	t.setDSCP(s.DSCP)
 	if t.to != nil {
@@ -261,6 +266,11 @@ func (t *term) admitted(now int64, f *format, payload int) {
 		t.in.started = true
 		t.emit(Event{Kind: MediaStarted})
 	}
+	t.lively()
+}
+
+// lively ends the silence of the peer.
+func (t *term) lively() {
 	if t.in.silent {
 		t.in.silent = false
 		t.emit(Event{Kind: MediaActive})
@@ -327,6 +337,11 @@ func (t *term) seal(p rtp.Packet) []byte {
 	o.packets++
 	o.octets += uint64(n)
 	o.leg.Sent(n)
+	o.sent = t.w.now
+	if o.silent {
+		o.silent = false
+		t.emit(Event{Kind: MediaActive, Out: true})
+	}
 	if o.tx == nil {
 		return p
 	}
@@ -347,6 +362,10 @@ func (t *term) control(now int64, b []byte) {
 	if err != nil {
 		t.in.drops.Count(gate.Malformed)
 		return
+	}
+	if t.set.RTCPIsMedia && t.in.open {
+		t.in.heard = now
+		t.lively()
 	}
 	if info.Reported && t.partner != nil {
 		t.partner.to.setLoss(t.out.leg.RemoteLoss())
@@ -400,9 +419,13 @@ func (t *term) sweep(now int64) {
 	if limit == 0 {
 		limit = defaultInactive
 	}
-	if t.in.open && !t.in.silent && now-t.in.heard > int64(limit) {
+	if t.in.open && !t.in.silent && now-t.in.heard > int64(limit) && (t.set.WatchIn || !t.set.WatchOut) {
 		t.in.silent = true
 		t.emit(Event{Kind: MediaInactive})
+	}
+	if t.out.open && !t.out.silent && now-t.out.sent > int64(limit) && t.set.WatchOut {
+		t.out.silent = true
+		t.emit(Event{Kind: MediaInactive, Out: true})
 	}
 	for i := range t.in.formats {
 		if f := &t.in.formats[i]; f.class == classEvent {
