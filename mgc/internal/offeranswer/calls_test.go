@@ -5,7 +5,7 @@ import "testing"
 // TestARC03_ARC04_EveryOffer: what crosses of each browser's and library's offer, and the answer that it gets.
 func TestARC03_ARC04_EveryOffer(t *testing.T) {
 	for _, file := range []string{
-		"chromium_audio_offer", "chromium_av_dc_offer", "chromium_max_bundle_offer", "chromium_video_first_offer", "jssip_offer", "sipjs_offer",
+		"chromium_audio_offer", "chromium_av_dc_offer", "chromium_max_bundle_offer", "chromium_max_compat_offer", "chromium_video_first_offer", "jssip_offer", "sipjs_offer",
 		"firefox_offer", "firefox_sdparta_offer", "firefox_av_dc_offer", "safari_offer",
 	} {
 		for _, prefer := range []Preference{PreferRelay, PreferOpus} {

@@ -4,6 +4,7 @@ import (
 	_ "embed"
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -23,6 +24,7 @@ type webCall struct {
 	mgw     peertest.Gateway
 	version int
 	wants   sdp.Direction // of the phone
+	bundles bool          // false: the planner does not see that the browser could
 }
 
 func newWebCall(t *testing.T, c *chromium, prefer Preference, config string, kinds ...string) *webCall {
@@ -32,7 +34,7 @@ func newWebCall(t *testing.T, c *chromium, prefer Preference, config string, kin
 	c.open(page)
 	list, _ := json.Marshal(append([]string{}, kinds...))
 	c.eval(fmt.Sprintf("open_(%s, %s)", config, list), nil)
-	return &webCall{t: t, c: c, m: New(p, 1, 2, strings.Repeat("t", 32)), wants: sdp.SendRecv}
+	return &webCall{t: t, c: c, m: New(p, 1, 2, strings.Repeat("t", 32)), wants: sdp.SendRecv, bundles: true}
 }
 
 func quoted(s []byte) string {
@@ -75,6 +77,9 @@ func (w *webCall) browserOffers(options string) {
 	w.t.Helper()
 	var text string
 	w.c.eval("offer("+options+")", &text)
+	if !w.bundles {
+		text = group.ReplaceAllString(text, "")
+	}
 	first := w.m.Lines[Access].Said == nil && w.m.Lines[Core].Said == nil
 	m, ch, err := w.m.Offer(Access, w.parse([]byte(text)))
 	if err != nil {
@@ -144,6 +149,8 @@ func (w *webCall) tell() {
 	}
 }
 
+var group = regexp.MustCompile(`a=group:BUNDLE[^\r]*\r\n`)
+
 // check compares what the browser has agreed to with the planner.
 func (w *webCall) check() {
 	w.t.Helper()
@@ -197,6 +204,15 @@ func TestR8829_ChromiumTakesEveryDescription(t *testing.T) {
 				w.restart()
 			})
 		}
+	}
+	for _, kinds := range [][]string{{"audio"}, {"audio", "video", "data"}, {"video", "audio"}} {
+		t.Run("R9143 no BUNDLE "+strings.Join(kinds, " "), func(t *testing.T) {
+			w := newWebCall(t, c, PreferRelay, `{bundlePolicy: "max-compat"}`, kinds...)
+			w.bundles = false
+			w.browserOffers("{}")
+			w.hold()
+			w.restart()
+		})
 	}
 	t.Run("lines added in the call", func(t *testing.T) {
 		w := newWebCall(t, c, PreferRelay, "{}")

@@ -174,6 +174,19 @@ func change(d *sdp.Description, a *sdp.Media, key, val string) bool {
 		if len(d.Groups) > 0 {
 			d.Groups[0].MIDs = append(slices.Clone(d.Groups[0].MIDs), m.MID)
 		}
+	case "nobundle": // each line with a transport of its own, and no names when val is nomid
+		d.Groups = nil
+		for i := range d.Media {
+			m := &d.Media[i]
+			m.ICEUfrag, m.ICEPwd = fmt.Sprint("own", i), strings.Repeat("p", 22)
+			m.Other = slices.DeleteFunc(m.Other, func(o sdp.Attribute) bool { return o.Name == "bundle-only" })
+			if m.Port == 0 {
+				m.Port = 9
+			}
+			if val == "nomid" {
+				m.MID = ""
+			}
+		}
 	case "stop": // a line that is not used any more
 		for i := range d.Media {
 			if m := &d.Media[i]; m.Type == val {
