@@ -18,9 +18,11 @@ const (
 	ReplayWindow = 128
 	// Overhead is the most that protection adds to a packet, bytes: tag 16 and SRTCP index 4 (RFC 7714 §13), with some to spare.
 	Overhead = 32
-	// maxSources bounds the authenticated SSRCs that a Receiver keeps replay state for. One audio stream needs one, a few with restarts.
-	maxSources = 16
+	// maxSources bounds the authenticated SSRCs that a Receiver keeps replay state for, some 200 octets each. One audio stream needs one;
+	// a peer that takes another with each hold, transfer or announcement gets far in a long call.
+	maxSources = 256
 	minRTP     = 12
+	minRTCP    = 8
 )
 
 // Results of opening a packet.
@@ -100,8 +102,29 @@ type Receiver struct {
 	ctx     *srtp.Context
 	rtp     rtp.Header
 	rtcp    rtcp.Header
-	sources []uint32 // authenticated SSRCs, at most maxSources
-	control bool     // a control packet was authentic
+	sources sources // of RTP
+	reports sources // of RTCP
+}
+
+// sources are authenticated SSRCs, at most maxSources, the newest first. Each costs state that pion never frees.
+type sources []uint32
+
+// take reports whether ssrc may be authenticated, and whether it has been before; then it is the first.
+func (s sources) take(ssrc uint32) (known, room bool) {
+	for i, x := range s {
+		if x == ssrc {
+			s[0], s[i] = x, s[0]
+			return true, true
+		}
+	}
+	return false, len(s) < maxSources
+}
+
+// add notes that ssrc has been authenticated.
+func (s *sources) add(ssrc uint32) {
+	*s = append(*s, ssrc)
+	last := len(*s) - 1
+	(*s)[0], (*s)[last] = ssrc, (*s)[0]
 }
 
 // NewPair makes the contexts of both directions.
@@ -152,8 +175,8 @@ func (r *Receiver) OpenRTP(b []byte) ([]byte, error) {
 		return nil, ErrFormat
 	}
 	ssrc := binary.BigEndian.Uint32(b[8:12])
-	known := r.knows(ssrc)
-	if !known && len(r.sources) == maxSources {
+	known, room := r.sources.take(ssrc)
+	if !room {
 		return nil, ErrAuth
 	}
 	out, err := r.ctx.DecryptRTP(b[:0], b, &r.rtp)
@@ -161,7 +184,7 @@ func (r *Receiver) OpenRTP(b []byte) ([]byte, error) {
 		return nil, classify(err)
 	}
 	if !known {
-		r.sources = append(r.sources, ssrc)
+		r.sources.add(ssrc)
 	}
 	return out, nil
 }
@@ -174,26 +197,26 @@ func (r *Receiver) Warm() uint64 {
 
 // OpenRTCP is OpenRTP for SRTCP.
 func (r *Receiver) OpenRTCP(b []byte) ([]byte, error) {
+	if len(b) < minRTCP {
+		return nil, ErrFormat
+	}
+	ssrc := binary.BigEndian.Uint32(b[4:8])
+	known, room := r.reports.take(ssrc)
+	if !room {
+		return nil, ErrAuth
+	}
 	out, err := r.ctx.DecryptRTCP(b[:0], b, &r.rtcp)
 	if err != nil {
 		return nil, classify(err)
 	}
-	r.control = true
+	if !known {
+		r.reports.add(ssrc)
+	}
 	return out, nil
 }
 
 // Heard reports whether any packet was authentic: the peer has the keys.
-func (r *Receiver) Heard() bool { return r.control || len(r.sources) > 0 }
-
-// knows reports whether ssrc has been authenticated before. Each source costs state that pion never frees, hence maxSources.
-func (r *Receiver) knows(ssrc uint32) bool {
-	for _, s := range r.sources {
-		if s == ssrc {
-			return true
-		}
-	}
-	return false
-}
+func (r *Receiver) Heard() bool { return len(r.sources)+len(r.reports) > 0 }
 
 // classify turns pion's errors into ours. Its replay error is a private type; the sentinel that it wraps has this constant text.
 func classify(err error) error {

@@ -57,7 +57,7 @@ func profiles(t *testing.T, f func(t *testing.T, p Profile)) {
 	}
 }
 
-func TestRoundTripInPlaceAcrossRollover(t *testing.T) {
+func TestR3711_R7714_RoundTripInPlaceAcrossRollover(t *testing.T) {
 	profiles(t, func(t *testing.T, p Profile) {
 		tx, rx := pair(t, p)
 		for i := range 200 {
@@ -85,7 +85,7 @@ func TestRoundTripInPlaceAcrossRollover(t *testing.T) {
 	})
 }
 
-func TestRFC3711_3_3_2_ReplayAndTampering(t *testing.T) {
+func TestR3711_R7714_ReplayAndTampering(t *testing.T) {
 	profiles(t, func(t *testing.T, p Profile) {
 		tx, rx := pair(t, p)
 		prot, err := tx.ProtectRTP(packet(make([]byte, 512), 7, 1, 20))
@@ -127,7 +127,7 @@ func TestForeignKeyDoesNotOpen(t *testing.T) {
 	})
 }
 
-func TestRTCPRoundTrip(t *testing.T) {
+func TestR3711_R7714_RTCPRoundTrip(t *testing.T) {
 	profiles(t, func(t *testing.T, p Profile) {
 		tx, rx := pair(t, p)
 		rr := []byte{0x80, 201, 0, 1, 0, 0, 0, 7}
