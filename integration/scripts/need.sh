@@ -16,7 +16,7 @@ build="gcc pkg-config /usr/include/opus/opus.h /usr/include/opencore-amrnb/inter
 gen="protoc /usr/include/google/protobuf/empty.proto"
 unit="chromium espeak-ng"
 edge="kamailio /usr/lib/x86_64-linux-gnu/kamailio/modules/websocket.so /usr/lib/x86_64-linux-gnu/kamailio/modules/tls.so"
-test="chromium $edge /usr/lib/x86_64-linux-gnu/kamailio/modules/presence_reginfo.so /usr/lib/x86_64-linux-gnu/kamailio/modules/ims_dialog.so baresip sipp ip nft turnutils_uclient espeak-ng"
+test="chromium $edge /usr/lib/x86_64-linux-gnu/kamailio/modules/presence_reginfo.so /usr/lib/x86_64-linux-gnu/kamailio/modules/ims_dialog.so baresip sipp rtpengine ip nft turnutils_uclient espeak-ng"
 bench="rtpengine espeak-ng $edge"
 web=""
 

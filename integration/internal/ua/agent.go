@@ -40,6 +40,9 @@ type Config struct {
 	// OnMessage, when set, gets each MESSAGE outside a call and returns the status code to answer
 	// with. It runs on the reader goroutine and must not block. Unset: 405.
 	OnMessage func(Message) int
+	// Translate may change each description of a call: one that came before it is read, one of ours before it leaves. It is for a media
+	// gateway between us and the network, and may block for as long as that takes. Unset: none.
+	Translate func(t Translation) (string, error)
 	// OnlyProxy refuses requests from anybody but Proxy, over UDP.
 	OnlyProxy bool
 	// Trace and Warn, see sipnode.Config.
@@ -52,6 +55,14 @@ func (c *Config) authUser() string {
 		return c.AuthUser
 	}
 	return c.User
+}
+
+// Translation is one description on its way.
+type Translation struct {
+	CallID string
+	Ours   bool // it leaves
+	Answer bool
+	SDP    string
 }
 
 // Message is an instant message (RFC 3428).

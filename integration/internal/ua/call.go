@@ -253,7 +253,7 @@ func (c *Call) end(r EndReason) {
 func (c *Call) describeLocked(offer *Description) (string, error) {
 	if offer == nil {
 		c.formats, c.sent, c.offerOut = offerFormats(c.a.cfg.Codecs), c.wish, true
-		return c.local.render(c.formats, c.sent, nil), nil
+		return c.translateLocked(Translation{Ours: true, SDP: c.local.render(c.formats, c.sent, nil)})
 	}
 	m := offer.Audio()
 	if m == nil || m.Proto != "RTP/AVP" {
@@ -269,7 +269,15 @@ func (c *Call) describeLocked(offer *Description) (string, error) {
 	}
 	// RFC 3264 §6.1: the answer's direction is ours, cut down by what the offer allows.
 	c.sent = directionOf(c.wish.sends() && m.Direction.receives(), c.wish.receives() && m.Direction.sends())
-	return c.local.render(c.formats, c.sent, offer), nil
+	return c.translateLocked(Translation{Ours: true, Answer: true, SDP: c.local.render(c.formats, c.sent, offer)})
+}
+
+func (c *Call) translateLocked(t Translation) (string, error) {
+	if c.a.cfg.Translate == nil {
+		return t.SDP, nil
+	}
+	t.CallID = c.callID
+	return c.a.cfg.Translate(t)
 }
 
 // acceptLocked checks a received description and remembers it; applyLocked puts it into force.
@@ -277,7 +285,11 @@ func (c *Call) acceptLocked(body []byte) (*Description, error) {
 	for _, l := range WebRTCLines(body) {
 		c.a.violate(fmt.Sprintf("call %s: WebRTC line on the core side: %s", c.callID, l))
 	}
-	d, err := ParseSDP(body)
+	text, err := c.translateLocked(Translation{Answer: c.offerOut, SDP: string(body)})
+	if err != nil {
+		return nil, err
+	}
+	d, err := ParseSDP([]byte(text))
 	if err != nil {
 		c.a.violate(fmt.Sprintf("call %s: %v", c.callID, err))
 		return nil, err

@@ -88,6 +88,17 @@ func (s *Rtpengine) Connect(ctx context.Context, o load.Offer) (load.Answer, err
 	return joined(toCore, toBrowser)
 }
 
+// Describe sends an ng command of the kind offer or answer and returns the description that rtpengine makes of cmd's.
+// Errors: no reply in time, or the reason that rtpengine gives.
+func (s *Rtpengine) Describe(ctx context.Context, cmd map[string]any) (string, error) {
+	rep, err := s.ng.request(ctx, bencode.Dict(cmd))
+	if err != nil {
+		return "", err
+	}
+	text, _ := rep["sdp"].(string)
+	return text, nil
+}
+
 // joined takes from both descriptions what the ends need.
 func joined(toCore, toBrowser *sdp.Description) (a load.Answer, err error) {
 	core, web := &toCore.Media[0], &toBrowser.Media[0]
