@@ -1,13 +1,10 @@
 package rtcp
 
-import (
-	"encoding/binary"
-	"time"
-)
+import "encoding/binary"
 
 const (
-	// MaxReport is the longest datagram that Build and BuildBye write, bytes: SR with one block, SDES with CNAME, BYE.
-	MaxReport = headLen + 4 + senderLen + blockLen + sdesMax + byeLen
+	// MaxReport is the longest datagram that Build and BuildBye write, bytes: SR with one block, SDES with CNAME, XR, BYE.
+	MaxReport = headLen + 4 + senderLen + blockLen + sdesMax + xrMax + byeLen
 
 	sdesMax = headLen + 4 + (2+maxCNAME+1+3)/4*4 // chunk padded to a word, at least one zero (RFC 3550 §6.5)
 	byeLen  = headLen + 4
@@ -16,10 +13,11 @@ const (
 )
 
 // Build writes the report that is due and schedules the next one. rtpTS: our RTP timestamp that belongs to now, read only when we have
-// sent something (stamp.Stamper.Now). out: room for MaxReport bytes. It returns the length of a compound SR or RR plus SDES.
+// sent something (stamp.Stamper.Now). out: room for MaxReport bytes. It returns the length of a compound SR or RR plus SDES, and XR where the peer has agreed to it.
 func (l *Leg) Build(now int64, rtpTS uint32, out []byte) int {
 	n := l.report(now, rtpTS, out)
 	n += l.sdes(out[n:])
+	n += l.extend(now, out[1] == typeRR, out[n:])
 	l.stats.ReportsSent++
 	if !l.cfg.Off {
 		l.due = now + l.wait(int64(l.cfg.Interval))
@@ -31,6 +29,7 @@ func (l *Leg) Build(now int64, rtpTS uint32, out []byte) int {
 func (l *Leg) BuildBye(now int64, rtpTS uint32, out []byte) int {
 	n := l.report(now, rtpTS, out)
 	n += l.sdes(out[n:])
+	n += l.extend(now, false, out[n:])
 	putHead(out[n:], 1, typeBYE, byeLen)
 	binary.BigEndian.PutUint32(out[n+headLen:], l.cfg.SSRC)
 	l.stats.ReportsSent++
@@ -71,9 +70,7 @@ func (l *Leg) block(now int64, out []byte) {
 	binary.BigEndian.PutUint32(out[12:], l.in.jitter>>4)
 	var dlsr uint32
 	if l.lsr != 0 {
-		since := min(max(now-l.lsrAt, 0), int64(65535*time.Second))
-		sec, ns := since/int64(time.Second), since%int64(time.Second)
-		dlsr = uint32(sec<<16 | ns<<16/int64(time.Second))
+		dlsr = shortNTP(now - l.lsrAt)
 	}
 	binary.BigEndian.PutUint32(out[16:], l.lsr)
 	binary.BigEndian.PutUint32(out[20:], dlsr)

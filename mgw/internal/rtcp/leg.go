@@ -52,6 +52,9 @@ type Statistics struct {
 	ReportsSent     uint64
 	ReportsReceived uint64
 	Refused         uint64 // datagrams that did not parse
+
+	Measured bool // the peer has told VoIP metrics of our stream
+	VoIP     VoIP // the newest
 }
 
 // Leg is the RTCP state of one peer. Use New.
@@ -66,6 +69,7 @@ type Leg struct {
 	lsrAt int64  // when it came, ns
 	peer  Block
 	rtt   int64 // ns
+	xr    extended
 	due   int64 // ns
 	rng   uint64
 	stats Statistics
@@ -126,17 +130,21 @@ func (l *Leg) Handle(now int64, b []byte) (Info, error) {
 	}
 	if info.Reported {
 		l.peer = info.Block
-		l.measureRTT(now, info.Block)
+		l.measureRTT(now, info.Block.LSR, info.Block.DLSR)
+	}
+	l.xr.take(now, &info)
+	if l.xr.reference {
+		l.measureRTT(now, info.LRR, info.DLRR)
 	}
 	return info, nil
 }
 
-// measureRTT is RFC 3550 §6.4.1: arrival minus LSR minus DLSR.
-func (l *Leg) measureRTT(now int64, b Block) {
-	if b.LSR == 0 {
+// measureRTT is RFC 3550 §6.4.1 and RFC 3611 §4.5: arrival minus the time of our last report, minus its delay at the peer. last 0: none.
+func (l *Leg) measureRTT(now int64, last, delay uint32) {
+	if last == 0 {
 		return
 	}
-	units := int64(int32(uint32(l.ntp(now)>>16) - b.LSR - b.DLSR))
+	units := int64(int32(uint32(l.ntp(now)>>16) - last - delay))
 	rtt := units * int64(time.Second) >> 16
 	if rtt < 0 || rtt > maxRTT {
 		return
@@ -165,6 +173,7 @@ func (l *Leg) Statistics() Statistics {
 	s.RTT = time.Duration(l.rtt)
 	s.Reported = l.peer != Block{}
 	s.RemoteLost, s.RemoteFraction = l.peer.Lost, l.peer.Fraction
+	s.Measured, s.VoIP = l.xr.told, l.xr.peer
 	s.RemoteJitter = time.Duration(rtp.Nanos(int64(l.peer.Jitter), l.cfg.OutClock))
 	return s
 }

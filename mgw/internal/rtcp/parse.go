@@ -1,6 +1,6 @@
 // Package rtcp ends RTCP on each leg: it reads what the peer reports and writes reports of our own stream. Nothing is relayed. Floor 1. // hot
 // Owner: the worker of the leg; no goroutine, no clock, no allocation after New; not safe for concurrent use.
-// RFC 3550 §6, §A.1, §A.2, §A.3, §A.7, §A.8; RFC 5506 for reduced size.
+// RFC 3550 §6, §A.1, §A.2, §A.3, §A.7, §A.8; RFC 5506 for reduced size; RFC 3611 for extended reports.
 package rtcp
 
 import (
@@ -57,7 +57,13 @@ type Info struct {
 	Block     Block
 	Bye       bool // the sender leaves
 	Feedback  int  // RTPFB and PSFB packets: of no use for audio, dropped
-	Extension int  // XR, APP and unknown packets: dropped
+	Extension int  // APP and unknown packets: dropped
+
+	Measured    bool // VoIP holds: the peer's VoIP metrics of our stream (RFC 3611 §4.7)
+	VoIP        VoIP
+	Reference   uint64 // NTP time of a receiver, and who told it (RFC 3611 §4.4); 0: none
+	ReferenceOf uint32
+	LRR, DLRR   uint32 // middle of our reference time that the peer had, and the delay since, 1/65536 s (RFC 3611 §4.5); LRR 0: none
 }
 
 // Parse reads a whole datagram b into info, which is overwritten. ours: SSRC whose report block is wanted. reduced: a datagram
@@ -141,6 +147,8 @@ func (i *Info) packet(p []byte, ours uint32) error {
 			return ErrLength
 		}
 		i.Feedback++
+	case typeXR:
+		return i.extension(p, ours)
 	default:
 		i.Extension++
 	}

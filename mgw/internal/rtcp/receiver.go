@@ -33,12 +33,19 @@ type receiver struct {
 	transit uint32 // of the last packet, ticks
 	jitter  uint32 // ticks, 4 fraction bits
 
+	bursts bursts // of this source
+	ts     uint32 // of the newest packet in sequence
+	step   uint32 // ticks from one packet to the next; 0: not known
+
 	packets uint64 // over all sources
 	octets  uint64
 	lostOld int64 // lost by sources gone
 }
 
-const noBad = 1 << 16
+const (
+	noBad   = 1 << 16
+	maxStep = 48000 / 4 // ticks; no packet is longer than 250 ms
+)
 
 // arrive takes a packet in. at: arrival, ticks of the source's clock.
 func (r *receiver) arrive(at int64, a Arrival) {
@@ -55,6 +62,24 @@ func (r *receiver) arrive(at int64, a Arrival) {
 	}
 }
 
+// frame is how long a packet is, ns; 20 ms as long as nothing is known.
+func (r *receiver) frame(clock uint32) int64 {
+	if r.step == 0 {
+		return 20_000_000
+	}
+	return rtp.Nanos(int64(r.step), clock)
+}
+
+// advance takes a packet d numbers after the newest one. clock ticks of a telephone event stand still.
+func (r *receiver) advance(d int, a Arrival) {
+	r.bursts.missed(d - 1)
+	r.bursts.received()
+	if step := a.TS - r.ts; d == 1 && !a.Event && step > 0 && step < maxStep {
+		r.step = step
+	}
+	r.ts = a.TS
+}
+
 // begin starts counting a new source or a restarted one.
 func (r *receiver) begin(a Arrival) {
 	if r.known {
@@ -67,6 +92,8 @@ func (r *receiver) begin(a Arrival) {
 	r.bad = noBad
 	r.got, r.before.expected, r.before.got = 0, 0, 0
 	r.timed = false
+	r.bursts, r.ts, r.step = bursts{}, a.TS, 0
+	r.bursts.received()
 }
 
 // sequence is update_seq of RFC 3550 §A.1 without the probation of new sources, which are authenticated or latched here.
@@ -75,8 +102,12 @@ func (r *receiver) sequence(a Arrival) bool {
 	switch {
 	case d >= 0 && d < maxDropout:
 		r.max += uint32(d)
+		if d > 0 {
+			r.advance(d, a)
+		}
 	case d < 0 && d >= -maxMisorder:
 		r.base = min(r.base, r.max-uint32(-d))
+		r.bursts.late()
 	case r.bad == uint32(a.Seq):
 		r.begin(a)
 		return true

@@ -297,6 +297,7 @@ func TestRFC3550_A2_ParseRefuses(t *testing.T) {
 
 func TestNoAllocations(t *testing.T) {
 	l := newLeg(t, 42)
+	l.SetXR(true, true)
 	in, out := compound(t, 42), make([]byte, MaxReport)
 	i := 0
 	if n := testing.AllocsPerRun(200, func() {
@@ -317,6 +318,11 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte{0x80, typeRR, 0, 1, 0, 0, 0, 5}, false)
 	f.Add([]byte{0x81, typePSFB, 0, 2, 0, 0, 0, 5, 0, 0, 0, 42}, true)
 	f.Add([]byte{0xa0, typeRR, 0, 2, 0, 0, 0, 5, 0, 0, 0, 4}, false)
+	f.Add(foreign(f, &pion.ReceiverReport{SSRC: 5}, &pion.ExtendedReport{SenderSSRC: 5, Reports: []pion.ReportBlock{
+		&pion.ReceiverReferenceTimeReportBlock{NTPTimestamp: 1 << 40}, &pion.VoIPMetricsReportBlock{SSRC: 42, RFactor: 80},
+		&pion.DLRRReportBlock{Reports: []pion.DLRRReport{{SSRC: 42, LastRR: 1, DLRR: 2}}},
+	}}), false)
+	f.Add([]byte{0x80, typeXR, 0, 2, 0, 0, 0, 5, 7, 0, 0, 8}, true)
 	f.Fuzz(func(t *testing.T, in []byte, reduced bool) {
 		var i Info
 		if err := Parse(in, 42, reduced, &i); err != nil {
@@ -325,7 +331,8 @@ func FuzzParse(f *testing.F) {
 		if !reduced && rtp.Classify(in) != rtp.RTCP {
 			t.Fatalf("parsed, but the demultiplexer calls it %v", rtp.Classify(in))
 		}
-		if len(in)%4 != 0 || i.Feedback*12 > len(in) || i.SR && len(in) < 28 || i.Reported && (i.Block.SSRC != 42 || len(in) < 32) {
+		if len(in)%4 != 0 || i.Feedback*12 > len(in) || i.SR && len(in) < 28 || i.Reported && (i.Block.SSRC != 42 || len(in) < 32) ||
+			i.Measured && (i.VoIP.SSRC != 42 || len(in) < xrHead+voipLen) || i.Reference != 0 && len(in) < xrHead+rrtLen || i.LRR != 0 && len(in) < xrHead+dlrrLen {
 			t.Fatalf("%+v from %d bytes", i, len(in))
 		}
 		if ps, err := pion.Unmarshal(in); err == nil && len(ps) > 0 {
