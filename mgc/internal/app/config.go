@@ -93,6 +93,8 @@ type MediaConfig struct {
 	Prefer       string   `conf:"prefer" default:"auto" range:"auto|relay|core|opus" doc:"relay: a codec that both sides share; core: the core's best, transcoded when the browser lacks it; opus: Opus for browsers, transcoded. auto: sip relay, ims core."`
 	CoreCodecs   []string `conf:"core_codecs" doc:"Audio codecs for the core in order of preference. Empty: sip PCMA,PCMU,G722; ims AMR-WB,AMR,PCMA,PCMU. EVS, G729, iLBC, G726-32, GSM and speex are only relayed: list them for both sides."`
 	AccessCodecs []string `conf:"access_codecs" default:"opus,PCMA,PCMU,G722" doc:"Audio codecs for browsers in order of preference. EVS and the like are only relayed, see core_codecs."`
+	DTX          string   `conf:"dtx" default:"off" range:"off|core|both" doc:"Towards whom transcoded audio pauses in silence (AMR, AMR-WB, Opus): it saves half of the packets, and the far end makes the noise."`
+	RTCPXR       string   `conf:"rtcp_xr" default:"answer" range:"off|answer|offer" doc:"VoIP metrics and round trip of receivers in RTCP (RFC 3611). answer: for peers that ask for them; offer: offered to the core too."`
 	AccessRealm  string   `conf:"access_realm" default:"access" doc:"IP realm of the browsers' terminations."`
 	CoreRealm    string   `conf:"core_realm" default:"core" doc:"IP realm of the core's terminations."`
 }

@@ -47,6 +47,7 @@ func (c *Config) media() offeranswer.Policy {
 	if len(c.Media.AccessCodecs) > 0 {
 		p.Access = c.Media.AccessCodecs
 	}
+	p.DTX, p.XR = offeranswer.DTX(c.Media.DTX), offeranswer.XRPolicy(c.Media.RTCPXR)
 	p.SRTP = offeranswer.SRTP(c.Core.SRTP)
 	for _, s := range c.Core.SRTPSuites {
 		p.Suites = append(p.Suites, sdp.Suite(s))

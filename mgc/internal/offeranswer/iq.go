@@ -49,7 +49,8 @@ func (m *Media) ModifyDescriptor(side Side, g Gate) *iqv1.TerminationDescriptor 
 		LocalControl: &iqv1.LocalControl{
 			Mode: mode(side, l, g),
 			Dscp: m.Policy.DSCP,
-			Rtcp: &iqv1.RtcpPolicy{Mux: side == Access, ReducedSize: side == Access && l.Web.Rsize, Off: side == Core && l.RTCPOff},
+			Rtcp: m.rtcpPolicy(side),
+			Dtx:  m.Policy.DTX == DTXBoth || m.Policy.DTX == DTXCore && side == Core,
 		},
 		Local:  m.localDescription(side),
 		Remote: m.remoteDescription(side),
@@ -148,6 +149,9 @@ func (m *Media) remoteDescription(side Side) *iqv1.MediaDescription {
 	d := &iqv1.MediaDescription{Media: "audio", Proto: m.proto(side), Codecs: codecs(cs), PtimeMs: l.Ptime, MaxptimeMs: l.MaxPtime}
 	if side == Core {
 		d.Address, d.Port, d.RtcpPort = l.Remote.Addr().String(), uint32(l.Remote.Port()), uint32(l.RemoteRTCP.Port())
+		if a := l.RemoteRTCP.Addr(); a.IsValid() && a != l.Remote.Addr() {
+			d.RtcpAddress = a.String()
+		}
 		d.Cryptos = cryptoMessages(l.Crypto.Peer)
 	}
 	return d

@@ -25,6 +25,7 @@ func (m Media) MakeOffer(side Side, dir sdp.Direction) (Media, []byte, error) {
 		dir = m.tell(side)
 	}
 	l.Told, l.Actual = dir, ""
+	m.sayXR(side, false)
 	if len(l.Slots) == 0 {
 		s := Slot{Type: "audio", Proto: m.Policy.coreProto()}
 		if side == Access {
@@ -64,6 +65,7 @@ func (m Media) MakeAnswer(side Side) (Media, []byte, error) {
 	}
 	l.Told = l.Asked.Reverse().And(want(m.Line(side.Other())))
 	l.Dir = l.Told
+	m.sayXR(side, true)
 	setup := sdp.Setup("")
 	if side == Access {
 		setup = l.Web.Role
@@ -127,7 +129,7 @@ func (l *Line) coreDescription(mtsi bool) *sdp.Description {
 	a.Port = l.Local.Port()
 	a.Codecs = l.Ours
 	a.Bandwidth = []sdp.Bandwidth{{Type: "AS", Value: bandwidth(l.Ours, l.Local.Addr())}}
-	if l.LocalRTCP != 0 && l.LocalRTCP != l.Local.Port()+1 {
+	if a.RTCPMux = l.Mux; !l.Mux && l.LocalRTCP != 0 && l.LocalRTCP != l.Local.Port()+1 {
 		a.RTCP = &sdp.RTCP{Port: l.LocalRTCP}
 	}
 	a.Cryptos = l.Crypto.attributes()
@@ -141,6 +143,7 @@ func (l *Line) coreDescription(mtsi bool) *sdp.Description {
 	if l.Actual != "" {
 		a.Other = append(a.Other, sdp.Attribute{Name: "acfg", Value: l.Actual})
 	}
+	a.Other = append(a.Other, l.XR.attributes()...)
 	return d
 }
 
@@ -177,6 +180,7 @@ func (l *Line) webDescription(setup sdp.Setup) *sdp.Description {
 	a.Msids = []sdp.Msid{{Stream: "isthmus", Track: "audio"}}
 	a.Codecs = l.Ours
 	a.Ptime = 20
+	a.Other = append(a.Other, l.XR.attributes()...)
 	if l.SSRC != 0 {
 		a.SSRCs = []sdp.SSRC{{ID: l.SSRC, Name: "cname", Value: l.CName}}
 	}

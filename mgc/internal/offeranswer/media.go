@@ -72,6 +72,8 @@ type Line struct {
 	RTCPOff    bool           `json:"rtcp_off,omitempty"` // b=RS:0 and b=RR:0
 	Pre        precond.Table  `json:"pre,omitzero"`       // core: quality-of-service preconditions
 	Crypto     Crypto         `json:"crypto,omitzero"`    // core: SRTP
+	Mux        bool           `json:"mux,omitempty"`      // core: the peer has offered RTP and RTCP on one port (RFC 5761 §5.1.1)
+	XR         XR             `json:"xr,omitzero"`        // extended reports
 	Actual     string         `json:"acfg,omitempty"`     // core: the potential configuration of the peer's offer that we answer with (RFC 5939 §3.5.2)
 
 	Web Web `json:"web,omitzero"` // access only
@@ -252,6 +254,9 @@ func (m *Media) takePeer(side Side, d *sdp.Description, a *sdp.Media, answer boo
 		return ch, unacceptable(305, "no usable audio codec")
 	}
 	l.Ptime, l.MaxPtime = a.Ptime, a.MaxPtime
+	said := l.XR.Said
+	l.XR = readXR(d, a)
+	l.XR.Said = said
 	return ch, nil
 }
 
@@ -335,6 +340,10 @@ func (m *Media) takeCore(l *Line, d *sdp.Description, a *sdp.Media, answer bool)
 		if r.Addr.IP.IsValid() && !r.Addr.IP.IsUnspecified() {
 			rtcp = netip.AddrPortFrom(r.Addr.IP, r.Port)
 		}
+	}
+	// We do not offer it first: one that an offer of ours has is agreed already (RFC 5761 §5.1.3).
+	if l.Mux = a.RTCPMux && (!answer || l.Mux); l.Mux {
+		rtcp = remote
 	}
 	ch.Moved = remote != l.Remote || rtcp != l.RemoteRTCP
 	l.Remote, l.RemoteRTCP = remote, rtcp

@@ -28,6 +28,16 @@ const (
 // Answers reports whether those of the core's offers are answered.
 func (p Preconditions) Answers() bool { return p == PreconditionsAnswer || p == PreconditionsFull }
 
+// DTX says towards whom what is transcoded pauses in silence (TS 26.114 §5.2.1).
+type DTX string
+
+// The values.
+const (
+	DTXOff  DTX = "off"
+	DTXCore DTX = "core"
+	DTXBoth DTX = "both"
+)
+
 // Policy says which codecs may be used. Names are encoding names in order of preference.
 type Policy struct {
 	Access    []string   `json:"access"`          // codecs for browsers
@@ -37,6 +47,9 @@ type Policy struct {
 	MTSI      bool       `json:"mtsi,omitempty"`  // describe speech to the core as TS 26.114 has it: b=RS, b=RR, a=maxptime
 	Latch     bool       `json:"latch,omitempty"` // learn the core peer's address from its media (H.248.37), for peers behind NAT
 	DSCP      uint32     `json:"dscp,omitempty"`  // of media, 0 to 63
+
+	XR  XRPolicy `json:"xr,omitempty"`  // extended reports; empty: off
+	DTX DTX      `json:"dtx,omitempty"` // empty: off
 
 	Preconditions Preconditions `json:"preconditions,omitempty"` // empty: off
 

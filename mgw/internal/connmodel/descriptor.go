@@ -2,6 +2,7 @@ package connmodel
 
 import (
 	"slices"
+	"time"
 
 	"github.com/isthmus-gateway/isthmus/pkg/gwerr"
 	"github.com/isthmus-gateway/isthmus/pkg/gwid"
@@ -201,7 +202,7 @@ func (t *Termination) applyControl(m *iqv1.LocalControl) *Error {
 	if m.GetDscp() > 63 {
 		return Errorf(gwerr.UnsupportedValue, "dscp %d, at most 63", m.GetDscp())
 	}
-	s.DSCP = uint8(m.GetDscp())
+	s.DSCP, s.DTX = uint8(m.GetDscp()), m.GetDtx()
 	s.Policing = Policing{BytesPerSecond: m.GetPolicing().GetSustainedBytesPerSecond(), BurstBytes: m.GetPolicing().GetBurstBytes()}
 	if m.GetPolicing() != nil && (s.Policing.BytesPerSecond == 0 || s.Policing.BurstBytes == 0) {
 		return Errorf(gwerr.UnsupportedValue, "policing with rate %d and burst %d; neither may be 0", s.Policing.BytesPerSecond, s.Policing.BurstBytes)
@@ -263,7 +264,8 @@ func (t *Termination) applyRTCP(m *iqv1.RtcpPolicy) *Error {
 	if t.Kind == KindAccess && !m.GetMux() {
 		return Errorf(gwerr.UnsupportedValue, "rtcp: mux must be true on an access termination (RFC 8834 §4.5)")
 	}
-	t.Stream.RTCP = RTCPPolicy{Mux: m.GetMux(), ReducedSize: m.GetReducedSize(), Off: m.GetOff()}
+	t.Stream.RTCP = RTCPPolicy{Mux: m.GetMux(), ReducedSize: m.GetReducedSize(), Off: m.GetOff(),
+		XRMetrics: m.GetXrVoipMetrics(), XRReference: m.GetXrRcvrRtt()}
 	return nil
 }
 
@@ -413,10 +415,16 @@ func parseEvents(m *iqv1.EventsDescriptor, t *Termination) (Events, *Error) {
 			return ev, Errorf(gwerr.UnsupportedValue, "event %s: no stream %d", typ, s.GetStreamId())
 		case s.GetTimer() != nil && !s.GetTimer().IsValid(), s.GetTimer().AsDuration() < 0:
 			return ev, Errorf(gwerr.UnsupportedValue, "event %s: timer %v", typ, s.GetTimer().AsDuration())
+		case typ == iqv1.EventType_EVENT_TYPE_QUALITY && (s.GetMosCenti() < 100 || s.GetMosCenti() > 450):
+			return ev, Errorf(gwerr.UnsupportedValue, "event %s: mos_centi %d; 100 to 450", typ, s.GetMosCenti())
+		case typ == iqv1.EventType_EVENT_TYPE_QUALITY && s.GetTimer().AsDuration() != 0 && s.GetTimer().AsDuration() < time.Second:
+			return ev, Errorf(gwerr.UnsupportedValue, "event %s: timer %v, at least 1s", typ, s.GetTimer().AsDuration())
+		case typ != iqv1.EventType_EVENT_TYPE_QUALITY && s.GetMosCenti() != 0:
+			return ev, Errorf(gwerr.UnsupportedParameter, "event %s: mos_centi", typ)
 		case s.GetTones() && typ != iqv1.EventType_EVENT_TYPE_DTMF:
 			return ev, Errorf(gwerr.UnsupportedParameter, "event %s: tones", typ)
 		}
-		spec := EventSpec{Type: int32(typ), Stream: gwid.StreamID(s.GetStreamId()), Timer: s.GetTimer().AsDuration(), Tones: s.GetTones()}
+		spec := EventSpec{Type: int32(typ), Stream: gwid.StreamID(s.GetStreamId()), Timer: s.GetTimer().AsDuration(), Tones: s.GetTones(), MOS: s.GetMosCenti()}
 		if err := spec.applyInactivity(s); err != nil {
 			return ev, err
 		}

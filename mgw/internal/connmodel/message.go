@@ -133,7 +133,8 @@ func (s Stream) control() *iqv1.LocalControl {
 		}[s.Mode&ModeSendRecv],
 		Dscp:  uint32(s.DSCP),
 		Latch: iqv1.LocalControl_LATCH_OFF,
-		Rtcp:  &iqv1.RtcpPolicy{Mux: s.RTCP.Mux, ReducedSize: s.RTCP.ReducedSize, Off: s.RTCP.Off},
+		Rtcp:  &iqv1.RtcpPolicy{Mux: s.RTCP.Mux, ReducedSize: s.RTCP.ReducedSize, Off: s.RTCP.Off, XrVoipMetrics: s.RTCP.XRMetrics, XrRcvrRtt: s.RTCP.XRReference},
+		Dtx:   s.DTX,
 	}
 	if s.DropDigits {
 		m.Digits = iqv1.LocalControl_DIGITS_DROP
@@ -162,13 +163,16 @@ func (d Description) message() *iqv1.MediaDescription {
 	if d.Addr.IsValid() {
 		m.Address = d.Addr.String()
 	}
+	if d.RTCPAddr.IsValid() {
+		m.RtcpAddress = d.RTCPAddr.String()
+	}
 	return m
 }
 
 func (e Events) message() *iqv1.EventsDescriptor {
 	m := &iqv1.EventsDescriptor{RequestId: e.RequestID}
 	for _, s := range e.Specs {
-		spec := &iqv1.EventSpec{Type: iqv1.EventType(s.Type), StreamId: uint32(s.Stream), Tones: s.Tones, Direction: s.direction(), Rtcp: s.RTCP}
+		spec := &iqv1.EventSpec{Type: iqv1.EventType(s.Type), StreamId: uint32(s.Stream), Tones: s.Tones, Direction: s.direction(), Rtcp: s.RTCP, MosCenti: s.MOS}
 		if s.Timer > 0 {
 			spec.Timer = durationpb.New(s.Timer)
 		}

@@ -62,6 +62,16 @@ func parseRemoteAddress(m *iqv1.MediaDescription, kind Kind, d *Description) *Er
 	if addr.IsMulticast() {
 		return Errorf(gwerr.UnsupportedValue, "address %s is not unicast", addr)
 	}
+	if a := m.GetRtcpAddress(); a != "" {
+		rtcp, err := netip.ParseAddr(a)
+		switch {
+		case err != nil || rtcp.Zone() != "":
+			return Errorf(codeCommandSyntax, "rtcp_address %q is no IP address literal", Clip(a))
+		case rtcp.IsMulticast() || rtcp.IsUnspecified() || rtcp.Unmap().Is4() != addr.Is4():
+			return Errorf(gwerr.UnsupportedValue, "rtcp_address %s beside %s", rtcp, addr)
+		}
+		d.RTCPAddr = rtcp.Unmap()
+	}
 	if !addr.IsUnspecified() { // 0.0.0.0 is the hold of RFC 2543: nowhere to send to
 		d.Addr = addr
 	}

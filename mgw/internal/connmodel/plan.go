@@ -148,6 +148,7 @@ func termViewOf(env Env, t *Termination, mask Mode) termView {
 	s := t.Stream
 	v := termView{t: t, settings: Settings{
 		Mode: s.Mode & mask, Recv: s.Local.Codecs, DSCP: s.DSCP, Policing: s.Policing, RTCPOff: s.RTCP.Off,
+		XRMetrics: s.RTCP.XRMetrics, XRReference: s.RTCP.XRReference, DTX: s.DTX,
 		Ptime:         ptime(s.Remote),
 		DropDigits:    s.DropDigits,
 		InactiveAfter: detection(t.Events, eventMediaInactive, env.InactiveAfter),
@@ -156,6 +157,9 @@ func termViewOf(env Env, t *Termination, mask Mode) termView {
 	v.settings.watch(t.Events)
 	for _, spec := range t.Events.Specs {
 		v.settings.Armed |= 1 << spec.Type
+		if spec.MOS != 0 {
+			v.settings.QualityLimit, v.settings.QualityEvery = spec.MOS, spec.Timer
+		}
 		v.settings.DetectTones = v.settings.DetectTones || spec.Tones
 	}
 	if s.HasRemote {

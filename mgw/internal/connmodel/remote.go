@@ -16,6 +16,8 @@ func coreRemote(s Stream) CoreRemote {
 	switch {
 	case s.RTCP.Mux:
 		r.RTCP = r.RTP
+	case d.RTCPPort != 0 && d.RTCPAddr.IsValid():
+		r.RTCP = netip.AddrPortFrom(d.RTCPAddr, d.RTCPPort)
 	case d.RTCPPort != 0:
 		r.RTCP = netip.AddrPortFrom(d.Addr, d.RTCPPort)
 	case d.Port < 65535:

@@ -87,6 +87,11 @@ type Settings struct {
 	DSCP     uint8         // 0..63
 	Policing Policing      // of received packets; zero: none
 	RTCPOff  bool
+	// XRMetrics and XRReference: what of RFC 3611 reports hold. DTX: what is transcoded for the peer pauses in silence.
+	XRMetrics, XRReference, DTX bool
+	// QualityLimit is in hundredths of a MOS, 0: none; QualityEvery is the interval, 0: the media plane's default.
+	QualityLimit uint32
+	QualityEvery time.Duration
 	// DropDigits: digits of others do not reach the peer. DetectTones: digits are looked for in its audio too.
 	DropDigits, DetectTones bool
 	// InactiveAfter and ConsentAfter are detection times; never 0.
@@ -171,6 +176,7 @@ type EventSpec struct {
 	Tones  bool // DTMF: in the audio too
 	// In, Out and RTCP are of MEDIA_INACTIVE: the directions watched, and whether RTCP counts.
 	In, Out, RTCP bool
+	MOS           uint32 // hundredths; QUALITY only
 }
 
 // Armed reports whether the event type is armed.
@@ -209,6 +215,7 @@ type Stream struct {
 	Mid        string
 	Mode       Mode
 	DSCP       uint8
+	DTX        bool
 	Policing   Policing
 	Filter     Filter
 	Latch      Latch
@@ -221,7 +228,7 @@ type Stream struct {
 }
 
 // RTCPPolicy says how RTCP travels (RFC 5761).
-type RTCPPolicy struct{ Mux, ReducedSize, Off bool }
+type RTCPPolicy struct{ Mux, ReducedSize, Off, XRMetrics, XRReference bool }
 
 // Description is a Local or Remote descriptor (H.248.1 §7.1.8). Addresses of Local live in Termination.Local.
 type Description struct {
@@ -229,6 +236,7 @@ type Description struct {
 	Addr     netip.Addr // remote, core
 	Port     uint16     // remote, core; 0: the stream is disabled
 	RTCPPort uint16     // remote, core; 0: Port + 1
+	RTCPAddr netip.Addr // remote, core; zero: Addr
 	Codecs   []codec.Codec
 	PtimeMs  uint32
 	MaxMs    uint32

@@ -22,6 +22,7 @@ var kindsOf = map[iqv1.EventType][]flow.EventKind{
 	iqv1.EventType_EVENT_TYPE_LATCHED:        {flow.Latched},
 	iqv1.EventType_EVENT_TYPE_DTMF:           {flow.DTMF},
 	iqv1.EventType_EVENT_TYPE_MEDIA_STARTED:  {flow.MediaStarted},
+	iqv1.EventType_EVENT_TYPE_QUALITY:        {flow.Quality},
 
 	iqv1.EventType_EVENT_TYPE_SIGNAL_COMPLETED:   {flow.SignalDone},
 	iqv1.EventType_EVENT_TYPE_ICE_PEER_REFLEXIVE: {flow.PeerReflexive},
@@ -74,6 +75,8 @@ func observed(ev flow.Event, typ iqv1.EventType, stream uint32) *iqv1.ObservedEv
 		o.Params["address"] = ev.Addr.String()
 	case flow.DTMF:
 		o.Params["digit"], o.Params["duration_ms"] = string(rune(ev.Digit)), strconv.FormatInt(ev.Duration.Milliseconds(), 10)
+	case flow.Quality:
+		qualityParams(o.Params, ev.Quality)
 	case flow.SignalDone:
 		o.Params["signal"], o.Params["method"] = ev.Signal.Name, methods[ev.Signal.How]
 		o.Params["signal_request_id"] = strconv.FormatUint(ev.Signal.Request, 10)
@@ -107,6 +110,6 @@ func Statistics(s flow.Stats) *iqv1.Statistics {
 		CodecReceived: s.CodecReceived, CodecSent: s.CodecSent, Transcoding: s.Transcoding,
 		FramesConcealed: s.FramesConcealed, FramesRecovered: s.FramesRecovered, PacketsLate: s.PacketsLate,
 		SelectedPair: s.SelectedPair, MosCenti: uint32(100*s.MOS + 0.5), RemoteMosCenti: uint32(100*s.RemoteMOS + 0.5),
-		Path: pathMessage(s.Path),
+		Path: pathMessage(s.Path), VoipMetrics: metricsMessage(s.Metrics), RemoteVoipMetrics: metricsMessage(s.RemoteMetrics),
 	}
 }

@@ -193,6 +193,7 @@ func settings(s connmodel.Settings) flow.Settings {
 			connmodel.ModeRecvOnly: flow.RecvOnly, connmodel.ModeSendRecv: flow.SendRecv,
 		}[s.Mode],
 		Recv: s.Recv, Send: s.Send, SendDTMF: s.SendDTMF, SendCN: s.SendCN, Ptime: flow.Ptime(s.Ptime), DSCP: int(s.DSCP), RTCPOff: s.RTCPOff,
+		XRMetrics: s.XRMetrics, XRReference: s.XRReference, DTX: s.DTX, QualityLimit: float64(s.QualityLimit) / 100, QualityEvery: s.QualityEvery,
 		DropDigits: s.DropDigits, DetectTones: s.DetectTones,
 		WatchIn: s.WatchIn, WatchOut: s.WatchOut, RTCPIsMedia: s.RTCPIsMedia,
 		InactiveAfter: s.InactiveAfter, ConsentAfter: s.ConsentAfter, Armed: armed(s.Armed),

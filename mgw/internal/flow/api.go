@@ -28,6 +28,7 @@ import (
 
 	"github.com/isthmus-gateway/isthmus/mgw/internal/audio"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/gate"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/rtcp"
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
 )
 
@@ -245,6 +246,13 @@ type Settings struct {
 	Police *Policing
 	// RTCPOff: no RTCP is sent (b=RS:0, b=RR:0).
 	RTCPOff bool
+	// XRMetrics and XRReference: reports hold VoIP metrics, and reference times of receivers (RFC 3611 §4.7, §4.4).
+	XRMetrics, XRReference bool
+	// QualityLimit is the MOS below which Quality is told; 0: never. It is looked at every QualityEvery, 0: 10 s.
+	QualityLimit float64
+	QualityEvery time.Duration
+	// DTX: what is transcoded for the peer pauses in silence.
+	DTX bool
 	// DropDigits: digits of the partner do not reach the peer; signalling carries them.
 	DropDigits bool
 	// DetectTones: digits are looked for in the peer's audio too and taken out of it, which is transcoded for that (ITU-T Q.24).
@@ -278,6 +286,7 @@ const (
 	Latched                        // Addr
 	DTMF                           // Digit, Duration
 	SignalDone                     // Signal; told whether armed or not
+	Quality                        // Quality: the estimate fell below QualityLimit, or is there again
 	PeerReflexive                  // Pair: with full ICE the peer checks from an address that it has not told (RFC 8445 §7.3.1.3)
 )
 
@@ -318,6 +327,7 @@ type Event struct {
 	Addr     netip.AddrPort
 	Out      bool // of MediaInactive and MediaActive: media to the peer; false: from it
 	Digit    byte // '0'..'9', '*', '#', 'A'..'D'
+	Quality  QualityReport
 	Duration time.Duration
 	Signal   SignalEnd
 }
@@ -339,6 +349,7 @@ type Stats struct {
 	FramesRecovered              uint64            // by in-band FEC
 	PacketsLate                  uint64            // too late for the jitter buffer
 	SelectedPair                 string            // "local remote" of the selected pair or of the latched address; "" before
+	Metrics, RemoteMetrics       rtcp.VoIP         // how we receive the peer's stream, and how the peer receives ours by its reports; SSRC 0: not known
 	MOS, RemoteMOS               float64           // estimates, 1..4.5: of the peer's audio as it arrives here, and of ours at the peer by its reports; 0: not known
 }
 

@@ -58,7 +58,9 @@ func (s *Settings) check() error {
 		return fmt.Errorf("%w: policing without a rate", ErrBadSettings)
 	case s.DetectTones && !s.audible():
 		return ErrCannotDetect
-	case s.InactiveAfter < 0 || s.ConsentAfter < 0:
+	case s.QualityLimit < 0 || s.QualityLimit > 5:
+		return fmt.Errorf("%w: MOS of %.2f as a limit", ErrBadSettings, s.QualityLimit)
+	case s.InactiveAfter < 0 || s.ConsentAfter < 0 || s.QualityEvery < 0:
 		return fmt.Errorf("%w: negative time", ErrBadSettings)
 	}
 	return nil
@@ -133,6 +135,11 @@ func (t *term) stats() Stats {
 		l := t.out.leg.Statistics()
 		s.PacketsLost, s.Jitter, s.RTT = l.PacketsLost, l.Jitter, l.RTT
 		s.RemoteLossPermille = uint32(l.RemoteFraction) * 1000 / 256
+		if l.Measured {
+			s.RemoteMetrics = l.VoIP
+		}
+		t.out.leg.SetPlayout(t.playout())
+		s.Metrics = t.out.leg.Metrics()
 	}
 	if t.in.last != nil {
 		s.CodecReceived = describe(t.in.last.codec)

@@ -33,6 +33,7 @@ type term struct {
 	past    transcoded // figures of flows that have ended
 	went    Path       // of the newest flow that has ended
 	coded   bool       // it was transcoding
+	watch   watch
 
 	sound *sounder // signals of this termination; nil: none
 }
@@ -121,6 +122,10 @@ func (t *term) configure(now int64, s Settings) error {
 		t.out.sent, t.out.silent = now, false
 	}
 	t.setDSCP(s.DSCP)
+	if t.out.leg != nil {
+		t.out.leg.SetXR(s.XRMetrics, s.XRReference)
+	}
+	t.watch.set(now, &s)
 	if t.to != nil {
 		t.to.rebuild()
 	}
@@ -379,6 +384,9 @@ func (t *term) report(now int64, bye bool) {
 		return
 	}
 	ts, _ := o.stamp.Now(now)
+	if o.leg.WantsPlayout() {
+		o.leg.SetPlayout(t.playout())
+	}
 	buf := t.w.buffer()
 	n := 0
 	if bye {
@@ -434,6 +442,9 @@ func (t *term) sweep(now int64) {
 		}
 	}
 	t.tellDrops()
+	if t.watch.due(now) {
+		t.judge(now)
+	}
 	if t.access != nil {
 		t.access.sweep(now)
 	}
