@@ -37,6 +37,8 @@ func TestConfigIsRefusedWithReason(t *testing.T) {
 		"call:\n  max: -1\n":                            {"mgc.yaml:2: call.max", "allowed: 0..1000000"},
 		"media:\n  prefer: g729\n":                      {"mgc.yaml:2: media.prefer", "allowed: auto|relay|core|opus"},
 		"media:\n  core_codecs: [PCMA, G999]\n":         {"media.core_codecs: \"G999\" is not one of AMR, AMR-WB, EVS, G722, G726-32, G729, GSM, PCMA, PCMU, iLBC, speex"},
+		"media:\n  quality_limit: 0.5\n":                {"media.quality_limit: 0.5; allowed: 0, or 1..4.5"},
+		"media:\n  quality_limit: 5\n":                  {"mgc.yaml:2: media.quality_limit", "allowed: 0..4.5"},
 		"media:\n  core_codecs: [AMR, amr]\n":           {"media.core_codecs: \"amr\" twice"},
 		"media:\n  access_codecs: [AMR]\n":              {"media.access_codecs: \"AMR\" is not one of"},
 		"store:\n  replicas: 9\n":                       {"mgc.yaml:2: store.replicas", "allowed: 1..5"},

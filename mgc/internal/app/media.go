@@ -14,8 +14,17 @@ import (
 func (c *MediaConfig) validate() error {
 	return errors.Join(
 		checkCodecs("media.core_codecs", c.CoreCodecs, offeranswer.SIPCodecs, offeranswer.MTSICodecs, offeranswer.PassThrough),
+		checkLimit(c.QualityLimit),
 		checkCodecs("media.access_codecs", c.AccessCodecs, offeranswer.WebCodecs, offeranswer.PassThrough),
 	)
+}
+
+// checkLimit refuses a limit of quality that no estimate reaches.
+func checkLimit(mos float64) error {
+	if mos != 0 && mos < 1 {
+		return fmt.Errorf("media.quality_limit: %g; allowed: 0, or 1..4.5", mos)
+	}
+	return nil
 }
 
 // checkCodecs refuses names that are in none of the sets, and repetitions.

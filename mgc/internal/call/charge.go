@@ -222,7 +222,7 @@ func (o *owner) cdrOf(f *callcore.Facts, r *callcore.Record, t cdr.Type, seq uin
 		out.Media = mediaRecords(f, at)
 		return out
 	}
-	out.End, out.Cause, out.Reason = r.End, string(r.Cause), r.Reason
+	out.End, out.Cause, out.Reason, out.Impaired = r.End, string(r.Cause), r.Reason, r.Impaired
 	if !r.Answer.IsZero() {
 		out.DurationMS = max(0, r.End.Sub(r.Answer).Milliseconds())
 	}

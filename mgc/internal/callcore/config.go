@@ -45,6 +45,7 @@ type Policy struct {
 	FlowGrace       time.Duration      `json:"flow_grace"`       // from the loss of the browser's WebSocket to release of an answered call; default 60 s
 	InactivityGrace time.Duration      `json:"inactivity_grace"` // from media inactivity to release; 0: never released
 	InactivityAfter time.Duration      `json:"inactivity_after"` // detection time that the MGW is told; 0: the MGW's default
+	QualityLimit    uint32             `json:"quality_limit"`    // hundredths of a MOS below which the MGW tells; 0: never
 	EarlyMedia      EarlyMedia         `json:"early_media"`      // whether media of an 18x with SDP reaches the browser
 	Reliable        bool               `json:"reliable"`         // 100rel towards the core (RFC 3262)
 	Reserve         time.Duration      `json:"reserve"`          // longest wait for the caller's resources (RFC 3312); default 30 s

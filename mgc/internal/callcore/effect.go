@@ -104,6 +104,7 @@ type Record struct {
 	CoreCodec       string             `json:"core_codec,omitempty"`
 	MediaPath       string             `json:"media_path,omitempty"`        // "relayed" or "transcoded"
 	MediaPathReason string             `json:"media_path_reason,omitempty"` // why, for people
+	Impaired        int                `json:"impaired,omitempty"`          // times that a direction fell below the limit of quality
 	MGW             string             `json:"mgw,omitempty"`
 	Context         string             `json:"context,omitempty"`
 	Statistics      []*iqv1.Statistics `json:"-"` // from the Subtract reply; nil when it failed

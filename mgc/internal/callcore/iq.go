@@ -79,6 +79,9 @@ func (s *State) events(l Leg) *iqv1.EventsDescriptor {
 	}
 	active := &iqv1.EventSpec{Type: iqv1.EventType_EVENT_TYPE_MEDIA_ACTIVE, StreamId: offeranswer.StreamID}
 	e.Specs = append(e.Specs, inactive, active)
+	if limit := s.d.Cfg.Policy.QualityLimit; limit > 0 {
+		e.Specs = append(e.Specs, &iqv1.EventSpec{Type: iqv1.EventType_EVENT_TYPE_QUALITY, StreamId: offeranswer.StreamID, MosCenti: limit})
+	}
 	return e
 }
 
@@ -222,6 +225,10 @@ func (s *State) onNotify(r *iqv1.NotifyRequest) {
 		case iqv1.EventType_EVENT_TYPE_MEDIA_INACTIVE:
 			if g := s.d.Cfg.Policy.InactivityGrace; g > 0 && s.d.Phase == phaseUp {
 				s.start(timerInactive, g)
+			}
+		case iqv1.EventType_EVENT_TYPE_QUALITY:
+			if e.GetParams()["state"] == "low" {
+				s.d.Rec.Impaired++
 			}
 		case iqv1.EventType_EVENT_TYPE_MEDIA_ACTIVE:
 			s.stop(timerInactive)

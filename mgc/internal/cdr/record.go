@@ -66,6 +66,7 @@ type Record struct {
 	CoreCodec   string   `json:"core_codec,omitempty"`
 	MediaPath   string   `json:"media_path,omitempty"`        // "relayed" or "transcoded"
 	PathReason  string   `json:"media_path_reason,omitempty"` // why, for people
+	Impaired    int      `json:"impaired,omitempty"`          // times that the quality of a direction fell below media.quality_limit; of a Stop
 	MGW         string   `json:"mgw,omitempty"`
 	Context     string   `json:"context,omitempty"`
 	Media       []Media  `json:"media,omitempty"`   // since the record before
