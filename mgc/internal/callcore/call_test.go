@@ -305,7 +305,7 @@ func TestUnusableOffers(t *testing.T) {
 	}
 }
 
-func TestWrongFingerprintEndsTheCall(t *testing.T) {
+func TestR8827_R8122_WrongFingerprintEndsTheCall(t *testing.T) {
 	b := newBench(t)
 	b.establish()
 	b.step(IqNotify{Req: &iqv1.NotifyRequest{ContextId: "cx1", Events: []*iqv1.ObservedEvent{{Type: iqv1.EventType_EVENT_TYPE_DTLS_STATE, Params: map[string]string{"state": "failed", "reason": "fingerprint"}}}}})

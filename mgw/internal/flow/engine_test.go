@@ -2,6 +2,10 @@ package flow
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"net/netip"
 	"os"
@@ -212,25 +216,106 @@ func TestBadConfig(t *testing.T) {
 	}
 }
 
-func TestCertificates(t *testing.T) {
+// TestR8827_R8122_CertificatesRotate: new calls get the new certificate; a running one keeps its own, in what the peer is told and in
+// the association, also when that is made anew: the peer has only that fingerprint.
+func TestR8827_R8122_CertificatesRotate(t *testing.T) {
 	own, err := dtls.NewCertificate(time.Now(), time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
 	f, _ := dtls.FingerprintOf(own)
-	b := newBed(t, func(c *Config) { c.Certificate = &own })
-	if b.e.Fingerprint() != Fingerprint(f) {
+	spec := relaySpec()
+	spec.config = func(c *Config) { c.Certificate = &own }
+	x := newCall(t, spec)
+	if x.e.Fingerprint() != Fingerprint(f) {
 		t.Error("own certificate not used")
 	}
-	a := b.access("a1")
-	if err := b.e.RotateCertificate(); err != nil {
+	x.exchange(3, 1)
+	shown := func(b *browser) Fingerprint {
+		t.Helper()
+		state, _ := b.dtls.ConnectionState()
+		f, err := dtls.FingerprintOf(tls.Certificate{Certificate: state.PeerCertificates})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return Fingerprint(f)
+	}
+	if err := x.e.RotateCertificate(); err != nil {
 		t.Fatal(err)
 	}
-	if b.e.Fingerprint() == Fingerprint(f) || a.Local().Fingerprints[0] != Fingerprint(f) {
-		t.Error("rotation must concern new terminations, and only those")
+	if x.e.Fingerprint() == Fingerprint(f) {
+		t.Fatal("not rotated")
 	}
-	if b.access("a2").Local().Fingerprints[0] != b.e.Fingerprint() {
-		t.Error("new termination has the old certificate")
+	x.exchange(3, 10) // no gap
+	if err := x.a.RestartICE(); err != nil {
+		t.Fatal(err)
+	}
+	if l := x.a.Local(); len(l.Fingerprints) != 1 || l.Fingerprints[0] != Fingerprint(f) {
+		t.Errorf("a re-offer of the running call would have %v", l.Fingerprints)
+	}
+	r := x.b.remote(spec.role)
+	r.Ufrag, r.Pwd, r.TLSID = "", "", "another"
+	x.b.renew()
+	if err := x.a.SetRemote(r); err != nil {
+		t.Fatal(err)
+	}
+	next := newBrowser(t)
+	if err := x.a.SetRemote(AccessRemote{Ufrag: next.remote(0).Ufrag, Pwd: next.remote(0).Pwd}); err != nil {
+		t.Fatal(err)
+	}
+	next.cert, next.print = x.b.cert, x.b.print
+	next.connect(x.a.Local())
+	if err := next.secure(x.a.Local(), true); err != nil {
+		t.Fatal(err)
+	}
+	if shown(next) != Fingerprint(f) {
+		t.Error("a new association of the running call has another certificate than its descriptions")
+	}
+
+	a := x.access("a2")
+	x.configure(a, Settings{})
+	if a.Local().Fingerprints[0] != x.e.Fingerprint() {
+		t.Error("a new call is told of the old certificate")
+	}
+	other := newBrowser(t)
+	if err := a.SetRemote(other.remote(RoleServer)); err != nil {
+		t.Fatal(err)
+	}
+	other.connect(a.Local())
+	if err := other.secure(a.Local(), true); err != nil {
+		t.Fatal(err)
+	}
+	if shown(other) != x.e.Fingerprint() {
+		t.Error("a new call has the old certificate")
+	}
+}
+
+// TestR8827_R8122_Certificate: ECDSA over P-256, no longer valid than 30 days, never the same twice.
+func TestR8827_R8122_Certificate(t *testing.T) {
+	b := newBed(t, nil)
+	seen := map[Fingerprint]bool{}
+	for range 3 {
+		b.e.mu.Lock()
+		cert := b.e.cert
+		b.e.mu.Unlock()
+		c, err := x509.ParseCertificate(cert.Certificate[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		key, ok := c.PublicKey.(*ecdsa.PublicKey)
+		if !ok || key.Curve != elliptic.P256() {
+			t.Errorf("key %T", c.PublicKey)
+		}
+		if left := time.Until(c.NotAfter); left > 30*24*time.Hour || left < 26*24*time.Hour { // media.cert_life is 25 days at most
+			t.Errorf("valid for %s", left)
+		}
+		seen[b.e.Fingerprint()] = true
+		if err := b.e.RotateCertificate(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(seen) != 3 {
+		t.Errorf("%d certificates of 3", len(seen))
 	}
 }
 

@@ -38,7 +38,7 @@ func (x *call) accessAddr() netip.AddrPort {
 	return netip.AddrPortFrom(netip.MustParseAddr(c.Address), c.Port)
 }
 
-func TestRFC5763_5_WrongFingerprintFailsBeforeMedia(t *testing.T) {
+func TestR8827_R8122_R5763_WrongFingerprintFailsBeforeMedia(t *testing.T) {
 	for _, role := range []Role{RoleServer, RoleClient} {
 		b := newBed(t, nil)
 		a := b.access("a1")
