@@ -14,6 +14,8 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -47,8 +49,12 @@ func run() error {
 	flag.IntVar(&c.Calls[bench.Transcode], "opus-calls", 40, "transcoded calls, 1 to 1000")
 	flag.IntVar(&c.Calls[bench.Wideband], "amrwb-calls", 20, "calls transcoded to AMR-WB, 1 to 1000")
 	seconds := flag.Float64("seconds", 3, "length of a window, 2 to 60")
-	flag.IntVar(&c.Rounds, "rounds", 7, "rounds; each measures every system once")
-	flag.StringVar(&c.Only, "only", "", "measure one part only: relay, opus-pcma, opus-amrwb, quality or signalling")
+	flag.IntVar(&c.Rounds, "rounds", 5, "rounds; each measures every system once")
+	flag.StringVar(&c.Only, "only", "", "measure one part only: relay, opus-pcma, opus-amrwb, growth, delays, quality or signalling")
+	growth := flag.String("growth", "10,30,100,300,1000", "numbers of relayed calls of the growth part; empty: none")
+	flag.BoolVar(&c.Delays, "delays", true, "measure delays at 30 and 70 % of a core")
+	docs := flag.String("write-docs", "", "folder to write the plot of growth into")
+	quick := flag.Bool("quick", false, "less of everything: a look, not figures to keep")
 	flag.IntVar(&c.Workers, "workers", 0, "packet threads of the gateway; 0: its default, one per core")
 	flag.IntVar(&c.Threads, "rtpengine-threads", runtime.NumCPU(), "packet threads of rtpengine")
 	flag.BoolVar(&c.Rtpengine, "rtpengine", true, "measure rtpengine if it is installed")
@@ -59,8 +65,18 @@ func run() error {
 	flag.StringVar(&c.Gateway, "mgw", "", "the gateway's program; empty: mgw beside this one")
 	verbose := flag.Bool("verbose", false, "show the output of the processes")
 	flag.Parse()
+	var err error
 	if flag.NArg() > 0 {
 		return fmt.Errorf("unknown argument %q", flag.Arg(0))
+	}
+	if c.Growth, err = numbers(*growth); err != nil {
+		return err
+	}
+	if *quick {
+		if err := hurry(); err != nil {
+			return err
+		}
+		c.Growth, c.MaxCalls = c.Growth[:min(3, len(c.Growth))], 400
 	}
 	c.Window, c.Warm = time.Duration(*seconds*float64(time.Second)), 500*time.Millisecond
 	if *verbose {
@@ -85,6 +101,9 @@ func run() error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	results, err := bench.Run(ctx, c)
+	if *docs != "" {
+		err = errors.Join(err, results.WriteDocs(*docs, time.Now().UTC().Format(time.DateOnly)))
+	}
 	if perr := results.Print(os.Stdout); err == nil {
 		err = perr
 	}
@@ -92,4 +111,34 @@ func run() error {
 		err = errors.New(fault)
 	}
 	return err
+}
+
+// hurry sets the flags that were not given to values for a look.
+func hurry() error {
+	given := map[string]bool{}
+	flag.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	for name, value := range map[string]string{"seconds": "2", "rounds": "2", "quality-calls": "1", "quality-speech": "5s"} {
+		if given[name] {
+			continue
+		}
+		if err := flag.Set(name, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// numbers reads a list with commas.
+func numbers(list string) (out []int, err error) {
+	for f := range strings.SplitSeq(list, ",") {
+		if f = strings.TrimSpace(f); f == "" {
+			continue
+		}
+		n, err := strconv.Atoi(f)
+		if err != nil {
+			return nil, fmt.Errorf("-growth: %q is no number", f)
+		}
+		out = append(out, n)
+	}
+	return out, nil
 }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/isthmus-gateway/isthmus/integration/internal/bench/codecs"
@@ -44,6 +45,8 @@ func (w Work) core() codecs.Core { return [works]codecs.Core{Wideband: codecs.AM
 const (
 	Signalling = "signalling"
 	Quality    = "quality"
+	Growth     = "growth"
+	Delays     = "delays"
 )
 
 // Config of a run.
@@ -54,7 +57,10 @@ type Config struct {
 	Window    time.Duration // of one measurement
 	Warm      time.Duration // media before each window
 	Rounds    int
-	Only      string        // "", "relay", "opus-pcma", "opus-amrwb", "quality" or "signalling"
+	Only      string        // "" or one of the parts
+	Growth    []int         // numbers of relayed calls of the growth part; none: not run
+	Delays    bool          // run the part of delays under load
+	MaxCalls  int           // bounds the calls of that part; 0: as many as the load takes
 	Workers   int           // packet threads of the gateway; 0: its default
 	Threads   int           // packet threads of rtpengine
 	Rtpengine bool          // measure it if it is installed
@@ -66,11 +72,18 @@ type Config struct {
 	Quality    quality.Config    // of the speech part, which is not run without Seeds; Gateway, Workers, Threads and Peer are taken from above
 }
 
+// parts are the names that Only may have.
+func parts() []string {
+	return []string{Relay.String(), Transcode.String(), Wideband.String(), Growth, Delays, Quality, Signalling}
+}
+
 // Validate refuses what cannot be measured.
 func (c *Config) Validate() error {
 	switch {
-	case !slices.Contains([]string{"", Relay.String(), Transcode.String(), Wideband.String(), Quality, Signalling}, c.Only):
-		return fmt.Errorf("bench: no such part %q: relay, opus-pcma, opus-amrwb, quality or signalling", c.Only)
+	case !slices.Contains(append(parts(), ""), c.Only):
+		return fmt.Errorf("bench: no such part %q: %s", c.Only, strings.Join(parts(), ", "))
+	case len(c.Growth) > 0 && (slices.Min(c.Growth) < 1 || slices.Max(c.Growth) > 1000 || !slices.IsSorted(c.Growth)):
+		return fmt.Errorf("bench: growth: rising numbers of 1 to 1000 calls, not %v", c.Growth)
 	case slices.Min(c.Calls[:]) < 1 || slices.Max(c.Calls[:]) > 1000:
 		return fmt.Errorf("bench: 1 to 1000 calls, not %v", c.Calls)
 	case c.Window < 2*time.Second || c.Window > time.Minute:

@@ -37,6 +37,8 @@ type Summary struct {
 	RelayCalls       int      `json:"relay_calls"`
 	OpusCallsOffered int      `json:"opus_pcma_calls"`
 	WideCallsOffered int      `json:"opus_amrwb_calls"`
+	LoadSummary
+	Growth []GrowthPoint `json:"growth"`
 	QualitySummary
 	signalling.Summary
 	Machine
@@ -51,6 +53,7 @@ func (r *Results) Summary() Summary {
 		RelayCalls: r.Config.Calls[Relay], OpusCallsOffered: r.Config.Calls[Transcode],
 		WideCallsOffered: r.Config.Calls[Wideband], Machine: r.Machine,
 		Summary: r.Signalling.Summary(), QualitySummary: r.Quality.Summary(),
+		LoadSummary: r.loadSummary(), Growth: r.Growth,
 	}
 	relay, opus, wide := r.Parts[Relay], r.Parts[Transcode], r.Parts[Wideband]
 	packet := func(p *Part, name string) map[int]float64 { return p.find(name).byRound(work(p), (*Sample).perPacket) }
@@ -102,7 +105,7 @@ func work(p *Part) Work {
 }
 
 // delay is the 99th percentile of the one-way delay, ms.
-func (s *Sample) delay() float64 { return s.Window.Delays.P99.Seconds() * 1e3 }
+func (s *Sample) delay() float64 { return millis(s.Window.Delays.P99) }
 
 func one(l LimitSample) codecs.Limit  { return l.One }
 func many(l LimitSample) codecs.Limit { return l.Many }
@@ -148,6 +151,8 @@ func (r *Results) Print(w io.Writer) error {
 			p.print(w)
 		}
 	}
+	growthTable(w, r.Growth)
+	r.printLoads(w)
 	s := r.Summary()
 	r.Quality.Print(w)
 	if r.Config.Only != Signalling {
@@ -176,7 +181,7 @@ func (p *Part) print(w io.Writer) {
 			kib = fmt.Sprintf("%.0f", *v)
 		}
 		delay := "-"
-		if f := figure(r.byRound(p.Work, (*Sample).delay)); f != nil && p.Work == Relay {
+		if f := figure(r.byRound(p.Work, (*Sample).delay)); f != nil {
 			delay = fmt.Sprintf("%.2f", f.Median)
 		}
 		fmt.Fprintf(w, "%-12s %-24s %-24s %-8s %-10s %s\n", r.System, show(figure(r.byRound(p.Work, (*Sample).perPacket)), 2),
@@ -236,9 +241,12 @@ func (s *Summary) targets(w io.Writer) {
 		{"relay / kernel floor", s.RelayFloor, "<= 1.25", func(v float64) bool { return v <= 1.25 }},
 		{"Opus-PCMA / rtpengine", s.OpusRtpengine, ">= 3.5", func(v float64) bool { return v >= 3.5 }},
 		{"Opus-PCMA / codec limit", s.OpusLimit, ">= 0.85", func(v float64) bool { return v >= 0.85 }},
+		{"the same at 70 % of a core", s.OpusLimitAtLevel, ">= 0.85", func(v float64) bool { return v >= 0.85 }},
 		{"Opus-AMR-WB / codec limit", s.WideLimit, ">= 0.85", func(v float64) bool { return v >= 0.85 }},
 		{"KiB per relayed call", s.KiBPerCall, "<= 128", func(v float64) bool { return v <= 128 }},
 		{"KiB per transcoded call", s.KiBPerCallOpus, "<= 128", func(v float64) bool { return v <= 128 }},
+		{"relay p99 at 70 %, ms", s.RelayP99, "<= 2", func(v float64) bool { return v <= 2 }},
+		{"transcode p99 at 70 %, ms", s.TranscodeP99, "<= 40", func(v float64) bool { return v <= 40 }},
 		{"speech below no gateway", s.Below, "<= 0.02", func(v float64) bool { return v <= quality.GoalBelow }},
 		{"delay added to speech, ms", s.Delay, "<= 40", func(v float64) bool { return v <= quality.GoalDelay }},
 		{"level of speech, dB", s.Level, "+-0.5", func(v float64) bool { return math.Abs(v) <= quality.GoalLevel }},

@@ -17,6 +17,9 @@ type Results struct {
 	Config  Config
 	Parts   [works]*Part // by Work; nil: not run
 
+	Growth []GrowthPoint // in the order of the numbers of calls; none: not run
+	Loads  []LoadSample  // none: not run
+
 	Signalling *signalling.Results // nil: not run
 	Quality    *quality.Results    // nil: not run
 }
@@ -109,9 +112,8 @@ func (s *Sample) line(w Work) string {
 	text := fmt.Sprintf("%6.2f us per packet, %5.1f %% arrived", s.perPacket(), 100*s.Window.Share())
 	if w.media().Transcoded() {
 		text += fmt.Sprintf(", %.0f calls/core, %d of %d recordings right", s.callsPerCore(), s.Window.Listening.Heard, s.Window.Listening.Of)
-	} else {
-		text += fmt.Sprintf(", delay p50 %.2f p99 %.2f ms", s.Window.Delays.P50.Seconds()*1e3, s.Window.Delays.P99.Seconds()*1e3)
 	}
+	text += fmt.Sprintf(", delay p50 %.2f p99 %.2f ms", millis(s.Window.Delays.P50), millis(s.Window.Delays.P99))
 	text += fmt.Sprintf(", others use %.1f cores", s.Others)
 	if f := s.fault(w); f != "" {
 		text += "  NOT COUNTED: " + f

@@ -53,6 +53,16 @@ func Run(ctx context.Context, c Config) (Results, error) {
 			return r, fmt.Errorf("%s: %w", w, err)
 		}
 	}
+	if len(c.Growth) > 0 && (c.Only == "" || c.Only == Growth) {
+		if err := r.growth(ctx, material); err != nil {
+			return r, err
+		}
+	}
+	if c.Delays && (c.Only == "" || c.Only == Delays) {
+		if err := r.loads(ctx, material); err != nil {
+			return r, err
+		}
+	}
 	if c.Only == "" {
 		if err := r.quality(ctx); err != nil {
 			return r, err

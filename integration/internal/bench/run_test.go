@@ -49,10 +49,26 @@ func TestRunMeasuresRealSystems(t *testing.T) {
 	defer cancel()
 	r, err := Run(ctx, Config{
 		Gateway: gateway(t), Floor: []string{os.Args[0]}, Calls: [works]int{6, 3, 3}, Window: 2 * time.Second, Rounds: 1, Threads: 2, Rtpengine: true,
-		Out: io.Discard, LimitTime: 20 * time.Millisecond,
+		Out: io.Discard, LimitTime: 20 * time.Millisecond, Growth: []int{5}, Delays: true, MaxCalls: 10,
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if g := r.Growth; len(g) < 2 || g[0].System != isthmus || g[0].Calls != 5 || g[0].KiB == nil || *g[0].KiB < 1 {
+		t.Errorf("growth: %+v", g)
+	}
+	if len(r.Loads) != 4 {
+		t.Errorf("loads: %+v", r.Loads)
+	}
+	for _, l := range r.Loads {
+		t.Log(l.line())
+		w := l.Sample.Window
+		if w.Delays.P50 <= 0 || w.Delays.P99 < w.Delays.P50 || w.Delivered() == 0 || (l.Limit == nil) != (l.Work == Relay) {
+			t.Errorf("%s: %+v", l.Work, w)
+		}
+		if l.Work == Transcode && (w.Delays.P50 < 5*time.Millisecond || w.Delays.P50 > time.Second) {
+			t.Errorf("transcoded audio is %v late", w.Delays.P50)
+		}
 	}
 	for _, p := range r.Parts {
 		for _, row := range p.Rows {

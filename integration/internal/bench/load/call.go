@@ -35,17 +35,20 @@ type call struct {
 
 // stream is what one end sends.
 type stream struct {
-	ssrc  uint32
-	seq   uint16
-	count uint32 // packets sent so far
-	first uint32 // number of the window's first packet
-	sent  [64]int64
+	ssrc   uint32
+	seq    uint16
+	count  uint32 // packets sent so far
+	first  uint32 // number of the window's first packet
+	sent   [64]int64
+	log    []int64 // of a sample call: when each packet from number logged on was sent; nil: not kept
+	logged uint32
 }
 
 // heard is what one end has received within the window.
 type heard struct {
-	last    uint32 // relayed: number of the newest packet; transcoded: its sequence number plus 1<<16 when there was one
-	record  []byte // payloads of a sample call, each behind its length; nil: none are kept
+	last    uint32  // relayed: number of the newest packet; transcoded: its sequence number plus 1<<16 when there was one
+	record  []byte  // payloads of a sample call, each behind its length; nil: none are kept
+	at      []int64 // when each of them came
 	records int
 }
 
@@ -93,6 +96,9 @@ func (c *call) send(d Direction, clock uint32, first bool, now int64, buf []byte
 	binary.BigEndian.PutUint32(buf[8:], s.ssrc)
 	n := rtpHeader + c.frame(d, s.count, buf[rtpHeader:])
 	s.sent[s.count%uint32(len(s.sent))] = now
+	if len(s.log) < cap(s.log) {
+		s.log = append(s.log, now)
+	}
 	s.seq++
 	s.count++
 	if d == Down {
@@ -136,7 +142,7 @@ func (c *call) receive(d Direction, b []byte, now int64) (v verdict, delay int64
 		return wrong, 0
 	}
 	if c.media.Transcoded() {
-		return c.transcoded(d, b), 0
+		return c.transcoded(d, b, now), 0
 	}
 	return c.relayed(d, b, now)
 }
@@ -175,7 +181,7 @@ func (c *call) relayed(d Direction, b []byte, now int64) (verdict, int64) {
 }
 
 // transcoded checks the form and keeps the payload of a sample call.
-func (c *call) transcoded(d Direction, b []byte) verdict {
+func (c *call) transcoded(d Direction, b []byte, now int64) verdict {
 	p, pt := b[rtpHeader:], b[1]&0x7f
 	var ok bool
 	switch {
@@ -198,6 +204,7 @@ func (c *call) transcoded(d Direction, b []byte) verdict {
 	if cap(h.record)-len(h.record) >= 2+len(p) {
 		h.record = binary.BigEndian.AppendUint16(h.record, uint16(len(p)))
 		h.record = append(h.record, p...)
+		h.at = append(h.at, now)
 		h.records++
 	}
 	return good

@@ -97,7 +97,7 @@ func TestTranscodedPacketsAreHeard(t *testing.T) {
 func transcodedIsHeard(t *testing.T, m Media) {
 	c := &call{index: 0, media: m, plain: true, material: material}
 	f := &Fleet{o: Options{Media: m, Material: material}, calls: []*call{c}}
-	f.listen(4 * frameTime * 50)
+	f.listen(0, 4*frameTime*50)
 	for k := range uint32(180) {
 		for _, d := range []Direction{Up, Down} {
 			if v, _ := c.receive(d, sent(c, d, k), 0); v != good {
@@ -110,7 +110,7 @@ func transcodedIsHeard(t *testing.T, m Media) {
 			t.Errorf("%s: a repeated sequence number: verdict %d", d, v)
 		}
 	}
-	l, err := f.heard()
+	l, _, err := f.heard()
 	if err != nil || l.Heard != 2 || l.Of != 2 || l.Worst < speech.Same || l.TOC != material.Opus[179][0] || l.Octets < 40 {
 		t.Errorf("%+v, %v", l, err)
 	}
@@ -119,7 +119,7 @@ func transcodedIsHeard(t *testing.T, m Media) {
 func TestOtherAudioIsNotTakenForTheMaterial(t *testing.T) {
 	c := &call{index: 0, media: OpusPCMA, plain: true, material: material}
 	f := &Fleet{o: Options{Media: OpusPCMA, Material: material}, calls: []*call{c}}
-	f.listen(4 * frameTime * 50)
+	f.listen(0, 4*frameTime*50)
 	for k := range uint32(180) {
 		b := sent(c, Up, k)
 		for i := range b[rtpHeader:] {
@@ -128,7 +128,7 @@ func TestOtherAudioIsNotTakenForTheMaterial(t *testing.T) {
 		c.receive(Up, b, 0)
 		c.receive(Down, sent(c, Down, k*7), 0) // frames of the material, but shuffled
 	}
-	if l, err := f.heard(); err != nil || l.Heard != 0 || l.Of != 2 {
+	if l, _, err := f.heard(); err != nil || l.Heard != 0 || l.Of != 2 {
 		t.Errorf("%+v, %v", l, err)
 	}
 }

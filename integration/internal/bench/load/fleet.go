@@ -31,6 +31,8 @@ const (
 type Fleet struct {
 	o       Options
 	calls   []*call
+	used    int   // of them, 0: all
+	opened  int64 // when the last window began, ns since its Run
 	poll    *poller
 	began   time.Time
 	profile string
@@ -135,6 +137,17 @@ func (f *Fleet) watch() error {
 	return nil
 }
 
+// Use makes Run use the first n calls only; 0: all. The others stay up, silent.
+func (f *Fleet) Use(n int) { f.used = min(n, len(f.calls)) }
+
+// active are the calls that Run uses.
+func (f *Fleet) active() []*call {
+	if f.used > 0 {
+		return f.calls[:f.used]
+	}
+	return f.calls
+}
+
 // Profile is the SRTP profile of the calls; empty for plain ones.
 func (f *Fleet) Profile() string { return f.profile }
 
@@ -149,17 +162,25 @@ func (f *Fleet) Close() {
 }
 
 // listen empties the records and makes room for a window in those of the sample calls.
-func (f *Fleet) listen(window time.Duration) {
+func (f *Fleet) listen(warm, window time.Duration) {
 	if !f.o.Media.Transcoded() {
 		return
 	}
-	for i := range min(listeners, len(f.calls)) {
-		c := f.calls[i*len(f.calls)/min(listeners, len(f.calls))]
+	for _, c := range f.calls {
+		for d := range c.in {
+			c.in[d].record, c.in[d].at, c.out[d].log = nil, nil, nil
+		}
+	}
+	active := f.active()
+	for i := range min(listeners, len(active)) {
+		c := active[i*len(active)/min(listeners, len(active))]
 		for d := range c.in {
 			if c.in[d].record == nil {
 				c.in[d].record = make([]byte, 0, int(window/frameTime+50)*(frameLen+2))
 			}
-			c.in[d].record, c.in[d].records = c.in[d].record[:0], 0
+			packets := int((warm+window)/frameTime) + 50
+			c.in[d].record, c.in[d].records, c.in[d].at = c.in[d].record[:0], 0, make([]int64, 0, packets)
+			c.out[d].log, c.out[d].logged = make([]int64, 0, packets), c.out[d].count
 		}
 	}
 }

@@ -18,9 +18,9 @@ type Listening struct {
 	Octets float64 // mean size of its payloads
 }
 
-// heard decodes the recordings and compares them with the material.
-func (f *Fleet) heard() (Listening, error) {
-	l := Listening{Worst: 1}
+// heard decodes the recordings and compares them with the material; late is by how much the packets in them were late, ns.
+func (f *Fleet) heard() (l Listening, late []int64, err error) {
+	l.Worst = 1
 	octets, packets := 0, 0
 	for _, c := range f.calls {
 		for d := range c.in {
@@ -30,7 +30,7 @@ func (f *Fleet) heard() (Listening, error) {
 			payloads := c.in[d].payloads()
 			pcm, err := f.decode(Direction(d), payloads)
 			if err != nil {
-				return Listening{}, fmt.Errorf("load: call %d, %s: %w", c.index, Direction(d), err)
+				return Listening{}, nil, fmt.Errorf("load: call %d, %s: %w", c.index, Direction(d), err)
 			}
 			l.Of++
 			like := speech.Likeness(f.o.Material.PCM, pcm)
@@ -38,6 +38,8 @@ func (f *Fleet) heard() (Listening, error) {
 				l.Heard++
 			}
 			l.Worst = min(l.Worst, like)
+			t := track{ref: f.o.Material.PCM, heard: pcm, arrived: c.in[d].at, sent: c.out[d].log, first: c.out[d].logged, since: f.opened}
+			late = append(late, t.lateness()...)
 			if Direction(d) == Down && len(payloads) > 0 {
 				l.TOC = payloads[len(payloads)-1][0]
 				for _, p := range payloads {
@@ -48,7 +50,7 @@ func (f *Fleet) heard() (Listening, error) {
 		}
 	}
 	l.Octets = float64(octets) / float64(max(packets, 1))
-	return l, nil
+	return l, late, nil
 }
 
 // decode turns payloads of direction d into samples at 8 kHz.

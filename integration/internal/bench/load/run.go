@@ -25,7 +25,7 @@ type Window struct {
 	Length    time.Duration // of the media that was sent
 	Used      time.Duration // what meter says the system used
 	Counts    [2]Count      // by Direction
-	Delays    Delays        // relayed packets only
+	Delays    Delays        // of relayed packets; of transcoded ones in the sample calls, by what is heard
 	Own       time.Duration // CPU time of the generator's thread
 	Late      time.Duration // the worst delay of the generator's own clock
 	Listening Listening     // transcoding only
@@ -64,14 +64,14 @@ type runner struct {
 func (f *Fleet) Run(warm, window time.Duration, meter func() (time.Duration, error)) (Window, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	f.listen(window)
+	warm = max(warm, restart)
+	f.listen(warm, window)
 	now := time.Now()
-	r := &runner{f: f, base: now, clock: uint32(now.Sub(f.began) / frameTime), delays: make([]int64, 0, int(window/frameTime+50)*len(f.calls)*2)}
+	r := &runner{f: f, base: now, clock: uint32(now.Sub(f.began) / frameTime), delays: make([]int64, 0, int(window/frameTime+50)*len(f.active())*2)}
 	for _, c := range f.calls { // what came in a pause is of no interest
 		for c.browser.receive(r.buf[:]) > 0 || c.core.receive(r.buf[:]) > 0 {
 		}
 	}
-	warm = max(warm, restart)
 	r.warm = int64(warm)
 	r.span(0, int64(warm/slot))
 	used, err := meter()
@@ -82,7 +82,7 @@ func (f *Fleet) Run(warm, window time.Duration, meter func() (time.Duration, err
 	for _, c := range f.calls {
 		c.out[Up].first, c.out[Down].first = c.out[Up].count, c.out[Down].count
 	}
-	r.open = true
+	r.open, f.opened = true, r.now()
 	r.span(int64(warm/slot), int64((warm+window)/slot))
 	r.settle()
 	r.open = false
@@ -91,12 +91,12 @@ func (f *Fleet) Run(warm, window time.Duration, meter func() (time.Duration, err
 		return Window{}, err
 	}
 	r.w.Length, r.w.Used, r.w.Own = window, end-used, threadTime()-own
-	r.w.Delays = percentiles(r.delays)
 	if f.o.Media.Transcoded() {
-		if r.w.Listening, err = f.heard(); err != nil {
+		if r.w.Listening, r.delays, err = f.heard(); err != nil {
 			return Window{}, err
 		}
 	}
+	r.w.Delays = percentiles(r.delays)
 	return r.w, nil
 }
 
@@ -124,11 +124,12 @@ func (r *runner) now() int64 { return int64(time.Since(r.base)) }
 
 // emit sends what belongs to the k-th slot: each call's browser once in 20 slots and its core side ten slots later.
 func (r *runner) emit(k int64) {
+	calls := r.f.active()
 	for d := range Direction(2) {
 		turn := k + int64(d)*slots/2
 		clock := r.clock + uint32(turn/slots)
-		for i := turn % slots; i < int64(len(r.f.calls)); i += slots {
-			ok := r.f.calls[i].send(d, clock, k < slots, r.now(), r.buf[:])
+		for i := turn % slots; i < int64(len(calls)); i += slots {
+			ok := calls[i].send(d, clock, k < slots, r.now(), r.buf[:])
 			if r.open {
 				r.w.Counts[d].Sent++
 				if !ok {
@@ -146,7 +147,7 @@ func (r *runner) refresh() {
 	if r.f.o.Plain {
 		return
 	}
-	for now, calls := r.now(), len(r.f.calls); r.due <= now; r.consent++ {
+	for now, calls := r.now(), len(r.f.active()); r.due <= now; r.consent++ {
 		_ = r.f.calls[r.consent%calls].browser.consent() // built from constants
 		round := int64(consentEvery)
 		if r.consent < calls {

@@ -158,12 +158,25 @@ func Likeness(ref, got []int16) float64 {
 	if len(got) < 2*Narrow || len(ref) < 2*Narrow {
 		return 0
 	}
-	a, b := envelope(ref), envelope(got)
-	best := 0.0
-	for lag := range a {
-		best = math.Max(best, correlation(a, b, lag))
-	}
+	_, best := place(ref, got)
 	return best
+}
+
+// Place is where in the loop ref got begins, samples, by how their loudness moves: within about 10 ms.
+func Place(ref, got []int16) int {
+	lag, _ := place(ref, got)
+	return lag * hop
+}
+
+// place is the hop of the best correlation, and that.
+func place(ref, got []int16) (lag int, best float64) {
+	a, b := envelope(ref), envelope(got)
+	for l := range a {
+		if v := correlation(a, b, l); v > best {
+			lag, best = l, v
+		}
+	}
+	return lag, best
 }
 
 // correlation of b with the loop a from lag on; 0 when one of them does not move.

@@ -1,0 +1,186 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/isthmus-gateway/isthmus/integration/internal/bench/codecs"
+	"github.com/isthmus-gateway/isthmus/integration/internal/bench/procstat"
+	"github.com/isthmus-gateway/isthmus/integration/internal/bench/systems"
+)
+
+// The delay under load is measured with one packet thread, of whose core calls use 30 and 70 %: the generator needs the other core.
+
+// levels are shares of the core, percent.
+var levels = [...]int{30, 70}
+
+const (
+	nearly  = 10  // percent by which a load may miss its level before it is tried again
+	drowned = 0.9 // share of its core from which on the generator's own queue is in the delay
+)
+
+// LoadSample is the gateway with one packet thread under a load.
+type LoadSample struct {
+	Work   Work
+	Level  int // percent of a core that was aimed at
+	Calls  int
+	Sample Sample
+	Limit  *codecs.Limit // of the codecs alone, measured right after; transcoding only
+}
+
+// share is the load that there was, percent of a core.
+func (s *LoadSample) share() float64 {
+	return 100 * s.Sample.Window.Used.Seconds() / max(s.Sample.Window.Length.Seconds(), 1e-9)
+}
+
+// loads measures delays at each level.
+func (r *Results) loads(ctx context.Context, m *codecs.Material) error {
+	for work, most := range map[Work]int{Relay: 1000, Transcode: 200} {
+		p := &part{work: work, c: &r.Config, material: m}
+		err := r.loadsOf(ctx, p, most)
+		for _, s := range p.subjects {
+			if s.fleet != nil {
+				s.fleet.Close()
+			}
+			err = errors.Join(err, s.sys.Close())
+		}
+		if err != nil {
+			return fmt.Errorf("%s, %s: %w", Delays, work, err)
+		}
+	}
+	return nil
+}
+
+func (r *Results) loadsOf(ctx context.Context, p *part, most int) error {
+	c := r.Config
+	if c.MaxCalls > 0 {
+		most = min(most, c.MaxCalls)
+	}
+	c.Calls[p.work] = most
+	p.c, p.result = &c, Part{Work: p.work, Calls: most}
+	p.say("\n%s under load: one packet thread", p.work)
+	if err := p.add(systems.StartIsthmus(ctx, c.Gateway, 1, c.Log)); err != nil {
+		return err
+	}
+	s := p.subjects[0]
+	if err := p.setUp(ctx, s); err != nil {
+		return err
+	}
+	calls := most / 5
+	at, err := p.under(ctx, s, calls, 0)
+	for _, level := range levels {
+		for try := 0; err == nil && try < 2; try++ {
+			calls = min(most, max(1, int(float64(at.Calls)*float64(level)/max(at.share(), 1))))
+			at, err = p.under(ctx, s, calls, level)
+			if off := at.share() - float64(level); off < nearly && off > -nearly || calls == most && off < 0 {
+				break
+			}
+		}
+		if err == nil && p.work.media().Transcoded() {
+			var l codecs.Limit
+			l, err = codecs.MeasureLimit(p.material, p.work.core(), 1, c.LimitTime)
+			at.Limit = &l
+		}
+		if err != nil {
+			return err
+		}
+		r.Loads = append(r.Loads, at)
+	}
+	return nil
+}
+
+// under runs a window with so many of the calls.
+func (p *part) under(ctx context.Context, s *subject, calls, level int) (out LoadSample, err error) {
+	if err := ctx.Err(); err != nil {
+		return out, err
+	}
+	s.fleet.Use(calls)
+	others, err := newBystanders(s.sys.Pid())
+	if err != nil {
+		return out, err
+	}
+	w, err := s.fleet.Run(p.c.Warm, p.c.Window, func() (time.Duration, error) { return procstat.CPU(s.sys.Pid()) })
+	if err != nil {
+		return out, err
+	}
+	out = LoadSample{Work: p.work, Level: level, Calls: calls, Sample: Sample{Window: w, Calls: calls}}
+	if out.Sample.Others, err = others.cores(); err != nil {
+		return out, err
+	}
+	p.say("  %3d %%: %s", level, out.line())
+	return out, nil
+}
+
+func (s *LoadSample) line() string {
+	d := s.Sample.Window.Delays
+	text := fmt.Sprintf("%4d calls use %.0f %% of a core, delay p50 %.2f p99 %.2f ms", s.Calls, s.share(), millis(d.P50), millis(d.P99))
+	if s.Limit != nil {
+		text += fmt.Sprintf(", %.2f of the codec limit", s.Sample.callsPerCore()/s.Limit.CallsPerCore())
+	}
+	if own := s.Sample.Window.Own.Seconds() / s.Sample.Window.Length.Seconds(); own > drowned {
+		text += fmt.Sprintf("; the generator used %.0f %% of its core: its own queue is in the delay", 100*own)
+	}
+	if f := s.Sample.fault(s.Work); f != "" {
+		text += "  NOT COUNTED: " + f
+	}
+	return text
+}
+
+func millis(d time.Duration) float64 { return d.Seconds() * 1e3 }
+
+// LoadSummary is the part of the summary about delays under load, ms, and what transcoding makes of the codec limit at 70 %.
+type LoadSummary struct {
+	RelayP50Low      *float64 `json:"delay_p50_ms_relay_30"`
+	RelayP99Low      *float64 `json:"delay_p99_ms_relay_30"`
+	RelayP50         *float64 `json:"delay_p50_ms_relay_70"`
+	RelayP99         *float64 `json:"delay_p99_ms_relay_70"`
+	TranscodeP50Low  *float64 `json:"delay_p50_ms_transcode_30"`
+	TranscodeP99Low  *float64 `json:"delay_p99_ms_transcode_30"`
+	TranscodeP50     *float64 `json:"delay_p50_ms_transcode_70"`
+	TranscodeP99     *float64 `json:"delay_p99_ms_transcode_70"`
+	RelayShare       *float64 `json:"load_percent_relay_70"`
+	TranscodeShare   *float64 `json:"load_percent_transcode_70"`
+	OpusLimitAtLevel *float64 `json:"opus_pcma_vs_limit_70"`
+}
+
+func (r *Results) loadSummary() (s LoadSummary) {
+	put := func(to **float64, v float64) { v = round(v); *to = &v }
+	for i := range r.Loads {
+		l := &r.Loads[i]
+		if l.Sample.fault(l.Work) != "" {
+			continue
+		}
+		p50, p99, share := &s.RelayP50, &s.RelayP99, &s.RelayShare
+		switch {
+		case l.Work == Relay && l.Level == levels[0]:
+			p50, p99, share = &s.RelayP50Low, &s.RelayP99Low, nil
+		case l.Work != Relay && l.Level == levels[0]:
+			p50, p99, share = &s.TranscodeP50Low, &s.TranscodeP99Low, nil
+		case l.Work != Relay:
+			p50, p99, share = &s.TranscodeP50, &s.TranscodeP99, &s.TranscodeShare
+		}
+		put(p50, millis(l.Sample.Window.Delays.P50))
+		put(p99, millis(l.Sample.Window.Delays.P99))
+		if share == nil {
+			continue
+		}
+		put(share, l.share())
+		if l.Limit != nil {
+			put(&s.OpusLimitAtLevel, l.Sample.callsPerCore()/l.Limit.CallsPerCore())
+		}
+	}
+	return s
+}
+
+func (r *Results) printLoads(w io.Writer) {
+	if len(r.Loads) == 0 {
+		return
+	}
+	fmt.Fprintf(w, "\ndelay under load, one packet thread (transcoded: of what is heard, with look-ahead of the codecs and jitter buffer)\n")
+	for i := range r.Loads {
+		fmt.Fprintf(w, "%-10s %3d %%  %s\n", r.Loads[i].Work, r.Loads[i].Level, r.Loads[i].line())
+	}
+}
