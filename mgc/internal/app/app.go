@@ -218,6 +218,7 @@ func (a *App) makeManager() error {
 	policy.Media = a.cfg.media()
 	a.cfg.Core.shape(&policy)
 	policy.QualityLimit = uint32(100*a.cfg.Media.QualityLimit + 0.5)
+	policy.Digits = a.cfg.Media.DTMF.policy()
 	policy.NoAnswer, policy.SetUp, policy.FlowGrace = a.cfg.Call.NoAnswer, a.cfg.Call.SetUp, a.cfg.Call.FlowGrace
 	a.bindings, a.gateways = &bindings{instance: a.cfg.Instance}, &gateways{needs: a.cfg.Core.features()}
 	deps := call.Deps{

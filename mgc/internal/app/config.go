@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/auth"
+	"github.com/isthmus-gateway/isthmus/mgc/internal/callcore"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/cdr"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/emergency"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/policy"
@@ -98,6 +99,19 @@ type MediaConfig struct {
 	QualityLimit float64  `conf:"quality_limit" default:"0" range:"0..4.5" doc:"Estimated MOS (ITU-T G.107) of 10 s below which the media gateway tells; counted in call data records. 0: never."`
 	AccessRealm  string   `conf:"access_realm" default:"access" doc:"IP realm of the browsers' terminations."`
 	CoreRealm    string   `conf:"core_realm" default:"core" doc:"IP realm of the core's terminations."`
+
+	DTMF DTMFConfig `conf:"dtmf" doc:"Digits: how they go to each side. What comes is always taken as telephone-events and by INFO."`
+}
+
+// DTMFConfig is how digits are carried.
+type DTMFConfig struct {
+	Access string `conf:"access" default:"auto" range:"auto|info|in-band" doc:"To browsers. auto: telephone-events (RFC 4733) where agreed, else tones, but by INFO where the codec is AMR and the peer takes INFO; info: by INFO always; in-band: like auto but never INFO, and tones are looked for in the audio of peers without telephone-events, which is transcoded for that."`
+	Core   string `conf:"core" default:"auto" range:"auto|info|in-band" doc:"To the core, likewise."`
+	Info   string `conf:"info" default:"dtmf-relay" range:"dtmf-relay|dtmf" doc:"Body of INFO that we send: application/dtmf-relay or application/dtmf."`
+}
+
+func (c *DTMFConfig) policy() callcore.Digits {
+	return callcore.Digits{Access: callcore.DigitForm(c.Access), Core: callcore.DigitForm(c.Core), Info: callcore.InfoBody(c.Info)}
 }
 
 // CallConfig bounds calls.

@@ -36,6 +36,8 @@ type bench struct {
 	ended int
 	full  bool // the media gateway's ICE agent is a full one
 
+	sent []*iqv1.TransactionRequest // all of them
+
 	cancelled string     // Reason of the last CANCEL
 	cancel    SendCancel // the last one
 }
@@ -92,7 +94,7 @@ func (b *bench) note(e Effect) {
 			b.final[e.Tx]++
 		}
 	case Transact:
-		b.iq = e.Req
+		b.iq, b.sent = e.Req, append(b.sent, e.Req)
 		b.log = append(b.log, "mgw> "+kinds(e.Req))
 	case Ended:
 		b.ended++

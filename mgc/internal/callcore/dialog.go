@@ -39,6 +39,9 @@ type leg struct {
 	Timer     refresh            `json:"timer,omitzero"`
 	Forks     []string           `json:"forks,omitempty"`   // tags of dialogs of other forks that were acknowledged and ended
 	Refused   sdp.Direction      `json:"refused,omitempty"` // direction that the peer was offered by settle and has not agreed to
+	Info      bool               `json:"info,omitempty"`    // the peer takes INFO
+	NoInfo    bool               `json:"noinfo,omitempty"`  // it takes none with digits, as it has turned out
+	Digits    []digit            `json:"digits,omitempty"`  // that wait for it, the first is out
 }
 
 // allow lists the methods taken inside a call.

@@ -120,6 +120,7 @@ func (s *State) fork(l Leg, tag string, invite uint32) leg {
 func (s *State) notePeer(l Leg, m *headers.Msg) {
 	if m.Has("Allow") {
 		s.d.Legs[l].Update = headers.HasToken(m, "Allow", "UPDATE")
+		s.d.Legs[l].Info = headers.HasToken(m, "Allow", "INFO")
 	}
 	if m.Has("Contact") {
 		s.d.Legs[l].Features = featuresOf(m)

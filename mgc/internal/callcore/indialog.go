@@ -61,6 +61,8 @@ func (s *State) onRequest(e RequestIn) {
 		refuse(200)
 	case m == "UPDATE":
 		s.respond(e.Leg, e.Tx, m, 200, "", nil, s.answerTimer(e.Leg, s.grantTimer(e.Leg, &e.Msg)))
+	case isDigit(&e.Msg):
+		s.onDigit(e)
 	case isTrickle(&e.Msg):
 		s.onTrickle(e)
 	case slices.Contains(through, m):
@@ -152,6 +154,10 @@ func (s *State) onResponse(e ResponseIn) {
 		if e.Msg.Status >= 200 {
 			s.onRefreshed(e, c)
 		}
+	case "digit":
+		if e.Msg.Status >= 200 {
+			s.digitSent(e.Leg, e.Msg.Status)
+		}
 	}
 	reason := sipReason(e.Msg.Status, "Dialog is gone")
 	ours := c.Kind == "reoffer" || c.Kind == "refresh"
@@ -207,5 +213,7 @@ func (s *State) onFailed(e TxFailed) {
 		}
 	case "pass":
 		s.respond(e.Leg.Other(), c.Server, c.Method, status, "", nil, nil)
+	case "digit":
+		s.digitSent(e.Leg, 0)
 	}
 }

@@ -89,9 +89,10 @@ func (s *State) events(l Leg) *iqv1.EventsDescriptor {
 func (s *State) modify(kind string, g offeranswer.Gate, legs ...Leg) {
 	var cmds []*iqv1.Command
 	for _, l := range legs {
+		d := s.d.Media.ModifyDescriptor(side(l), g)
+		s.orderDigits(l, d)
 		cmds = append(cmds, &iqv1.Command{Cmd: &iqv1.Command_Modify{Modify: &iqv1.Modify{
-			Termination: &iqv1.TerminationRef{Ref: &iqv1.TerminationRef_Id{Id: s.d.Node.Terms[l]}},
-			Descriptor_: s.d.Media.ModifyDescriptor(side(l), g),
+			Termination: &iqv1.TerminationRef{Ref: &iqv1.TerminationRef_Id{Id: s.d.Node.Terms[l]}}, Descriptor_: d,
 		}}})
 	}
 	s.d.Gate = g
@@ -103,6 +104,7 @@ func (s *State) subtract() {
 	if s.d.Node.Context == "" || s.d.Node.Dead {
 		return
 	}
+	s.dropSignals(s.d.Queue...)
 	s.d.Queue = nil
 	s.queue("subtract", &iqv1.Action{
 		Context: &iqv1.ContextRef{Ref: &iqv1.ContextRef_Id{Id: s.d.Node.Context}},
@@ -145,6 +147,8 @@ func (s *State) onIqReply(e IqReply) {
 			s.d.Stats, _ = proto.Marshal(e.Reply) // a reply that was unmarshalled marshals
 		}
 	case "trickle":
+	case "signals": // refused, nothing has changed
+		s.signalled(w, fail)
 	case "restart": // refused, it is undone there (atomic), and the call goes on as it was
 		s.restarted(e, fail)
 	default:
@@ -217,6 +221,12 @@ func (s *State) onNotify(r *iqv1.NotifyRequest) {
 			} else {
 				s.takePair(e)
 				s.stop(timerConsent)
+			}
+		case iqv1.EventType_EVENT_TYPE_DTMF:
+			for _, l := range []Leg{LegAccess, LegCore} {
+				if r.GetTerminationId() == s.d.Node.Terms[l] {
+					s.onPressed(l, e)
+				}
 			}
 		case iqv1.EventType_EVENT_TYPE_CONSENT_LOST:
 			if s.d.Phase == phaseUp {

@@ -61,6 +61,7 @@ type data struct {
 	Clients map[string]client `json:"clients,omitempty"` // our requests without final response, by Tx
 	Reoffer *reoffer          `json:"reoffer,omitempty"`
 	Rec     Record            `json:"rec"`
+	Orders  [2]digitOrder     `json:"orders,omitzero"` // by Leg: what the MGW has been told of digits
 	Stats   []byte            `json:"stats,omitempty"` // Subtract reply, protobuf
 }
 
@@ -78,6 +79,9 @@ type iqIntent struct {
 	ID   string `json:"id"`
 	Kind string `json:"kind"` // "add", "modify", "restart", "subtract"
 	Req  []byte `json:"req"`  // protobuf of the TransactionRequest
+
+	Leg    Leg    `json:"leg,omitempty"`    // "signals": of the request that asked for them
+	Server string `json:"server,omitempty"` // its server transaction
 }
 
 // client is what a request of ours was for.

@@ -153,6 +153,10 @@ func (s *State) giveUp() {
 	for l := range s.d.Legs {
 		s.d.Legs[l].Due = nil
 	}
+	if s.d.Waiting != nil {
+		s.dropSignals(*s.d.Waiting)
+	}
+	s.dropSignals(s.d.Queue...)
 	s.d.Clients, s.d.Waiting, s.d.Queue, s.d.Node.Dead = map[string]client{}, nil, nil, true
 }
 

@@ -1,0 +1,194 @@
+package callcore
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
+	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
+)
+
+func typed(t string) headers.Field { return headers.Field{Name: "Content-Type", Value: t} }
+
+// talking is a call that is up, with a policy for digits.
+func talking(t *testing.T, p Digits) *bench {
+	t.Helper()
+	b := newBench(t)
+	b.s.d.Cfg.Policy.Digits = p
+	b.establish()
+	b.log = nil
+	return b
+}
+
+// modified are the parts of the last transaction that concern digits and signals, by leg.
+func (b *bench) modified() string {
+	var out []string
+	for _, c := range b.sent[len(b.sent)-1].GetActions()[0].GetCommands() {
+		d := c.GetModify().GetDescriptor_()
+		text := c.GetModify().GetTermination().GetId()
+		for _, e := range d.GetEvents().GetSpecs() {
+			if e.GetType() == iqv1.EventType_EVENT_TYPE_DTMF {
+				text += fmt.Sprintf(" told tones=%v", e.GetTones())
+			}
+		}
+		for _, s := range d.GetStreams() {
+			if g := s.GetLocalControl().GetDigits(); g != 0 {
+				text += " " + g.String()
+			}
+		}
+		for _, s := range d.GetSignals().GetSignals() {
+			text += fmt.Sprintf(" %s %v", s.GetName(), s.GetDuration().AsDuration())
+		}
+		out = append(out, text)
+	}
+	return strings.Join(out, "; ")
+}
+
+// TestR2976_DigitsOfBothKindsOfBody: an INFO with a digit becomes a signal towards the other peer, and is answered with what became of it.
+func TestR2976_DigitsOfBothKindsOfBody(t *testing.T) {
+	for _, from := range []Leg{LegAccess, LegCore} {
+		b := talking(t, Digits{})
+		n := 0
+		info := func(kind, body string) {
+			n++
+			m := b.browser("INFO", 10+n, body, typed(kind))
+			if from == LegCore {
+				m = b.phone("INFO", 10+n, body, typed(kind))
+			}
+			b.request(from, fmt.Sprint("d", n), m)
+		}
+		for _, c := range []struct{ kind, body, want string }{
+			{"application/dtmf-relay", "Signal=5\r\nDuration=160\r\n", "dg/d5 160ms"},
+			{"application/dtmf-relay", "Signal= *\nDuration = 5", "dg/ds 40ms"},
+			{"application/dtmf-relay", "signal=#", "dg/do 100ms"},
+			{"application/dtmf-relay", "Signal=10\r\nDuration=250\r\n", "dg/ds 250ms"},
+			{"application/dtmf-relay; charset=x", "Signal=d\r\nDuration=99999\r\n", "dg/dd 10s"},
+			{"application/dtmf", "7", "dg/d7 100ms"},
+			{"application/dtmf", "A\r\n", "dg/da 100ms"},
+		} {
+			info(c.kind, c.body)
+			if want := fmt.Sprintf("ip/%d %s", from.Other(), c.want); b.modified() != want {
+				t.Errorf("%s %q: %s, want %s", c.kind, c.body, b.modified(), want)
+			}
+			if b.final[fmt.Sprint("d", n)] != 0 {
+				t.Error("answered before it is on its way")
+			}
+			b.reply()
+			if b.final[fmt.Sprint("d", n)] != 1 || b.field(from.String()+" 200", "CSeq") != "" {
+				t.Error("not answered")
+			}
+		}
+		for _, bad := range [][2]string{{"application/dtmf", ""}, {"application/dtmf", "55"}, {"application/dtmf", "x"}, {"application/dtmf-relay", "Duration=100"}, {"application/dtmf-relay", "Signal=5\r\nDuration=-1"}} {
+			b.log = nil
+			info(bad[0], bad[1])
+			if got := strings.Join(b.log, ", "); got != from.String()+"> 400" {
+				t.Errorf("%q: %s", bad, got)
+			}
+		}
+		// The media gateway refuses: so does the answer, and the call goes on.
+		info("application/dtmf", "1")
+		b.log = nil
+		b.step(IqReply{ID: b.iq.GetTransactionId(), Reply: &iqv1.TransactionReply{Actions: []*iqv1.ActionReply{{Error: &iqv1.ErrorDescriptor{Code: 510}}}}})
+		if got := strings.Join(b.log, ", "); got != from.String()+"> 503" || b.s.d.Phase != phaseUp {
+			t.Errorf("refused by the media gateway: %s, %s", got, b.s.d.Phase)
+		}
+		// Other bodies of INFO pass as they always have.
+		b.iq = nil
+		info("application/media_control+xml", "<x/>")
+		if got := b.last[from.Other().String()+" INFO"]; string(got.Body) != "<x/>" {
+			t.Errorf("another INFO became %+v", got)
+		}
+	}
+}
+
+// TestR2976_DigitsToAPeerThatWantsThem: the media gateway tells digits and keeps them out of the media; each goes by INFO, the next when the one
+// before is answered; INFO becomes INFO.
+func TestR2976_DigitsToAPeerThatWantsThem(t *testing.T) {
+	for _, kind := range []InfoBody{"", InfoPlain} {
+		b := newBench(t)
+		b.s.d.Cfg.Policy.Digits = Digits{Core: DigitsInfo, Info: kind}
+		b.establish()
+		if got, want := b.modified(), "ip/0 told tones=false; ip/1 DIGITS_DROP"; got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+		pressed := func(key, ms string) {
+			b.step(IqNotify{Req: &iqv1.NotifyRequest{ContextId: "cx1", TerminationId: "ip/0", Events: []*iqv1.ObservedEvent{{
+				Type: iqv1.EventType_EVENT_TYPE_DTMF, Params: map[string]string{"digit": key, "duration_ms": ms}}}}})
+		}
+		b.log = nil
+		var bodies []string
+		pressed("5", "120")
+		pressed("5", "80")
+		pressed("*", "300")
+		b.request(LegAccess, "d1", b.browser("INFO", 20, "Signal=9\r\nDuration=200\r\n", typed("application/dtmf-relay")))
+		for range 4 {
+			bodies = append(bodies, string(b.last["core INFO"].Body))
+			b.answers(LegCore, "INFO", 200, "")
+		}
+		want := "Signal=5\r\nDuration=120\r\n|Signal=5\r\nDuration=80\r\n|Signal=*\r\nDuration=300\r\n|Signal=9\r\nDuration=200\r\n"
+		if kind == InfoPlain {
+			want = "5|5|*|9"
+		}
+		if got := strings.Join(bodies, "|"); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+		if got := strings.Join(b.log, ", "); got != "core> INFO, access> 200, core> INFO, core> INFO, core> INFO" {
+			t.Errorf("ladder %s", got)
+		}
+		if b.final["d1"] != 1 || b.iq != nil {
+			t.Error("the INFO of the browser is not answered, or is played as well")
+		}
+	}
+}
+
+// TestR2976_PeerThatTakesNoInfo: what it refuses reaches it in its media, from the digit that it refused on, and nothing is lost.
+func TestR2976_PeerThatTakesNoInfo(t *testing.T) {
+	b := talking(t, Digits{Core: DigitsInfo})
+	for _, k := range "12" {
+		b.step(IqNotify{Req: &iqv1.NotifyRequest{ContextId: "cx1", TerminationId: "ip/0", Events: []*iqv1.ObservedEvent{{
+			Type: iqv1.EventType_EVENT_TYPE_DTMF, Params: map[string]string{"digit": string(k)}}}}})
+	}
+	b.answers(LegCore, "INFO", 415, "")
+	var got []string
+	for b.iq != nil {
+		got = append(got, b.modified())
+		b.reply()
+	}
+	if want := "ip/0; ip/1 DIGITS_PLAY | ip/1 dg/d1 100ms | ip/1 dg/d2 100ms"; strings.Join(got, " | ") != want {
+		t.Errorf("%s, want %s", strings.Join(got, " | "), want)
+	}
+}
+
+// TestDigitsInAudioByPolicy: a peer without telephone-events is listened to where the policy says so.
+func TestDigitsInAudioByPolicy(t *testing.T) {
+	b := newBench(t)
+	b.s.d.Cfg.Policy.Digits = Digits{Core: DigitsTone}
+	b.establish()
+	if got, want := b.modified(), "ip/0; ip/1 told tones=true"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+// TestDigitsThatComeTooLate: an INFO whose call ends first is answered all the same.
+func TestDigitsThatComeTooLate(t *testing.T) {
+	b := talking(t, Digits{})
+	b.request(LegAccess, "d1", b.browser("INFO", 20, "1", typed("application/dtmf")))
+	b.request(LegAccess, "d2", b.browser("INFO", 21, "2", typed("application/dtmf")))
+	b.request(LegCore, "bye", b.phone("BYE", 40, ""))
+	b.reply()
+	b.reply()
+	b.answers(LegAccess, "BYE", 200, "")
+	if b.final["d1"] != 1 || b.final["d2"] != 1 || b.ended != 1 {
+		t.Errorf("answers %v, ended %d: %v", b.final, b.ended, b.log)
+	}
+	b = talking(t, Digits{Core: DigitsInfo})
+	for i := range maxDigits + 1 {
+		b.request(LegAccess, fmt.Sprint("d", i), b.browser("INFO", 20+i, "1", typed("application/dtmf")))
+	}
+	if last := b.last["access 503"]; last.Status != 503 || len(b.s.d.Legs[LegCore].Digits) != maxDigits {
+		t.Errorf("%d digits wait, %d", len(b.s.d.Legs[LegCore].Digits), last.Status)
+	}
+	b.now = b.now.Add(time.Minute)
+}
