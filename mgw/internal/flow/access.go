@@ -34,6 +34,10 @@ type Access struct {
 	inUse  atomic.Uint64                                // generation whose pair is selected, 0: none; written by the worker
 	hints  atomic.Pointer[map[netip.AddrPort]Candidate] // candidates of the peer, to name pairs by
 
+	// A termination whose RTCP has a component of its own has a second Access for that, whose parent it is.
+	parent *Access
+	apart  *Access // guarded by mu
+
 	wg sync.WaitGroup // handshakes and retirements
 
 	mu     sync.Mutex // guards all below; never taken by the worker
@@ -62,8 +66,12 @@ func (a *Access) Local() AccessLocal {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	g := a.gens[len(a.gens)-1]
+	candidates := slices.Clone(a.locals)
+	if a.apart != nil {
+		candidates = append(candidates, a.apart.locals...)
+	}
 	return AccessLocal{
-		Ufrag: g.agent.Ufrag(), Pwd: g.agent.Pwd(), Candidates: slices.Clone(a.locals),
+		Ufrag: g.agent.Ufrag(), Pwd: g.agent.Pwd(), Candidates: candidates,
 		Fingerprints: []Fingerprint{a.print}, SSRC: a.ssrc, CName: a.cname,
 	}
 }
@@ -85,7 +93,7 @@ func (a *Access) SetRemote(r AccessRemote) error {
 		}
 	}
 	a.setPeer(r)
-	return nil
+	return a.tellApart(r)
 }
 
 // check refuses what cannot work before anything changes.
@@ -140,7 +148,7 @@ func (a *Access) setCredentials(r *AccessRemote) error {
 			g.agent.AddCandidates(a.remotes(r.Candidates))
 			return nil
 		}
-		if a.revert(r.Ufrag, r.Pwd) {
+		if a.revert(r.Ufrag, r.Pwd) || a.parent != nil { // the parent has made the generation for both
 			return nil
 		}
 		a.newGeneration()
@@ -174,8 +182,18 @@ func (a *Access) revert(ufrag, pwd string) bool {
 
 // newGeneration makes fresh local credentials beside the present ones. Caller holds mu.
 func (a *Access) newGeneration() {
+	agent := a.generation("", "")
+	if a.apart != nil {
+		a.apart.mu.Lock()
+		defer a.apart.mu.Unlock()
+		a.apart.generation(agent.Ufrag(), agent.Pwd())
+	}
+}
+
+// generation is newGeneration with given credentials; empty: fresh ones. Caller holds mu.
+func (a *Access) generation(ufrag, pwd string) *ice.Agent {
 	n := a.made + 1
-	agent := ice.NewAgent(ice.Config{Mux: a.sock.mux, Local: a.localPriority, Checked: func(c ice.Check) {
+	agent := ice.NewAgent(ice.Config{Mux: a.sock.mux, Local: a.localPriority, Ufrag: ufrag, Pwd: pwd, Checked: func(c ice.Check) {
 		a.post(func() { a.s.check(a.w.now, n, c) })
 	}})
 	// Of restarts in a row these matter: the one in use, the last, whose nomination may be on its way to us, and the newest.
@@ -192,6 +210,7 @@ func (a *Access) newGeneration() {
 	a.gens, a.made = append(kept, generation{n: n, agent: agent}), n
 	a.newest.Store(n)
 	a.post(a.s.restarted)
+	return agent
 }
 
 // RestartICE makes new local credentials ahead of an offer of ours; the old pair stays in use until the peer nominates with the new ones.
@@ -298,6 +317,22 @@ func (a *Access) Close() Stats {
 		return a.final
 	}
 	a.closed = true
+	apart := a.apart
+	a.mu.Unlock()
+	final := a.shut()
+	if apart != nil {
+		apart.shut()
+	}
+	a.e.gone(a.w, a, nil)
+	a.final = final
+	close(a.ended)
+	return final
+}
+
+// shut ends what a has of its own and waits for it.
+func (a *Access) shut() Stats {
+	a.mu.Lock()
+	a.closed = true
 	runs, gens := []*handshake{a.run, a.former}, slices.Clone(a.gens) // a retirement may still change the original
 	a.mu.Unlock()
 
@@ -315,8 +350,5 @@ func (a *Access) Close() Stats {
 		g.agent.Close()
 	}
 	a.wg.Wait()
-	a.e.gone(a.w, a, nil)
-	a.final = final
-	close(a.ended)
 	return final
 }

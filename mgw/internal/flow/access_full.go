@@ -23,7 +23,7 @@ func (a *Access) remotes(cs []Candidate) []ice.Remote {
 	var out []ice.Remote
 	for _, c := range cs {
 		ip, err := netip.ParseAddr(c.Address)
-		if err != nil || !strings.EqualFold(c.Transport, "udp") || c.Component > 1 || c.Port == 0 || c.Priority == 0 {
+		if err != nil || !strings.EqualFold(c.Transport, "udp") || max(c.Component, 1) != a.component() || c.Port == 0 || c.Priority == 0 {
 			continue // ".local" names among them: such a peer is found by its own checks (RFC 8828 §3)
 		}
 		ip = ip.Unmap()

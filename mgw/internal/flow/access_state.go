@@ -264,6 +264,9 @@ func (s *accessState) dtls(b []byte, src netip.AddrPort) {
 // nomination packets come on the old pair and on the new one, and their keys tell that they are the peer's.
 func (s *accessState) rtp(now int64, b []byte) []byte {
 	t := s.t
+	if s.a.parent != nil {
+		return t.drop(gate.PayloadType) // component 2 is for RTCP
+	}
 	if t.in.rx == nil {
 		return t.drop(gate.Unauthenticated)
 	}
@@ -288,6 +291,9 @@ func (s *accessState) rtcp(now int64, b []byte) {
 	if err != nil {
 		t.in.drops.Count(refused(err))
 		return
+	}
+	if p := s.a.parent; p != nil {
+		t = p.s.t
 	}
 	t.control(now, plain)
 }

@@ -35,6 +35,7 @@ import (
 // Sentinel errors of the control side; returned wrapped with the realm or the id of the spec.
 var (
 	ErrUnknownRealm   = errors.New("flow: unknown realm")              // H.248.8 error 449
+	ErrNoComponent    = errors.New("flow: no port for component 2")    // H.248.8 error 449
 	ErrPortsExhausted = errors.New("flow: no port pair free in realm") // H.248.8 error 510
 	ErrClosed         = errors.New("flow: closed")
 	ErrBadRemote      = errors.New("flow: remote description not usable")         // H.248.8 error 422 or 449
@@ -82,7 +83,10 @@ type AccessRealm struct {
 	Port      uint16     // port of the first worker, +1 per further worker; 0: chosen by the kernel
 	// Second is a local address of the other family, with the same ports; SecondAdvertise is its address in candidates, zero: itself.
 	Second, SecondAdvertise netip.Addr
-	TCP                     uint16 // port for ICE-TCP (RFC 6544), one for all workers; 0: none; Linux only
+	// RTCP: there are ports for component 2 as well, for clients without rtcp-mux; RTCPPort is that of the first worker, as Port is.
+	RTCP     bool
+	RTCPPort uint16
+	TCP      uint16 // port for ICE-TCP (RFC 6544), one for all workers; 0: none; Linux only
 }
 
 // CoreRealm is an IP realm with RTP terminations: one even/odd port pair each (RFC 3550 §11).
@@ -123,7 +127,7 @@ type Fingerprint struct {
 // Candidate is one ICE candidate (RFC 8839 §5.1).
 type Candidate struct {
 	Foundation string
-	Component  uint32 // 1
+	Component  uint32 // 1; 2: RTCP, where it has a component of its own
 	Transport  string // "udp"; of ours also "tcp"
 	Priority   uint32
 	Address    string // IP literal; in remote ones a ".local" name is ignored
@@ -138,6 +142,7 @@ type AccessSpec struct {
 	Realm string
 	Near  *Core  // nil or the core termination whose worker to share
 	Full  bool   // full ICE (RFC 8445); else ICE-lite
+	Apart bool   // RTCP has a component of its own (RFC 8445 §4), until SetRemote says Mux
 	SSRC  uint32 // what we send with; 0: chosen
 	CName string // RTCP CNAME; "": chosen
 }
@@ -158,6 +163,7 @@ type AccessRemote struct {
 	Ufrag, Pwd string
 	// Candidates are hints to a lite agent, and may be empty. A full one checks those of UDP, at most ice.MaxCandidates; later calls may bring more.
 	Candidates  []Candidate
+	Mux         bool // RTCP shares component 1: one of its own is given up (RFC 5761 §5.1.3)
 	Controlling bool // our role, of a full agent, with new credentials (RFC 8445 §6.1.1)
 	Role        Role // ours; 0: unchanged
 	// Fingerprints of the peer's certificate, one match is enough, in any order. Equal ones, with an equal role and TLSID, keep the DTLS

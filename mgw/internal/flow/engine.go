@@ -167,11 +167,16 @@ func (e *Engine) openAccess(w *worker, r AccessRealm, i int) error {
 		advertise = r.Listen
 	}
 	as := &accessSock{
-		realm: r.Name, sock: s, paths: make(map[netip.AddrPort]*path), w: w, pool: &e.pool, streams: make(map[netip.AddrPort]*stream),
+		component: 1, realm: r.Name, sock: s, paths: make(map[netip.AddrPort]*path), w: w, pool: &e.pool, streams: make(map[netip.AddrPort]*stream),
 	}
 	as.mux = ice.NewMux(netip.AddrPortFrom(advertise.Unmap(), s.Local().Port()), as.sendControl, &e.pool)
 	as.mux.UseClock(w.monotonic)
 	w.access = append(w.access, as)
+	if r.RTCP {
+		if as.apart, err = e.openApart(w, r, i); err != nil {
+			return err
+		}
+	}
 	if _, err = w.watch(s, sockRef{access: as}); err != nil || !r.Second.IsValid() {
 		return err
 	}
@@ -337,6 +342,9 @@ func (e *Engine) newAccess(w *worker, spec AccessSpec) (*Access, error) {
 	if sock == nil {
 		return nil, fmt.Errorf("%w %q", ErrUnknownRealm, spec.Realm)
 	}
+	if spec.Apart && sock.apart == nil {
+		return nil, fmt.Errorf("%w in realm %q", ErrNoComponent, spec.Realm)
+	}
 	a := &Access{e: e, w: w, sock: sock, id: spec.ID, full: spec.Full, ssrc: spec.SSRC, cname: spec.CName, ended: make(chan struct{})}
 	e.mu.Lock()
 	a.cert, a.print = e.cert, e.print
@@ -347,6 +355,9 @@ func (e *Engine) newAccess(w *worker, spec AccessSpec) (*Access, error) {
 	a.s = &accessState{t: t, a: a, sock: sock}
 	t.access = a.s
 	t.out = outbound{secure: true, consent: true, sock: sock.sock, stamp: newStamper(a.ssrc)}
+	if spec.Apart {
+		a.openApart()
+	}
 	a.newGeneration()
 	w.do(func() { t.begin() })
 	return a, nil
@@ -361,7 +372,7 @@ func (as *accessSock) candidates() []Candidate {
 	}
 	for i, a := range addrs {
 		out = append(out, Candidate{
-			Component: 1, Transport: "udp", Priority: ice.Priority - uint32(i)<<8, Address: a.Addr().String(), Port: a.Port(), Type: "host",
+			Component: as.component, Transport: "udp", Priority: ice.Priority - uint32(i)<<8 - (as.component - 1), Address: a.Addr().String(), Port: a.Port(), Type: "host",
 		})
 	}
 	for i, a := range addrs {

@@ -21,6 +21,7 @@ type term struct {
 	set    Settings
 	since  int64 // creation, monotonic ns
 	access *accessState
+	apart  *term // of component 2, by which RTCP goes; nil: with the media
 	core   *coreState
 	slot   int // index in worker.terms
 	closed bool
@@ -379,8 +380,11 @@ func (t *term) control(now int64, b []byte) {
 
 // report sends the RTCP report that is due. bye: the last one.
 func (t *term) report(now int64, bye bool) {
-	o := &t.out
-	if o.leg == nil || t.set.RTCPOff || o.rtcp.addr.IsZero() && o.stream == nil || o.secure && o.tx == nil || !o.consent {
+	o, way := &t.out, &t.out
+	if t.apart != nil {
+		way = &t.apart.out
+	}
+	if o.leg == nil || t.set.RTCPOff || way.rtcp.addr.IsZero() && way.stream == nil || way.secure && way.tx == nil || !way.consent {
 		return
 	}
 	ts, _ := o.stamp.Now(now)
@@ -395,17 +399,17 @@ func (t *term) report(now int64, bye bool) {
 		n = o.leg.Build(now, ts, buf)
 	}
 	b := buf[:n]
-	if o.tx != nil {
+	if way.tx != nil {
 		var err error
-		if b, err = o.tx.ProtectRTCP(b); err != nil {
+		if b, err = way.tx.ProtectRTCP(b); err != nil {
 			return
 		}
 	}
-	if o.stream != nil {
-		t.w.stream(o.stream, b)
+	if way.stream != nil {
+		t.w.stream(way.stream, b)
 		return
 	}
-	t.w.queue(o.rtcp.sock, &o.rtcp.addr, b, o.tos)
+	t.w.queue(way.rtcp.sock, &way.rtcp.addr, b, o.tos)
 }
 
 // tellDrops adds what was refused since the last time to the worker's totals.
@@ -452,6 +456,10 @@ func (t *term) sweep(now int64) {
 
 // emit reports an event if it is armed.
 func (t *term) emit(e Event) {
+	if t.access != nil && t.access.a.parent != nil {
+		t.emitApart(e)
+		return
+	}
 	if t.set.Armed&e.Kind.Bit() != 0 {
 		t.tell(e)
 	}

@@ -38,6 +38,9 @@ type Config struct {
 	// Checked is called for each authenticated check before its response leaves, by whoever calls Mux.Deliver or Start. It must not
 	// block or call the Agent.
 	Checked func(Check)
+	// Ufrag and Pwd are our credentials. Empty: fresh ones. Those of another agent are for a further component on a Mux of its own
+	// (RFC 8839 §5.4: they are the data stream's).
+	Ufrag, Pwd string
 	// Local is the priority of our candidate that pairs with a remote address, for a full agent. Nil: Priority.
 	Local func(netip.AddrPort) uint32
 }
@@ -76,9 +79,11 @@ type remote struct {
 func NewAgent(cfg Config) *Agent {
 	a := &Agent{cfg: cfg}
 	for {
-		a.ufrag, a.pwd = text(ufragLen), text(pwdLen)
+		if a.ufrag, a.pwd = cfg.Ufrag, cfg.Pwd; a.ufrag == "" {
+			a.ufrag, a.pwd = text(ufragLen), text(pwdLen)
+		}
 		a.mac = hmac.New(sha1.New, []byte(a.pwd))
-		if cfg.Mux.add(a.ufrag, a) {
+		if cfg.Mux.add(a.ufrag, a) || cfg.Ufrag != "" { // given ones are unique, as they are on the other Mux
 			return a
 		}
 	}

@@ -7,12 +7,12 @@ import (
 )
 
 const (
-	pace     = int64(50e6)                         // Ta (RFC 8445 §14.2)
-	burst    = 4 * pace                            // checks that may leave at once, as Tick comes about every 200 ms
-	rto      = int64(500e6)                        // RFC 8445 §14.3
-	sends    = 7                                   // Rc (RFC 8489 §6.2.1)
-	lastWait = 16 * rto                            // Rm: 39.5 s from the first check to the failure of its pair
-	prflx    = uint32(110)<<24 | Priority&0xffffff // PRIORITY of our checks (RFC 8445 §7.1.1)
+	pace     = int64(50e6)       // Ta (RFC 8445 §14.2)
+	burst    = 4 * pace          // checks that may leave at once, as Tick comes about every 200 ms
+	rto      = int64(500e6)      // RFC 8445 §14.3
+	sends    = 7                 // Rc (RFC 8489 §6.2.1)
+	lastWait = 16 * rto          // Rm: 39.5 s from the first check to the failure of its pair
+	prflx    = uint32(110) << 24 // of PRIORITY in our checks (RFC 8445 §7.1.1)
 )
 
 // Tick sends what is due: retransmissions, checks of pairs that wait, a nomination, consent. lost: consent has expired, and is asked for no more until
@@ -140,7 +140,7 @@ func (a *Agent) ask(tx transaction, to netip.AddrPort, controlling, use bool) {
 	binary.BigEndian.PutUint32(b[4:], cookie)
 	copy(b[8:], tx[:])
 	b = put(b, attrUsername, f.user)
-	b = put(b, attrPriority, binary.BigEndian.AppendUint32(nil, prflx))
+	b = put(b, attrPriority, binary.BigEndian.AppendUint32(nil, prflx|a.local(to)&0xffffff))
 	role := uint16(attrControlled)
 	if controlling {
 		role = attrControlling

@@ -155,10 +155,7 @@ func (a *Agent) pair(addr netip.AddrPort) *pair {
 
 // priority of a pair (RFC 8445 §6.1.2.3).
 func (a *Agent) priority(p *pair) uint64 {
-	g, d := uint64(Priority), uint64(p.Priority)
-	if a.cfg.Local != nil {
-		g = uint64(a.cfg.Local(p.Addr))
-	}
+	g, d := uint64(a.local(p.Addr)), uint64(p.Priority)
 	if !a.full.controlling {
 		g, d = d, g
 	}
@@ -167,6 +164,14 @@ func (a *Agent) priority(p *pair) uint64 {
 		n++
 	}
 	return n
+}
+
+// local is the priority of our candidate that pairs with a remote address.
+func (a *Agent) local(remote netip.AddrPort) uint32 {
+	if a.cfg.Local == nil {
+		return Priority
+	}
+	return a.cfg.Local(remote)
 }
 
 // request takes an authenticated check of the peer before it is answered: the pair that it came on, made when it is new (RFC 8445 §7.3.1.3).

@@ -1,0 +1,63 @@
+package flow
+
+// A client without rtcp-mux gets a second component for RTCP (RFC 8858 §4, TS 24.371 §7.2.1): candidates on ports of their own, checks with the credentials
+// of the data stream, a DTLS association by the same certificate and fingerprints, SRTCP by its keys (RFC 5764 §3). It is an Access of its own that has no
+// media: what it receives is the parent's, and the parent's reports leave by it.
+
+// openApart opens the ports of component 2 of the i-th worker.
+func (e *Engine) openApart(w *worker, r AccessRealm, i int) (*accessSock, error) {
+	r.Name, r.Port, r.RTCP, r.TCP = r.Name+"/rtcp", r.RTCPPort, false, 0 // no termination is placed in a realm with this name
+	if err := e.openAccess(w, r, i); err != nil {
+		return nil, err
+	}
+	as := w.access[len(w.access)-1]
+	as.component = 2
+	return as, nil
+}
+
+// openApart makes the second component of a termination that is being made.
+func (a *Access) openApart() {
+	c := &Access{e: a.e, w: a.w, sock: a.sock.apart, id: a.id, full: a.full, parent: a, cert: a.cert, print: a.print, ended: make(chan struct{})}
+	c.locals = c.sock.candidates()
+	t := &term{owner: a, w: a.w}
+	c.s = &accessState{t: t, a: c, sock: c.sock}
+	t.access = c.s
+	t.out = outbound{secure: true, consent: true, sock: c.sock.sock, stamp: newStamper(1)}
+	a.apart = c
+	a.w.do(func() {
+		a.s.t.apart = t
+		t.begin()
+	})
+}
+
+// component is 1, or 2 of RTCP.
+func (a *Access) component() uint32 {
+	if a.parent != nil {
+		return 2
+	}
+	return 1
+}
+
+// tellApart tells the second component of the peer, or gives it up. Caller holds mu.
+func (a *Access) tellApart(r AccessRemote) error {
+	if a.apart == nil {
+		return nil
+	}
+	if !r.Mux {
+		return a.apart.SetRemote(r)
+	}
+	c := a.apart
+	a.apart = nil
+	a.w.do(func() { a.s.t.apart = nil })
+	a.wg.Go(func() { c.shut() })
+	return nil
+}
+
+// emitApart reports of the second component what ends the stream: a stream that lacks a component has failed (RFC 8445 §6.1.2.1).
+func (t *term) emitApart(e Event) {
+	if e.Kind != ICEFailed && e.Kind != DTLSFailed {
+		return
+	}
+	e.Reason = "component 2 (RTCP): " + e.Reason
+	t.access.a.parent.s.t.emit(e)
+}

@@ -1,0 +1,226 @@
+package flow
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	pionice "github.com/pion/ice/v4"
+
+	"github.com/isthmus-gateway/isthmus/mgw/internal/rtcp"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
+)
+
+// twoSockets is a WebRTC client without rtcp-mux: two components with one set of credentials, each with a socket and a DTLS association of its own.
+type twoSockets struct{ rtp, rtcp *browser }
+
+func newTwoSockets(t *testing.T, ufrag string, controlling bool) twoSockets {
+	t.Helper()
+	var p twoSockets
+	for _, b := range []**browser{&p.rtp, &p.rtcp} {
+		*b = newBrowserOver(t, pionice.NetworkTypeUDP4, pionice.WithLocalCredentials(ufrag, strings.Repeat("p", 22)))
+		(*b).accept = !controlling
+	}
+	p.rtcp.cert, p.rtcp.print = p.rtp.cert, p.rtp.print
+	return p
+}
+
+func (p twoSockets) remote(controlled bool) AccessRemote {
+	r := p.rtp.remote(RoleServer)
+	r.Controlling = !controlled
+	r.Candidates = p.rtp.candidates()
+	for _, c := range p.rtcp.candidates() {
+		c.Component = 2
+		r.Candidates = append(r.Candidates, c)
+	}
+	return r
+}
+
+// ofComponent is what concerns one component.
+func ofComponent(l AccessLocal, n uint32) AccessLocal {
+	l.Candidates = slices.DeleteFunc(slices.Clone(l.Candidates), func(c Candidate) bool { return c.Component != n })
+	return l
+}
+
+func withRTCP(c *Config) {
+	c.Access[0].RTCP = true
+	c.Timers.RTCP = 100 * time.Millisecond
+}
+
+// connect connects both components.
+func (p twoSockets) connect(t *testing.T, l AccessLocal) {
+	t.Helper()
+	for i, b := range []*browser{p.rtp, p.rtcp} {
+		b.connect(ofComponent(l, uint32(i+1)))
+	}
+}
+
+func (p twoSockets) secure(t *testing.T, l AccessLocal) {
+	t.Helper()
+	for _, b := range []*browser{p.rtp, p.rtcp} {
+		if err := b.secure(l, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// nextReport waits for a report of ours at b.
+func nextReport(t *testing.T, b *browser, want uint32) (info rtcp.Info) {
+	t.Helper()
+	limit := time.After(10 * time.Second)
+	for {
+		select {
+		case m := <-b.media:
+			if !rtp.IsRTCP(m) {
+				continue
+			}
+			plain, err := b.rx.OpenRTCP(m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if rtcp.Parse(plain, 0xbb, false, &info) == nil && info.Sender == want {
+				return info
+			}
+		case <-limit:
+			t.Fatal("no report")
+		}
+	}
+}
+
+// TestR8858_ClientWithoutMux: RTP and RTCP of a client without rtcp-mux have each a component with candidates, checks and a DTLS association of their
+// own, with lite and with full ICE; a restart concerns both. When the client turns out to multiplex, the second component goes.
+func TestR8858_ClientWithoutMux(t *testing.T) {
+	for name, full := range map[string]bool{"lite": false, "full": true} {
+		t.Run(name, func(t *testing.T) {
+			spec := relaySpec()
+			x := &call{bed: newBed(t, withRTCP)}
+			var err error
+			if x.a, err = x.e.NewAccess(AccessSpec{ID: "a1", Realm: "access", Full: full, Apart: true}); err != nil {
+				t.Fatal(err)
+			}
+			x.c = x.bed.core("c1", x.a)
+			x.configure(x.a, spec.access)
+			x.configure(x.c, spec.core)
+			if err := x.e.Connect(x.a, x.c); err != nil {
+				t.Fatal(err)
+			}
+			x.s = newSIP(t)
+			if err := x.c.SetRemote(CoreRemote{RTP: x.s.addr(), RTCP: addrPortOf(x.s.rtcp)}); err != nil {
+				t.Fatal(err)
+			}
+			p := newTwoSockets(t, "user1", !full)
+			x.b = p.rtp
+			l := x.a.Local()
+			if len(ofComponent(l, 1).Candidates) != 1 || len(ofComponent(l, 2).Candidates) != 1 || ofComponent(l, 2).Candidates[0].Priority != ofComponent(l, 1).Candidates[0].Priority-1 ||
+				ofComponent(l, 2).Candidates[0].Port == ofComponent(l, 1).Candidates[0].Port {
+				t.Fatalf("candidates %+v", l.Candidates)
+			}
+			if err := x.a.SetRemote(p.remote(!full)); err != nil {
+				t.Fatal(err)
+			}
+			p.connect(t, l)
+			p.secure(t, l)
+			x.ev.wait(t, x.a, DTLSConnected, 1)
+			x.exchange(5, 1)
+			info := nextReport(t, p.rtcp, x.a.Local().SSRC)
+			loss := func(b *browser, lost byte) {
+				rr := make([]byte, 32)
+				rr[0], rr[1], rr[3], rr[7] = 0x81, 201, 7, 0xbb
+				put32(rr[8:], x.a.Local().SSRC)
+				rr[12] = lost
+				put32(rr[24:], uint32(info.NTP>>16))
+				prot, err := b.tx.ProtectRTCP(append(make([]byte, 0, 128), rr...))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := b.conn.Write(prot); err != nil {
+					t.Fatal(err)
+				}
+			}
+			loss(p.rtcp, 64)
+			eventually(t, "the report of 25 % loss", func() bool { return x.a.Stats().RemoteLossPermille == 250 })
+			for len(p.rtp.media) > 0 {
+				if m := <-p.rtp.media; rtp.IsRTCP(m) {
+					t.Error("RTCP among the media")
+				}
+			}
+			// Media on component 2 goes nowhere.
+			prot, err := p.rtcp.tx.ProtectRTP(append(make([]byte, 0, 300), packet(8, 0xbb, 9, 9, make([]byte, 160))...))
+			if err == nil {
+				_, err = p.rtcp.conn.Write(prot)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			x.exchange(3, 10)
+
+			// A restart: new credentials for both.
+			next := newTwoSockets(t, "user2", !full)
+			for i, b := range []*browser{next.rtp, next.rtcp} {
+				old := []*browser{p.rtp, p.rtcp}[i]
+				b.print, b.cert, b.tx, b.rx = old.print, old.cert, old.tx, old.rx
+			}
+			r := next.remote(!full)
+			r.Role = 0
+			if err := x.a.SetRemote(r); err != nil {
+				t.Fatal(err)
+			}
+			next.connect(t, x.a.Local())
+			x.ev.wait(t, x.a, ICEConnected, 2)
+			x.b = next.rtp
+			x.exchange(3, 20)
+			info = nextReport(t, next.rtcp, x.a.Local().SSRC)
+			loss(next.rtcp, 128)
+			eventually(t, "the report of 50 % loss", func() bool { return x.a.Stats().RemoteLossPermille == 500 })
+			if _, again := x.ev.find(x.a, DTLSConnected, 2); again {
+				t.Error("the second association is told as one of the media")
+			}
+
+			// It multiplexes after all.
+			r.Mux = true
+			if err := x.a.SetRemote(r); err != nil {
+				t.Fatal(err)
+			}
+			if n := len(ofComponent(x.a.Local(), 2).Candidates); n != 0 {
+				t.Errorf("%d candidates of component 2", n)
+			}
+			eventually(t, "the second component is gone", func() bool { return x.a.sock.apart.mux.Agents() == 0 })
+			nextReport(t, next.rtp, x.a.Local().SSRC)
+			x.exchange(3, 30)
+		})
+	}
+}
+
+// TestR8858_FailureOfTheSecondComponent: a component whose association fails is the stream's failure, told with its name; there is no call without RTCP.
+func TestR8858_FailureOfTheSecondComponent(t *testing.T) {
+	b := newBed(t, func(c *Config) {
+		withRTCP(c)
+		c.Timers.DTLS = 300 * time.Millisecond
+	})
+	a, err := b.e.NewAccess(AccessSpec{ID: "a1", Realm: "access", Apart: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.configure(a, Settings{})
+	p := newTwoSockets(t, "user1", true)
+	if err := a.SetRemote(p.remote(true)); err != nil {
+		t.Fatal(err)
+	}
+	p.connect(t, a.Local())
+	if err := p.rtp.secure(a.Local(), true); err != nil { // and component 2 never begins
+		t.Fatal(err)
+	}
+	if e := b.ev.wait(t, a, DTLSFailed, 1); !strings.HasPrefix(e.Reason, "component 2 (RTCP): ") {
+		t.Errorf("reason %q", e.Reason)
+	}
+}
+
+// TestR8858_RealmWithoutPortsForIt: the termination is refused by name and leaves nothing.
+func TestR8858_RealmWithoutPortsForIt(t *testing.T) {
+	b := newBed(t, nil)
+	if _, err := b.e.NewAccess(AccessSpec{ID: "a1", Realm: "access", Apart: true}); !errors.Is(err, ErrNoComponent) {
+		t.Errorf("%v", err)
+	}
+}
