@@ -121,7 +121,7 @@ func newBoot() (string, error) {
 func (a *App) flowConfig() flow.Config {
 	cfg := flow.Config{Workers: a.cfg.Media.Workers, Events: func(ev flow.Event) { a.contexts.Event(ev) }, Logger: a.log.Named("flow")}
 	for _, r := range a.cfg.Realms.Access {
-		cfg.Access = append(cfg.Access, flow.AccessRealm{Name: r.Name, Listen: r.Listen, Advertise: r.Advertise, Port: r.Port, TCP: r.TCP, Second: r.Second, SecondAdvertise: r.SecondAdv})
+		cfg.Access = append(cfg.Access, flow.AccessRealm{Name: r.Name, Listen: r.Listen, Advertise: r.Advertise, Port: r.Port, TCP: r.TCP, Second: r.Second, SecondAdvertise: r.SecondAdv, RTCP: r.RTCPPort != 0, RTCPPort: r.RTCPPort})
 	}
 	for _, r := range a.cfg.Realms.Core {
 		cfg.Core = append(cfg.Core, flow.CoreRealm{Name: r.Name, Listen: r.Listen, Advertise: r.Advertise, PortMin: r.PortMin, PortMax: r.PortMax})
@@ -138,7 +138,7 @@ func (a *App) contextsConfig(boot string, reg prometheus.Registerer) contexts.Co
 		Logger: a.log.Named("contexts"), Metrics: contexts.NewMetrics(reg),
 	}
 	for _, r := range a.cfg.Realms.Access {
-		cfg.Realms[r.Name] = connmodel.Realm{Kind: connmodel.KindAccess, InterfaceID: interfaceOf(r.Listen), FullICE: r.ICE == iceFull}
+		cfg.Realms[r.Name] = connmodel.Realm{Kind: connmodel.KindAccess, InterfaceID: interfaceOf(r.Listen), FullICE: r.ICE == iceFull, Apart: r.RTCPPort != 0}
 	}
 	for _, r := range a.cfg.Realms.Core {
 		cfg.Realms[r.Name] = connmodel.Realm{Kind: connmodel.KindCore, InterfaceID: interfaceOf(r.Listen)}

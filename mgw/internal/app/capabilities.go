@@ -44,6 +44,9 @@ func capabilities(cfg Config, version string) *iqv1.Capabilities {
 		if r.Second.IsValid() {
 			access.Addresses = append(access.Addresses, realm("", 0, r.Second, r.SecondAdv).Addresses...)
 		}
+		if r.RTCPPort != 0 && !slices.Contains(c.Features, "rtcp-component") {
+			c.Features = append(c.Features, "rtcp-component")
+		}
 		c.Realms = append(c.Realms, access)
 	}
 	for _, r := range cfg.Realms.Core {

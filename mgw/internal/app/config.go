@@ -60,6 +60,7 @@ type AccessConfig struct {
 	Second    netip.Addr `conf:"second" doc:"Local address of the other family, with the same ports: candidates of both. Empty: none."`
 	SecondAdv netip.Addr `conf:"second_advertise" doc:"Its address in candidates. Empty: second."`
 	Port      uint16     `conf:"port" default:"7430" range:"1..65535" doc:"UDP port of the first worker, +1 for each further one."`
+	RTCPPort  uint16     `conf:"rtcp_port" default:"0" range:"0..65535" doc:"UDP port of the first worker for RTCP of clients without rtcp-mux, +1 for each further one; not among those of port. 0: such clients are refused."`
 	ICE       string     `conf:"ice" default:"lite" range:"lite|full" doc:"lite: answer browsers' checks, which suits a gateway with addresses that they reach. full: check by ourselves too, for peers that are lite or have to be reached first."`
 	TCP       uint16     `conf:"tcp" default:"0" range:"0..65535" doc:"TCP port for browsers whose network lets no UDP through (ICE-TCP), for all workers; often 443. 0: none."`
 }

@@ -36,7 +36,7 @@ func newTermination(d *iqv1.TerminationDescriptor, env Env) (*Termination, *Erro
 		if err != nil {
 			return nil, err.at("transport")
 		}
-		t.FullICE = full
+		t.FullICE, t.Apart = full, realm.Apart
 	}
 	t.Stream.RTCP.Mux = t.Kind == KindAccess
 	t.Stream.ID = gwid.StreamID(d.GetStreams()[0].GetStreamId())
@@ -46,6 +46,7 @@ func newTermination(d *iqv1.TerminationDescriptor, env Env) (*Termination, *Erro
 	if err := t.apply(d, env); err != nil {
 		return nil, err
 	}
+	t.Apart = t.Apart && !t.Stream.RTCP.Mux
 	if len(t.Stream.Local.Codecs) == 0 {
 		if len(t.Stream.Remote.Codecs) == 0 {
 			return nil, Errorf(gwerr.MissingRemoteOrLocal, "stream %d: no codec in local nor in remote", t.Stream.ID)
@@ -98,6 +99,7 @@ func modified(t Termination, d *iqv1.TerminationDescriptor, env Env) (*Terminati
 	if err := t.apply(d, env); err != nil {
 		return nil, err
 	}
+	t.Apart = t.Apart && !t.Stream.RTCP.Mux // once given up it does not come back
 	return &t, nil
 }
 
@@ -261,7 +263,7 @@ func (t *Termination) applyRTCP(m *iqv1.RtcpPolicy) *Error {
 	if m == nil {
 		return nil
 	}
-	if t.Kind == KindAccess && !m.GetMux() {
+	if t.Kind == KindAccess && !m.GetMux() && !t.Apart {
 		return Errorf(gwerr.UnsupportedValue, "rtcp: mux must be true on an access termination (RFC 8834 §4.5)")
 	}
 	t.Stream.RTCP = RTCPPolicy{Mux: m.GetMux(), ReducedSize: m.GetReducedSize(), Off: m.GetOff(),

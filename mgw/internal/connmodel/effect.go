@@ -14,6 +14,7 @@ type NewAccess struct {
 	Realm string
 	Near  gwid.TerminationID // a core termination of the context; empty: any worker
 	Full  bool               // full ICE
+	Apart bool               // RTCP has a component of its own
 }
 
 // NewCore opens a core termination, on the same worker as Near when that is set. The result carries Local.

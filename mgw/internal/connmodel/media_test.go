@@ -180,6 +180,9 @@ func describe(e Effect) string {
 		if x.Full {
 			line += " full ICE"
 		}
+		if x.Apart {
+			line += " RTCP apart"
+		}
 		return line
 	case NewCore:
 		return fmt.Sprintf("NewCore %s realm=%s near=%s", x.Term, x.Realm, x.Near)
@@ -195,6 +198,9 @@ func describe(e Effect) string {
 		line := fmt.Sprintf("SetAccessRemote %s ufrag=%s role=%d candidates=%d fingerprints=%d", x.Term, x.Remote.Ufrag, x.Remote.Role, len(x.Remote.Candidates), len(x.Remote.Fingerprints))
 		if x.Remote.Controlling {
 			line += " controlling"
+		}
+		if !x.Remote.Mux {
+			line += " RTCP apart"
 		}
 		return line
 	case RestartICE:

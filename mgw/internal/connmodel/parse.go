@@ -145,7 +145,7 @@ func iceChars(s string) bool {
 	return true
 }
 
-// parseCandidates takes the candidates that are of use: UDP, component 1, an IP literal. Names (".local") and others are
+// parseCandidates takes the candidates that are of use: UDP, components 1 and 2, an IP literal. Names (".local") and others are
 // ignored, as peer-reflexive candidates replace them (RFC 8839 §5.1, RFC 8828 §3).
 func parseCandidates(list []*iqv1.Candidate) ([]Candidate, *Error) {
 	if len(list) > maxCandidates {
@@ -154,11 +154,11 @@ func parseCandidates(list []*iqv1.Candidate) ([]Candidate, *Error) {
 	var out []Candidate
 	for _, m := range list {
 		addr, err := netip.ParseAddr(m.GetAddress())
-		if err != nil || !strings.EqualFold(m.GetTransport(), "udp") || m.GetComponent() > 1 || m.GetPort() == 0 || m.GetPort() > 65535 {
+		if err != nil || !strings.EqualFold(m.GetTransport(), "udp") || m.GetComponent() > 2 || m.GetPort() == 0 || m.GetPort() > 65535 {
 			continue
 		}
 		out = append(out, Candidate{
-			Foundation: Clip(m.GetFoundation()), Component: 1, Transport: "udp", Priority: m.GetPriority(),
+			Foundation: Clip(m.GetFoundation()), Component: uint8(max(m.GetComponent(), 1)), Transport: "udp", Priority: m.GetPriority(),
 			Addr: netip.AddrPortFrom(addr.WithZone("").Unmap(), uint16(m.GetPort())), Type: Clip(m.GetType()),
 		})
 	}

@@ -169,7 +169,7 @@ func termViewOf(env Env, t *Termination, mask Mode) termView {
 	case KindAccess:
 		if t.RemoteUfrag != "" {
 			v.access = &AccessRemote{
-				Ufrag: t.RemoteUfrag, Pwd: t.RemotePwd, Candidates: t.RemoteCandidates, Controlling: t.Controlling,
+				Ufrag: t.RemoteUfrag, Pwd: t.RemotePwd, Candidates: t.RemoteCandidates, Controlling: t.Controlling, Mux: s.RTCP.Mux,
 				Role: t.Role, Fingerprints: t.RemoteFingerprints, TLSID: t.RemoteTLSID,
 			}
 		}
@@ -281,7 +281,7 @@ func creation(n termView, to view) []step {
 			near = o.t.ID // not connected yet, may be later
 		}
 	}
-	var open Effect = NewAccess{Term: id, Realm: n.t.Realm, Near: near, Full: n.t.FullICE}
+	var open Effect = NewAccess{Term: id, Realm: n.t.Realm, Near: near, Full: n.t.FullICE, Apart: n.t.Apart}
 	if n.t.Kind == KindCore {
 		open = NewCore{Term: id, Realm: n.t.Realm, Near: near}
 	}

@@ -134,6 +134,7 @@ type AccessRemote struct {
 	Ufrag, Pwd   string // Pwd is never logged
 	Candidates   []Candidate
 	Controlling  bool // our ICE role, of a full agent
+	Mux          bool // RTCP shares component 1: one of its own is given up
 	Role         Role // ours
 	Fingerprints []Fingerprint
 	TLSID        string // "": none
@@ -197,6 +198,7 @@ type Termination struct {
 	Stream Stream
 	// Transport of an access termination.
 	FullICE, Controlling   bool // our ICE agent and its role
+	Apart                  bool // RTCP may have a component of its own: while an Add is read, as the realm has it; then, as it is
 	RemoteUfrag, RemotePwd string
 	RemoteCandidates       []Candidate
 	RemoteEnd              bool // no further candidates will come

@@ -98,7 +98,7 @@ func (c fakeCore) SetRemote(r flow.CoreRemote) error {
 	return nil
 }
 
-func (m *fakeMedia) NewAccess(id, realm string, _ Core, _ bool) (Access, error) {
+func (m *fakeMedia) NewAccess(id, realm string, _ Core, _, _ bool) (Access, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.creds++

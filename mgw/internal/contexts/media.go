@@ -9,8 +9,9 @@ import (
 // Media is the packet path as contexts drive it; Engine makes one of a flow.Engine. Methods may block for as long as a
 // worker needs to take a command.
 type Media interface {
-	// NewAccess opens an access termination in a realm, on the worker of near unless that is nil. full: full ICE.
-	NewAccess(id, realm string, near Core, full bool) (Access, error)
+	// NewAccess opens an access termination in a realm, on the worker of near unless that is nil. full: full ICE. apart: RTCP has a
+	// component of its own.
+	NewAccess(id, realm string, near Core, full, apart bool) (Access, error)
 	// NewCore opens a core termination in a realm, on the worker of near unless that is nil.
 	NewCore(id, realm string, near Access) (Core, error)
 	Connect(Access, Core) error
@@ -45,8 +46,8 @@ func Engine(e *flow.Engine) Media { return engine{e} }
 
 type engine struct{ *flow.Engine }
 
-func (e engine) NewAccess(id, realm string, near Core, full bool) (Access, error) {
-	spec := flow.AccessSpec{ID: id, Realm: realm, Full: full}
+func (e engine) NewAccess(id, realm string, near Core, full, apart bool) (Access, error) {
+	spec := flow.AccessSpec{ID: id, Realm: realm, Full: full, Apart: apart}
 	if c, ok := near.(*flow.Core); ok {
 		spec.Near = c
 	}

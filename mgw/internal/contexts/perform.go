@@ -57,7 +57,7 @@ func (c *entry) newAccess(x connmodel.NewAccess) connmodel.Result {
 		near = h.core
 	}
 	c.mgr.index(x.Term, c) // before the first event can come
-	a, err := c.mgr.media.NewAccess(string(x.Term), x.Realm, near, x.Full)
+	a, err := c.mgr.media.NewAccess(string(x.Term), x.Realm, near, x.Full, x.Apart)
 	if err != nil {
 		c.mgr.unindex(x.Term)
 		return connmodel.Result{Err: mediaError(err)}
@@ -168,6 +168,7 @@ func mediaError(err error) *connmodel.Error {
 	}{
 		{flow.ErrPortsExhausted, gwerr.InsufficientResources},
 		{flow.ErrUnknownRealm, gwerr.UnsupportedValue},
+		{flow.ErrNoComponent, gwerr.UnsupportedValue},
 		{flow.ErrBadRemote, gwerr.UnsupportedValue},
 		{flow.ErrBadSettings, gwerr.UnsupportedValue},
 		{flow.ErrUnsupported, gwerr.UnsupportedValue},
@@ -205,7 +206,7 @@ func settings(s connmodel.Settings) flow.Settings {
 }
 
 func accessRemote(r connmodel.AccessRemote) flow.AccessRemote {
-	out := flow.AccessRemote{Ufrag: r.Ufrag, Pwd: r.Pwd, Controlling: r.Controlling, TLSID: r.TLSID}
+	out := flow.AccessRemote{Ufrag: r.Ufrag, Pwd: r.Pwd, Controlling: r.Controlling, Mux: r.Mux, TLSID: r.TLSID}
 	switch r.Role {
 	case connmodel.RoleClient:
 		out.Role = flow.RoleClient

@@ -82,7 +82,7 @@ func (c fakeCore) Local() flow.CoreLocal {
 }
 func (fakeCore) SetRemote(flow.CoreRemote) error { return nil }
 
-func (m *fakeMedia) NewAccess(string, string, contexts.Core, bool) (contexts.Access, error) {
+func (m *fakeMedia) NewAccess(string, string, contexts.Core, bool, bool) (contexts.Access, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.open++

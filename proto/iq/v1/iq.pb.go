@@ -3029,7 +3029,8 @@ func (x *SourceFilter) GetPortMax() uint32 {
 // RtcpPolicy says how RTCP travels (RFC 5761, RFC 3556).
 type RtcpPolicy struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// RTP and RTCP on one port.
+	// RTP and RTCP on one port. False on an access termination is for a peer without rtcp-mux (RFC 8858 §4): component 2 has candidates of ours, and
+	// the peer's in remote_ice, and a DTLS association of its own. It may become true, and then stays; error 449 in a realm without ports for it.
 	Mux bool `protobuf:"varint,1,opt,name=mux,proto3" json:"mux,omitempty"`
 	// Reduced-size RTCP may be sent (RFC 5506).
 	ReducedSize bool `protobuf:"varint,2,opt,name=reduced_size,json=reducedSize,proto3" json:"reduced_size,omitempty"`
@@ -4688,7 +4689,7 @@ type Capabilities struct {
 	SrtpProfiles []string `protobuf:"bytes,6,rep,name=srtp_profiles,json=srtpProfiles,proto3" json:"srtp_profiles,omitempty"`
 	// Most contexts at once; 0: no configured limit.
 	MaxContexts uint32 `protobuf:"varint,7,opt,name=max_contexts,json=maxContexts,proto3" json:"max_contexts,omitempty"`
-	// Optional features: "move"; "sdes": MediaDescription.cryptos; "signals": TerminationDescriptor.signals and EventSpec.tones.
+	// Optional features: "move"; "rtcp-component": RtcpPolicy.mux false on access terminations; "sdes": MediaDescription.cryptos; "signals": TerminationDescriptor.signals and EventSpec.tones.
 	Features []string `protobuf:"bytes,8,rep,name=features,proto3" json:"features,omitempty"`
 	// Signals by name.
 	Signals []string `protobuf:"bytes,12,rep,name=signals,proto3" json:"signals,omitempty"`
