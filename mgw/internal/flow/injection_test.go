@@ -275,9 +275,11 @@ func (i *intruder) agree(latch LatchMode) {
 	i.t.Helper()
 	r := CoreRemote{RTP: i.s.addr(), RTCP: addrPortOf(i.s.rtcp), Latch: latch}
 	if latch != LatchOff {
-		// On loopback the peer's neighbour has the peer's address, so a filter cannot tell them apart: only SRTP can then.
 		r.RTP = netip.AddrPortFrom(loopback, 9)
 		r.Filter = []netip.Prefix{netip.PrefixFrom(loopback, 32)}
+		if !i.secure { // nothing but the port tells the peer from its neighbour
+			r.FilterPorts = [2]uint16{i.s.addr().Port(), i.s.addr().Port()}
+		}
 	}
 	if i.secure {
 		r.Secure, r.Crypto = true, i.p.own
@@ -373,23 +375,24 @@ func TestInjectionMatrix(t *testing.T) {
 			x.ev.wait(t, x.a, DTLSConnected, 2)
 			i.attack("with new keys")
 			i.talk("with new keys")
-			if !i.secure {
-				return
-			}
-			// Latching (H.248.37) believes keys, not the first that comes.
+			// Latching (H.248.37) believes keys, or who passes the filter, not the first that comes.
 			i.agree(Relatch)
 			i.attackLatching()
 		})
 	}
 }
 
-// attackLatching: with latching the neighbour of the peer may be listened to, but without the key it does not capture the port.
+// attackLatching: who sends first does not capture the port.
 func (i *intruder) attackLatching() {
 	i.t.Helper()
 	i.attack("latching")
 	i.seq++
 	body := bytes.Repeat([]byte{byte(i.seq)}, 160)
-	i.s.send(i.c.Local().RTP, i.p.protect(packet(8, 0xcc, i.seq, uint32(i.seq)*160, body)))
+	first := packet(8, 0xcc, i.seq, uint32(i.seq)*160, body)
+	if i.secure {
+		first = i.p.protect(first)
+	}
+	i.s.send(i.c.Local().RTP, first)
 	i.heard("latching", "browser", i.b.read(), body)
 	if e := i.ev.wait(i.t, i.c, Latched, 1); e.Addr != i.s.addr() {
 		i.t.Fatalf("latched %s", e.Addr)
