@@ -24,7 +24,7 @@ type Config struct {
 	Tones  bool // look for keys in the audio of the source; SrcDTMF is nil then
 	Silent bool // keys do not go to the peer: signalling carries them
 
-	Ptime time.Duration // length of one output packet: 10 (not AMR), 20, 40 or 60 ms; default 20
+	Ptime time.Duration // length of one output packet, one that transcode.Ptime gives; default 20 ms
 
 	DelayMin   time.Duration // least playout delay; default 10 ms
 	DelayStart time.Duration // playout delay before anything was measured; default 20 ms

@@ -97,7 +97,7 @@ func (p *Player) Aim(cfg PlayerConfig) {
 		cfg.Ptime = defaultFrame
 	}
 	if !cfg.Dst.IsZero() {
-		cfg.Ptime = max(cfg.Ptime, transcode.Shortest(cfg.Dst))
+		cfg.Ptime = transcode.Ptime(cfg.Dst, cfg.Ptime)
 	}
 	if cfg == p.cfg {
 		return

@@ -165,7 +165,7 @@ func (s *Settings) framing() time.Duration {
 	if s.Ptime == 0 {
 		return 0
 	}
-	return max(s.Ptime, transcode.Shortest(s.Send))
+	return transcode.Ptime(s.Send, s.Ptime)
 }
 
 // config is that of the transcoder for source codec c.

@@ -52,7 +52,7 @@ func (s *Settings) check() error {
 		return fmt.Errorf("%w: mode %d", ErrBadSettings, s.Mode)
 	case s.DSCP < 0 || s.DSCP > 63:
 		return fmt.Errorf("%w: DSCP %d", ErrBadSettings, s.DSCP)
-	case s.Ptime != 0 && !slices.Contains(ptimes, s.Ptime):
+	case s.Ptime != 0 && s.Ptime != Ptime(s.Ptime):
 		return fmt.Errorf("%w: ptime %v", ErrBadSettings, s.Ptime)
 	case s.Police != nil && s.Police.BytesPerSecond == 0:
 		return fmt.Errorf("%w: policing without a rate", ErrBadSettings)
@@ -73,19 +73,11 @@ func (s *Settings) audible() bool {
 	})
 }
 
-// ptimes are the packet durations of transcoded output, ascending.
-var ptimes = []time.Duration{10 * time.Millisecond, 20 * time.Millisecond, 40 * time.Millisecond, 60 * time.Millisecond}
-
-// Ptime is what a peer gets that asks for packets of a duration (RFC 8866 §6.4): the longest that can be made and is no longer than
-// that, else the shortest.
+// Ptime brings the packet duration that a peer asks for to steps of 10 ms between 10 and 240 ms; what is made of it is up to the codec
+// (transcode.Ptime).
 func Ptime(asked time.Duration) time.Duration {
-	got := ptimes[0]
-	for _, p := range ptimes {
-		if p <= asked {
-			got = p
-		}
-	}
-	return got
+	const step = 10 * time.Millisecond
+	return min(max(asked/step, 1), 24) * step
 }
 
 func checkCodec(c codec.Codec) error {

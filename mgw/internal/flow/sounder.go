@@ -121,7 +121,7 @@ func (x *sounder) aim() {
 	if to == nil {
 		return
 	}
-	x.player.Aim(audio.PlayerConfig{Dst: to.set.Send, Events: to.set.SendDTMF, Ptime: to.set.Ptime})
+	x.player.Aim(audio.PlayerConfig{Dst: to.set.Send, Events: to.set.SendDTMF, Ptime: to.set.framing()})
 	if from := to.partner; from != nil {
 		x.player.Request(from.to.asked)
 	}

@@ -22,18 +22,24 @@ var (
 	ErrSpace       = errors.New("transcode: output buffer too short")
 )
 
-// MaxPayload is the longest payload that an Encoder writes, bytes: 60 ms of G.711, more than any Opus frame at the rates used here.
+// MaxPayload is the longest payload that an Encoder writes, bytes: it fits into a datagram that no network cuts (RFC 8200 §5).
 const MaxPayload = 1276
 
-// MaxFrame is the longest packet duration that a Decoder takes, ms (RFC 6716 §3.2.5 allows an Opus packet that much); AMR has its own.
+// MaxFrame is the longest packet duration that the Decoder of Opus takes, ms (RFC 6716 §3.2.5).
 const MaxFrame = 120
+
+// maxPCM is the same of G.711 and G.722: what fits into a datagram that no network cuts.
+const maxPCM = 160
 
 // Longest is the longest packet duration that the Decoder of c takes, ms.
 func Longest(c codec.Codec) int {
-	if c.IsAMR() {
+	switch {
+	case c.IsAMR():
 		return amr.MaxFrames * amr.FrameMS
+	case c.Is(codec.Opus):
+		return MaxFrame
 	}
-	return MaxFrame
+	return maxPCM
 }
 
 // Shortest is the least Ptime that the Encoder of c can do.
@@ -42,6 +48,32 @@ func Shortest(c codec.Codec) time.Duration {
 		return amr.FrameMS * time.Millisecond
 	}
 	return 10 * time.Millisecond
+}
+
+// Ptime is the packet duration that a peer gets of c that asks for another (RFC 8866 §6.4): the longest that the Encoder can do and is no longer, else
+// its shortest. AMR does whole frames up to 240 ms (TS 26.114 §6.2.2), Opus what one packet can hold (RFC 6716 §3.2), others steps of 10 ms
+// as long as the payload is not cut on its way.
+func Ptime(c codec.Codec, asked time.Duration) time.Duration {
+	got := Shortest(c)
+	for p := got; p <= asked && p <= longestPtime; p += 10 * time.Millisecond {
+		if makes(c, p) {
+			got = p
+		}
+	}
+	return got
+}
+
+const longestPtime = 240 * time.Millisecond
+
+func makes(c codec.Codec, p time.Duration) bool {
+	switch ms := int(p / time.Millisecond); {
+	case c.IsAMR():
+		return ms%amr.FrameMS == 0 && ms <= amr.MaxFrames*amr.FrameMS
+	case c.Is(codec.Opus):
+		return ms == 10 || ms%20 == 0 && ms <= MaxFrame
+	default:
+		return 8*ms <= MaxPayload // 64 kbit/s
+	}
 }
 
 // Encoder turns PCM frames into payloads.
@@ -108,7 +140,7 @@ type FrameDecoder interface {
 // EncoderConfig tunes an Encoder; zero fields mean the default.
 type EncoderConfig struct {
 	Rate  int           // PCM rate, Hz: 8000 or 16000
-	Ptime time.Duration // frame length; 10 (not AMR), 20, 40 or 60 ms, default 20
+	Ptime time.Duration // frame length, one that the function Ptime gives; default 20 ms
 	// Bitrate, bit/s. Opus: 6000..128000; default 24000; under loss 4000 more. AMR: the highest mode of the
 	// peer's mode-set that needs no more is sent until the peer asks for another; default 12200, AMR-WB 12650.
 	Bitrate    int
@@ -182,12 +214,7 @@ func NewEncoder(c codec.Codec, cfg EncoderConfig) (Encoder, error) {
 	if err := check(c, cfg.Rate); err != nil {
 		return nil, err
 	}
-	switch cfg.Ptime {
-	case 10 * time.Millisecond, 20 * time.Millisecond, 40 * time.Millisecond, 60 * time.Millisecond:
-	default:
-		return nil, fmt.Errorf("%w: %s with ptime %v", ErrFrame, c.Name, cfg.Ptime)
-	}
-	if cfg.Ptime < Shortest(c) {
+	if cfg.Ptime != Ptime(c, cfg.Ptime) {
 		return nil, fmt.Errorf("%w: %s with ptime %v", ErrFrame, c.Name, cfg.Ptime)
 	}
 	switch {

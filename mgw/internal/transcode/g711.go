@@ -135,9 +135,9 @@ func (d *g711Decoder) Recover(_ []byte, pcm []int16) bool {
 	return false
 }
 
-// Ticks is one per byte; more than MaxFrame is refused.
+// Ticks is one per byte; more than maxPCM is refused.
 func (d *g711Decoder) Ticks(payload []byte) uint32 {
-	if len(payload) > MaxFrame*8 {
+	if len(payload) > maxPCM*8 {
 		return 0
 	}
 	return uint32(len(payload))

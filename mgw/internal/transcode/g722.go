@@ -270,7 +270,7 @@ func (d *g722Decoder) Recover(_ []byte, pcm []int16) bool {
 
 // Ticks is one per byte: the RTP clock is 8 kHz by a historical error (RFC 3551 §4.5.2).
 func (d *g722Decoder) Ticks(payload []byte) uint32 {
-	if len(payload) > MaxFrame*8 {
+	if len(payload) > maxPCM*8 {
 		return 0
 	}
 	return uint32(len(payload))
