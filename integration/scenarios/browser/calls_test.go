@@ -58,6 +58,9 @@ func (p *party) codecIs(id string) {
 		s, err := p.alice.Stats(p.ctx, id)
 		return err == nil && s.CodecIn == want && s.CodecOut == want, fmt.Sprint(s, err)
 	})
+	if s, err := p.alice.Stats(p.ctx, id); err != nil || s.SRTP != "SRTP_AEAD_AES_128_GCM" { // RFC 5764 §4.1.2: what we like best of the browser's
+		p.t.Errorf("the browser has SRTP profile %q, %v", s.SRTP, err)
+	}
 }
 
 // holdByBrowser: nobody hears anybody while the browser holds, and both do again after.

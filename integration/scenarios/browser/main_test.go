@@ -19,7 +19,7 @@ type scenario struct {
 // everyMode runs with G.711 relayed and with Opus transcoded.
 var everyMode = []scenario{
 	{"REG01_REG14_DigestAndPathThroughKamailio", registered},
-	{"ARC01_BrowserCallsBothHearBrowserHangsUp", browserCalls},
+	{"ARC01_R5764_BrowserCallsBothHearBrowserHangsUp", browserCalls},
 	{"MT01_BaresipCallsBothHearBaresipHangsUp", baresipCalls},
 	{"MO18_HoldAndResumeByBrowser", holdByBrowser},
 	{"MO18_HoldAndResumeByBaresip", holdByBaresip},

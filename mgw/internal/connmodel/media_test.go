@@ -199,6 +199,9 @@ func describe(e Effect) string {
 		if x.Remote.Controlling {
 			line += " controlling"
 		}
+		if x.Remote.TLSID != "" {
+			line += " tls-id=" + x.Remote.TLSID
+		}
 		if !x.Remote.Mux {
 			line += " RTCP apart"
 		}

@@ -70,6 +70,7 @@ func (t *Tone) UnmarshalJSON(data []byte) error {
 type Stats struct {
 	CodecIn  string `json:"codecIn"` // "opus 48 kHz"
 	CodecOut string `json:"codecOut"`
+	SRTP     string `json:"srtp"` // protection profile of DTLS-SRTP, as the browser calls it
 	Totals   struct {
 		Concealed int `json:"concealedSamples"` // at 48 kHz
 	} `json:"totals"`
