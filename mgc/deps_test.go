@@ -21,7 +21,7 @@ func TestFloors(t *testing.T) {
 			"internal/call": 3, "internal/registrar": 3, "internal/mgwpool": 3,
 			"internal/wsedge": 4, "internal/coreedge": 4, "internal/iqlink": 4, "internal/admin": 4, "internal/webphone": 4,
 			"internal/app": 5,
-			"cmd/mgc":      6,
+			"cmd/mgc":      6, "cmd/isthmusctl": 6,
 		},
 		Foreign: map[string][]string{"*": {root + "/mgw/...", root + "/integration/..."}, "internal/callcore": pure, "internal/offeranswer": pure, "internal/precond": pure, "internal/trust": pure, "internal/emergency": pure, "internal/reginfo": pure},
 	}.Violations(".")

@@ -3,6 +3,7 @@ package admin
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -15,7 +16,9 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/isthmus-gateway/isthmus/pkg/gwerr"
 	adminv1 "github.com/isthmus-gateway/isthmus/proto/admin/v1"
+	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
 
 // Source is what the service shows. Functions are safe for concurrent use and return fresh values.
@@ -23,6 +26,10 @@ type Source struct {
 	Nodes         func() []*adminv1.Node
 	Calls         func() []*adminv1.Call
 	Registrations func() []*adminv1.Registration
+	// Play plays signals to one side of a call, or stops them when there are none. Errors: call.ErrNoCall or a *gwerr.Error, wrapped.
+	Play func(ctx context.Context, call string, toBrowser bool, signals []*iqv1.Signal) error
+	// NoCall is the error of Play for a call that there is not.
+	NoCall error
 	// Resources may read the store; its error is shown as UNAVAILABLE.
 	Resources func(ctx context.Context) (*adminv1.ControllerResourcesResponse, error)
 }
@@ -70,6 +77,43 @@ func (s *service) ControllerResources(ctx context.Context, _ *adminv1.Controller
 		return nil, status.Error(codes.Unavailable, err.Error())
 	}
 	return r, nil
+}
+
+// PlaySignal implements adminv1.ControllerAdminServer.
+func (s *service) PlaySignal(ctx context.Context, r *adminv1.PlaySignalRequest) (*adminv1.PlaySignalResponse, error) {
+	if r.GetSignal() == "" {
+		return nil, status.Error(codes.InvalidArgument, "signal: one is needed")
+	}
+	sig := &iqv1.Signal{Name: r.GetSignal(), Announcement: r.GetAnnouncement(), Repeat: r.GetRepeat(), Duration: r.GetDuration(), KeepActive: true}
+	if r.GetDuration() != nil && r.GetRepeat() == 0 && r.GetAnnouncement() == "" && !strings.HasPrefix(r.GetSignal(), "dg/") {
+		sig.Type = iqv1.Signal_TYPE_TIMEOUT
+	}
+	if r.GetRepeat() > 0 {
+		sig.Type = iqv1.Signal_TYPE_BRIEF
+	}
+	return &adminv1.PlaySignalResponse{}, s.play(ctx, r.GetCallId(), r.GetTo(), sig)
+}
+
+// StopSignal implements adminv1.ControllerAdminServer.
+func (s *service) StopSignal(ctx context.Context, r *adminv1.StopSignalRequest) (*adminv1.StopSignalResponse, error) {
+	return &adminv1.StopSignalResponse{}, s.play(ctx, r.GetCallId(), r.GetTo())
+}
+
+// play plays signals to a side, or stops them when there are none.
+func (s *service) play(ctx context.Context, call, to string, signals ...*iqv1.Signal) error {
+	if to != "browser" && to != "core" {
+		return status.Errorf(codes.InvalidArgument, "to: %q; browser or core", to)
+	}
+	switch err := s.src.Play(ctx, call, to == "browser", signals); {
+	case err == nil:
+		return nil
+	case errors.Is(err, s.src.NoCall):
+		return status.Error(codes.NotFound, err.Error())
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return status.FromContextError(err).Err()
+	default:
+		return status.Error(gwerr.CodeOf(err).GRPC(), err.Error())
+	}
 }
 
 // Time converts t; nil for the zero time.

@@ -219,6 +219,10 @@ func (a *App) makeManager() error {
 	a.cfg.Core.shape(&policy)
 	policy.QualityLimit = uint32(100*a.cfg.Media.QualityLimit + 0.5)
 	policy.Digits = a.cfg.Media.DTMF.policy()
+	var err error
+	if policy.Sounds, err = a.cfg.Call.sounds(); err != nil {
+		return err
+	}
 	policy.NoAnswer, policy.SetUp, policy.FlowGrace = a.cfg.Call.NoAnswer, a.cfg.Call.SetUp, a.cfg.Call.FlowGrace
 	a.bindings, a.gateways = &bindings{instance: a.cfg.Instance}, &gateways{needs: a.cfg.Core.features()}
 	deps := call.Deps{
@@ -344,7 +348,7 @@ func (a *App) makeAdmin() error {
 	if err != nil {
 		return fmt.Errorf("admin.listen: %w", err)
 	}
-	a.adminSrv, _ = admin.NewServer(admin.Source{Nodes: a.nodes, Calls: a.listCalls, Registrations: a.registrations, Resources: a.resources})
+	a.adminSrv, _ = admin.NewServer(admin.Source{Nodes: a.nodes, Calls: a.listCalls, Registrations: a.registrations, Resources: a.resources, Play: a.play, NoCall: call.ErrNoCall})
 	a.serve(func() error { return a.adminSrv.Serve(lis) }, a.adminSrv.Stop)
 	return a.serveHTTP(a.cfg.Admin.HTTP, &http.Server{Handler: obs.Handler(a.metrics, a.ready), ReadHeaderTimeout: 5 * time.Second})
 }

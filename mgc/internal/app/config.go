@@ -118,6 +118,9 @@ func (c *DTMFConfig) policy() callcore.Digits {
 type CallConfig struct {
 	NoAnswer  time.Duration `conf:"no_answer" default:"180s" range:"10s..10m" doc:"Longest ringing."`
 	SetUp     time.Duration `conf:"set_up" default:"15s" range:"2s..2m" doc:"From the answer to connected media."`
+	Ringback  string        `conf:"ringback" default:"off" range:"off|gateway" doc:"What a browser hears while the core's phone rings and sends no media. off: what its application plays, as the web phone does; gateway: the ringing tone of the media gateway, for applications that play none. The codec towards the browser is then chosen before the core's is known."`
+	Announce  []string      `conf:"announce" doc:"What a browser that calls hears before it gets a final response of the core: STATUS=SIGNAL, where SIGNAL is busy, congestion, special or file:NAME, an announcement that each media gateway has, like 486=busy,480=file:away. Empty: nothing."`
+	Announced time.Duration `conf:"announce_longest" default:"20s" range:"1s..3m" doc:"Longest time from that response until the browser gets it."`
 	FlowGrace time.Duration `conf:"flow_grace" default:"60s" range:"0s..1h" doc:"How long a call outlives its browser's WebSocket."`
 	Max       int           `conf:"max" default:"0" range:"0..1000000" doc:"Most calls of this instance; 0: no limit."`
 	PerUser   int           `conf:"max_per_user" default:"20" range:"0..1000000" doc:"Most calls of one registration at a time; 0: no limit."`
@@ -163,6 +166,9 @@ func (c *Config) Validate() error {
 	}
 	if c.Auth.Upgrade.Cookie != "" && slices.Contains(c.Access.Origins, "*") { // any web site could speak in the user's name
 		errs = append(errs, errors.New("auth.upgrade.cookie: needs access.origins without *"))
+	}
+	if _, err := c.Call.sounds(); err != nil {
+		errs = append(errs, err)
 	}
 	return errors.Join(append(errs, c.Media.validate(), c.Emergency.Validate(), c.Auth.Validate(), c.Policy.Validate(), c.CDR.Validate(), c.TURN.Validate())...)
 }

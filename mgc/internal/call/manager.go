@@ -30,19 +30,21 @@ type Manager struct {
 	ctx context.Context    // ends with Close
 	end context.CancelFunc // ends ctx
 
-	mu       sync.Mutex           // guards below
-	calls    map[string]*owner    // by call key
-	ending   map[string]*owner    // ended, the record is being deleted
-	adopting map[string]*adoption // being looked up in the store
-	invites  map[string]*invite   // by server transaction of a pending INVITE, for CANCEL
-	away     map[string]*away     // requests that other instances work on, by server transaction
-	draining bool                 // no new calls
-	closed   bool                 // no calls at all
+	mu       sync.Mutex                      // guards below
+	calls    map[string]*owner               // by call key
+	plays    uint64                          // orders of operators so far
+	playing  map[string]chan callcore.Played // those that wait for their outcome
+	ending   map[string]*owner               // ended, the record is being deleted
+	adopting map[string]*adoption            // being looked up in the store
+	invites  map[string]*invite              // by server transaction of a pending INVITE, for CANCEL
+	away     map[string]*away                // requests that other instances work on, by server transaction
+	draining bool                            // no new calls
+	closed   bool                            // no calls at all
 }
 
 // NewManager returns a manager without calls.
 func NewManager(cfg Config, deps Deps) *Manager {
-	m := &Manager{cfg: cfg, deps: deps, table: store.Calls(deps.Store), calls: map[string]*owner{}, ending: map[string]*owner{},
+	m := &Manager{cfg: cfg, deps: deps, table: store.Calls(deps.Store), calls: map[string]*owner{}, ending: map[string]*owner{}, playing: map[string]chan callcore.Played{},
 		adopting: map[string]*adoption{}, invites: map[string]*invite{}, away: map[string]*away{}}
 	m.ctx, m.end = context.WithCancel(context.Background())
 	if deps.Bus != nil {

@@ -32,6 +32,8 @@ func (o *owner) perform(e callcore.Effect) {
 		o.startTimer(e.Name, e.At)
 	case callcore.StopTimer:
 		o.stopTimer(e.Name)
+	case callcore.Played:
+		o.m.played(e)
 	case callcore.Ended:
 		o.finish(e)
 	}

@@ -53,6 +53,7 @@ type Policy struct {
 	MinSE           uint32             `json:"min_se"`           // seconds, least interval taken; at least 90
 	T1              time.Duration      `json:"t1"`               // RFC 3261 §17.1.1.1; default 500 ms
 	T2              time.Duration      `json:"t2"`               // default 4 s
+	Sounds          Sounds             `json:"sounds,omitzero"`  // what is heard before the answer
 	Digits          Digits             `json:"digits,omitzero"`  // how digits are carried
 	RetryAfter      int                `json:"retry_after"`      // seconds, in 503 for exhausted ports; default 5
 	CheckRevision   bool               `json:"check_revision"`   // send expect_revision in Modify

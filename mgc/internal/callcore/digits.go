@@ -54,6 +54,7 @@ type digitOrder struct {
 	Tell  bool `json:"tell,omitempty"`  // those of its peer are notified
 	Tones bool `json:"tones,omitempty"` // they are looked for in its audio
 	Drop  bool `json:"drop,omitempty"`  // others' do not reach its peer's media
+	Ends  bool `json:"ends,omitempty"`  // of signals are notified
 }
 
 const (
@@ -91,6 +92,7 @@ func (s *State) byInfo(l Leg) bool {
 func (s *State) digitOrder(l Leg) digitOrder {
 	line := s.d.Media.Line(side(l))
 	d := digitOrder{Tell: s.byInfo(l.Other()), Drop: s.byInfo(l)}
+	d.Ends = l == LegAccess && s.d.Failed != nil
 	d.Tones = s.digitForm(l) == DigitsTone && !line.Chosen.IsZero() && line.Event.Name == ""
 	return d
 }
@@ -101,8 +103,11 @@ func (s *State) orderDigits(l Leg, d *iqv1.TerminationDescriptor) {
 	if want == *told {
 		return
 	}
-	if want.Tell != told.Tell || want.Tones != told.Tones {
+	if want.Tell != told.Tell || want.Tones != told.Tones || want.Ends != told.Ends {
 		d.Events = s.events(l)
+		if want.Ends {
+			d.Events.Specs = append(d.Events.Specs, &iqv1.EventSpec{Type: iqv1.EventType_EVENT_TYPE_SIGNAL_COMPLETED})
+		}
 		if want.Tell || want.Tones {
 			d.Events.Specs = append(d.Events.Specs, &iqv1.EventSpec{Type: iqv1.EventType_EVENT_TYPE_DTMF, Tones: want.Tones})
 		}
@@ -263,11 +268,7 @@ func (s *State) queueSignals(l Leg, sig *iqv1.SignalsDescriptor, from Leg, tx st
 	if tx == "" {
 		return
 	}
-	// queue has made it the last, or sent it at once.
-	i := s.d.Waiting
-	if n := len(s.d.Queue); n > 0 {
-		i = &s.d.Queue[n-1]
-	}
+	i := s.lastIntent()
 	i.Leg, i.Server = from, tx
 }
 
@@ -289,7 +290,10 @@ func (s *State) signalled(i *iqIntent, fail *IqError) {
 // dropSignals answers those whose signals will not be played any more.
 func (s *State) dropSignals(list ...iqIntent) {
 	for _, i := range list {
-		if i.Kind == "signals" && i.Server != "" {
+		switch {
+		case i.Kind == "play":
+			s.emit(Played{ID: i.Server, Err: &IqError{Text: "the call ends"}})
+		case i.Kind == "signals" && i.Server != "":
 			s.respond(i.Leg, i.Server, "INFO", 487, "", nil, nil)
 		}
 	}

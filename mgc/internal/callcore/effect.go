@@ -41,6 +41,12 @@ type Transact struct {
 	Boot string // its boot_id as far as known
 }
 
+// Played tells what became of a Play.
+type Played struct {
+	ID  string
+	Err *IqError // nil: it is playing
+}
+
 // StartTimer starts or restarts a timer.
 type StartTimer struct {
 	Name string
@@ -60,6 +66,7 @@ func (SendRequest) isEffect()  {}
 func (SendCancel) isEffect()   {}
 func (SendResponse) isEffect() {}
 func (Transact) isEffect()     {}
+func (Played) isEffect()       {}
 func (StartTimer) isEffect()   {}
 func (StopTimer) isEffect()    {}
 func (Ended) isEffect()        {}

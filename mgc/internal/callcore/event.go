@@ -91,6 +91,13 @@ type FlowLost struct{}
 // FlowBack tells that the browser is reachable again (it registered anew over another flow).
 type FlowBack struct{}
 
+// Play plays signals to the peer of a leg, or stops those that are playing when there are none: an operator wants it. Played answers.
+type Play struct {
+	ID      string // repeated in Played
+	Leg     Leg
+	Signals []*iqv1.Signal
+}
+
 // Release ends the call from outside: operator, de-registration, death of the MGW, drain.
 type Release struct {
 	Status int    // final response to a caller that has none yet, 400..699; 0: 503
@@ -111,4 +118,5 @@ func (IqNotify) isEvent()   {}
 func (TimerFired) isEvent() {}
 func (FlowLost) isEvent()   {}
 func (FlowBack) isEvent()   {}
+func (Play) isEvent()       {}
 func (Release) isEvent()    {}

@@ -262,6 +262,9 @@ func (s *State) onInitial(e ResponseIn, c client) {
 				extra = append(extra, headers.Field{Name: "Contact", Value: c})
 			}
 		}
+		if s.failAloud(m, extra) {
+			return
+		}
 		s.answerCaller(m.Status, m.Reason, nil, extra)
 		s.end(CauseRejected, m.Status, m.Get("Reason"), nil)
 	}
@@ -271,6 +274,7 @@ func (s *State) onInitial(e ResponseIn, c client) {
 func (s *State) progress(l Leg, m *headers.Msg) {
 	if l == LegCore {
 		s.earlyMedia(l, m)
+		s.ringback(l, m)
 	}
 	body := s.d.Early
 	if s.d.Late && headers.HasToken(&s.d.Invite, "Require", "100rel") && s.d.Prov.Last == 0 { // RFC 3262 §5: the first one carries the offer

@@ -91,6 +91,7 @@ func (s *State) modify(kind string, g offeranswer.Gate, legs ...Leg) {
 	for _, l := range legs {
 		d := s.d.Media.ModifyDescriptor(side(l), g)
 		s.orderDigits(l, d)
+		s.hush(l, g, d)
 		cmds = append(cmds, &iqv1.Command{Cmd: &iqv1.Command_Modify{Modify: &iqv1.Modify{
 			Termination: &iqv1.TerminationRef{Ref: &iqv1.TerminationRef_Id{Id: s.d.Node.Terms[l]}}, Descriptor_: d,
 		}}})
@@ -147,6 +148,12 @@ func (s *State) onIqReply(e IqReply) {
 			s.d.Stats, _ = proto.Marshal(e.Reply) // a reply that was unmarshalled marshals
 		}
 	case "trickle":
+	case "announce":
+		if fail != nil {
+			s.failNow()
+		}
+	case "play":
+		s.emit(Played{ID: w.Server, Err: fail})
 	case "signals": // refused, nothing has changed
 		s.signalled(w, fail)
 	case "restart": // refused, it is undone there (atomic), and the call goes on as it was
@@ -222,6 +229,8 @@ func (s *State) onNotify(r *iqv1.NotifyRequest) {
 				s.takePair(e)
 				s.stop(timerConsent)
 			}
+		case iqv1.EventType_EVENT_TYPE_SIGNAL_COMPLETED:
+			s.onSounded(e)
 		case iqv1.EventType_EVENT_TYPE_DTMF:
 			for _, l := range []Leg{LegAccess, LegCore} {
 				if r.GetTerminationId() == s.d.Node.Terms[l] {
@@ -252,6 +261,7 @@ func (s *State) onDTLS(e *iqv1.ObservedEvent) {
 	case "connected":
 		s.d.Legs[LegAccess].Secure = true
 		s.stop(timerSetUp)
+		s.connected()
 	case "failed":
 		s.end(CauseDTLS, 488, sipReason(488, "DTLS failed: "+e.GetParams()["reason"]), nil)
 	case "closed":

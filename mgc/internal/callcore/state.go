@@ -61,6 +61,8 @@ type data struct {
 	Clients map[string]client `json:"clients,omitempty"` // our requests without final response, by Tx
 	Reoffer *reoffer          `json:"reoffer,omitempty"`
 	Rec     Record            `json:"rec"`
+	Failed  *failure          `json:"failed,omitempty"` // final response of the callee that waits
+	Ring    ringing           `json:"ring,omitempty"`
 	Orders  [2]digitOrder     `json:"orders,omitzero"` // by Leg: what the MGW has been told of digits
 	Stats   []byte            `json:"stats,omitempty"` // Subtract reply, protobuf
 }

@@ -41,6 +41,8 @@ func (s *State) Step(now time.Time, ev Event) []Effect {
 		s.onFlowLost()
 	case FlowBack:
 		s.stop(timerFlow)
+	case Play:
+		s.onPlay(e)
 	case Release:
 		s.d.Node.Dead = s.d.Node.Dead || e.Dead
 		status := e.Status
@@ -89,6 +91,7 @@ const (
 	timerRel      = "rel"      // repeat the reliable provisional response
 	timerRelEnd   = "rel_end"  // give its PRACK up
 	timerReserve  = "reserve"  // the caller must have reserved
+	timerAnnounce = "announce" // the caller has heard why its call failed
 )
 
 func (s *State) start(name string, after time.Duration) {
@@ -132,6 +135,8 @@ func (s *State) onTimer(name string) {
 	case timerRelEnd:
 		s.answerCaller(504, "", nil, nil)
 		s.end(CauseTimeout, 504, sipReason(504, "No PRACK"), nil)
+	case timerAnnounce:
+		s.failNow()
 	case timerReserve:
 		s.failReservation()
 	case timerRefresh(LegAccess):
@@ -190,7 +195,7 @@ func (s *State) end(cause Cause, status int, reason string, skip *Leg) {
 	before := s.d.Phase
 	s.d.Phase = phaseEnding
 	s.d.Rec.Cause, s.d.Rec.Reason, s.d.Rec.End = cause, reason, s.now
-	for _, name := range []string{timerNoAnswer, timerSetUp, timerConsent, timerFlow, timerInactive, timerSettle, timerReserve,
+	for _, name := range []string{timerNoAnswer, timerSetUp, timerConsent, timerFlow, timerInactive, timerSettle, timerReserve, timerAnnounce,
 		timerRefresh(LegAccess), timerRefresh(LegCore), timerExpire(LegAccess), timerExpire(LegCore)} {
 		s.stop(name)
 	}

@@ -166,7 +166,7 @@ func (m *Media) keys(side Side) bool {
 	if !o.Chosen.IsZero() {
 		return playable(o.Chosen)
 	}
-	return slices.ContainsFunc(o.Theirs, playable)
+	return o.Theirs == nil || slices.ContainsFunc(o.Theirs, playable) // nothing known: an answer ahead of the other peer's
 }
 
 // number gives c, which is to be offered beside others, its payload type: the peer's for a format that it has, else the one that the

@@ -1110,6 +1110,226 @@ func (x *ResourcesResponse) GetBuffersOut() int64 {
 	return 0
 }
 
+// PlaySignalRequest names a signal.
+type PlaySignalRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Call key, as ListCalls gives it.
+	CallId string `protobuf:"bytes,1,opt,name=call_id,json=callId,proto3" json:"call_id,omitempty"`
+	// Side that hears it: "browser" or "core".
+	To string `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	// Name as in SignalsDescriptor of Iq, such as "cg/bt", or "an/apf" with an announcement.
+	Signal string `protobuf:"bytes,3,opt,name=signal,proto3" json:"signal,omitempty"`
+	// Announcement of "an/apf".
+	Announcement string `protobuf:"bytes,4,opt,name=announcement,proto3" json:"announcement,omitempty"`
+	// Rounds of a signal that ends by itself; 0: its default.
+	Repeat uint32 `protobuf:"varint,5,opt,name=repeat,proto3" json:"repeat,omitempty"`
+	// At most so long; unset: no limit.
+	Duration      *durationpb.Duration `protobuf:"bytes,6,opt,name=duration,proto3" json:"duration,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlaySignalRequest) Reset() {
+	*x = PlaySignalRequest{}
+	mi := &file_isthmus_admin_v1_admin_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlaySignalRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlaySignalRequest) ProtoMessage() {}
+
+func (x *PlaySignalRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_isthmus_admin_v1_admin_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlaySignalRequest.ProtoReflect.Descriptor instead.
+func (*PlaySignalRequest) Descriptor() ([]byte, []int) {
+	return file_isthmus_admin_v1_admin_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *PlaySignalRequest) GetCallId() string {
+	if x != nil {
+		return x.CallId
+	}
+	return ""
+}
+
+func (x *PlaySignalRequest) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *PlaySignalRequest) GetSignal() string {
+	if x != nil {
+		return x.Signal
+	}
+	return ""
+}
+
+func (x *PlaySignalRequest) GetAnnouncement() string {
+	if x != nil {
+		return x.Announcement
+	}
+	return ""
+}
+
+func (x *PlaySignalRequest) GetRepeat() uint32 {
+	if x != nil {
+		return x.Repeat
+	}
+	return 0
+}
+
+func (x *PlaySignalRequest) GetDuration() *durationpb.Duration {
+	if x != nil {
+		return x.Duration
+	}
+	return nil
+}
+
+// PlaySignalResponse is empty: the signal is playing.
+type PlaySignalResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlaySignalResponse) Reset() {
+	*x = PlaySignalResponse{}
+	mi := &file_isthmus_admin_v1_admin_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlaySignalResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlaySignalResponse) ProtoMessage() {}
+
+func (x *PlaySignalResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_isthmus_admin_v1_admin_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlaySignalResponse.ProtoReflect.Descriptor instead.
+func (*PlaySignalResponse) Descriptor() ([]byte, []int) {
+	return file_isthmus_admin_v1_admin_proto_rawDescGZIP(), []int{16}
+}
+
+// StopSignalRequest names a side of a call.
+type StopSignalRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Call key.
+	CallId string `protobuf:"bytes,1,opt,name=call_id,json=callId,proto3" json:"call_id,omitempty"`
+	// "browser" or "core".
+	To            string `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StopSignalRequest) Reset() {
+	*x = StopSignalRequest{}
+	mi := &file_isthmus_admin_v1_admin_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StopSignalRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StopSignalRequest) ProtoMessage() {}
+
+func (x *StopSignalRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_isthmus_admin_v1_admin_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StopSignalRequest.ProtoReflect.Descriptor instead.
+func (*StopSignalRequest) Descriptor() ([]byte, []int) {
+	return file_isthmus_admin_v1_admin_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *StopSignalRequest) GetCallId() string {
+	if x != nil {
+		return x.CallId
+	}
+	return ""
+}
+
+func (x *StopSignalRequest) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+// StopSignalResponse is empty.
+type StopSignalResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StopSignalResponse) Reset() {
+	*x = StopSignalResponse{}
+	mi := &file_isthmus_admin_v1_admin_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StopSignalResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StopSignalResponse) ProtoMessage() {}
+
+func (x *StopSignalResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_isthmus_admin_v1_admin_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StopSignalResponse.ProtoReflect.Descriptor instead.
+func (*StopSignalResponse) Descriptor() ([]byte, []int) {
+	return file_isthmus_admin_v1_admin_proto_rawDescGZIP(), []int{18}
+}
+
 // ControllerResourcesRequest has no parameters.
 type ControllerResourcesRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1119,7 +1339,7 @@ type ControllerResourcesRequest struct {
 
 func (x *ControllerResourcesRequest) Reset() {
 	*x = ControllerResourcesRequest{}
-	mi := &file_isthmus_admin_v1_admin_proto_msgTypes[15]
+	mi := &file_isthmus_admin_v1_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1131,7 +1351,7 @@ func (x *ControllerResourcesRequest) String() string {
 func (*ControllerResourcesRequest) ProtoMessage() {}
 
 func (x *ControllerResourcesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_admin_v1_admin_proto_msgTypes[15]
+	mi := &file_isthmus_admin_v1_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1144,7 +1364,7 @@ func (x *ControllerResourcesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControllerResourcesRequest.ProtoReflect.Descriptor instead.
 func (*ControllerResourcesRequest) Descriptor() ([]byte, []int) {
-	return file_isthmus_admin_v1_admin_proto_rawDescGZIP(), []int{15}
+	return file_isthmus_admin_v1_admin_proto_rawDescGZIP(), []int{19}
 }
 
 // ControllerResourcesResponse counts resources in use.
@@ -1170,7 +1390,7 @@ type ControllerResourcesResponse struct {
 
 func (x *ControllerResourcesResponse) Reset() {
 	*x = ControllerResourcesResponse{}
-	mi := &file_isthmus_admin_v1_admin_proto_msgTypes[16]
+	mi := &file_isthmus_admin_v1_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1182,7 +1402,7 @@ func (x *ControllerResourcesResponse) String() string {
 func (*ControllerResourcesResponse) ProtoMessage() {}
 
 func (x *ControllerResourcesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_admin_v1_admin_proto_msgTypes[16]
+	mi := &file_isthmus_admin_v1_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1195,7 +1415,7 @@ func (x *ControllerResourcesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControllerResourcesResponse.ProtoReflect.Descriptor instead.
 func (*ControllerResourcesResponse) Descriptor() ([]byte, []int) {
-	return file_isthmus_admin_v1_admin_proto_rawDescGZIP(), []int{16}
+	return file_isthmus_admin_v1_admin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ControllerResourcesResponse) GetCalls() uint32 {
@@ -1256,7 +1476,7 @@ type ListRealmsRequest struct {
 
 func (x *ListRealmsRequest) Reset() {
 	*x = ListRealmsRequest{}
-	mi := &file_isthmus_admin_v1_admin_proto_msgTypes[17]
+	mi := &file_isthmus_admin_v1_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1268,7 +1488,7 @@ func (x *ListRealmsRequest) String() string {
 func (*ListRealmsRequest) ProtoMessage() {}
 
 func (x *ListRealmsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_admin_v1_admin_proto_msgTypes[17]
+	mi := &file_isthmus_admin_v1_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1281,7 +1501,7 @@ func (x *ListRealmsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRealmsRequest.ProtoReflect.Descriptor instead.
 func (*ListRealmsRequest) Descriptor() ([]byte, []int) {
-	return file_isthmus_admin_v1_admin_proto_rawDescGZIP(), []int{17}
+	return file_isthmus_admin_v1_admin_proto_rawDescGZIP(), []int{21}
 }
 
 // ListRealmsResponse lists realms.
@@ -1295,7 +1515,7 @@ type ListRealmsResponse struct {
 
 func (x *ListRealmsResponse) Reset() {
 	*x = ListRealmsResponse{}
-	mi := &file_isthmus_admin_v1_admin_proto_msgTypes[18]
+	mi := &file_isthmus_admin_v1_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1307,7 +1527,7 @@ func (x *ListRealmsResponse) String() string {
 func (*ListRealmsResponse) ProtoMessage() {}
 
 func (x *ListRealmsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_admin_v1_admin_proto_msgTypes[18]
+	mi := &file_isthmus_admin_v1_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1320,7 +1540,7 @@ func (x *ListRealmsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRealmsResponse.ProtoReflect.Descriptor instead.
 func (*ListRealmsResponse) Descriptor() ([]byte, []int) {
-	return file_isthmus_admin_v1_admin_proto_rawDescGZIP(), []int{18}
+	return file_isthmus_admin_v1_admin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListRealmsResponse) GetRealms() []*RealmState {
@@ -1353,7 +1573,7 @@ type RealmState struct {
 
 func (x *RealmState) Reset() {
 	*x = RealmState{}
-	mi := &file_isthmus_admin_v1_admin_proto_msgTypes[19]
+	mi := &file_isthmus_admin_v1_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1365,7 +1585,7 @@ func (x *RealmState) String() string {
 func (*RealmState) ProtoMessage() {}
 
 func (x *RealmState) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_admin_v1_admin_proto_msgTypes[19]
+	mi := &file_isthmus_admin_v1_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1378,7 +1598,7 @@ func (x *RealmState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RealmState.ProtoReflect.Descriptor instead.
 func (*RealmState) Descriptor() ([]byte, []int) {
-	return file_isthmus_admin_v1_admin_proto_rawDescGZIP(), []int{19}
+	return file_isthmus_admin_v1_admin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *RealmState) GetName() string {
@@ -1522,7 +1742,19 @@ const file_isthmus_admin_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"heap_bytes\x18\x05 \x01(\x04R\theapBytes\x12\x1f\n" +
 	"\vbuffers_out\x18\x06 \x01(\x03R\n" +
-	"buffersOut\"\x1c\n" +
+	"buffersOut\"\xc7\x01\n" +
+	"\x11PlaySignalRequest\x12\x17\n" +
+	"\acall_id\x18\x01 \x01(\tR\x06callId\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\tR\x02to\x12\x16\n" +
+	"\x06signal\x18\x03 \x01(\tR\x06signal\x12\"\n" +
+	"\fannouncement\x18\x04 \x01(\tR\fannouncement\x12\x16\n" +
+	"\x06repeat\x18\x05 \x01(\rR\x06repeat\x125\n" +
+	"\bduration\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\bduration\"\x14\n" +
+	"\x12PlaySignalResponse\"<\n" +
+	"\x11StopSignalRequest\x12\x17\n" +
+	"\acall_id\x18\x01 \x01(\tR\x06callId\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\tR\x02to\"\x14\n" +
+	"\x12StopSignalResponse\"\x1c\n" +
 	"\x1aControllerResourcesRequest\"\x95\x03\n" +
 	"\x1bControllerResourcesResponse\x12\x14\n" +
 	"\x05calls\x18\x01 \x01(\rR\x05calls\x12$\n" +
@@ -1550,12 +1782,16 @@ const file_isthmus_admin_v1_admin_proto_rawDesc = "" +
 	"\finterface_id\x18\x04 \x01(\tR\vinterfaceId\x12\x1c\n" +
 	"\tavailable\x18\x05 \x01(\bR\tavailable\x120\n" +
 	"\x05since\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x16\n" +
-	"\x06reason\x18\a \x01(\tR\x06reason2\x9f\x03\n" +
+	"\x06reason\x18\a \x01(\tR\x06reason2\xd1\x04\n" +
 	"\x0fControllerAdmin\x12T\n" +
 	"\tListNodes\x12\".isthmus.admin.v1.ListNodesRequest\x1a#.isthmus.admin.v1.ListNodesResponse\x12T\n" +
 	"\tListCalls\x12\".isthmus.admin.v1.ListCallsRequest\x1a#.isthmus.admin.v1.ListCallsResponse\x12l\n" +
 	"\x11ListRegistrations\x12*.isthmus.admin.v1.ListRegistrationsRequest\x1a+.isthmus.admin.v1.ListRegistrationsResponse\x12r\n" +
-	"\x13ControllerResources\x12,.isthmus.admin.v1.ControllerResourcesRequest\x1a-.isthmus.admin.v1.ControllerResourcesResponse2\x9c\x02\n" +
+	"\x13ControllerResources\x12,.isthmus.admin.v1.ControllerResourcesRequest\x1a-.isthmus.admin.v1.ControllerResourcesResponse\x12W\n" +
+	"\n" +
+	"PlaySignal\x12#.isthmus.admin.v1.PlaySignalRequest\x1a$.isthmus.admin.v1.PlaySignalResponse\x12W\n" +
+	"\n" +
+	"StopSignal\x12#.isthmus.admin.v1.StopSignalRequest\x1a$.isthmus.admin.v1.StopSignalResponse2\x9c\x02\n" +
 	"\fGatewayAdmin\x12]\n" +
 	"\fListContexts\x12%.isthmus.admin.v1.ListContextsRequest\x1a&.isthmus.admin.v1.ListContextsResponse\x12T\n" +
 	"\tResources\x12\".isthmus.admin.v1.ResourcesRequest\x1a#.isthmus.admin.v1.ResourcesResponse\x12W\n" +
@@ -1574,7 +1810,7 @@ func file_isthmus_admin_v1_admin_proto_rawDescGZIP() []byte {
 	return file_isthmus_admin_v1_admin_proto_rawDescData
 }
 
-var file_isthmus_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_isthmus_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_isthmus_admin_v1_admin_proto_goTypes = []any{
 	(*ListNodesRequest)(nil),            // 0: isthmus.admin.v1.ListNodesRequest
 	(*ListNodesResponse)(nil),           // 1: isthmus.admin.v1.ListNodesResponse
@@ -1591,47 +1827,56 @@ var file_isthmus_admin_v1_admin_proto_goTypes = []any{
 	(*Termination)(nil),                 // 12: isthmus.admin.v1.Termination
 	(*ResourcesRequest)(nil),            // 13: isthmus.admin.v1.ResourcesRequest
 	(*ResourcesResponse)(nil),           // 14: isthmus.admin.v1.ResourcesResponse
-	(*ControllerResourcesRequest)(nil),  // 15: isthmus.admin.v1.ControllerResourcesRequest
-	(*ControllerResourcesResponse)(nil), // 16: isthmus.admin.v1.ControllerResourcesResponse
-	(*ListRealmsRequest)(nil),           // 17: isthmus.admin.v1.ListRealmsRequest
-	(*ListRealmsResponse)(nil),          // 18: isthmus.admin.v1.ListRealmsResponse
-	(*RealmState)(nil),                  // 19: isthmus.admin.v1.RealmState
-	nil,                                 // 20: isthmus.admin.v1.ControllerResourcesResponse.StoreKeysEntry
-	(*timestamppb.Timestamp)(nil),       // 21: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),         // 22: google.protobuf.Duration
+	(*PlaySignalRequest)(nil),           // 15: isthmus.admin.v1.PlaySignalRequest
+	(*PlaySignalResponse)(nil),          // 16: isthmus.admin.v1.PlaySignalResponse
+	(*StopSignalRequest)(nil),           // 17: isthmus.admin.v1.StopSignalRequest
+	(*StopSignalResponse)(nil),          // 18: isthmus.admin.v1.StopSignalResponse
+	(*ControllerResourcesRequest)(nil),  // 19: isthmus.admin.v1.ControllerResourcesRequest
+	(*ControllerResourcesResponse)(nil), // 20: isthmus.admin.v1.ControllerResourcesResponse
+	(*ListRealmsRequest)(nil),           // 21: isthmus.admin.v1.ListRealmsRequest
+	(*ListRealmsResponse)(nil),          // 22: isthmus.admin.v1.ListRealmsResponse
+	(*RealmState)(nil),                  // 23: isthmus.admin.v1.RealmState
+	nil,                                 // 24: isthmus.admin.v1.ControllerResourcesResponse.StoreKeysEntry
+	(*timestamppb.Timestamp)(nil),       // 25: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),         // 26: google.protobuf.Duration
 }
 var file_isthmus_admin_v1_admin_proto_depIdxs = []int32{
 	2,  // 0: isthmus.admin.v1.ListNodesResponse.nodes:type_name -> isthmus.admin.v1.Node
-	21, // 1: isthmus.admin.v1.Node.last_seen:type_name -> google.protobuf.Timestamp
+	25, // 1: isthmus.admin.v1.Node.last_seen:type_name -> google.protobuf.Timestamp
 	5,  // 2: isthmus.admin.v1.ListCallsResponse.calls:type_name -> isthmus.admin.v1.Call
-	21, // 3: isthmus.admin.v1.Call.started:type_name -> google.protobuf.Timestamp
+	25, // 3: isthmus.admin.v1.Call.started:type_name -> google.protobuf.Timestamp
 	8,  // 4: isthmus.admin.v1.ListRegistrationsResponse.registrations:type_name -> isthmus.admin.v1.Registration
-	21, // 5: isthmus.admin.v1.Registration.expires:type_name -> google.protobuf.Timestamp
+	25, // 5: isthmus.admin.v1.Registration.expires:type_name -> google.protobuf.Timestamp
 	11, // 6: isthmus.admin.v1.ListContextsResponse.contexts:type_name -> isthmus.admin.v1.Context
-	22, // 7: isthmus.admin.v1.Context.age:type_name -> google.protobuf.Duration
+	26, // 7: isthmus.admin.v1.Context.age:type_name -> google.protobuf.Duration
 	12, // 8: isthmus.admin.v1.Context.terminations:type_name -> isthmus.admin.v1.Termination
-	20, // 9: isthmus.admin.v1.ControllerResourcesResponse.store_keys:type_name -> isthmus.admin.v1.ControllerResourcesResponse.StoreKeysEntry
-	19, // 10: isthmus.admin.v1.ListRealmsResponse.realms:type_name -> isthmus.admin.v1.RealmState
-	21, // 11: isthmus.admin.v1.RealmState.since:type_name -> google.protobuf.Timestamp
-	0,  // 12: isthmus.admin.v1.ControllerAdmin.ListNodes:input_type -> isthmus.admin.v1.ListNodesRequest
-	3,  // 13: isthmus.admin.v1.ControllerAdmin.ListCalls:input_type -> isthmus.admin.v1.ListCallsRequest
-	6,  // 14: isthmus.admin.v1.ControllerAdmin.ListRegistrations:input_type -> isthmus.admin.v1.ListRegistrationsRequest
-	15, // 15: isthmus.admin.v1.ControllerAdmin.ControllerResources:input_type -> isthmus.admin.v1.ControllerResourcesRequest
-	9,  // 16: isthmus.admin.v1.GatewayAdmin.ListContexts:input_type -> isthmus.admin.v1.ListContextsRequest
-	13, // 17: isthmus.admin.v1.GatewayAdmin.Resources:input_type -> isthmus.admin.v1.ResourcesRequest
-	17, // 18: isthmus.admin.v1.GatewayAdmin.ListRealms:input_type -> isthmus.admin.v1.ListRealmsRequest
-	1,  // 19: isthmus.admin.v1.ControllerAdmin.ListNodes:output_type -> isthmus.admin.v1.ListNodesResponse
-	4,  // 20: isthmus.admin.v1.ControllerAdmin.ListCalls:output_type -> isthmus.admin.v1.ListCallsResponse
-	7,  // 21: isthmus.admin.v1.ControllerAdmin.ListRegistrations:output_type -> isthmus.admin.v1.ListRegistrationsResponse
-	16, // 22: isthmus.admin.v1.ControllerAdmin.ControllerResources:output_type -> isthmus.admin.v1.ControllerResourcesResponse
-	10, // 23: isthmus.admin.v1.GatewayAdmin.ListContexts:output_type -> isthmus.admin.v1.ListContextsResponse
-	14, // 24: isthmus.admin.v1.GatewayAdmin.Resources:output_type -> isthmus.admin.v1.ResourcesResponse
-	18, // 25: isthmus.admin.v1.GatewayAdmin.ListRealms:output_type -> isthmus.admin.v1.ListRealmsResponse
-	19, // [19:26] is the sub-list for method output_type
-	12, // [12:19] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	26, // 9: isthmus.admin.v1.PlaySignalRequest.duration:type_name -> google.protobuf.Duration
+	24, // 10: isthmus.admin.v1.ControllerResourcesResponse.store_keys:type_name -> isthmus.admin.v1.ControllerResourcesResponse.StoreKeysEntry
+	23, // 11: isthmus.admin.v1.ListRealmsResponse.realms:type_name -> isthmus.admin.v1.RealmState
+	25, // 12: isthmus.admin.v1.RealmState.since:type_name -> google.protobuf.Timestamp
+	0,  // 13: isthmus.admin.v1.ControllerAdmin.ListNodes:input_type -> isthmus.admin.v1.ListNodesRequest
+	3,  // 14: isthmus.admin.v1.ControllerAdmin.ListCalls:input_type -> isthmus.admin.v1.ListCallsRequest
+	6,  // 15: isthmus.admin.v1.ControllerAdmin.ListRegistrations:input_type -> isthmus.admin.v1.ListRegistrationsRequest
+	19, // 16: isthmus.admin.v1.ControllerAdmin.ControllerResources:input_type -> isthmus.admin.v1.ControllerResourcesRequest
+	15, // 17: isthmus.admin.v1.ControllerAdmin.PlaySignal:input_type -> isthmus.admin.v1.PlaySignalRequest
+	17, // 18: isthmus.admin.v1.ControllerAdmin.StopSignal:input_type -> isthmus.admin.v1.StopSignalRequest
+	9,  // 19: isthmus.admin.v1.GatewayAdmin.ListContexts:input_type -> isthmus.admin.v1.ListContextsRequest
+	13, // 20: isthmus.admin.v1.GatewayAdmin.Resources:input_type -> isthmus.admin.v1.ResourcesRequest
+	21, // 21: isthmus.admin.v1.GatewayAdmin.ListRealms:input_type -> isthmus.admin.v1.ListRealmsRequest
+	1,  // 22: isthmus.admin.v1.ControllerAdmin.ListNodes:output_type -> isthmus.admin.v1.ListNodesResponse
+	4,  // 23: isthmus.admin.v1.ControllerAdmin.ListCalls:output_type -> isthmus.admin.v1.ListCallsResponse
+	7,  // 24: isthmus.admin.v1.ControllerAdmin.ListRegistrations:output_type -> isthmus.admin.v1.ListRegistrationsResponse
+	20, // 25: isthmus.admin.v1.ControllerAdmin.ControllerResources:output_type -> isthmus.admin.v1.ControllerResourcesResponse
+	16, // 26: isthmus.admin.v1.ControllerAdmin.PlaySignal:output_type -> isthmus.admin.v1.PlaySignalResponse
+	18, // 27: isthmus.admin.v1.ControllerAdmin.StopSignal:output_type -> isthmus.admin.v1.StopSignalResponse
+	10, // 28: isthmus.admin.v1.GatewayAdmin.ListContexts:output_type -> isthmus.admin.v1.ListContextsResponse
+	14, // 29: isthmus.admin.v1.GatewayAdmin.Resources:output_type -> isthmus.admin.v1.ResourcesResponse
+	22, // 30: isthmus.admin.v1.GatewayAdmin.ListRealms:output_type -> isthmus.admin.v1.ListRealmsResponse
+	22, // [22:31] is the sub-list for method output_type
+	13, // [13:22] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_isthmus_admin_v1_admin_proto_init() }
@@ -1645,7 +1890,7 @@ func file_isthmus_admin_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_isthmus_admin_v1_admin_proto_rawDesc), len(file_isthmus_admin_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   21,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

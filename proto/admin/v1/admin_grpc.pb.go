@@ -25,6 +25,8 @@ const (
 	ControllerAdmin_ListCalls_FullMethodName           = "/isthmus.admin.v1.ControllerAdmin/ListCalls"
 	ControllerAdmin_ListRegistrations_FullMethodName   = "/isthmus.admin.v1.ControllerAdmin/ListRegistrations"
 	ControllerAdmin_ControllerResources_FullMethodName = "/isthmus.admin.v1.ControllerAdmin/ControllerResources"
+	ControllerAdmin_PlaySignal_FullMethodName          = "/isthmus.admin.v1.ControllerAdmin/PlaySignal"
+	ControllerAdmin_StopSignal_FullMethodName          = "/isthmus.admin.v1.ControllerAdmin/StopSignal"
 )
 
 // ControllerAdminClient is the client API for ControllerAdmin service.
@@ -41,6 +43,11 @@ type ControllerAdminClient interface {
 	ListRegistrations(ctx context.Context, in *ListRegistrationsRequest, opts ...grpc.CallOption) (*ListRegistrationsResponse, error)
 	// ControllerResources counts what the process and the store hold; leak checks read it. It reads all keys of the store: not for polling.
 	ControllerResources(ctx context.Context, in *ControllerResourcesRequest, opts ...grpc.CallOption) (*ControllerResourcesResponse, error)
+	// PlaySignal plays a signal to one side of a call, in the place of what that side hears. NOT_FOUND: no such call on this instance; else the
+	// status of the media gateway's error, whose H.248.8 code is in the text.
+	PlaySignal(ctx context.Context, in *PlaySignalRequest, opts ...grpc.CallOption) (*PlaySignalResponse, error)
+	// StopSignal ends what PlaySignal has begun.
+	StopSignal(ctx context.Context, in *StopSignalRequest, opts ...grpc.CallOption) (*StopSignalResponse, error)
 }
 
 type controllerAdminClient struct {
@@ -91,6 +98,26 @@ func (c *controllerAdminClient) ControllerResources(ctx context.Context, in *Con
 	return out, nil
 }
 
+func (c *controllerAdminClient) PlaySignal(ctx context.Context, in *PlaySignalRequest, opts ...grpc.CallOption) (*PlaySignalResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PlaySignalResponse)
+	err := c.cc.Invoke(ctx, ControllerAdmin_PlaySignal_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *controllerAdminClient) StopSignal(ctx context.Context, in *StopSignalRequest, opts ...grpc.CallOption) (*StopSignalResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(StopSignalResponse)
+	err := c.cc.Invoke(ctx, ControllerAdmin_StopSignal_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ControllerAdminServer is the server API for ControllerAdmin service.
 // All implementations must embed UnimplementedControllerAdminServer
 // for forward compatibility.
@@ -105,6 +132,11 @@ type ControllerAdminServer interface {
 	ListRegistrations(context.Context, *ListRegistrationsRequest) (*ListRegistrationsResponse, error)
 	// ControllerResources counts what the process and the store hold; leak checks read it. It reads all keys of the store: not for polling.
 	ControllerResources(context.Context, *ControllerResourcesRequest) (*ControllerResourcesResponse, error)
+	// PlaySignal plays a signal to one side of a call, in the place of what that side hears. NOT_FOUND: no such call on this instance; else the
+	// status of the media gateway's error, whose H.248.8 code is in the text.
+	PlaySignal(context.Context, *PlaySignalRequest) (*PlaySignalResponse, error)
+	// StopSignal ends what PlaySignal has begun.
+	StopSignal(context.Context, *StopSignalRequest) (*StopSignalResponse, error)
 	mustEmbedUnimplementedControllerAdminServer()
 }
 
@@ -126,6 +158,12 @@ func (UnimplementedControllerAdminServer) ListRegistrations(context.Context, *Li
 }
 func (UnimplementedControllerAdminServer) ControllerResources(context.Context, *ControllerResourcesRequest) (*ControllerResourcesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ControllerResources not implemented")
+}
+func (UnimplementedControllerAdminServer) PlaySignal(context.Context, *PlaySignalRequest) (*PlaySignalResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PlaySignal not implemented")
+}
+func (UnimplementedControllerAdminServer) StopSignal(context.Context, *StopSignalRequest) (*StopSignalResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method StopSignal not implemented")
 }
 func (UnimplementedControllerAdminServer) mustEmbedUnimplementedControllerAdminServer() {}
 func (UnimplementedControllerAdminServer) testEmbeddedByValue()                         {}
@@ -220,6 +258,42 @@ func _ControllerAdmin_ControllerResources_Handler(srv interface{}, ctx context.C
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ControllerAdmin_PlaySignal_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PlaySignalRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControllerAdminServer).PlaySignal(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ControllerAdmin_PlaySignal_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControllerAdminServer).PlaySignal(ctx, req.(*PlaySignalRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ControllerAdmin_StopSignal_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(StopSignalRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControllerAdminServer).StopSignal(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ControllerAdmin_StopSignal_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControllerAdminServer).StopSignal(ctx, req.(*StopSignalRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // ControllerAdmin_ServiceDesc is the grpc.ServiceDesc for ControllerAdmin service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -242,6 +316,14 @@ var ControllerAdmin_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ControllerResources",
 			Handler:    _ControllerAdmin_ControllerResources_Handler,
+		},
+		{
+			MethodName: "PlaySignal",
+			Handler:    _ControllerAdmin_PlaySignal_Handler,
+		},
+		{
+			MethodName: "StopSignal",
+			Handler:    _ControllerAdmin_StopSignal_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
