@@ -63,6 +63,7 @@ func run() error {
 	flag.DurationVar(&c.Quality.Speech, "quality-speech", 10*time.Second, "length of what each of them says, 4s to 1m")
 	gather := flag.Bool("floor-gather", false, "the kernel floor sleeps under load so that datagrams gather, as the gateway does")
 	flag.StringVar(&c.Gateway, "mgw", "", "the gateway's program; empty: mgw beside this one")
+	flag.StringVar(&c.Rival, "rival", "", "another build of the gateway to measure beside it, in turns: what a change is worth shows on a busy machine too")
 	verbose := flag.Bool("verbose", false, "show the output of the processes")
 	flag.Parse()
 	var err error

@@ -52,6 +52,7 @@ const (
 // Config of a run.
 type Config struct {
 	Gateway   string        // path of the mgw program
+	Rival     string        // path of another build of it, to be measured beside; empty: none
 	Floor     []string      // command that calls floor.Serve
 	Calls     [works]int    // by Work
 	Window    time.Duration // of one measurement

@@ -187,6 +187,9 @@ func (p *Part) print(w io.Writer) {
 		fmt.Fprintf(w, "%-12s %-24s %-24s %-8s %-10s %s\n", r.System, show(figure(r.byRound(p.Work, (*Sample).perPacket)), 2),
 			show(figure(r.byRound(p.Work, (*Sample).callsPerCore)), 0), r.systemShare(), kib, delay)
 	}
+	if f := ratio(p.find(isthmus).byRound(p.Work, (*Sample).perPacket), p.find(rival).byRound(p.Work, (*Sample).perPacket)); f != nil {
+		fmt.Fprintf(w, "isthmus / rival, CPU per packet within rounds: %s\n", show(f, 3))
+	}
 	if len(p.Limits) > 0 {
 		fmt.Fprintf(w, "%-12s %-24s %s\n", limit, "-", show(figure(p.limits(one)), 0))
 		fmt.Fprintf(w, "%-12s %-24s %s  (as many codecs as calls)\n", "", "-", show(figure(p.limits(many)), 0))

@@ -21,6 +21,7 @@ const materialFrames = 500
 // names of the systems, as in the report.
 const (
 	isthmus   = "isthmus"
+	rival     = "rival"
 	rtpengine = "rtpengine"
 	floor     = "kernel floor"
 	limit     = "codec limit"
@@ -141,6 +142,11 @@ func (p *part) run(ctx context.Context) error {
 func (p *part) start(ctx context.Context) error {
 	if err := p.add(systems.StartIsthmus(ctx, p.c.Gateway, p.c.Workers, p.c.Log)); err != nil {
 		return err
+	}
+	if p.c.Rival != "" {
+		if err := p.add(systems.StartRival(ctx, p.c.Rival, p.c.Workers, p.c.Log)); err != nil {
+			return err
+		}
 	}
 	if p.work == Relay {
 		if err := p.add(systems.StartFloor(p.c.Floor[0], p.c.Floor[1:]...)); err != nil {

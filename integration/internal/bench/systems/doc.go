@@ -27,7 +27,8 @@ type System interface {
 
 // Port ranges for calls, below those that the kernel picks from for sockets without a port.
 const (
-	isthmusMin, isthmusMax     = 20000, 24999
+	isthmusMin, isthmusMax     = 20000, 22499
+	rivalMin, rivalMax         = 22500, 24999
 	rtpengineMin, rtpengineMax = 25000, 31999
 )
 

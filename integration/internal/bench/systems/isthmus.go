@@ -19,6 +19,8 @@ import (
 
 // Isthmus is the media gateway, commanded over Iq as by a controller.
 type Isthmus struct {
+	name  string
+	core  [2]int // range of core ports
 	pool  *pool
 	procs *stack.Stack
 	conn  *grpc.ClientConn
@@ -32,7 +34,16 @@ const isthmusName = "mgw"
 
 // StartIsthmus runs the gateway at path. workers: its packet threads, 0: its default. log takes its output, may be nil.
 func StartIsthmus(ctx context.Context, path string, workers int, log io.Writer) (*Isthmus, error) {
-	s := &Isthmus{procs: stack.New(log)}
+	return start(ctx, &Isthmus{name: "isthmus", core: [2]int{isthmusMin, isthmusMax}}, path, workers, log)
+}
+
+// StartRival runs another build of the gateway beside it.
+func StartRival(ctx context.Context, path string, workers int, log io.Writer) (*Isthmus, error) {
+	return start(ctx, &Isthmus{name: "rival", core: [2]int{rivalMin, rivalMax}}, path, workers, log)
+}
+
+func start(ctx context.Context, s *Isthmus, path string, workers int, log io.Writer) (*Isthmus, error) {
+	s.procs = stack.New(log)
 	if err := s.start(ctx, path, workers); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -56,7 +67,7 @@ func (s *Isthmus) start(ctx context.Context, path string, workers int) error {
 	err = s.procs.Start(ctx, stack.Daemon{Name: isthmusName, Path: path, Ready: "http://" + web + "/readyz", Args: []string{
 		"--mgw_id=bench", "--log.level=error", "--drain.grace=0s", "--iq.listen=" + iq, "--iq.mgc=" + s.pool.address, "--http.listen=" + web,
 		fmt.Sprintf("--admin.listen=127.0.0.1:%d", ports[1]), fmt.Sprintf("--realms.access.0.port=%d", ports[3]),
-		fmt.Sprintf("--realms.core.0.port_min=%d", isthmusMin), fmt.Sprintf("--realms.core.0.port_max=%d", isthmusMax),
+		fmt.Sprintf("--realms.core.0.port_min=%d", s.core[0]), fmt.Sprintf("--realms.core.0.port_max=%d", s.core[1]),
 		fmt.Sprintf("--media.workers=%d", workers),
 	}})
 	if err != nil {
@@ -70,7 +81,7 @@ func (s *Isthmus) start(ctx context.Context, path string, workers int) error {
 }
 
 // Name implements System.
-func (s *Isthmus) Name() string { return "isthmus" }
+func (s *Isthmus) Name() string { return s.name }
 
 // Pid implements System.
 func (s *Isthmus) Pid() int { return s.procs.Pid(isthmusName) }
