@@ -12,7 +12,7 @@ const (
 	loadWindow = int64(10 * time.Millisecond)
 	relayBeat  = int64(time.Millisecond)
 	// frameBeat is the grid on which all frame clocks of a worker tick: ptimes are multiples of it, so that a stream keeps its pace.
-	frameBeat = int64(2 * time.Millisecond)
+	frameBeat = int64(5 * time.Millisecond)
 	goodBatch = 32
 	// leastNap is the shortest sleep that is worth its cost.
 	leastNap = int64(200 * time.Microsecond)
@@ -57,6 +57,9 @@ func (l *loadMeter) add(now int64, n int) {
 		l.from, l.count, l.urgent = now, 0, 0
 	}
 }
+
+// relaying reports whether packets were relayed in the last window or since.
+func (l *loadMeter) relaying() bool { return l.hurry || l.urgent > 0 }
 
 // nap is the wait that fits the load. longest: for relayed datagrams; 0: never wait. coding: there are frame clocks.
 func (l *loadMeter) nap(now int64, longest time.Duration, coding bool) time.Duration {

@@ -21,7 +21,7 @@ func TestNapFitsTheTraffic(t *testing.T) {
 		{"relay wakes on the beat", 100, 100, false, 5300 * us, longest, 700 * us},
 		{"a beat that is near is left out", 100, 100, false, 5900 * us, longest, longest},
 		{"a good batch is enough", 640, 640, false, 5300 * us, longest, 500 * us},
-		{"frame clocks only", 20, 0, true, 4700 * us, longest, 1300 * us},
+		{"frame clocks only", 20, 0, true, 4700 * us, longest, 300 * us},
 		{"control only", 20, 0, false, 4700 * us, longest, 0},
 		{"one relayed among transcoded", 100, 1, true, 5300 * us, longest, 700 * us},
 		{"never", 100, 100, true, 5300 * us, 0, 0},

@@ -31,6 +31,8 @@ const (
 	maxBursts = 4
 	// maxTicks is how many frames are coded before the sockets have their turn again: about 1 ms.
 	maxTicks = 8
+	// sliceTicks is the same while packets are relayed: 0.1 ms for G.711, 0.3 ms for AMR-WB.
+	sliceTicks = 2
 
 	sweepEvery = 200 * time.Millisecond // each termination is looked at so often
 	sweepBatch = 64                     // terminations per look
@@ -453,9 +455,18 @@ func (w *worker) flush() {
 	w.used = 0
 }
 
-// runClock codes the frames that are due.
+// runClock codes frames that are due. To code one takes as long as to relay ten packets, so relayed ones go first: those of this round have
+// left before, and while there are any the sockets have their turn after a short slice.
 func (w *worker) runClock() {
-	for range maxTicks {
+	if due, ok := w.clock.next(); !ok || due > w.now {
+		return
+	}
+	ticks := maxTicks
+	if w.load.relaying() {
+		w.flush()
+		ticks = sliceTicks
+	}
+	for range ticks {
 		due, ok := w.clock.next()
 		if !ok || due > w.now {
 			return
