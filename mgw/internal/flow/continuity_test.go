@@ -267,10 +267,8 @@ func TestContinuityOfTheStreamToAPeer(t *testing.T) {
 		{"SSRC of our own stream to it", 2, 60, 0, true, func(x *scene) { x.offset(x.from.out.stamp.SSRC(), 5, 9) }},
 		{"SSRC of our stream to the other", 2, 60, 0, true, func(x *scene) { x.offset(x.from.partner.out.stamp.SSRC(), 5, 9) }},
 		{"SSRC of the other source", 2, 60, 0, true, func(x *scene) {
-			other := newTone(x.t, x.talk.codec, 700, 0xdd)
 			if x.end == coreEnd {
-				other = newTone(x.t, pcma, 700, 0xdd)
-				x.speak(x.c, other.next())
+				x.speak(x.c, newTone(x.t, pcma, 700, 0xdd).next())
 			} else {
 				x.speak(x.a, newTone(x.t, x.access.Send, 700, 0xdd).next())
 			}
