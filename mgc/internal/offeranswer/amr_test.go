@@ -2,6 +2,7 @@ package offeranswer
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
@@ -103,6 +104,16 @@ func TestR4867_8_1_Unusable(t *testing.T) {
 	} {
 		if known(c) {
 			t.Errorf("%+v is known", c)
+		}
+	}
+}
+
+// What a phone asks for in its answer reaches the media gateway whole, for its encoder; what it offers is answered as it is.
+func TestCOD03_COD04_ParametersReachTheGateway(t *testing.T) {
+	s := playWith(t, "mtsi_answers_amr_gsm", mtsi(), "browser offers chromium_audio_offer", "phone answers 104,102")
+	for _, want := range []string{"mode-set=0,2,4,7", "mode-change-period=2", "mode-change-neighbor=1"} {
+		if c := s.m.ModifyDescriptor(Core, Open).GetStreams()[0].GetRemote().GetCodecs()[0]; c.GetName() != codec.AMR || !strings.Contains(c.GetFmtp(), want) {
+			t.Errorf("the gateway is to send %v", c)
 		}
 	}
 }
