@@ -18,6 +18,7 @@ func (a *App) nodes() []*adminv1.Node {
 		for _, r := range n.Realms {
 			row.Realms = append(row.Realms, r.Name)
 		}
+		row.UnavailableRealms = n.Down
 		out = append(out, row)
 	}
 	return out

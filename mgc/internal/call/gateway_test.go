@@ -109,6 +109,45 @@ func TestREL02_GatewayLost(t *testing.T) {
 	}
 }
 
+// TestIQ04_REL02_InterfaceLost: the calls with a termination in a realm that has failed on that boot of the MGW end towards both sides, and their
+// contexts are subtracted; others stay.
+func TestIQ04_REL02_InterfaceLost(t *testing.T) {
+	for name, c := range map[string]struct {
+		lost   func(i *instance)
+		reason string
+		kinds  []string
+	}{
+		"access": {func(i *instance) { i.RealmsLost(Node{MGW: "g-m1", Boot: "b1"}, []string{"other", "access"}) },
+			"interface failed", []string{"g-m1: Add Add", "g-m1: Modify Modify", "g-m1: Subtract"}},
+		"core": {func(i *instance) { i.RealmsLost(Node{MGW: "g-m1", Boot: "b1"}, []string{"core"}) },
+			"interface failed", []string{"g-m1: Add Add", "g-m1: Modify Modify", "g-m1: Subtract"}},
+		"others stay until they are lost themselves": {func(i *instance) {
+			i.RealmsLost(Node{MGW: "g-m1", Boot: "b1"}, []string{"elsewhere"})
+			i.RealmsLost(Node{MGW: "g-m1", Boot: "b0"}, []string{"access", "core"})
+			i.RealmsLost(Node{MGW: "g-other", Boot: "b1"}, []string{"access", "core"})
+			i.GatewayLost(Node{MGW: "g-m1", Boot: "b1"})
+		}, "Media gateway lost", []string{"g-m1: Add Add", "g-m1: Modify Modify"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPool(t)
+			i := p.instance("m1")
+			i.establish()
+			c.lost(i)
+			for _, leg := range []callcore.Leg{callcore.LegAccess, callcore.LegCore} {
+				bye := i.expectOut(leg, "BYE")
+				if !strings.Contains(bye.msg.Get("Reason"), c.reason) {
+					t.Errorf("BYE to %s with Reason %q", leg, bye.msg.Get("Reason"))
+				}
+				bye.respond(200, "")
+			}
+			i.gone()
+			if !has(i.mgw.kindsSeen(), c.kinds...) {
+				t.Errorf("at the media gateway: %v", i.mgw.kindsSeen())
+			}
+		})
+	}
+}
+
 // TestNotifyVerdicts: an MGW learns whether its events were taken over.
 func TestNotifyVerdicts(t *testing.T) {
 	p := newPool(t)

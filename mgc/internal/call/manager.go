@@ -265,6 +265,16 @@ func (m *Manager) GatewayLost(node Node) {
 	}
 }
 
+// RealmsLost ends the calls that have a termination in one of the realms on that boot of the MGW: its interface has failed there (TS 23.334
+// §6.1.15). Their contexts are subtracted.
+func (m *Manager) RealmsLost(node Node, realms []string) {
+	for _, o := range m.snapshot() {
+		if n := o.node(); n.MGW == node.MGW && n.Boot == node.Boot {
+			o.post(callcore.RealmsLost{Realms: realms})
+		}
+	}
+}
+
 // Keys returns the keys of the calls that this instance owns.
 func (m *Manager) Keys() []string {
 	var out []string

@@ -76,22 +76,23 @@ type Cause string
 
 // The causes.
 const (
-	CauseHangupAccess Cause = "hangup_access"  // BYE from the browser
-	CauseHangupCore   Cause = "hangup_core"    // BYE from the SIP user
-	CauseCancelled    Cause = "cancelled"      // the caller gave up
-	CauseRefused      Cause = "refused"        // refused by us before anybody was called
-	CauseRejected     Cause = "rejected"       // final non-2xx response of the callee
-	CauseNoAnswer     Cause = "no_answer"      // no-answer guard
-	CauseTimeout      Cause = "timeout"        // no final response, or no ACK
-	CauseUnreachable  Cause = "unreachable"    // transport failure, flow lost
-	CauseMediaGateway Cause = "media_gateway"  // Iq error
-	CauseMedia        Cause = "media"          // no usable media
-	CauseICE          Cause = "ice_failed"     // ICE failed or not connected in time
-	CauseDTLS         Cause = "dtls_failed"    // DTLS failed or wrong fingerprint
-	CauseConsent      Cause = "consent_lost"   // RFC 7675 consent lost and not regained
-	CauseInactive     Cause = "media_inactive" // no media
-	CauseReleased     Cause = "released"       // Release event
-	CauseExpired      Cause = "expired"        // session timer (RFC 4028)
+	CauseHangupAccess Cause = "hangup_access"    // BYE from the browser
+	CauseHangupCore   Cause = "hangup_core"      // BYE from the SIP user
+	CauseCancelled    Cause = "cancelled"        // the caller gave up
+	CauseRefused      Cause = "refused"          // refused by us before anybody was called
+	CauseRejected     Cause = "rejected"         // final non-2xx response of the callee
+	CauseNoAnswer     Cause = "no_answer"        // no-answer guard
+	CauseTimeout      Cause = "timeout"          // no final response, or no ACK
+	CauseUnreachable  Cause = "unreachable"      // transport failure, flow lost
+	CauseMediaGateway Cause = "media_gateway"    // Iq error
+	CauseMedia        Cause = "media"            // no usable media
+	CauseICE          Cause = "ice_failed"       // ICE failed or not connected in time
+	CauseDTLS         Cause = "dtls_failed"      // DTLS failed or wrong fingerprint
+	CauseConsent      Cause = "consent_lost"     // RFC 7675 consent lost and not regained
+	CauseInactive     Cause = "media_inactive"   // no media
+	CauseInterface    Cause = "interface_failed" // the MGW's interface under one side
+	CauseReleased     Cause = "released"         // Release event
+	CauseExpired      Cause = "expired"          // session timer (RFC 4028)
 )
 
 // Record is what is worth keeping of a call: for the log and the call data record.

@@ -108,6 +108,10 @@ type Release struct {
 	Body   []byte          // session description in it (RFC 3261 §21.4.26); nil: none
 }
 
+// RealmsLost tells that IP realms on the call's MGW have failed: their terminations are out of service (TS 23.334 §6.1.15).
+type RealmsLost struct{ Realms []string }
+
+func (RealmsLost) isEvent() {}
 func (RequestIn) isEvent()  {}
 func (CancelIn) isEvent()   {}
 func (AckIn) isEvent()      {}

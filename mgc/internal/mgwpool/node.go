@@ -31,6 +31,7 @@ type Node struct {
 	DrainBy  time.Time `json:"drain_by,omitzero"` // end of a drain; zero: when the last context ends
 	Software string    `json:"sw,omitempty"`
 	Realms   []Realm   `json:"realms,omitempty"`
+	Down     []string  `json:"down,omitempty"`   // realms that are not available, sorted (H.248.41)
 	Codecs   []string  `json:"codecs,omitempty"` // transcodable, lower-case encoding names
 	Features []string  `json:"features,omitempty"`
 	Max      uint32    `json:"max,omitempty"` // most contexts; 0: no configured limit
@@ -56,12 +57,42 @@ type Load struct {
 // Lost tells that all contexts of one boot of an MGW are gone.
 type Lost struct {
 	MGW, Boot string
-	Reason    string // for people: "expired", "restarted", "forced out of service"
+	Realms    []string // not empty: only terminations in these realms are out of service, and contexts are still to be subtracted (TS 23.334 §6.1.15)
+	Reason    string   // for people: "expired", "restarted", "forced out of service", "realm not available"
 }
 
-// hasRealm reports whether the node serves the realm for the kind; name "" asks for any realm of the kind.
-func (n *Node) hasRealm(name string, kind iqv1.TerminationDescriptor_Kind) bool {
-	return slices.ContainsFunc(n.Realms, func(r Realm) bool { return r.Kind == kind && (name == "" || r.Name == name) })
+// hasRealm reports whether the node serves the realm for the kind, and whether it is available; name "" asks for any realm of the kind.
+func (n *Node) hasRealm(name string, kind iqv1.TerminationDescriptor_Kind) (served, available bool) {
+	for _, r := range n.Realms {
+		if r.Kind == kind && (name == "" || r.Name == name) {
+			served = true
+			available = available || !slices.Contains(n.Down, r.Name)
+		}
+	}
+	return served, available
+}
+
+// setDown notes which of the node's realms are not available; names that it has not are ignored.
+func (n *Node) setDown(names []string) {
+	down := []string(nil) // never in the array of an older record
+	for _, r := range n.Realms {
+		if slices.Contains(names, r.Name) {
+			down = append(down, r.Name)
+		}
+	}
+	slices.Sort(down)
+	n.Down = slices.Compact(down)
+}
+
+// failed is the realms that are not available any more after a change of the record.
+func failed(from, to *Node) []string {
+	var out []string
+	for _, r := range to.Down {
+		if !slices.Contains(from.Down, r) {
+			out = append(out, r)
+		}
+	}
+	return out
 }
 
 // room is how many more contexts the node takes, as it reported and pending, picks since then. The last 5 % are kept
@@ -103,9 +134,14 @@ func fromRequest(r *iqv1.ServiceChangeRequest, now time.Time) (Node, *iqv1.Error
 	}
 	n := Node{ID: r.GetMgwId(), Boot: r.GetBootId(), Address: r.GetAddress(), State: InService, Since: now,
 		Software: clip(caps.GetSoftware()), Max: caps.GetMaxContexts(), Load: Load{Contexts: r.GetLiveContexts()}}
+	var down []string
 	for _, realm := range caps.GetRealms() {
 		n.Realms = append(n.Realms, Realm{Name: clip(realm.GetName()), Kind: realm.GetKind()})
+		if realm.GetUnavailable() {
+			down = append(down, clip(realm.GetName()))
+		}
 	}
+	n.setDown(down)
 	for _, c := range caps.GetCodecs() {
 		n.Codecs = append(n.Codecs, strings.ToLower(clip(c.GetName())))
 	}

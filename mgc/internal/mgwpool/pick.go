@@ -53,13 +53,19 @@ func choose(cands []candidate, req Request, rnd func(int) int) (Node, error) {
 // fits returns the tier that the node belongs to for the request, or why it does not fit. Tier 0 is in service;
 // tier 1 suspect, taken when nothing better is there; tier 2 draining, for emergency calls only.
 func (c *candidate) fits(req Request) (tier int, reason string) {
+	access, accessUp := c.hasRealm(req.AccessRealm, iqv1.TerminationDescriptor_KIND_WEBRTC_ACCESS)
+	core, coreUp := c.hasRealm(req.CoreRealm, iqv1.TerminationDescriptor_KIND_RTP_CORE)
 	switch {
 	case slices.Contains(req.Exclude, c.ID):
 		return 0, "excluded"
-	case !c.hasRealm(req.AccessRealm, iqv1.TerminationDescriptor_KIND_WEBRTC_ACCESS):
+	case !access:
 		return 0, "access realm not served"
-	case !c.hasRealm(req.CoreRealm, iqv1.TerminationDescriptor_KIND_RTP_CORE):
+	case !core:
 		return 0, "core realm not served"
+	case !accessUp:
+		return 0, "access realm not available"
+	case !coreUp:
+		return 0, "core realm not available"
 	case !containsAll(c.Codecs, req.Codecs):
 		return 0, "codec not served"
 	case !containsAll(c.Features, req.Features):

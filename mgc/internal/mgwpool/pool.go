@@ -115,6 +115,10 @@ func (p *Pool) onChange(c store.Change[Node]) {
 		}
 		if c.Old != nil && c.Old.Boot != c.New.Boot {
 			lost = &Lost{MGW: c.Old.ID, Boot: c.Old.Boot, Reason: "restarted"}
+		} else if c.Old != nil {
+			if realms := failed(c.Old, c.New); len(realms) > 0 {
+				lost = &Lost{MGW: c.New.ID, Boot: c.New.Boot, Realms: realms, Reason: "realm not available"}
+			}
 		}
 	case p.stillHeard(c.Old):
 		p.nodes[c.Old.ID].limbo = true // the next heartbeat writes the record anew
@@ -260,6 +264,10 @@ func (p *Pool) Unreachable(id string) {
 func (p *Pool) ServiceChange(ctx context.Context, r *iqv1.ServiceChangeRequest) (*iqv1.ServiceChangeReply, error) {
 	reply := &iqv1.ServiceChangeReply{ProfileVersion: 1, HeartbeatInterval: durationpb.New(p.cfg.Heartbeat), MgcInstance: p.cfg.Instance}
 	var err error
+	if r.GetInterfaceId() != "" || len(r.GetRealms()) > 0 {
+		reply.Error, err = p.interfaceChange(ctx, r)
+		return reply, err
+	}
 	switch r.GetMethod() {
 	case iqv1.ServiceChangeRequest_METHOD_RESTART, iqv1.ServiceChangeRequest_METHOD_DISCONNECTED:
 		reply.Error, err = p.register(ctx, r)
@@ -385,6 +393,25 @@ func (p *Pool) drain(ctx context.Context, r *iqv1.ServiceChangeRequest) (*iqv1.E
 	return e, err
 }
 
+// interfaceChange takes that the terminations on one network interface are out of service, or serve again (TS 23.334 §6.1.15).
+func (p *Pool) interfaceChange(ctx context.Context, r *iqv1.ServiceChangeRequest) (*iqv1.ErrorDescriptor, error) {
+	m := r.GetMethod()
+	if m != iqv1.ServiceChangeRequest_METHOD_FORCED && m != iqv1.ServiceChangeRequest_METHOD_RESTART {
+		return descriptor(gwerr.SyntaxErrorInActionID, "method %s of interface %.80q", m, r.GetInterfaceId()), nil
+	}
+	if len(r.GetRealms()) == 0 || len(r.GetRealms()) > 64 {
+		return descriptor(gwerr.UnsupportedValue, "%d realms of interface %.80q, 1 to 64 are needed", len(r.GetRealms()), r.GetInterfaceId()), nil
+	}
+	_, e, err := p.change(ctx, r, func(n *Node) {
+		down := slices.DeleteFunc(slices.Clone(n.Down), func(name string) bool { return slices.Contains(r.GetRealms(), name) })
+		if m == iqv1.ServiceChangeRequest_METHOD_FORCED {
+			down = append(down, r.GetRealms()...)
+		}
+		n.setDown(down)
+	})
+	return e, err
+}
+
 // forced takes the node out at once; all its contexts count as lost.
 func (p *Pool) forced(ctx context.Context, r *iqv1.ServiceChangeRequest) (*iqv1.ErrorDescriptor, error) {
 	n, e, err := p.change(ctx, r, func(n *Node) { n.State = Draining })
@@ -408,6 +435,7 @@ func (p *Pool) Heartbeat(ctx context.Context, r *iqv1.HeartbeatRequest) *iqv1.He
 	reply := &iqv1.HeartbeatReply{Next: durationpb.New(p.cfg.Heartbeat)}
 	report := func(n *Node) {
 		n.Load = Load{Contexts: r.GetContexts(), CPUPermille: r.GetCpuPermille(), PPS: r.GetPacketsPerSecond()}
+		n.setDown(r.GetUnavailableRealms())
 		switch {
 		case r.GetDraining() && n.State != Draining:
 			n.State = Draining

@@ -45,7 +45,7 @@ func inBubble(t *testing.T, f func(t *testing.T, s *store.Memory, a, b *member))
 			p, err := New(t.Context(), Config{Instance: name, OnLost: func(l Lost) {
 				m.mu.Lock()
 				defer m.mu.Unlock()
-				m.lost = append(m.lost, l.MGW+"/"+l.Boot+" "+l.Reason)
+				m.lost = append(m.lost, strings.Join(append([]string{l.MGW + "/" + l.Boot, l.Reason}, l.Realms...), " "))
 			}}, s)
 			if err != nil {
 				t.Fatal(err)
@@ -249,6 +249,82 @@ func TestIQ32_ForcedLosesAtOnce(t *testing.T) {
 		if got := b.takeLost(); len(got) != 1 || b.state("g1") != "gone" {
 			t.Errorf("the other instance was told %q, sees %s", got, b.state("g1"))
 		}
+	})
+}
+
+// TestIQ03_IQ04_InterfaceFailsAndComesBack: one message for all terminations of an interface; every instance ends the calls there once and places none
+// in its realms until it serves again. What a lost message would have told, the next heartbeat tells.
+func TestIQ03_IQ04_InterfaceFailsAndComesBack(t *testing.T) {
+	inBubble(t, func(t *testing.T, _ *store.Memory, a, b *member) {
+		a.register(t, "g1", "1")
+		pick := func(want string) {
+			t.Helper()
+			synctest.Wait()
+			for _, m := range []*member{a, b} {
+				_, err := m.Pick(Request{AccessRealm: "access", CoreRealm: "core"})
+				if want == "" && err != nil || want != "" && (err == nil || !strings.HasSuffix(err.Error(), want)) {
+					t.Errorf("%s picks: %v, want %q", m.cfg.Instance, err, want)
+				}
+			}
+		}
+		lost := func(want ...string) {
+			t.Helper()
+			for _, m := range []*member{a, b} {
+				if got := m.takeLost(); !slices.Equal(got, want) {
+					t.Errorf("%s was told %q, want %q", m.cfg.Instance, got, want)
+				}
+			}
+		}
+		change := func(m *member, method iqv1.ServiceChangeRequest_Method, realms ...string) gwerr.Code {
+			return m.send(t, &iqv1.ServiceChangeRequest{MgwId: "g1", BootId: "1", Method: method, InterfaceId: "eth1", Realms: realms})
+		}
+		beat := func(m *member, down ...string) {
+			m.Heartbeat(t.Context(), &iqv1.HeartbeatRequest{MgwId: "g1", BootId: "1", UnavailableRealms: down})
+		}
+		const forced, back = iqv1.ServiceChangeRequest_METHOD_FORCED, iqv1.ServiceChangeRequest_METHOD_RESTART
+		pick("")
+		if code := change(a, forced, "core", "not one of its realms"); code != 0 {
+			t.Fatalf("refused: %d", code)
+		}
+		lost("g1/1 realm not available core")
+		pick("1 core realm not available")
+		if n, ok := b.Node("g1"); !ok || n.State != InService || !slices.Equal(n.Down, []string{"core"}) {
+			t.Errorf("%+v", n)
+		}
+		change(b, forced, "core") // repeated, to another instance
+		beat(a, "core")
+		lost()
+		if code := change(b, back, "core"); code != 0 {
+			t.Fatalf("refused: %d", code)
+		}
+		lost()
+		pick("")
+		beat(b, "access", "core")
+		lost("g1/1 realm not available access core")
+		pick("1 access realm not available")
+		beat(a)
+		lost()
+		pick("")
+		// A registration tells it too, and a new boot knows nothing of an older one's failures.
+		again := restart("g1", "2")
+		again.Capabilities.Realms[0].Unavailable = true
+		a.send(t, again)
+		lost("g1/1 restarted")
+		pick("1 access realm not available")
+		a.register(t, "g1", "3")
+		lost("g1/2 restarted")
+		pick("")
+		for _, r := range []*iqv1.ServiceChangeRequest{
+			{MgwId: "g1", BootId: "3", Method: forced, InterfaceId: "eth1"},
+			{MgwId: "g1", BootId: "3", Method: iqv1.ServiceChangeRequest_METHOD_GRACEFUL, InterfaceId: "eth1", Realms: []string{"core"}},
+			{MgwId: "g1", BootId: "2", Method: forced, InterfaceId: "eth1", Realms: []string{"core"}},
+		} {
+			if code := a.send(t, r); code == 0 {
+				t.Errorf("%v was granted", r)
+			}
+		}
+		lost()
+		pick("")
 	})
 }
 

@@ -42,6 +42,7 @@ type Source struct {
 	Contexts *contexts.Manager
 	Counters func() flow.Counters
 	Ready    func() error // nil: ready for calls
+	Realms   func() []*adminv1.RealmState
 }
 
 // Service implements GatewayAdmin.
@@ -109,6 +110,11 @@ func remoteAddress(t *connmodel.Termination, selected string) string {
 		return netip.AddrPortFrom(d.Addr, d.Port).String()
 	}
 	return ""
+}
+
+// ListRealms lists the IP realms and whether they are available.
+func (s *Service) ListRealms(context.Context, *adminv1.ListRealmsRequest) (*adminv1.ListRealmsResponse, error) {
+	return &adminv1.ListRealmsResponse{Realms: s.src.Realms()}, nil
 }
 
 // Resources counts what the process holds.

@@ -21,6 +21,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/mgw/internal/contexts"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/control"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/flow"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/netwatch"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/turnserver"
 	"github.com/isthmus-gateway/isthmus/pkg/obs"
 	"github.com/isthmus-gateway/isthmus/pkg/runner"
@@ -38,6 +39,7 @@ type App struct {
 	log      *zap.Logger
 	engine   *flow.Engine
 	contexts *contexts.Manager
+	realms   *netwatch.Watcher
 	drain    *control.Drain
 	assoc    *control.Association
 	iq       *control.Endpoint
@@ -77,11 +79,14 @@ func (a *App) open(version string) error {
 	if err != nil {
 		return err
 	}
+	if a.realms, err = netwatch.New(a.watchConfig(registry)); err != nil {
+		return err
+	}
 	caps, metrics := a.capabilities(version), control.NewMetrics(registry)
 	a.assoc, err = control.NewAssociation(control.AssociationConfig{
 		MGWID: a.cfg.MGWID, BootID: boot, Address: a.cfg.Iq.Advertise, Pool: a.cfg.Iq.MGC, Capabilities: caps, Credentials: sec.Client,
 		Contexts: func() int { return a.contexts.Count() }, Packets: func() uint64 { return a.engine.Counters().PacketsReceived },
-		Draining: func() bool { return a.drain.Draining() }, RestartDelay: a.cfg.Iq.Restart, Logger: a.log.Named("iq"), Metrics: metrics,
+		Draining: func() bool { return a.drain.Draining() }, Unavailable: a.realms.Unavailable, RestartDelay: a.cfg.Iq.Restart, Logger: a.log.Named("iq"), Metrics: metrics,
 	})
 	if err != nil {
 		return err
@@ -95,7 +100,7 @@ func (a *App) open(version string) error {
 	if a.iq, err = control.Listen(a.cfg.Iq.Listen, sec, server); err != nil {
 		return err
 	}
-	src := admin.Source{Contexts: a.contexts, Counters: a.engine.Counters, Ready: a.ready}
+	src := admin.Source{Contexts: a.contexts, Counters: a.engine.Counters, Ready: a.ready, Realms: a.listRealms}
 	if a.admin, err = admin.Listen(a.cfg.Admin.Listen, a.cfg.Admin.Insecure, src); err != nil {
 		return err
 	}
@@ -132,6 +137,7 @@ func (a *App) flowConfig() flow.Config {
 func (a *App) contextsConfig(boot string, reg prometheus.Registerer) contexts.Config {
 	cfg := contexts.Config{
 		MGWID: a.cfg.MGWID, BootID: boot, Boot: boot, Notify: a.assoc.Notify, Realms: map[string]connmodel.Realm{},
+		Unavailable: a.whyUnavailable,
 		MaxContexts: a.cfg.Contexts.Max, OrphanTTL: a.cfg.Contexts.OrphanTTL, HangingGrace: a.cfg.Contexts.HangingGrace,
 		Tones: a.cfg.Tones.plan(), Announcements: a.library.Get,
 		HeadlessLimit: a.cfg.Contexts.HeadlessLimit, InactiveAfter: a.cfg.Media.InactiveAfter, ConsentAfter: a.cfg.Media.ConsentAfter,
@@ -186,7 +192,7 @@ func (a *App) Run(ctx context.Context, now <-chan struct{}) error {
 	var parts runner.Runner
 	for _, p := range []runner.Part{
 		{Name: "http", Run: a.http.Run}, {Name: "admin", Run: a.admin.Run}, {Name: "iq", Run: a.iq.Run},
-		{Name: "association", Run: a.assoc.Run}, {Name: "certificate", Run: a.rotate},
+		{Name: "association", Run: a.assoc.Run}, {Name: "certificate", Run: a.rotate}, {Name: "interfaces", Run: a.realms.Run},
 	} {
 		parts.Start(p)
 	}

@@ -18,6 +18,9 @@ func (a *App) capabilities(version string) func() *iqv1.Capabilities {
 	return func() *iqv1.Capabilities {
 		c := proto.Clone(fixed).(*iqv1.Capabilities)
 		c.Announcements = a.library.Names()
+		for _, r := range c.Realms {
+			r.Unavailable = a.whyUnavailable(r.Name) != ""
+		}
 		return c
 	}
 }

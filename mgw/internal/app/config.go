@@ -50,6 +50,7 @@ type IqConfig struct {
 type RealmsConfig struct {
 	Access []AccessConfig `conf:"access" doc:"Towards browsers: one UDP port per worker."`
 	Core   []CoreConfig   `conf:"core" doc:"Towards the core network: a port pair per call."`
+	Hold   time.Duration  `conf:"hold" default:"1s" range:"0s..1m" doc:"How long an interface must be down, or a realm's address be gone, before the pool is told and calls there end."`
 }
 
 // AccessConfig is a realm towards browsers.

@@ -23,10 +23,11 @@ type controller struct {
 	srv     *grpc.Server
 	done    chan struct{}
 
-	mu      sync.Mutex // guards what follows
-	changes []*iqv1.ServiceChangeRequest
-	notes   []*iqv1.NotifyRequest
-	beats   int
+	mu          sync.Mutex // guards what follows
+	changes     []*iqv1.ServiceChangeRequest
+	notes       []*iqv1.NotifyRequest
+	beats       int
+	unavailable []string // by the last heartbeat
 }
 
 func startController(t testing.TB) *controller {
@@ -57,10 +58,11 @@ func (c *controller) ServiceChange(_ context.Context, r *iqv1.ServiceChangeReque
 	return &iqv1.ServiceChangeReply{ProfileVersion: 1, HeartbeatInterval: durationpb.New(100 * time.Millisecond)}, nil
 }
 
-func (c *controller) Heartbeat(context.Context, *iqv1.HeartbeatRequest) (*iqv1.HeartbeatReply, error) {
+func (c *controller) Heartbeat(_ context.Context, r *iqv1.HeartbeatRequest) (*iqv1.HeartbeatReply, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.beats++
+	c.unavailable = r.GetUnavailableRealms()
 	return &iqv1.HeartbeatReply{Next: durationpb.New(100 * time.Millisecond)}, nil
 }
 

@@ -29,6 +29,8 @@ type Config struct {
 	Boot   string                     // short form of BootID for context ids
 	Realms map[string]connmodel.Realm // by name; not to be mutated
 	Notify Notify
+	// Unavailable tells why nothing can be placed in a realm now; "": something can. Nil: realms are always available.
+	Unavailable func(realm string) string
 
 	MaxContexts int // 0: no limit; emergency calls may exceed it by a twentieth, contexts of priority 8 and above by a fortieth
 
@@ -60,6 +62,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()
+	}
+	if c.Unavailable == nil {
+		c.Unavailable = func(string) string { return "" }
 	}
 	if c.Metrics == nil {
 		c.Metrics = NewMetrics(nil)

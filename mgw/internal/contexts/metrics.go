@@ -8,6 +8,7 @@ type Metrics struct {
 	eventsDropped prometheus.Counter
 	hanging       prometheus.Counter
 	broken        prometheus.Counter
+	realmRefusals prometheus.Counter
 }
 
 // NewMetrics makes the counters and registers them; nil: not registered.
@@ -25,9 +26,12 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		broken: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "isthmus_mgw_rollback_failures_total", Help: "Commands whose rollback failed, so that media may differ from the context's state.",
 		}),
+		realmRefusals: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "isthmus_mgw_realm_refusals_total", Help: "Terminations refused because their realm was not available.",
+		}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.notifies, m.eventsDropped, m.hanging, m.broken)
+		reg.MustRegister(m.notifies, m.eventsDropped, m.hanging, m.broken, m.realmRefusals)
 	}
 	return m
 }

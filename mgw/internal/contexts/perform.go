@@ -51,7 +51,19 @@ func (c *entry) perform(e connmodel.Effect) connmodel.Result {
 	return connmodel.Result{Err: connmodel.Errorf(connmodel.CodeInternal, "effect %T", e)}
 }
 
+// unavailable refuses a termination in a realm whose interface has failed (H.248.41).
+func (c *entry) unavailable(realm string) *connmodel.Error {
+	if why := c.mgr.cfg.Unavailable(realm); why != "" {
+		c.mgr.cfg.Metrics.realmRefusals.Inc()
+		return connmodel.Errorf(gwerr.TemporaryNetworkFailure, "realm %q is not available: %s", realm, why)
+	}
+	return nil
+}
+
 func (c *entry) newAccess(x connmodel.NewAccess) connmodel.Result {
+	if err := c.unavailable(x.Realm); err != nil {
+		return connmodel.Result{Err: err}
+	}
 	var near Core
 	if h := c.handles[x.Near]; h != nil {
 		near = h.core
@@ -67,6 +79,9 @@ func (c *entry) newAccess(x connmodel.NewAccess) connmodel.Result {
 }
 
 func (c *entry) newCore(x connmodel.NewCore) connmodel.Result {
+	if err := c.unavailable(x.Realm); err != nil {
+		return connmodel.Result{Err: err}
+	}
 	var near Access
 	if h := c.handles[x.Near]; h != nil {
 		near = h.access

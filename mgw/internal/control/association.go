@@ -27,6 +27,7 @@ const (
 	reasonColdBoot     = 901
 	reasonWarmBoot     = 902
 	reasonTakenOut     = 905
+	reasonLowerLayer   = 906
 	defaultBeat        = 5 * time.Second
 	minBeat, maxBeat   = 100 * time.Millisecond, time.Minute
 	missesUntilLost    = 2
@@ -44,6 +45,8 @@ type AssociationConfig struct {
 	Contexts func() int    // contexts alive
 	Packets  func() uint64 // packets received so far
 	Draining func() bool
+	// Unavailable is the realms that are not available now (H.248.41); nil: none.
+	Unavailable func() []string
 
 	RestartDelay time.Duration // the first registration waits a random part of it (restart avalanche, H.248.1 §11.2); 0: none
 	RetryFirst   time.Duration // between attempts to register: 250 ms, doubled with jitter up to
@@ -81,6 +84,9 @@ func NewAssociation(cfg AssociationConfig) (*Association, error) {
 	cfg.RetryFirst = cmp.Or(cfg.RetryFirst, 250*time.Millisecond)
 	cfg.RetryMax = cmp.Or(cfg.RetryMax, 5*time.Second)
 	cfg.CallTimeout = cmp.Or(cfg.CallTimeout, defaultCallTimeout)
+	if cfg.Unavailable == nil {
+		cfg.Unavailable = func() []string { return nil }
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = zap.NewNop()
 	}
@@ -260,6 +266,7 @@ func (a *Association) heartbeat(ctx context.Context, every time.Duration) (*iqv1
 	return p.client.Heartbeat(ctx, &iqv1.HeartbeatRequest{
 		MgwId: a.cfg.MGWID, BootId: a.cfg.BootID, Contexts: uint32(a.cfg.Contexts()),
 		CpuPermille: permille, PacketsPerSecond: pps, Draining: a.cfg.Draining(),
+		UnavailableRealms: a.cfg.Unavailable(),
 	})
 }
 
@@ -281,18 +288,33 @@ func (a *Association) Notify(ctx context.Context, req *iqv1.NotifyRequest) (iqv1
 
 // Announce tells the pool of a change of service state on our own decision: GRACEFUL with a deadline, FORCED (H.248.1 §7.2.8).
 func (a *Association) Announce(ctx context.Context, method iqv1.ServiceChangeRequest_Method, delay time.Duration) error {
+	req := &iqv1.ServiceChangeRequest{Method: method, Reason: reasonTakenOut}
+	if delay > 0 {
+		req.Delay = durationpb.New(delay)
+	}
+	return a.announce(ctx, req)
+}
+
+// Interface tells the pool in one message that all terminations of realms on a network interface are out of service, or serve again
+// (TS 23.334 §6.1.15). When it gets lost, the next heartbeat tells the same of the realms.
+func (a *Association) Interface(ctx context.Context, id string, realms []string, serves bool) error {
+	req := &iqv1.ServiceChangeRequest{Method: iqv1.ServiceChangeRequest_METHOD_FORCED, Reason: reasonLowerLayer, InterfaceId: cmp.Or(id, "unknown"), Realms: realms}
+	if serves {
+		req.Method, req.Reason = iqv1.ServiceChangeRequest_METHOD_RESTART, reasonRestored
+	}
+	return a.announce(ctx, req)
+}
+
+// announce sends a change of service state to the active controller.
+func (a *Association) announce(ctx context.Context, req *iqv1.ServiceChangeRequest) error {
 	a.mu.Lock()
 	p := a.active
 	a.mu.Unlock()
 	if p == nil {
 		return errors.New("control: not registered")
 	}
-	req := &iqv1.ServiceChangeRequest{
-		MgwId: a.cfg.MGWID, BootId: a.cfg.BootID, Method: method, Reason: reasonTakenOut, LiveContexts: uint32(a.cfg.Contexts()),
-	}
-	if delay > 0 {
-		req.Delay = durationpb.New(delay)
-	}
+	req.MgwId, req.BootId, req.LiveContexts = a.cfg.MGWID, a.cfg.BootID, uint32(a.cfg.Contexts())
+	method := req.GetMethod()
 	ctx, cancel := context.WithTimeout(ctx, a.cfg.CallTimeout)
 	defer cancel()
 	reply, err := p.client.ServiceChange(ctx, req)
