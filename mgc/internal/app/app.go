@@ -229,7 +229,7 @@ func (a *App) makeManager() error {
 		return err
 	}
 	policy.NoAnswer, policy.SetUp, policy.FlowGrace = a.cfg.Call.NoAnswer, a.cfg.Call.SetUp, a.cfg.Call.FlowGrace
-	a.bindings, a.gateways = &bindings{instance: a.cfg.Instance}, &gateways{needs: a.cfg.Core.features()}
+	a.bindings, a.gateways = &bindings{instance: a.cfg.Instance}, &gateways{needs: a.cfg.features()}
 	deps := call.Deps{
 		Store: a.engine, Sealer: a.sealer, Bindings: a.bindings, Gateways: a.gateways,
 		Signalling: a.signalling(), Bus: a.bus, Metrics: call.NewMetrics(a.metrics), Log: a.log.Named("call"),

@@ -95,6 +95,7 @@ type MediaConfig struct {
 	CoreCodecs   []string `conf:"core_codecs" doc:"Audio codecs for the core in order of preference. Empty: sip PCMA,PCMU,G722; ims AMR-WB,AMR,PCMA,PCMU. EVS, G729, iLBC, G726-32, GSM and speex are only relayed: list them for both sides."`
 	AccessCodecs []string `conf:"access_codecs" default:"opus,PCMA,PCMU,G722" doc:"Audio codecs for browsers in order of preference. EVS and the like are only relayed, see core_codecs."`
 	DTX          string   `conf:"dtx" default:"off" range:"off|core|both" doc:"Towards whom transcoded audio pauses in silence (AMR, AMR-WB, Opus): it saves half of the packets, and the far end makes the noise."`
+	RTCPMux      string   `conf:"rtcp_mux" default:"required" range:"required|only|negotiate" doc:"RTP and RTCP of browsers on one port (RFC 5761). required: others are refused; only: our offers say so (RFC 8858); negotiate: others get ports of their own, from media gateways with realms.access.N.rtcp_port."`
 	RTCPXR       string   `conf:"rtcp_xr" default:"answer" range:"off|answer|offer" doc:"VoIP metrics and round trip of receivers in RTCP (RFC 3611). answer: for peers that ask for them; offer: offered to the core too."`
 	QualityLimit float64  `conf:"quality_limit" default:"0" range:"0..4.5" doc:"Estimated MOS (ITU-T G.107) of 10 s below which the media gateway tells; counted in call data records. 0: never."`
 	AccessRealm  string   `conf:"access_realm" default:"access" doc:"IP realm of the browsers' terminations."`

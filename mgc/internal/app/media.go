@@ -57,6 +57,7 @@ func (c *Config) media() offeranswer.Policy {
 		p.Access = c.Media.AccessCodecs
 	}
 	p.DTX, p.XR = offeranswer.DTX(c.Media.DTX), offeranswer.XRPolicy(c.Media.RTCPXR)
+	p.Mux = offeranswer.RTCPMux(c.Media.RTCPMux)
 	p.SRTP = offeranswer.SRTP(c.Core.SRTP)
 	for _, s := range c.Core.SRTPSuites {
 		p.Suites = append(p.Suites, sdp.Suite(s))

@@ -43,5 +43,9 @@ func TestR4568_CoreSRTPPolicy(t *testing.T) {
 		if got := (&CoreConfig{SRTP: srtp}).features(); !slices.Equal(got, want) {
 			t.Errorf("%q: %v", srtp, got)
 		}
+		apart := &Config{Core: CoreConfig{SRTP: srtp}, Media: MediaConfig{RTCPMux: "negotiate"}}
+		if got := apart.features(); !slices.Equal(got, append(slices.Clone(want), "rtcp-component")) {
+			t.Errorf("%q, clients without rtcp-mux: %v", srtp, got)
+		}
 	}
 }

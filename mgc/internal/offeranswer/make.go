@@ -106,7 +106,7 @@ func (m *Media) say(side Side, setup sdp.Setup) []byte {
 	l := m.Line(side)
 	build := func() *sdp.Description { return l.coreDescription(m.Policy.MTSI) }
 	if side == Access {
-		build = func() *sdp.Description { return l.webDescription(setup) }
+		build = func() *sdp.Description { return l.webDescription(setup, m.Policy.Mux) }
 	}
 	if l.Version == 0 {
 		l.Version = 1
@@ -147,8 +147,9 @@ func (l *Line) coreDescription(mtsi bool) *sdp.Description {
 	return d
 }
 
-// webDescription is what a browser gets: complete candidates, one DTLS association, RTCP multiplexed (RFC 9429 §5).
-func (l *Line) webDescription(setup sdp.Setup) *sdp.Description {
+// webDescription is what a browser gets: complete candidates, one DTLS association, RTCP multiplexed (RFC 9429 §5)
+// unless the client cannot.
+func (l *Line) webDescription(setup sdp.Setup, mux RTCPMux) *sdp.Description {
 	w := &l.Web
 	d := l.frame()
 	d.ICELite = !w.Full
@@ -162,10 +163,10 @@ func (l *Line) webDescription(setup sdp.Setup) *sdp.Description {
 		m.MID = slot.MID
 		switch {
 		case i == l.Audio:
-			l.webTransport(m, setup)
+			l.webTransport(m, setup, mux)
 			group = append(group, slot.MID)
 		case !slot.Held.IsZero():
-			l.webTransport(m, setup)
+			l.webTransport(m, setup, mux)
 			m.Codecs, m.Direction = []codec.Codec{slot.Held}, sdp.Inactive
 			group = slices.Insert(group, 0, slot.MID) // first: it is the tagged one
 		default:
@@ -188,7 +189,7 @@ func (l *Line) webDescription(setup sdp.Setup) *sdp.Description {
 }
 
 // webTransport writes the ICE and DTLS transport into a line.
-func (l *Line) webTransport(m *sdp.Media, setup sdp.Setup) {
+func (l *Line) webTransport(m *sdp.Media, setup sdp.Setup, mux RTCPMux) {
 	w := &l.Web
 	addr := sdp.AddressOf(l.Local.Addr())
 	m.Port, m.Connection = l.Local.Port(), &sdp.Connection{Addr: addr}
@@ -199,7 +200,16 @@ func (l *Line) webTransport(m *sdp.Media, setup sdp.Setup) {
 	if w.TLSID != "" {
 		m.TLSID = w.LocalTLSID // only towards a peer that uses it (RFC 8842 §5.3)
 	}
-	m.RTCPMux, m.RTCPRsize = true, w.Rsize
+	m.RTCPMux, m.RTCPRsize = !w.Apart, w.Rsize
+	m.RTCPMuxOnly = mux == MuxOnly && setup == sdp.SetupActpass // RFC 8858 §4: in offers
+	i := slices.IndexFunc(w.LocalCands, second)
+	switch {
+	case i < 0:
+	case w.Apart || w.Ufrag == "": // in an offer the peer may choose (RFC 5761 §5.1.3)
+		m.RTCP.Port = w.LocalCands[i].Port
+	default: // it multiplexes
+		m.Candidates = slices.DeleteFunc(slices.Clone(m.Candidates), second)
+	}
 }
 
 // frame returns the description with all slots, each rejected (RFC 3264 §6: port 0, protocol and formats kept).

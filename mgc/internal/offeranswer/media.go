@@ -98,6 +98,7 @@ type Web struct {
 	Candidates   []sdp.Candidate   `json:"cands,omitempty"`
 	EndOfCands   bool              `json:"eoc,omitempty"`
 	PeerLite     bool              `json:"plite,omitempty"`   // the peer is an ICE-lite agent
+	Apart        bool              `json:"apart,omitempty"`   // the peer does not multiplex: RTCP has a component of its own
 	Offerer      bool              `json:"offerer,omitempty"` // ours was the first offer
 	Full         bool              `json:"full,omitempty"`    // our agent checks by itself; the MGW decides (TS 23.334 §6.2.17)
 	Fingerprints []sdp.Fingerprint `json:"fps,omitempty"`
@@ -238,7 +239,7 @@ func (m *Media) takePeer(side Side, d *sdp.Description, a *sdp.Media, answer boo
 	var ch Change
 	var err error
 	if side == Access {
-		ch, err = l.Web.take(d, a, answer)
+		ch, err = l.Web.take(d, a, answer, m.Policy.Mux)
 	} else {
 		ch, err = m.takeCore(l, d, a, answer)
 	}

@@ -38,6 +38,16 @@ const (
 	DTXBoth DTX = "both"
 )
 
+// RTCPMux says what is asked of browsers (RFC 5761, RFC 8858).
+type RTCPMux string
+
+// The values.
+const (
+	MuxRequired  RTCPMux = "required"  // offered; clients without it are refused
+	MuxOnly      RTCPMux = "only"      // the same, and our offers say so
+	MuxNegotiate RTCPMux = "negotiate" // clients without it get a second component (TS 24.371 §7.2.1)
+)
+
 // Policy says which codecs may be used. Names are encoding names in order of preference.
 type Policy struct {
 	Access    []string   `json:"access"`          // codecs for browsers
@@ -48,8 +58,9 @@ type Policy struct {
 	Latch     bool       `json:"latch,omitempty"` // learn the core peer's address from its media (H.248.37), for peers behind NAT
 	DSCP      uint32     `json:"dscp,omitempty"`  // of media, 0 to 63
 
-	XR  XRPolicy `json:"xr,omitempty"`  // extended reports; empty: off
-	DTX DTX      `json:"dtx,omitempty"` // empty: off
+	Mux RTCPMux  `json:"rtcp_mux,omitempty"` // of browsers; empty: required
+	XR  XRPolicy `json:"xr,omitempty"`       // extended reports; empty: off
+	DTX DTX      `json:"dtx,omitempty"`      // empty: off
 
 	Preconditions Preconditions `json:"preconditions,omitempty"` // empty: off
 

@@ -86,7 +86,7 @@ func (m *Media) rtcpPolicy(side Side) *iqv1.RtcpPolicy {
 	l := m.Line(side)
 	allowed := m.Policy.XR == XRAnswer || m.Policy.XR == XROffer
 	return &iqv1.RtcpPolicy{
-		Mux: side == Access || l.Mux, ReducedSize: side == Access && l.Web.Rsize, Off: side == Core && l.RTCPOff,
+		Mux: side == Access && l.Web.muxed(m.Policy.Mux) || side == Core && l.Mux, ReducedSize: side == Access && l.Web.Rsize, Off: side == Core && l.RTCPOff,
 		XrVoipMetrics: allowed && l.XR.Metrics,
 		XrRcvrRtt:     allowed && l.XR.Reference != "" && strings.Contains(l.XR.Said, "rcvr-rtt"), // both have to say so (RFC 3611 §5.2)
 	}

@@ -14,13 +14,14 @@ import (
 const maxCandidates = 32
 
 // take reads the WebRTC transport of a browser's description. The DTLS role is kept as long as the association is (RFC 8842 §5).
-func (w *Web) take(d *sdp.Description, a *sdp.Media, answer bool) (ch Change, err error) {
+func (w *Web) take(d *sdp.Description, a *sdp.Media, answer bool, mux RTCPMux) (ch Change, err error) {
 	if !strings.HasSuffix(a.Proto, "RTP/SAVPF") && !strings.HasSuffix(a.Proto, "RTP/SAVP") {
 		return ch, unacceptable(302, "transport protocol %s", printable(a.Proto))
 	}
 	t := transportOf(d, a)
-	if !a.RTCPMux && !a.RTCPMuxOnly {
-		return ch, unacceptable(399, "rtcp-mux is needed")
+	apart := !a.RTCPMux && !a.RTCPMuxOnly
+	if err := w.mayPart(apart, answer, mux); err != nil {
+		return ch, err
 	}
 	ufrag, pwd := d.CredentialsOf(t)
 	if ufrag == "" || pwd == "" {
@@ -43,7 +44,8 @@ func (w *Web) take(d *sdp.Description, a *sdp.Media, answer bool) (ch Change, er
 	n.Offerer = w.Offerer || w.Ufrag == "" && answer // for ever: roles outlive restarts (RFC 8445 §6.1.1)
 	n.PeerLite = d.ICELite
 	n.Role, n.Ufrag, n.Pwd, n.Fingerprints, n.TLSID = role, ufrag, pwd, prints, d.TLSIDOf(t)
-	n.Candidates, n.EndOfCands = candidates(t), t.EndOfCandidates
+	n.Apart = apart
+	n.Candidates, n.EndOfCands = candidates(t, apart), t.EndOfCandidates
 	n.Bundle = a.MID != "" && slices.Contains(d.Bundle(), a.MID)
 	n.Rsize = a.RTCPRsize
 	if ch.ICERestart && !answer {
@@ -125,11 +127,37 @@ func samePrints(a, b []sdp.Fingerprint) bool {
 	return len(a) == len(b) && !slices.ContainsFunc(a, func(f sdp.Fingerprint) bool { return !slices.Contains(b, f) })
 }
 
-// candidates keeps UDP candidates with an IP address: names (mDNS), TCP and unknown types are ignored (RFC 8839 §5.1).
-func candidates(m *sdp.Media) []sdp.Candidate {
+// mayPart refuses a peer that does not multiplex where that cannot be served: by the policy, in an answer to an offer without a second component, and
+// after it was agreed (RFC 8858 §4).
+func (w *Web) mayPart(apart, answer bool, mux RTCPMux) error {
+	switch {
+	case !apart:
+		return nil
+	case mux != MuxNegotiate, answer && !slices.ContainsFunc(w.LocalCands, second):
+		return unacceptable(399, "rtcp-mux is needed")
+	case w.Ufrag != "" && !w.Apart:
+		return unacceptable(399, "rtcp-mux cannot end within the session")
+	}
+	return nil
+}
+
+// muxed reports whether the MGW has one component only. Before the peer's description is there it has what we may need.
+func (w *Web) muxed(mux RTCPMux) bool {
+	if w.Ufrag == "" {
+		return mux != MuxNegotiate
+	}
+	return !w.Apart
+}
+
+// second tells candidates of component 2.
+func second(c sdp.Candidate) bool { return c.Component == 2 }
+
+// candidates keeps UDP candidates with an IP address, of component 2 only when apart: names (mDNS), TCP and unknown types are ignored
+// (RFC 8839 §5.1).
+func candidates(m *sdp.Media, apart bool) []sdp.Candidate {
 	var out []sdp.Candidate
 	for _, c := range m.Candidates {
-		ok := c.Transport == "udp" && c.Component == 1 && c.Port != 0 && c.IP().IsValid() &&
+		ok := c.Transport == "udp" && (c.Component == 1 || c.Component == 2 && apart) && c.Port != 0 && c.IP().IsValid() &&
 			(c.Type == "host" || c.Type == "srflx" || c.Type == "prflx" || c.Type == "relay")
 		if ok && len(out) < maxCandidates {
 			if a, err := netip.ParseAddr(c.RelHost); err != nil || a.Zone() != "" || c.Type != "relay" { // the policy function asks for that of relays only

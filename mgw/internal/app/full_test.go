@@ -1,6 +1,7 @@
 package app
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -86,4 +87,32 @@ func TestIQ24_IQ26_FullICEOverIq(t *testing.T) {
 		t.Errorf("found %v, selected %v", found, pair)
 	}
 	g.transact(onContext("t-5", call.ContextId, subtractAll()))
+}
+
+// TestR8858_RTCPApartOverIq: a realm with ports for component 2 says so, and gives a termination without mux candidates of both; another one refuses it.
+func TestR8858_RTCPApartOverIq(t *testing.T) {
+	c := startController(t)
+	g := startGateway(t, c, "--realms.access.0.rtcp_port=17630")
+	caps, err := g.iq.AuditCapabilities(t.Context(), &iqv1.AuditCapabilitiesRequest{})
+	if err != nil || !slices.Contains(caps.Features, "rtcp-component") {
+		t.Errorf("capabilities: %v, %v", caps, err)
+	}
+	req := setUp("t-1")
+	req.Actions[0].Commands[0].GetAdd().GetDescriptor_().Streams[0].LocalControl.Rtcp = &iqv1.RtcpPolicy{}
+	call := g.transact(req).Actions[0]
+	if call.Error != nil {
+		t.Fatal(call.Error)
+	}
+	cs := call.Commands[0].Resolved.Transport.LocalIce.Candidates
+	if len(cs) != 2 || cs[0].Component != 1 || cs[1].Component != 2 || cs[1].Port < 17630 || cs[1].Port > 17631 {
+		t.Errorf("candidates %v", cs)
+	}
+	g.transact(onContext("t-2", call.ContextId, subtractAll()))
+
+	g = startGateway(t, startController(t))
+	req = setUp("t-3")
+	req.Actions[0].Commands[0].GetAdd().GetDescriptor_().Streams[0].LocalControl.Rtcp = &iqv1.RtcpPolicy{}
+	if e := g.transact(req).Actions[0].Error; e.GetCode() != 449 || !strings.Contains(e.GetText(), "mux") {
+		t.Errorf("without such ports: %v", e)
+	}
 }
