@@ -1,6 +1,7 @@
 package offeranswer
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -185,5 +186,42 @@ func TestR4568_KeysAreStoredNotPrinted(t *testing.T) {
 		if strings.Contains(text, "peerkey") || strings.Contains(text, fmt.Sprint([]byte("peer"))[1:14]) || strings.Contains(text, "70656572") {
 			t.Errorf("printed: %s", text)
 		}
+	}
+}
+
+// A key with an MKI is not for us, and that is said; another line that can be used is; with osrtp the call is plain (RFC 4568 §6.1).
+func TestR4568_R8643_KeyWithMKI(t *testing.T) {
+	key := base64.StdEncoding.EncodeToString(make([]byte, 30))
+	with := sdp.Crypto{Tag: 1, Suite: "AES_CM_128_HMAC_SHA1_80", KeyParams: "inline:" + key + "|2^31|1:4"}
+	without := sdp.Crypto{Tag: 2, Suite: "AES_CM_128_HMAC_SHA1_80", KeyParams: "inline:" + key + "|2^31"}
+	for name, c := range map[string]struct {
+		policy  SRTP
+		proto   string
+		offered []sdp.Crypto
+		tag     uint32 // in use; 0: plain
+		refused string
+	}{
+		"required":             {SRTPRequired, "RTP/SAVP", []sdp.Crypto{with}, 0, "MKI is not supported"},
+		"required, one usable": {SRTPRequired, "RTP/SAVP", []sdp.Crypto{with, without}, 2, ""},
+		"osrtp":                {SRTPOsrtp, "RTP/AVP", []sdp.Crypto{with}, 0, ""},
+		"osrtp, one usable":    {SRTPOsrtp, "RTP/AVP", []sdp.Crypto{with, without}, 2, ""},
+		"osrtp, SAVP":          {SRTPOsrtp, "RTP/SAVP", []sdp.Crypto{with}, 0, "MKI is not supported"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &scenario{t: t, trace: trace{t: t}, m: New(secured(c.policy), 1, 2, "")}
+			d := s.describe(Core, "8,101", nil)
+			d.Media[0].Proto, d.Media[0].Cryptos = c.proto, c.offered
+			m, _, err := s.m.Offer(Core, d)
+			if c.refused != "" {
+				var u *Unacceptable
+				if !errors.As(err, &u) || !strings.Contains(u.Text, c.refused) {
+					t.Fatalf("got %v", err)
+				}
+				return
+			}
+			if err != nil || m.Lines[Core].Crypto.Peer.Tag != c.tag {
+				t.Errorf("key %+v, %v", m.Lines[Core].Crypto.Peer, err)
+			}
+		})
 	}
 }
