@@ -1,0 +1,133 @@
+package flow
+
+import (
+	"net/netip"
+
+	"github.com/isthmus-gateway/isthmus/mgw/internal/gate"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/ice"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/udpio"
+)
+
+// read takes what waits on a ready socket and returns the number of datagrams.
+func (w *worker) read(key uint32) int {
+	switch ref := w.socks[key]; {
+	case ref.access != nil:
+		if ref.second {
+			return w.readAccess(ref.access, ref.access.second)
+		}
+		return w.readAccess(ref.access, ref.access.sock)
+	case ref.core != nil:
+		return w.readCore(ref.core, ref.rtcp)
+	case ref.stream != nil:
+		return w.readStream(ref.stream)
+	}
+	return 0 // closed by a command of this round
+}
+
+func (w *worker) readAccess(as *accessSock, sock *udpio.Socket) (got int) {
+	for range maxBursts {
+		if arena-w.used < udpio.MaxBatch {
+			w.flush()
+		}
+		first := w.used
+		n, err := w.reader.ReadBatch(sock, w.reads[first:first+udpio.MaxBatch], w.msgs)
+		if err != nil || n == 0 {
+			return got
+		}
+		w.count.batches.Add(1)
+		w.used = first + n
+		// A command may have been posted before these datagrams were sent: an address that was authenticated, a new key.
+		w.runCommands()
+		w.warmAccess(as, n)
+		for i := range n {
+			m := &w.msgs[i]
+			if m.Truncated {
+				w.count.stray.Add(1)
+				continue
+			}
+			w.accessPacket(as, w.reads[first+i][:m.N:bufferSize], m.From)
+		}
+		got += n
+		if n < udpio.MaxBatch {
+			return got
+		}
+	}
+	return got
+}
+
+func (w *worker) readCore(c *coreState, isRTCP bool) (got int) {
+	s := c.rtp
+	if isRTCP {
+		s = c.rtcp
+	}
+	var m udpio.Message
+	for range maxBursts {
+		if w.used == arena {
+			w.flush()
+		}
+		b := w.reads[w.used]
+		if !w.reader.ReadOne(s, b, &m) {
+			break
+		}
+		got++
+		if m.Truncated {
+			c.t.in.drops.Count(gate.Malformed)
+			continue
+		}
+		if w.corePacket(c, b[:m.N:bufferSize], m.From, isRTCP) {
+			w.used++
+		}
+		// The usual case is one datagram per round; a second look costs a system call and pays only in a burst.
+		if c.round != w.round-1 {
+			break
+		}
+	}
+	c.round = w.round
+	return got
+}
+
+// accessPacket demultiplexes one datagram of a browser (RFC 7983 §7). b has spare capacity.
+func (w *worker) accessPacket(as *accessSock, b []byte, src netip.AddrPort) {
+	switch rtp.Classify(b) {
+	case rtp.STUN:
+		if as.mux.Deliver(b, src) != ice.Delivered {
+			w.count.stray.Add(1)
+		}
+		return
+	case rtp.DTLS:
+		if p := as.paths[src]; p != nil {
+			p.owner.dtls(b, src)
+			return
+		}
+	case rtp.RTP:
+		if p := as.paths[src]; p != nil {
+			if out := p.owner.rtp(w.now, b); out != nil {
+				w.load.urgent++
+				w.send(p.owner.t.partner, out)
+			}
+			return
+		}
+	case rtp.RTCP:
+		if p := as.paths[src]; p != nil {
+			p.owner.rtcp(w.now, b)
+			return
+		}
+	}
+	w.count.stray.Add(1)
+}
+
+// corePacket takes one datagram of the core network; it reports whether the buffer is now the writer's.
+func (w *worker) corePacket(c *coreState, b []byte, src netip.AddrPort, isRTCP bool) bool {
+	if isRTCP || c.mux && rtp.IsRTCP(b) {
+		c.control(w.now, src, b)
+		return false
+	}
+	out := c.media(w.now, src, b)
+	if out == nil {
+		return false
+	}
+	w.load.urgent++
+	w.send(c.t.partner, out)
+	return true
+}
