@@ -21,6 +21,8 @@ type Config struct {
 	DstDTMF *codec.Codec // telephone events towards the peer, nil when not negotiated: events are then played as tones
 	SrcCN   *codec.Codec // comfort noise of the source (RFC 3389), nil when not negotiated; of another clock it only tells that the source lives
 
+	DstCN *codec.Codec // comfort noise towards the peer, at the clock of Dst: sent in place of audio while the source pauses; nil: noise is encoded
+
 	Tones  bool // look for keys in the audio of the source; SrcDTMF is nil then
 	Silent bool // keys do not go to the peer: signalling carries them
 
@@ -48,6 +50,9 @@ func (c *Config) check() error {
 		if err := transcode.Unsupported(cc); err != nil {
 			return fmt.Errorf("%w: %w", ErrConfig, err)
 		}
+	}
+	if cn := c.DstCN; cn != nil && (!cn.Is(codec.ComfortNoise) || cn.ClockRate != c.Dst.ClockRate) {
+		return fmt.Errorf("%w: %s/%d is no comfort noise beside %s/%d", ErrConfig, cn.Name, cn.ClockRate, c.Dst.Name, c.Dst.ClockRate)
 	}
 	for _, ev := range []*codec.Codec{c.SrcDTMF, c.DstDTMF} {
 		if ev != nil && (!ev.Is(codec.TelephoneEvent) || ev.ClockRate < 8000 || ev.ClockRate > 48000) {

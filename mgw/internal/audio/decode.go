@@ -17,6 +17,7 @@ func (d *Direction) decode(r jitter.Result) []int16 {
 	switch r.Kind {
 	case jitter.Frame:
 		d.missed(!r.Resumed)
+		d.row++
 		if r.First {
 			d.begin()
 		}
@@ -46,6 +47,7 @@ func (d *Direction) decode(r jitter.Result) []int16 {
 	case jitter.Noise:
 		d.bed.tell(r.Payload)
 	case jitter.Wait:
+		d.row = 0
 		if d.from == nil || !d.from.Silent() { // else the source pauses: its comfort noise goes on
 			d.waited++
 		}

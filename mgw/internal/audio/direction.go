@@ -40,6 +40,7 @@ const (
 	Audio               // payload of Config.Dst
 	Event               // payload of Config.DstDTMF
 	Foreign             // likewise, its clock is another than that of Config.Dst
+	Noise               // payload of Config.DstCN
 )
 
 // Frame is the header of what Tick produced. Its numbers are the Direction's own continuous stream, to be mapped by package stamp.
@@ -110,9 +111,12 @@ type Direction struct {
 	steering
 	bed bed
 
-	loss       int // percent, as told to the encoder
-	waited     int // frames concealed while a packet might still come; not counted yet
-	sinceScale int // ticks since the length of the audio was last looked at
+	loss       int    // percent, as told to the encoder
+	noised     uint32 // timestamp after the newest comfort noise sent, ticks
+	row        int    // packets decoded since one was waited for
+	quieted    bool   // the peer has been told of the present pause
+	waited     int    // frames concealed while a packet might still come; not counted yet
+	sinceScale int    // ticks since the length of the audio was last looked at
 	closed     bool
 	ended      bool // Rest has produced the last frame
 	stats      Stats
@@ -370,6 +374,8 @@ func (d *Direction) Tick(now int64, out []byte) (int, Frame) {
 	case beeps:
 		d.beep.Fill(d.frame)
 		return d.audio(ts, out)
+	case audible && d.cfg.DstCN != nil && d.pausing():
+		return d.quiet(ts, out)
 	case audible:
 		return d.audio(ts, out)
 	}
@@ -379,7 +385,7 @@ func (d *Direction) Tick(now int64, out []byte) (int, Frame) {
 // pause stops the frame clock until the next Push.
 func (d *Direction) pause(now int64) {
 	d.next, d.heard = Idle, now
-	d.silent, d.marker = true, true
+	d.silent, d.marker, d.quieted = true, true, false
 	d.pcm.reset()
 	d.bed.rest()
 }
@@ -395,6 +401,7 @@ func (d *Direction) audio(ts uint32, out []byte) (int, Frame) {
 		d.marker = true
 		return 0, Frame{}
 	}
+	d.quieted = false
 	speech := d.to == nil || d.to.Speech()
 	f := Frame{Kind: Audio, PT: d.cfg.Dst.PT, Marker: d.marker && speech, Seq: d.seq, TS: ts}
 	d.marker = !speech

@@ -96,7 +96,7 @@ func (f *Flow) wanted(t *transcoder) bool {
 
 func sameConfig(a, b *audio.Config) bool {
 	return a.Src == b.Src && a.Dst == b.Dst && a.Ptime == b.Ptime && same(a.SrcDTMF, b.SrcDTMF) && same(a.DstDTMF, b.DstDTMF) && same(a.SrcCN, b.SrcCN) &&
-		a.Tones == b.Tones && a.Silent == b.Silent && a.DTX == b.DTX
+		a.Tones == b.Tones && a.Silent == b.Silent && a.DTX == b.DTX && same(a.DstCN, b.DstCN)
 }
 
 func same(a, b *codec.Codec) bool { return a == b || a != nil && b != nil && *a == *b }
@@ -186,6 +186,9 @@ func (f *Flow) config(c codec.Codec) audio.Config {
 				cfg.SrcCN = &cc
 			}
 		}
+	}
+	if cn := f.dst.set.SendCN; cfg.DTX && !cn.IsZero() && cn.ClockRate == cfg.Dst.ClockRate && !cfg.Dst.IsAMR() && !cfg.Dst.Is(codec.Opus) { // those have pauses of their own
+		cfg.DstCN = &cn
 	}
 	cfg.Tones, cfg.Silent = f.src.listens(), f.dst.set.DropDigits
 	if ev := f.dst.set.SendDTMF; !ev.IsZero() && (cfg.SrcDTMF != nil || cfg.Tones) {

@@ -151,7 +151,7 @@ func (x *sounder) tick(now int64) {
 const lateSound = 100 * 1e6
 
 // stampKinds is how frames are stamped.
-var stampKinds = [...]stamp.Kind{audio.Audio: stamp.Audio, audio.Event: stamp.Event, audio.Foreign: stamp.ForeignEvent}
+var stampKinds = [...]stamp.Kind{audio.Audio: stamp.Audio, audio.Event: stamp.Event, audio.Foreign: stamp.ForeignEvent, audio.Noise: stamp.Audio}
 
 func (x *sounder) send(now int64, to *term, b []byte, f audio.Frame) {
 	if to.unreachable() != gate.Pass || to.out.leg == nil {
