@@ -110,7 +110,11 @@ func (p *part) under(ctx context.Context, s *subject, calls, level int) (out Loa
 	if out.Sample.Others, err = others.cores(); err != nil {
 		return out, err
 	}
-	p.say("  %3d %%: %s", level, out.line())
+	if level == 0 {
+		p.say("  trial: %s", out.line())
+	} else {
+		p.say("  %4d%%: %s", level, out.line())
+	}
 	return out, nil
 }
 
