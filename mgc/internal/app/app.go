@@ -229,6 +229,7 @@ func (a *App) makeManager() error {
 		return err
 	}
 	policy.NoAnswer, policy.SetUp, policy.FlowGrace = a.cfg.Call.NoAnswer, a.cfg.Call.SetUp, a.cfg.Call.FlowGrace
+	policy.InactivityAfter, policy.InactivityGrace, policy.InactivityRTCP = a.cfg.Call.InactiveAfter, a.cfg.Call.InactiveRelease, a.cfg.Call.InactiveRTCP
 	a.bindings, a.gateways = &bindings{instance: a.cfg.Instance}, &gateways{needs: a.cfg.features()}
 	deps := call.Deps{
 		Store: a.engine, Sealer: a.sealer, Bindings: a.bindings, Gateways: a.gateways,

@@ -84,6 +84,7 @@ type CoreConfig struct {
 	RegEvent       string        `conf:"reg_event" default:"auto" range:"auto|on|off" doc:"Subscribe to the registration state of each user (RFC 3680), so that the network can end a registration. auto: sip off, ims on."`
 	History        bool          `conf:"history" default:"false" doc:"Let browsers say History-Info and Diversion."`
 
+	Latch         string   `conf:"latch" default:"off" range:"off|on" doc:"on: media goes to where the core's peer sends from, once it has sent, instead of where its SDP says (H.248.37); for peers behind NAT. Without SRTP whoever sends first is taken for the peer."`
 	SRTP          string   `conf:"srtp" default:"off" range:"off|osrtp|required" doc:"SRTP towards the core with keys from SDP (RFC 4568). off: RTP only; osrtp: keys are offered in RTP/AVP, peers without them get RTP (RFC 8643); required: RTP/SAVP, others are refused."`
 	SRTPSuites    []string `conf:"srtp_suites" default:"AEAD_AES_256_GCM,AEAD_AES_128_GCM,AES_CM_128_HMAC_SHA1_80,AES_CM_128_HMAC_SHA1_32" doc:"Crypto-suites in order of preference."`
 	SRTPCleartext string   `conf:"srtp_cleartext" default:"refuse" range:"refuse|warn" doc:"srtp=required with a next hop that is not reached over TLS, so that the keys can be read on the way (RFC 4568 §7.1): refuse to start, or warn only."`
@@ -98,10 +99,18 @@ type MediaConfig struct {
 	RTCPMux      string   `conf:"rtcp_mux" default:"required" range:"required|only|negotiate" doc:"RTP and RTCP of browsers on one port (RFC 5761). required: others are refused; only: our offers say so (RFC 8858); negotiate: others get ports of their own, from media gateways with realms.access.N.rtcp_port."`
 	RTCPXR       string   `conf:"rtcp_xr" default:"answer" range:"off|answer|offer" doc:"VoIP metrics and round trip of receivers in RTCP (RFC 3611). answer: for peers that ask for them; offer: offered to the core too."`
 	QualityLimit float64  `conf:"quality_limit" default:"0" range:"0..4.5" doc:"Estimated MOS (ITU-T G.107) of 10 s below which the media gateway tells; counted in call data records. 0: never."`
+	DSCP         int      `conf:"dscp" default:"46" range:"0..63" doc:"DSCP of audio and its RTCP, on both sides (RFC 4594: 46 is EF)."`
 	AccessRealm  string   `conf:"access_realm" default:"access" doc:"IP realm of the browsers' terminations."`
 	CoreRealm    string   `conf:"core_realm" default:"core" doc:"IP realm of the core's terminations."`
 
-	DTMF DTMFConfig `conf:"dtmf" doc:"Digits: how they go to each side. What comes is always taken as telephone-events and by INFO."`
+	Policing PolicingConfig `conf:"policing" doc:"Limit on what a peer may send (H.248.53); the media gateway drops and counts what is beyond."`
+	DTMF     DTMFConfig     `conf:"dtmf" doc:"Digits: how they go to each side. What comes is always taken as telephone-events and by INFO."`
+}
+
+// PolicingConfig is how closely peers are held to the rate of their codecs.
+type PolicingConfig struct {
+	Percent int           `conf:"percent" default:"200" range:"0..1000" doc:"Of the rate of the codecs that the peer may send (b=AS), what is admitted for long, at least 100. 0: everything."`
+	Burst   time.Duration `conf:"burst" default:"2s" range:"100ms..30s" doc:"How much of that rate may come at once, as after a stall of the network."`
 }
 
 // DTMFConfig is how digits are carried.
@@ -117,11 +126,15 @@ func (c *DTMFConfig) policy() callcore.Digits {
 
 // CallConfig bounds calls.
 type CallConfig struct {
-	NoAnswer  time.Duration `conf:"no_answer" default:"180s" range:"10s..10m" doc:"Longest ringing."`
-	SetUp     time.Duration `conf:"set_up" default:"15s" range:"2s..2m" doc:"From the answer to connected media."`
-	Ringback  string        `conf:"ringback" default:"off" range:"off|gateway" doc:"What a browser hears while the core's phone rings and sends no media. off: what its application plays, as the web phone does; gateway: the ringing tone of the media gateway, for applications that play none. The codec towards the browser is then chosen before the core's is known."`
-	Announce  []string      `conf:"announce" doc:"What a browser that calls hears before it gets a final response of the core: STATUS=SIGNAL, where SIGNAL is busy, congestion, special or file:NAME, an announcement that each media gateway has, like 486=busy,480=file:away. Empty: nothing."`
-	Announced time.Duration `conf:"announce_longest" default:"20s" range:"1s..3m" doc:"Longest time from that response until the browser gets it."`
+	NoAnswer        time.Duration `conf:"no_answer" default:"180s" range:"10s..10m" doc:"Longest ringing."`
+	SetUp           time.Duration `conf:"set_up" default:"15s" range:"2s..2m" doc:"From the answer to connected media."`
+	Ringback        string        `conf:"ringback" default:"off" range:"off|gateway" doc:"What a browser hears while the core's phone rings and sends no media. off: what its application plays, as the web phone does; gateway: the ringing tone of the media gateway, for applications that play none. The codec towards the browser is then chosen before the core's is known."`
+	Announce        []string      `conf:"announce" doc:"What a browser that calls hears before it gets a final response of the core: STATUS=SIGNAL, where SIGNAL is busy, congestion, special or file:NAME, an announcement that each media gateway has, like 486=busy,480=file:away. Empty: nothing."`
+	Announced       time.Duration `conf:"announce_longest" default:"20s" range:"1s..3m" doc:"Longest time from that response until the browser gets it."`
+	InactiveAfter   time.Duration `conf:"inactive_after" default:"30s" range:"1s..1h" doc:"Silence of a peer that shall send, after which the media gateway tells (H.248.40)."`
+	InactiveRelease time.Duration `conf:"inactive_release" default:"0s" range:"0s..24h" doc:"How long after that the call is ended; hold is no silence. 0: never."`
+	InactiveRTCP    bool          `conf:"inactive_rtcp" default:"true" doc:"RTCP of the peer counts as its media, so that phones that pause in silence are not taken for gone."`
+
 	FlowGrace time.Duration `conf:"flow_grace" default:"60s" range:"0s..1h" doc:"How long a call outlives its browser's WebSocket."`
 	Max       int           `conf:"max" default:"0" range:"0..1000000" doc:"Most calls of this instance; 0: no limit."`
 	PerUser   int           `conf:"max_per_user" default:"20" range:"0..1000000" doc:"Most calls of one registration at a time; 0: no limit."`

@@ -12,7 +12,11 @@ import (
 
 // validate checks the lists of codecs.
 func (c *MediaConfig) validate() error {
-	return errors.Join(
+	var policing error
+	if n := c.Policing.Percent; n > 0 && n < 100 {
+		policing = fmt.Errorf("media.policing.percent: %d; 0, or 100 to 1000", n)
+	}
+	return errors.Join(policing,
 		checkCodecs("media.core_codecs", c.CoreCodecs, offeranswer.SIPCodecs, offeranswer.MTSICodecs, offeranswer.PassThrough),
 		checkLimit(c.QualityLimit),
 		checkCodecs("media.access_codecs", c.AccessCodecs, offeranswer.WebCodecs, offeranswer.PassThrough),
@@ -58,6 +62,10 @@ func (c *Config) media() offeranswer.Policy {
 	}
 	p.DTX, p.XR = offeranswer.DTX(c.Media.DTX), offeranswer.XRPolicy(c.Media.RTCPXR)
 	p.Mux = offeranswer.RTCPMux(c.Media.RTCPMux)
+	p.DSCP, p.Latch = uint32(c.Media.DSCP), c.Core.Latch == "on"
+	if n := c.Media.Policing; n.Percent > 0 {
+		p.Police = offeranswer.Police{Percent: uint32(n.Percent), Burst: n.Burst}
+	}
 	p.SRTP = offeranswer.SRTP(c.Core.SRTP)
 	for _, s := range c.Core.SRTPSuites {
 		p.Suites = append(p.Suites, sdp.Suite(s))

@@ -3,8 +3,11 @@ package app
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/offeranswer"
+	"github.com/isthmus-gateway/isthmus/pkg/conf"
+	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
 
 func TestCOD01_COD09_ProfileDecidesTheCodecs(t *testing.T) {
@@ -27,5 +30,34 @@ func TestCOD01_COD09_ProfileDecidesTheCodecs(t *testing.T) {
 				t.Errorf("%+v", p)
 			}
 		})
+	}
+}
+
+// TestIQ06_IQ08_IQ10_GatesOfTheConfiguration: marks, policing and latching are what the operator says, EF and twice the rate by default.
+func TestIQ06_IQ08_IQ10_GatesOfTheConfiguration(t *testing.T) {
+	for name, c := range map[string]struct {
+		args []string
+		want offeranswer.Policy
+	}{
+		"defaults": {nil, offeranswer.Policy{DSCP: 46, Police: offeranswer.Police{Percent: 200, Burst: 2 * time.Second}}},
+		"all changed": {[]string{"--media.dscp=34", "--media.policing.percent=150", "--media.policing.burst=1s", "--core.latch=on"},
+			offeranswer.Policy{DSCP: 34, Latch: true, Police: offeranswer.Police{Percent: 150, Burst: time.Second}}},
+		"off": {[]string{"--media.dscp=0", "--media.policing.percent=0"}, offeranswer.Policy{}},
+	} {
+		var cfg Config
+		if err := conf.Load(&cfg, conf.Options{Name: "mgc", EnvPrefix: "ISTHMUS_MGC_TEST", Args: c.args, Env: []string{}}); err != nil {
+			t.Fatal(err)
+		}
+		if p := cfg.media(); p.DSCP != c.want.DSCP || p.Latch != c.want.Latch || p.Police != c.want.Police {
+			t.Errorf("%s: %+v", name, p)
+		}
+		m := offeranswer.Media{Policy: cfg.media()}
+		for _, side := range []offeranswer.Side{offeranswer.Access, offeranswer.Core} {
+			lc := m.ModifyDescriptor(side, offeranswer.Open).Streams[0].LocalControl
+			if lc.GetDscp() != c.want.DSCP || (lc.GetPolicing() != nil) != (c.want.Police.Percent > 0) ||
+				(lc.GetLatch() == iqv1.LocalControl_LATCH_ON) != (c.want.Latch && side == offeranswer.Core) {
+				t.Errorf("%s: the media gateway is told %v", name, lc)
+			}
+		}
 	}
 }

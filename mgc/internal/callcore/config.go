@@ -44,6 +44,7 @@ type Policy struct {
 	ConsentGrace    time.Duration      `json:"consent_grace"`    // from consent lost to release, time for an ICE restart; default 15 s
 	FlowGrace       time.Duration      `json:"flow_grace"`       // from the loss of the browser's WebSocket to release of an answered call; default 60 s
 	InactivityGrace time.Duration      `json:"inactivity_grace"` // from media inactivity to release; 0: never released
+	InactivityRTCP  bool               `json:"inactivity_rtcp"`  // RTCP of a peer counts as its media
 	InactivityAfter time.Duration      `json:"inactivity_after"` // detection time that the MGW is told; 0: the MGW's default
 	QualityLimit    uint32             `json:"quality_limit"`    // hundredths of a MOS below which the MGW tells; 0: never
 	EarlyMedia      EarlyMedia         `json:"early_media"`      // whether media of an 18x with SDP reaches the browser

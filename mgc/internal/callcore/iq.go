@@ -2,7 +2,6 @@ package callcore
 
 import (
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/offeranswer"
@@ -73,12 +72,7 @@ func (s *State) events(l Leg) *iqv1.EventsDescriptor {
 			e.Specs = append(e.Specs, &iqv1.EventSpec{Type: t})
 		}
 	}
-	inactive := &iqv1.EventSpec{Type: iqv1.EventType_EVENT_TYPE_MEDIA_INACTIVE, StreamId: offeranswer.StreamID}
-	if d := s.d.Cfg.Policy.InactivityAfter; d > 0 {
-		inactive.Timer = durationpb.New(d)
-	}
-	active := &iqv1.EventSpec{Type: iqv1.EventType_EVENT_TYPE_MEDIA_ACTIVE, StreamId: offeranswer.StreamID}
-	e.Specs = append(e.Specs, inactive, active)
+	e.Specs = append(e.Specs, s.inactivityEvents()...)
 	if limit := s.d.Cfg.Policy.QualityLimit; limit > 0 {
 		e.Specs = append(e.Specs, &iqv1.EventSpec{Type: iqv1.EventType_EVENT_TYPE_QUALITY, StreamId: offeranswer.StreamID, MosCenti: limit})
 	}
@@ -92,6 +86,7 @@ func (s *State) modify(kind string, g offeranswer.Gate, legs ...Leg) {
 		d := s.d.Media.ModifyDescriptor(side(l), g)
 		s.orderDigits(l, d)
 		s.hush(l, g, d)
+		s.heedMode(l, d)
 		cmds = append(cmds, &iqv1.Command{Cmd: &iqv1.Command_Modify{Modify: &iqv1.Modify{
 			Termination: &iqv1.TerminationRef{Ref: &iqv1.TerminationRef_Id{Id: s.d.Node.Terms[l]}}, Descriptor_: d,
 		}}})
@@ -242,15 +237,13 @@ func (s *State) onNotify(r *iqv1.NotifyRequest) {
 				s.start(timerConsent, s.policy(s.d.Cfg.Policy.ConsentGrace, defaultConsentGrace))
 			}
 		case iqv1.EventType_EVENT_TYPE_MEDIA_INACTIVE:
-			if g := s.d.Cfg.Policy.InactivityGrace; g > 0 && s.d.Phase == phaseUp {
-				s.start(timerInactive, g)
-			}
+			s.onSilence(s.legOf(r.GetTerminationId()))
 		case iqv1.EventType_EVENT_TYPE_QUALITY:
 			if e.GetParams()["state"] == "low" {
 				s.d.Rec.Impaired++
 			}
 		case iqv1.EventType_EVENT_TYPE_MEDIA_ACTIVE:
-			s.stop(timerInactive)
+			s.onSpeech(s.legOf(r.GetTerminationId()))
 			s.stop(timerConsent)
 		}
 	}

@@ -64,6 +64,7 @@ type data struct {
 	Failed  *failure          `json:"failed,omitempty"` // final response of the callee that waits
 	Ring    ringing           `json:"ring,omitempty"`
 	Orders  [2]digitOrder     `json:"orders,omitzero"` // by Leg: what the MGW has been told of digits
+	Silent  [2]bool           `json:"silent,omitzero"` // by Leg: MEDIA_INACTIVE was told, and nothing since
 	Stats   []byte            `json:"stats,omitempty"` // Subtract reply, protobuf
 }
 

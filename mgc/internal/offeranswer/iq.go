@@ -48,7 +48,7 @@ func (m *Media) ModifyDescriptor(side Side, g Gate) *iqv1.TerminationDescriptor 
 		StreamId: StreamID,
 		LocalControl: &iqv1.LocalControl{
 			Mode: mode(side, l, g),
-			Dscp: m.Policy.DSCP,
+			Dscp: m.Policy.DSCP, Policing: m.policing(side),
 			Rtcp: m.rtcpPolicy(side),
 			Dtx:  m.Policy.DTX == DTXBoth || m.Policy.DTX == DTXCore && side == Core,
 		},
@@ -104,6 +104,21 @@ func (m *Media) proto(side Side) string {
 
 // localDescription is what the MGW has to receive. Before the answer it lists what we will offer or could answer, the likeliest first.
 func (m *Media) localDescription(side Side) *iqv1.MediaDescription {
+	l, cs := m.Line(side), m.receivable(side)
+	d := &iqv1.MediaDescription{
+		Media: "audio", Proto: m.proto(side), Codecs: codecs(cs), PtimeMs: 20, Ssrc: l.SSRC, Cname: l.CName,
+	}
+	if l.Local.IsValid() {
+		d.Address, d.Port, d.RtcpPort = l.Local.Addr().String(), uint32(l.Local.Port()), uint32(l.LocalRTCP)
+	}
+	if side == Core {
+		d.Cryptos = cryptoMessages(m.Policy.listKeys()...) // CHOOSE, and ever after what was chosen
+	}
+	return d
+}
+
+// receivable is what side's peer may send, the likeliest first.
+func (m *Media) receivable(side Side) []codec.Codec {
 	l := m.Line(side)
 	cs := l.Ours
 	if !l.Chosen.IsZero() {
@@ -120,16 +135,7 @@ func (m *Media) localDescription(side Side) *iqv1.MediaDescription {
 	if cs == nil {
 		cs = m.offerCodecs(side)
 	}
-	d := &iqv1.MediaDescription{
-		Media: "audio", Proto: m.proto(side), Codecs: codecs(cs), PtimeMs: 20, Ssrc: l.SSRC, Cname: l.CName,
-	}
-	if l.Local.IsValid() {
-		d.Address, d.Port, d.RtcpPort = l.Local.Addr().String(), uint32(l.Local.Port()), uint32(l.LocalRTCP)
-	}
-	if side == Core {
-		d.Cryptos = cryptoMessages(m.Policy.listKeys()...) // CHOOSE, and ever after what was chosen
-	}
-	return d
+	return cs
 }
 
 // remoteDescription is what the MGW has to send, and where; nil as long as that is not known.

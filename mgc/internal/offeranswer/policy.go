@@ -57,6 +57,7 @@ type Policy struct {
 	MTSI      bool       `json:"mtsi,omitempty"`  // describe speech to the core as TS 26.114 has it: b=RS, b=RR, a=maxptime
 	Latch     bool       `json:"latch,omitempty"` // learn the core peer's address from its media (H.248.37), for peers behind NAT
 	DSCP      uint32     `json:"dscp,omitempty"`  // of media, 0 to 63
+	Police    Police     `json:"police,omitzero"` // of what peers send; zero: none
 
 	Mux RTCPMux  `json:"rtcp_mux,omitempty"` // of browsers; empty: required
 	XR  XRPolicy `json:"xr,omitempty"`       // extended reports; empty: off

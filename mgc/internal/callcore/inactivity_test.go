@@ -1,0 +1,93 @@
+package callcore
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
+)
+
+// silence tells that a side has fallen silent, or speaks again.
+func (b *bench) silence(l Leg, typ iqv1.EventType) {
+	b.t.Helper()
+	b.step(IqNotify{Req: &iqv1.NotifyRequest{ContextId: "cx1", TerminationId: b.s.d.Node.Terms[l], Events: []*iqv1.ObservedEvent{{Type: typ}}}})
+}
+
+func (b *bench) ending() bool {
+	_, runs := b.s.Timers()[timerInactive]
+	return runs
+}
+
+// TestIQ13_REL02_SilenceEndsTheCall: one side silent is enough, the other's media does not hide it, and the time counts from the first.
+func TestIQ13_REL02_SilenceEndsTheCall(t *testing.T) {
+	const silent, speaks = iqv1.EventType_EVENT_TYPE_MEDIA_INACTIVE, iqv1.EventType_EVENT_TYPE_MEDIA_ACTIVE
+	b := up(t)
+	b.silence(LegCore, silent)
+	if b.ending() {
+		t.Fatal("a call is ended for silence though nobody asked for it")
+	}
+	b.s.d.Cfg.Policy.InactivityGrace = time.Minute
+	b.silence(LegCore, silent)
+	first := b.s.Timers()[timerInactive]
+	b.now = b.now.Add(time.Second)
+	b.silence(LegAccess, silent)
+	if !b.s.Timers()[timerInactive].Equal(first) {
+		t.Error("the second side's silence begins the time anew")
+	}
+	b.silence(LegAccess, speaks)
+	if !b.ending() {
+		t.Fatal("the browser's media hides the silence of the core's peer")
+	}
+	b.silence(LegCore, speaks)
+	if b.ending() {
+		t.Fatal("both speak, and the time runs")
+	}
+	b.silence(LegCore, silent)
+	b.fires(timerInactive)
+	b.done("access> BYE", "core> BYE", "mgw> Subtract", "ended media_inactive")
+	if r := b.field("core BYE", "Reason"); !strings.Contains(r, "No media") {
+		t.Errorf("Reason %q", r)
+	}
+}
+
+// TestIQ13_HoldIsNoSilence: a side that was silent and then shall not speak does not end the call; afterwards the MGW tells anew.
+func TestIQ13_HoldIsNoSilence(t *testing.T) {
+	b := up(t)
+	b.s.d.Cfg.Policy.InactivityGrace = time.Minute
+	b.silence(LegAccess, iqv1.EventType_EVENT_TYPE_MEDIA_INACTIVE)
+	b.request(LegCore, "p1", b.phone("INVITE", 1, phoneSDP("sendonly", 2)))
+	b.answers(LegAccess, "INVITE", 200, webAnswer("recvonly", 3))
+	if b.ending() {
+		t.Error("a browser on hold is taken for silent")
+	}
+	b.reply()
+	b.step(AckIn{Leg: LegCore, Msg: b.phone("ACK", 1, "")})
+	b.silence(LegCore, iqv1.EventType_EVENT_TYPE_MEDIA_INACTIVE) // who holds sends music
+	if !b.ending() {
+		t.Error("the side that shall send is not watched")
+	}
+}
+
+// TestIQ13_WhatTheGatewayIsAsked: detection time, and whether RTCP counts, on both sides.
+func TestIQ13_WhatTheGatewayIsAsked(t *testing.T) {
+	b := up(t)
+	b.s.d.Cfg.Policy.InactivityAfter, b.s.d.Cfg.Policy.InactivityRTCP = 45*time.Second, true
+	for _, l := range []Leg{LegAccess, LegCore} {
+		found := 0
+		for _, spec := range b.s.events(l).GetSpecs() {
+			switch spec.GetType() {
+			case iqv1.EventType_EVENT_TYPE_MEDIA_INACTIVE:
+				if spec.GetTimer().AsDuration() != 45*time.Second || !spec.GetRtcp() || spec.GetStreamId() != 1 {
+					t.Errorf("%s: %v", l, spec)
+				}
+				found++
+			case iqv1.EventType_EVENT_TYPE_MEDIA_ACTIVE:
+				found++
+			}
+		}
+		if found != 2 {
+			t.Errorf("%s: %v", l, b.s.events(l))
+		}
+	}
+}
