@@ -50,7 +50,7 @@ func (m *Media) ModifyDescriptor(side Side, g Gate) *iqv1.TerminationDescriptor 
 			Mode: mode(side, l, g),
 			Dscp: m.Policy.DSCP, Policing: m.policing(side),
 			Rtcp: m.rtcpPolicy(side),
-			Dtx:  m.Policy.DTX == DTXBoth || m.Policy.DTX == DTXCore && side == Core,
+			Dtx:  m.Policy.DTX.towards(side),
 		},
 		Local:  m.localDescription(side),
 		Remote: m.remoteDescription(side),
@@ -151,6 +151,9 @@ func (m *Media) remoteDescription(side Side) *iqv1.MediaDescription {
 	cs := []codec.Codec{c}
 	if l.Event.Name != "" {
 		cs = append(cs, l.Event)
+	}
+	if l.noiseAgreed() {
+		cs = append(cs, l.Noise)
 	}
 	d := &iqv1.MediaDescription{Media: "audio", Proto: m.proto(side), Codecs: codecs(cs), PtimeMs: l.Ptime, MaxptimeMs: l.MaxPtime}
 	if side == Core {

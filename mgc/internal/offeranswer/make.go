@@ -63,6 +63,7 @@ func (m Media) MakeAnswer(side Side) (Media, []byte, error) {
 			l.Event, l.Ours = e, append(l.Ours, answered(e))
 		}
 	}
+	m.answerNoise(side)
 	l.Told = l.Asked.Reverse().And(want(m.Line(side.Other())))
 	l.Dir = l.Told
 	m.sayXR(side, true)

@@ -55,6 +55,7 @@ type Line struct {
 	Ours   []codec.Codec `json:"ours,omitempty"`   // what we said
 	Chosen codec.Codec   `json:"chosen,omitzero"`  // audio codec in use; payload type of the peer's description
 	Event  codec.Codec   `json:"event,omitzero"`   // telephone-event in use; zero: none
+	Noise  codec.Codec   `json:"noise,omitzero"`   // comfort noise that the peer has; in use when Ours has it too
 
 	Want  sdp.Direction `json:"want"`  // what the peer wants, from its own point of view
 	Told  sdp.Direction `json:"told"`  // what we said last, from our point of view
@@ -250,6 +251,7 @@ func (m *Media) takePeer(side Side, d *sdp.Description, a *sdp.Media, answer boo
 		m.takePreconditions(l, precond.Read(a.Other), answer)
 	}
 	l.bind(a.Codecs)
+	l.takeNoise(a.Codecs)
 	l.Theirs = usable(a.Codecs, m.names(side))
 	if !slices.ContainsFunc(l.Theirs, isAudio) {
 		return ch, unacceptable(305, "no usable audio codec")

@@ -8,6 +8,7 @@ import (
 
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
 	"github.com/isthmus-gateway/isthmus/pkg/sdp"
+	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
 
 // Receipt of ECN is the browser's own affair: nothing of it is told to the core (TS 23.334 §5.12, strip).
@@ -156,5 +157,45 @@ func TestR8834_DescriptionsForBrowsers(t *testing.T) {
 		if r := m.ModifyDescriptor(Access, Open).GetStreams()[0].GetLocalControl().GetRtcp(); !r.GetMux() || r.GetReducedSize() != rsize {
 			t.Errorf("told: %v", r)
 		}
+	}
+}
+
+// Comfort noise is agreed with a core that offers it, where pauses are wanted and media are transcoded; a browser could not get it relayed.
+func TestR3551_ComfortNoiseOfTheCore(t *testing.T) {
+	for name, c := range map[string]struct {
+		dtx     DTX
+		prefer  Preference
+		formats string
+		agreed  bool
+	}{
+		"transcoded":      {DTXCore, PreferOpus, "8 13 101", true},
+		"relayed":         {DTXCore, PreferRelay, "8 13 101", false},
+		"no pauses":       {DTXOff, PreferOpus, "8 13 101", false},
+		"not offered":     {DTXCore, PreferOpus, "8 101", false},
+		"of another rate": {DTXCore, PreferOpus, "8 97 101", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := DefaultPolicy()
+			p.DTX, p.Prefer = c.dtx, c.prefer
+			if c.prefer == PreferRelay {
+				p.Access = []string{codec.PCMA}
+			}
+			m, answer := called(t, p, parse(t, "v=0\no=- 9 1 IN IP4 10.9.0.7\ns=-\nc=IN IP4 10.9.0.7\nt=0 0\nm=audio 4000 RTP/AVP "+c.formats+
+				"\na=rtpmap:8 PCMA/8000\na=rtpmap:97 CN/16000\na=rtpmap:101 telephone-event/8000\n"))
+			if got := strings.Contains(answer, "RTP/AVP 8 101 13\r\n") && strings.Contains(answer, "a=rtpmap:13 CN/8000\r\n"); got != c.agreed || !c.agreed && strings.Contains(answer, "CN/") {
+				t.Errorf("answer:\n%s", answer)
+			}
+			st := m.ModifyDescriptor(Core, Open).GetStreams()[0]
+			for _, d := range []*iqv1.MediaDescription{st.GetLocal(), st.GetRemote()} {
+				if got := slices.ContainsFunc(d.GetCodecs(), func(c *iqv1.Codec) bool { return c.GetName() == codec.ComfortNoise }); got != c.agreed {
+					t.Errorf("told: %v", d)
+				}
+			}
+			// An offer of ours ends it.
+			m, _, err := m.MakeOffer(Core, sdp.DirUnset)
+			if err != nil || m.Line(Core).noiseAgreed() {
+				t.Errorf("after an offer: %v, %v", m.Line(Core).Ours, err)
+			}
+		})
 	}
 }
