@@ -105,3 +105,6 @@ func (r *Resampler) double(x, out []int16) int {
 	}
 	return 2 * n
 }
+
+// sat16 limits v to 16 bits.
+func sat16(v int32) int32 { return min(max(v, -32768), 32767) }

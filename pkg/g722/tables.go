@@ -1,29 +1,29 @@
-package transcode
+package g722
 
 // The constants of G.722 (2012) by the names of its tables; read-only.
 var (
-	// g722QMF is one half of the symmetric 24-tap filter, table 11.
-	g722QMF = [12]int32{3, -11, 12, 32, -210, 951, 3876, -805, 362, -156, 53, -11}
-	// g722Q6 are the decision levels of the 6-bit quantiser, block 1L (QUANTL).
-	g722Q6 = [30]int32{
+	// qmf is one half of the symmetric 24-tap filter, table 11.
+	qmf = [12]int32{3, -11, 12, 32, -210, 951, 3876, -805, 362, -156, 53, -11}
+	// q6 are the decision levels of the 6-bit quantiser, block 1L (QUANTL).
+	q6 = [30]int32{
 		0, 35, 72, 110, 150, 190, 233, 276, 323, 370, 422, 473, 530, 587, 650,
 		714, 786, 858, 940, 1023, 1121, 1219, 1339, 1458, 1612, 1765, 1980, 2195, 2557, 2919,
 	}
-	// g722QM6, g722QM4 and g722QM2 are the inverse quantisers, blocks 5L, 2L and 2H (INVQBL, INVQAL, INVQAH).
-	g722QM6 = [64]int32{
+	// qm6, qm4 and qm2 are the inverse quantisers, blocks 5L, 2L and 2H (INVQBL, INVQAL, INVQAH).
+	qm6 = [64]int32{
 		-136, -136, -136, -136, -24808, -21904, -19008, -16704, -14984, -13512, -12280, -11192, -10232, -9360, -8576, -7856,
 		-7192, -6576, -6000, -5456, -4944, -4464, -4008, -3576, -3168, -2776, -2400, -2032, -1688, -1360, -1040, -728,
 		24808, 21904, 19008, 16704, 14984, 13512, 12280, 11192, 10232, 9360, 8576, 7856, 7192, 6576, 6000, 5456,
 		4944, 4464, 4008, 3576, 3168, 2776, 2400, 2032, 1688, 1360, 1040, 728, 432, 136, -432, -136,
 	}
-	g722QM4 = [16]int32{0, -20456, -12896, -8968, -6288, -4240, -2584, -1200, 20456, 12896, 8968, 6288, 4240, 2584, 1200, 0}
-	g722QM2 = [4]int32{-7408, -1616, 7408, 1616}
-	// g722WL and g722WH are the logarithmic scale factor multipliers by code word, blocks 3L and 3H (LOGSCL, LOGSCH);
+	qm4 = [16]int32{0, -20456, -12896, -8968, -6288, -4240, -2584, -1200, 20456, 12896, 8968, 6288, 4240, 2584, 1200, 0}
+	qm2 = [4]int32{-7408, -1616, 7408, 1616}
+	// wl and wh are the logarithmic scale factor multipliers by code word, blocks 3L and 3H (LOGSCL, LOGSCH);
 	// rows of table RL42 and RH2 are already applied.
-	g722WL = [16]int32{-60, 3042, 1198, 538, 334, 172, 58, -30, 3042, 1198, 538, 334, 172, 58, -30, -60}
-	g722WH = [4]int32{798, -214, 798, -214}
-	// g722ILB is the antilogarithm, blocks 3L and 3H (SCALEL, SCALEH).
-	g722ILB = [32]int32{
+	wl = [16]int32{-60, 3042, 1198, 538, 334, 172, 58, -30, 3042, 1198, 538, 334, 172, 58, -30, -60}
+	wh = [4]int32{798, -214, 798, -214}
+	// ilb is the antilogarithm, blocks 3L and 3H (SCALEL, SCALEH).
+	ilb = [32]int32{
 		2048, 2093, 2139, 2186, 2233, 2282, 2332, 2383, 2435, 2489, 2543, 2599, 2656, 2714, 2774, 2834,
 		2896, 2960, 3025, 3091, 3158, 3228, 3298, 3371, 3444, 3520, 3597, 3676, 3756, 3838, 3922, 4008,
 	}
