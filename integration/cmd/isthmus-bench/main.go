@@ -61,6 +61,7 @@ func run() error {
 	sig := signallingFlags()
 	flag.IntVar(&c.Quality.Seeds, "quality-calls", 3, "calls for each condition of the speech part, 1 to 20")
 	flag.DurationVar(&c.Quality.Speech, "quality-speech", 10*time.Second, "length of what each of them says, 4s to 1m")
+	doc := flag.String("quality-doc", "", "write the tables of the speech part into this document, mgw/docs/quality.md, in place of its own")
 	gather := flag.Bool("floor-gather", false, "the kernel floor sleeps under load so that datagrams gather, as the gateway does")
 	flag.StringVar(&c.Gateway, "mgw", "", "the gateway's program; empty: mgw beside this one")
 	flag.StringVar(&c.Rival, "rival", "", "another build of the gateway to measure beside it, in turns: what a change is worth shows on a busy machine too")
@@ -107,6 +108,9 @@ func run() error {
 	}
 	if perr := results.Print(os.Stdout); err == nil {
 		err = perr
+	}
+	if err == nil && *doc != "" {
+		err = results.WriteQuality(*doc, time.Now())
 	}
 	if fault := results.Signalling.Failure(); err == nil && fault != "" {
 		err = errors.New(fault)

@@ -2,9 +2,11 @@ package bench
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
+	"time"
 
 	"github.com/isthmus-gateway/isthmus/integration/internal/bench/codecs"
 	"github.com/isthmus-gateway/isthmus/integration/internal/bench/quality"
@@ -142,6 +144,16 @@ func median(f *Figure) *float64 {
 }
 
 func round(v float64) float64 { return math.Round(v*1000) / 1000 }
+
+// WriteQuality puts the tables of the speech part into the document at path. Errors: nothing was measured, those of quality.Results.Write.
+func (r *Results) WriteQuality(path string, now time.Time) error {
+	if r.Quality == nil {
+		return errors.New("bench: no speech was measured")
+	}
+	m, q := r.Machine, r.Config.Quality
+	return r.Quality.Write(path, fmt.Sprintf("%s, %d cores, Linux %s, %s; %s; %d calls of %v for each condition.", m.CPU, m.Cores, m.Kernel, m.Go,
+		now.UTC().Format(time.DateOnly), q.Seeds, q.Speech))
+}
 
 // Print writes the table, the targets and, last, the summary as one line of JSON.
 func (r *Results) Print(w io.Writer) error {

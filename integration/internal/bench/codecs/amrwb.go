@@ -24,8 +24,8 @@ const amrwbFrame = speech.Middle / 50
 // amrwbBits is the length of a frame by type (RFC 4867 §3.6, TS 26.201 table 2); beyond 9 there is no speech.
 var amrwbBits = [10]int{132, 177, 253, 285, 317, 365, 397, 461, 477, 40}
 
-// encodeAMRWB makes one payload per frame of pcm at 16 kHz.
-func encodeAMRWB(pcm []int16) ([][]byte, error) {
+// EncodeAMRWB makes one payload per frame of pcm at 16 kHz.
+func EncodeAMRWB(pcm []int16) ([][]byte, error) {
 	enc := C.E_IF_init()
 	if enc == nil {
 		return nil, errors.New("codecs: no AMR-WB encoder")
@@ -78,7 +78,8 @@ func unpackAMRWB(p []byte) ([]byte, error) {
 	return frame, nil
 }
 
-// DecodeAMRWB turns bandwidth-efficient payloads of one frame each into samples at 16 kHz. Errors: a payload that is none.
+// DecodeAMRWB turns bandwidth-efficient payloads of one frame each into samples at 16 kHz; a nil one is lost and concealed by the codec. Errors:
+// a payload that is none.
 func DecodeAMRWB(payloads [][]byte) ([]int16, error) {
 	dec := C.D_IF_init()
 	if dec == nil {
@@ -87,9 +88,12 @@ func DecodeAMRWB(payloads [][]byte) ([]int16, error) {
 	defer C.D_IF_exit(dec)
 	pcm := make([]int16, len(payloads)*amrwbFrame)
 	for i, p := range payloads {
-		frame, err := unpackAMRWB(p)
-		if err != nil {
-			return nil, err
+		frame := []byte{15<<3 | 4} // no data
+		if p != nil {
+			var err error
+			if frame, err = unpackAMRWB(p); err != nil {
+				return nil, err
+			}
 		}
 		C.D_IF_decode(dec, (*C.uchar)(&frame[0]), (*C.short)(unsafe.Pointer(&pcm[i*amrwbFrame])), 0)
 	}

@@ -105,3 +105,45 @@ func TestNothingToCompare(t *testing.T) {
 		}
 	}
 }
+
+// The wide measure also hears what is above the usual one's bands, and falls with it.
+func TestWideHearsMore(t *testing.T) {
+	const n = 3 * WideRate
+	x, hiss, over := make([]float64, n), noise(1, n), noise(2, n)
+	last := 0.0
+	for i := range x {
+		s := float64(i) / WideRate
+		for h := 1.0; h <= 50; h++ {
+			d := (h*130 - 500 - 400*math.Sin(2*math.Pi*1.3*s)) / 500
+			e := (h*130 - 5600 - 300*math.Sin(2*math.Pi*1.7*s)) / 400
+			x[i] += math.Sin(2*math.Pi*h*(130*s+10*math.Sin(2*math.Pi*0.5*s))) * (math.Exp(-d*d) + 0.3*math.Exp(-e*e))
+		}
+		env := 0.5 + 0.5*math.Sin(2*math.Pi*3*s)
+		x[i] = x[i]*env*env + 0.001*hiss[i]
+		over[i], last = over[i]-last, over[i] // rising with the frequency
+	}
+	before := 1.1
+	for _, gain := range []float64{0, 0.01, 0.05, 0.3} {
+		v, err := ScoreWide(x, mix(x, gain, over))
+		if err != nil || v >= before || gain == 0 && math.Abs(v-1) > 1e-6 {
+			t.Errorf("noise of %.2f: %.4f after %.4f, %v", gain, v, before, err)
+		}
+		before = v
+	}
+	dull := make([]float64, n) // without what is above 4.5 kHz
+	for i := range dull {
+		for k := -40; k <= 40; k++ {
+			if i+k >= 0 && i+k < n {
+				f, w := 2*4500.0/WideRate, 0.5+0.5*math.Cos(math.Pi*float64(k)/41)
+				h := f
+				if k != 0 {
+					h = math.Sin(math.Pi*f*float64(k)) / (math.Pi * float64(k))
+				}
+				dull[i] += h * w * x[i+k]
+			}
+		}
+	}
+	if v, err := ScoreWide(x, dull); err != nil || v > 0.95 {
+		t.Errorf("without the upper band: %.3f, %v", v, err)
+	}
+}

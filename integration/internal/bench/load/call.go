@@ -80,12 +80,9 @@ func (c *call) frame(d Direction, k uint32, b []byte) int {
 // stream is one of the clock too. first: the packet begins a spurt. buf has room for a packet and its tag.
 func (c *call) send(d Direction, clock uint32, first bool, now int64, buf []byte) bool {
 	s := &c.out[d]
-	pt, step := byte(ptPCMA), uint32(frameLen)
-	switch {
-	case c.media.Transcoded() && d == Up:
+	pt, step := c.media.core()
+	if c.media.Transcoded() && d == Up {
 		pt, step = ptOpus, 960
-	case c.media == OpusAMRWB:
-		pt, step = ptAMRWB, 320
 	}
 	if first {
 		pt |= 0x80

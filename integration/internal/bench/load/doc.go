@@ -20,10 +20,22 @@ const (
 	PCMA      Media = iota // on both sides
 	OpusPCMA               // Opus at the browser
 	OpusAMRWB              // Opus at the browser, AMR-WB 12.65 at the core, bandwidth-efficient
+	OpusG722               // Opus at the browser, G.722 at the core; for Replay only
 )
 
 // Transcoded reports whether the ends have different codecs.
 func (m Media) Transcoded() bool { return m != PCMA }
+
+// core is the payload type at the core and how far its timestamp goes in 20 ms.
+func (m Media) core() (pt byte, step uint32) {
+	switch m {
+	case OpusAMRWB:
+		return ptAMRWB, 320
+	case OpusG722:
+		return ptG722, frameLen // its clock is 8 kHz (RFC 3551 §4.5.2)
+	}
+	return ptPCMA, frameLen
+}
 
 // Offer is what the two ends of a call tell the system under test.
 type Offer struct {
@@ -51,6 +63,7 @@ type Connect func(context.Context, Offer) (Answer, error)
 // Payload types of both sides.
 const (
 	ptPCMA  = 8
+	ptG722  = 9
 	ptAMRWB = 97
 	ptOpus  = 111
 )

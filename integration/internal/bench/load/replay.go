@@ -133,7 +133,7 @@ func (p *player) record(n int) {
 // replay sends one packet.
 func (c *call) replay(d Direction, s *Sending, buf []byte) {
 	o := &c.out[d]
-	pt, step := byte(ptPCMA), uint32(frameLen)
+	pt, step := c.media.core()
 	if d == Up {
 		pt, step = ptOpus, 960
 	}
@@ -168,7 +168,7 @@ func (c *call) rtpOf(d Direction, b []byte) []byte {
 			return nil
 		}
 	}
-	want := byte(ptPCMA)
+	want, _ := c.media.core()
 	if d == Down {
 		want = ptOpus
 	}

@@ -158,8 +158,8 @@ func (a alignment) usual() int {
 	return l[len(l)/2]
 }
 
-// apply lays got out along clean, frames fading into each other where the lag changes.
-func (a alignment) apply(got []float64, n int) []float64 {
+// apply lays got out along clean of n samples, frames fading into each other where the lag changes. wide: both have so many times rate.
+func (a alignment) apply(got []float64, n, wide int) []float64 {
 	out := make([]float64, n)
 	sample := func(i int) float64 {
 		if i < 0 || i >= len(got) {
@@ -168,11 +168,11 @@ func (a alignment) apply(got []float64, n int) []float64 {
 		return got[i]
 	}
 	for i := range out {
-		k := i / frame
-		out[i] = sample(i + a.lag[k])
-		if d := i - k*frame; k > 0 && a.lag[k] != a.lag[k-1] && d < seam {
-			w := (float64(d) + 0.5) / seam
-			out[i] = w*out[i] + (1-w)*sample(i+a.lag[k-1])
+		k := min(i/(frame*wide), len(a.lag)-1)
+		out[i] = sample(i + a.lag[k]*wide)
+		if d := i - k*frame*wide; k > 0 && a.lag[k] != a.lag[k-1] && d < seam*wide {
+			w := (float64(d) + 0.5) / float64(seam*wide)
+			out[i] = w*out[i] + (1-w)*sample(i+a.lag[k-1]*wide)
 		}
 	}
 	return out

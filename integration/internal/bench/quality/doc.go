@@ -2,8 +2,8 @@
 // traces, through each system and through a receiver without any gateway, scored by package estoi. Floor 3 of the integration module.
 // Linux only.
 //
-// Both ways of every call carry speech at once: Opus from a browser, which the gateway makes PCMA of, and PCMA from a core network, which it
-// makes Opus of. The trace lies before the gateway; what it sends arrives whole and is laid out by its own timestamps.
+// Both ways of every call carry speech at once: Opus from a browser, which the gateway makes PCMA, AMR-WB or G.722 of, and one of these from a
+// core network, which it makes Opus of. The trace lies before the gateway; what it sends arrives whole and is laid out by its own timestamps.
 package quality
 
 import (
@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	rate  = 8000                  // of everything that is compared, Hz
+	rate  = 8000                  // at which signals are aligned, and compared in narrow band, Hz
 	ptime = 20 * time.Millisecond // of what is sent
 	frame = rate / 50
 )

@@ -2,7 +2,6 @@ package quality
 
 import (
 	"fmt"
-	"io"
 	"math"
 
 	"github.com/isthmus-gateway/isthmus/integration/internal/bench/load"
@@ -12,9 +11,15 @@ import (
 // Results of a run.
 type Results struct {
 	Config     Config
-	Systems    []System
+	Parts      []*Part // one for each codec at the core
 	Late       float64 // share of packets that the generator sent late, where that was too many
 	conditions []traces.Condition
+}
+
+// Part is what was measured of Opus and one other codec.
+type Part struct {
+	pair    *pair
+	Systems []System
 }
 
 // System is what was measured of one: for each condition and direction, the mean over its calls.
@@ -24,7 +29,7 @@ type System struct {
 }
 
 // take reduces scores to means and keeps them.
-func (r *Results) take(name string, calls []call, scores [][2]Score) {
+func (r *Results) take(p *Part, name string, calls []call, scores [][2]Score) {
 	s := System{Name: name, Means: make([][2]Score, len(r.conditions))}
 	for i, c := range calls {
 		for d := range scores[i] {
@@ -35,18 +40,18 @@ func (r *Results) take(name string, calls []call, scores [][2]Score) {
 			m.Last += v.Last / n
 		}
 	}
-	r.Systems = append(r.Systems, s)
-	fmt.Fprintf(r.Config.Out, "  %s: scored\n", name)
+	p.Systems = append(p.Systems, s)
+	fmt.Fprintf(r.Config.Out, "  %s, %s: scored\n", p.pair.title(load.Up), name)
 }
 
 // find returns the system, nil when it was not measured.
-func (r *Results) find(name string) *System {
-	if r == nil {
+func (p *Part) find(name string) *System {
+	if p == nil {
 		return nil
 	}
-	for i := range r.Systems {
-		if r.Systems[i].Name == name {
-			return &r.Systems[i]
+	for i := range p.Systems {
+		if p.Systems[i].Name == name {
+			return &p.Systems[i]
 		}
 	}
 	return nil
@@ -59,60 +64,22 @@ const (
 	GoalLevel = 0.5  // dB
 )
 
-// titles of the two directions, by load.Direction.
-var titles = [2]string{"Opus to PCMA", "PCMA to Opus"}
-
-// Print writes the tables.
-func (r *Results) Print(w io.Writer) {
-	if r == nil || len(r.Systems) == 0 {
-		return
+// part is that of a pair, nil when it was not measured.
+func (r *Results) part(m load.Media) *Part {
+	if r == nil {
+		return nil
 	}
-	for d, title := range titles {
-		fmt.Fprintf(w, "\n%-14s", title)
-		for _, s := range r.Systems {
-			fmt.Fprintf(w, " %-*s", width(s.Name), s.Name)
+	for _, p := range r.Parts {
+		if p.pair.media == m {
+			return p
 		}
-		fmt.Fprintf(w, "\n%-14s", "")
-		for _, s := range r.Systems {
-			if s.Name == Reference {
-				fmt.Fprintf(w, " %-18s", "ESTOI  level")
-			} else {
-				fmt.Fprintf(w, " %-38s", "ESTOI  (below)   delay ms  end   level")
-			}
-		}
-		for i, c := range r.conditions {
-			fmt.Fprintf(w, "\n%-14s", c.Name)
-			for _, s := range r.Systems {
-				fmt.Fprintf(w, " %-*s", width(s.Name), r.cell(&s, i, load.Direction(d)))
-			}
-		}
-		fmt.Fprintln(w)
 	}
-	if r.Late > 0 {
-		fmt.Fprintf(w, "The machine was busy: %.1f %% of the packets left more than %v late, as on a worse network than the condition says.\n", 100*r.Late, load.Tardy)
-	}
-}
-
-// width is that of a system's columns.
-func width(name string) int {
-	if name == Reference {
-		return 18
-	}
-	return 38
-}
-
-// cell is one system under one condition.
-func (r *Results) cell(s *System, i int, d load.Direction) string {
-	m := s.Means[i][d]
-	if s.Name == Reference {
-		return fmt.Sprintf("%.3f %+5.1f dB", m.Score, m.Level)
-	}
-	return fmt.Sprintf("%.3f (%+.3f)  %6.1f %6.1f  %+5.1f dB", m.Score, m.Score-r.find(Reference).Means[i][d].Score, m.Delay, m.Last, m.Level)
+	return nil
 }
 
 // below is how much the system falls below the reference where it does so most; nil when it was not measured.
-func (r *Results) below(name string) *float64 {
-	s, ref := r.find(name), r.find(Reference)
+func (p *Part) below(name string) *float64 {
+	s, ref := p.find(name), p.find(Reference)
 	if s == nil || ref == nil {
 		return nil
 	}

@@ -32,30 +32,53 @@ func Run(ctx context.Context, c Config) (*Results, error) {
 	}
 	r := &Results{Config: c, conditions: traces.Conditions()}
 	fmt.Fprintf(c.Out, "\nquality: %d conditions, %d calls each, %v of speech both ways\n", len(r.conditions), c.Seeds, c.Speech)
-	calls, err := prepare(ctx, c, r.conditions)
-	if err != nil {
-		return r, err
+	speakers := make([]*material, c.Seeds)
+	for k := range speakers {
+		var err error
+		if speakers[k], err = speak(ctx, k, c.Speech); err != nil {
+			return r, err
+		}
 	}
-	lags, err := r.reference(calls)
+	for _, p := range pairs {
+		if err := r.measure(ctx, p, speakers); err != nil {
+			return r, err
+		}
+	}
+	return r, nil
+}
+
+// measure does one pair of codecs.
+func (r *Results) measure(ctx context.Context, pr *pair, speakers []*material) error {
+	c, p := r.Config, &Part{pair: pr}
+	r.Parts = append(r.Parts, p)
+	calls, err := prepare(pr, speakers, r.conditions)
 	if err != nil {
-		return r, err
+		return err
+	}
+	lags, err := r.reference(p, calls)
+	if err != nil {
+		return err
 	}
 	ours, err := systems.StartIsthmus(ctx, c.Gateway, c.Workers, c.Log)
 	if err != nil {
-		return r, err
+		return err
 	}
-	if err := r.through(ctx, Isthmus, ours, calls, lags); err != nil || !c.Peer {
-		return r, err
+	if err := r.through(ctx, p, Isthmus, ours, calls, lags); err != nil || !c.Peer || !pr.peer {
+		return err
 	}
 	theirs, err := systems.StartRtpengine(ctx, c.Threads, c.Log)
 	if errors.Is(err, systems.ErrNotInstalled) {
 		fmt.Fprintln(c.Out, "  rtpengine is not installed: left out")
-		return r, nil
+		return nil
 	}
 	if err != nil {
-		return r, err
+		return err
 	}
-	return r, r.through(ctx, Rtpengine, theirs, calls, lags)
+	if err := r.through(ctx, p, Rtpengine, theirs, calls, lags); !errors.Is(err, errSilent) {
+		return err
+	}
+	fmt.Fprintf(c.Out, "  rtpengine makes no sound of %s\n", pr.title(load.Up))
+	return nil
 }
 
 // call is both directions of a call under one condition.
@@ -65,18 +88,12 @@ type call struct {
 }
 
 // prepare makes all calls: those of a condition have the seeds from 1 on, and the speakers by turns.
-func prepare(ctx context.Context, c Config, conditions []traces.Condition) (calls []call, err error) {
-	speakers := make([]*material, c.Seeds)
-	for k := range speakers {
-		if speakers[k], err = speak(ctx, k, c.Speech); err != nil {
-			return nil, err
-		}
-	}
+func prepare(p *pair, speakers []*material, conditions []traces.Condition) (calls []call, err error) {
 	for i, cond := range conditions {
 		for k, m := range speakers {
 			x := call{condition: i}
 			for d := range x.way {
-				if x.way[d], err = newStream(load.Direction(d), cond, m, uint64(k+1)); err != nil {
+				if x.way[d], err = newStream(p, load.Direction(d), cond, m, uint64(k+1)); err != nil {
 					return nil, err
 				}
 			}
@@ -107,20 +124,20 @@ func each(calls []call, f func(call, direction int) error) error {
 }
 
 // reference scores the receiver without gateway; lags are those of the codecs.
-func (r *Results) reference(calls []call) (lags [][2]int, err error) {
+func (r *Results) reference(p *Part, calls []call) (lags [][2]int, err error) {
 	lags = make([][2]int, len(calls))
 	scores := make([][2]Score, len(calls))
 	err = each(calls, func(i, d int) (err error) {
 		scores[i][d], lags[i][d], err = calls[i].way[d].judgeReference()
 		return err
 	})
-	r.take(Reference, calls, scores)
+	r.take(p, Reference, calls, scores)
 	return lags, err
 }
 
 // through sends everything through a system, which it closes, and scores it.
-func (r *Results) through(ctx context.Context, name string, sys systems.System, calls []call, lags [][2]int) error {
-	heard, late, err := replay(ctx, sys, calls)
+func (r *Results) through(ctx context.Context, p *Part, name string, sys systems.System, calls []call, lags [][2]int) error {
+	heard, late, err := replay(ctx, p.pair.media, sys, calls)
 	err = errors.Join(err, sys.Close())
 	if err != nil {
 		return fmt.Errorf("quality: %s: %w", name, err)
@@ -132,15 +149,18 @@ func (r *Results) through(ctx context.Context, name string, sys systems.System, 
 		}
 		return nil
 	})
-	r.take(name, calls, scores)
+	if err != nil {
+		return err
+	}
+	r.take(p, name, calls, scores)
 	if late > busy {
 		r.Late = max(r.Late, late)
 	}
-	return err
+	return nil
 }
 
 // replay sets the calls up and sends; again with new calls when the machine was too busy for it, and the best of the tries counts.
-func replay(ctx context.Context, sys systems.System, calls []call) (best []load.Recording, late float64, err error) {
+func replay(ctx context.Context, media load.Media, sys systems.System, calls []call) (best []load.Recording, late float64, err error) {
 	scripts := make([]load.Script, len(calls))
 	for i, c := range calls {
 		for d := range c.way {
@@ -149,7 +169,7 @@ func replay(ctx context.Context, sys systems.System, calls []call) (best []load.
 	}
 	late = 1
 	for try := range tries {
-		f, err := load.New(ctx, load.Options{Calls: len(calls), Media: load.OpusPCMA, Connect: func(ctx context.Context, o load.Offer) (load.Answer, error) {
+		f, err := load.New(ctx, load.Options{Calls: len(calls), Media: media, Connect: func(ctx context.Context, o load.Offer) (load.Answer, error) {
 			o.Call += try * len(calls)
 			return sys.Connect(ctx, o)
 		}})

@@ -5,7 +5,6 @@ import (
 	"math"
 	"slices"
 
-	"github.com/isthmus-gateway/isthmus/integration/internal/bench/estoi"
 	"github.com/isthmus-gateway/isthmus/integration/internal/bench/load"
 	"github.com/isthmus-gateway/isthmus/integration/internal/bench/speech"
 )
@@ -20,10 +19,10 @@ type Score struct {
 
 // judge compares what was heard with what was said.
 func (s *stream) judge(heard []float64) (Score, alignment, error) {
-	clean := s.speech.clean[:len(s.payloads)*frame]
-	a := align(clean, heard)
-	laid := a.apply(heard, len(clean))
-	v, err := estoi.Score(speech.Convert(clean, rate, estoi.Rate), speech.Convert(laid, rate, estoi.Rate))
+	clean := speech.Floats(s.said(s.speech)[:len(s.payloads)*s.frame()])
+	a := align(speech.Convert(clean, s.hz(), rate), speech.Convert(heard, s.hz(), rate))
+	laid := a.apply(heard, len(clean), s.wide)
+	v, err := s.pair.score(clean, laid)
 	if err != nil {
 		return Score{}, a, fmt.Errorf("quality: %w", err)
 	}
@@ -53,7 +52,8 @@ func (s *stream) judgeGateway(rec []load.Recorded, lag int) (Score, error) {
 	var delays []float64
 	for _, p := range pieces {
 		// When the network's fastest packet with the sound at the begin of this one would have come, and when this one came.
-		said := p.from - a.at(p.from-a.at(p.from)) + lag
+		from := p.from / s.wide
+		said := from - a.at(from-a.at(from)) + lag
 		due := float64(said) * 1000 / rate * (1 + s.cond.Drift)
 		delays = append(delays, p.At.Seconds()*1000-due)
 	}

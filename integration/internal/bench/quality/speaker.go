@@ -33,9 +33,9 @@ const loudness = 2200.0 // root mean square of the speech, pauses included: abou
 
 // material is one speaker's speech.
 type material struct {
-	wide   []int16   // at 48 kHz, for the browser's encoder
-	narrow []int16   // at rate, for the core network
-	clean  []float64 // narrow, as what everything is compared with
+	wide   []int16 // at 48 kHz, for the browser's encoder
+	middle []int16 // at 16 kHz, for a core network with a codec of wide band
+	narrow []int16 // at rate, for one without
 }
 
 // speak makes the k-th speaker say length of speech. Errors: ErrNoSpeaker, espeak-ng's.
@@ -72,9 +72,8 @@ func newMaterial(pcm []float64, hz int) *material {
 	for i := range pcm {
 		pcm[i] *= gain
 	}
-	m := &material{wide: speech.Samples(speech.Convert(pcm, hz, speech.Wide)), narrow: speech.Samples(speech.Convert(pcm, hz, rate))}
-	m.clean = speech.Floats(m.narrow)
-	return m
+	to := func(rate int) []int16 { return speech.Samples(speech.Convert(pcm, hz, rate)) }
+	return &material{wide: to(speech.Wide), middle: to(speech.Middle), narrow: to(rate)}
 }
 
 // readWAV reads mono PCM of 16 bit. espeak-ng does not know the length when it writes the header, so that of the last chunk is not believed.

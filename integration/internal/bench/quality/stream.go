@@ -7,7 +7,6 @@ import (
 	"github.com/isthmus-gateway/isthmus/integration/internal/bench/speech"
 	"github.com/isthmus-gateway/isthmus/integration/internal/bench/traces"
 	"github.com/isthmus-gateway/isthmus/integration/internal/opus"
-	"github.com/isthmus-gateway/isthmus/integration/internal/tone"
 )
 
 // What the browser's encoder is set to.
@@ -18,6 +17,7 @@ const (
 
 // stream is one direction of one call under one condition: what is sent and what the network leaves of it.
 type stream struct {
+	*pair
 	way      load.Direction
 	cond     traces.Condition
 	speech   *material
@@ -26,15 +26,13 @@ type stream struct {
 }
 
 // newStream encodes the speech and makes the trace.
-func newStream(way load.Direction, cond traces.Condition, m *material, seed uint64) (*stream, error) {
-	s := &stream{way: way, cond: cond, speech: m}
+func newStream(p *pair, way load.Direction, cond traces.Condition, m *material, seed uint64) (*stream, error) {
+	s := &stream{pair: p, way: way, cond: cond, speech: m}
 	var err error
 	if way == load.Up {
 		s.payloads, err = encodeOpus(m.wide, int(100*cond.Loss+0.5))
 	} else {
-		for at := 0; at+frame <= len(m.narrow); at += frame {
-			s.payloads = append(s.payloads, tone.ALaw.Encode(nil, m.narrow[at:at+frame]))
-		}
+		s.payloads, err = p.encodeCore(p.said(m))
 	}
 	s.arrivals = cond.Make(seed*2+uint64(way), len(s.payloads), ptime)
 	return s, err
@@ -70,48 +68,13 @@ func (s *stream) sendings() []load.Sending {
 	return out
 }
 
-// decodeAll decodes payloads with all that a receiver without gateway can do, given time: what the next packet knows about a lost one, and
-// concealment. A nil payload is lost.
-func decodeAll(way load.Direction, payloads [][]byte) ([]float64, error) {
-	if way == load.Down {
-		return decodeLaw(payloads), nil
-	}
-	dec, err := opus.NewDecoder(rate)
-	if err != nil {
-		return nil, err
-	}
-	defer dec.Close()
-	var pcm []int16
-	var buf [6 * frame]int16
-	for k, p := range payloads {
-		switch {
-		case p != nil:
-			n, err := dec.Decode(buf[:], p)
-			if err != nil {
-				return nil, err
-			}
-			pcm = append(pcm, buf[:n]...)
-			continue
-		case k+1 < len(payloads) && payloads[k+1] != nil:
-			err = dec.Recover(buf[:frame], payloads[k+1])
-		default:
-			err = dec.Conceal(buf[:frame])
-		}
-		if err != nil {
-			return nil, err
-		}
-		pcm = append(pcm, buf[:frame]...)
-	}
-	return speech.Floats(pcm), nil
-}
-
 // reference is what a receiver without gateway hears.
 func (s *stream) reference() ([]float64, error) {
 	came := make([][]byte, len(s.payloads))
 	for _, a := range s.arrivals {
 		came[a.Packet] = s.payloads[a.Packet]
 	}
-	return decodeAll(s.way, came)
+	return s.decode(s.way, came)
 }
 
 var errSilent = errors.New("nothing came out")
@@ -128,7 +91,7 @@ func (s *stream) layOut(rec []load.Recorded) (pcm []float64, pieces []placed, er
 	if len(rec) == 0 {
 		return nil, nil, errSilent
 	}
-	way, clock := load.Down, rate
+	way, clock := load.Down, s.clock
 	if s.way == load.Down {
 		way, clock = load.Up, speech.Wide
 	}
@@ -137,13 +100,13 @@ func (s *stream) layOut(rec []load.Recorded) (pcm []float64, pieces []placed, er
 	for i, p := range packets {
 		payloads[i] = p.Payload
 	}
-	one, err := decodeAll(way, payloads)
+	one, err := s.decode(way, payloads)
 	if err != nil {
 		return nil, nil, err
 	}
 	size := len(one) / len(packets)
 	for i, p := range packets {
-		from := int(int64(int32(p.TS-packets[0].TS)) * rate / int64(clock))
+		from := int(int64(int32(p.TS-packets[0].TS)) * int64(s.hz()) / int64(clock))
 		if from < 0 || from > len(one)*10 {
 			continue // a timestamp from nowhere
 		}

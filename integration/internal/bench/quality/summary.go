@@ -6,22 +6,35 @@ import (
 
 // Summary is the part of the bench's JSON that this package makes. null: not measured.
 type Summary struct {
-	Below     *float64 `json:"quality_below_reference"` // most that Isthmus falls below the receiver without gateway, of all conditions
+	Below     *float64 `json:"quality_below_reference"` // most that Isthmus falls below the receiver without gateway, of all conditions and codecs
+	BelowAMR  *float64 `json:"quality_below_opus_amrwb"`
+	BelowG722 *float64 `json:"quality_below_opus_g722"`
 	PeerBelow *float64 `json:"rtpengine_quality_below_reference"`
 	Loss5     *float64 `json:"quality_opus_pcma_5_loss"` // ESTOI at 5 % random loss
 	PeerLoss5 *float64 `json:"rtpengine_quality_opus_pcma_5_loss"`
 	RefLoss5  *float64 `json:"reference_quality_opus_pcma_5_loss"`
-	Delay     *float64 `json:"quality_delay_ms"` // added on a clean network, the slower way
-	Level     *float64 `json:"quality_level_db"` // furthest from what was said, clean
+	Delay     *float64 `json:"quality_delay_ms"` // added on a clean network, the slowest way
+	Level     *float64 `json:"quality_level_db"` // furthest from what was said, clean, PCMA
 }
 
 // Summary reduces the results; nil has none.
 func (r *Results) Summary() Summary {
-	s := Summary{Below: r.below(Isthmus), PeerBelow: r.below(Rtpengine)}
+	narrow, amr, g722 := r.part(load.OpusPCMA), r.part(load.OpusAMRWB), r.part(load.OpusG722)
+	s := Summary{BelowAMR: amr.below(Isthmus), BelowG722: g722.below(Isthmus), PeerBelow: narrow.below(Rtpengine)}
 	s.Loss5, s.PeerLoss5, s.RefLoss5 = r.fivePercent(Isthmus), r.fivePercent(Rtpengine), r.fivePercent(Reference)
-	if sys := r.find(Isthmus); sys != nil {
-		up, down := sys.Means[0][load.Up], sys.Means[0][load.Down]
-		s.Delay, s.Level = rounded(max(up.Delay, down.Delay)), rounded(further(up.Level, down.Level))
+	for _, p := range []*Part{narrow, amr, g722} {
+		if v := p.below(Isthmus); v != nil && (s.Below == nil || *v > *s.Below) {
+			s.Below = v
+		}
+		if sys := p.find(Isthmus); sys != nil {
+			up, down := sys.Means[0][load.Up], sys.Means[0][load.Down]
+			if v := rounded(max(up.Delay, down.Delay)); s.Delay == nil || *v > *s.Delay {
+				s.Delay = v
+			}
+			if p == narrow {
+				s.Level = rounded(further(up.Level, down.Level))
+			}
+		}
 	}
 	return s
 }
@@ -35,7 +48,7 @@ func further(a, b float64) float64 {
 
 // fivePercent is the score with 5 % of random loss, Opus to PCMA.
 func (r *Results) fivePercent(name string) *float64 {
-	s := r.find(name)
+	s := r.part(load.OpusPCMA).find(name)
 	if s == nil {
 		return nil
 	}

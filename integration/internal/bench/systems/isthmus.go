@@ -123,8 +123,11 @@ func answerOf(t *iqv1.TransportGroup, core []*iqv1.Stream) (a load.Answer, err e
 func setUp(o load.Offer) *iqv1.TransactionRequest {
 	plain := []*iqv1.Codec{{PayloadType: 8, Name: "PCMA", ClockRate: 8000}}
 	web := plain
-	if o.Media == load.OpusAMRWB {
+	switch o.Media {
+	case load.OpusAMRWB:
 		plain = []*iqv1.Codec{{PayloadType: 97, Name: "AMR-WB", ClockRate: 16000, Channels: 1}}
+	case load.OpusG722:
+		plain = []*iqv1.Codec{{PayloadType: 9, Name: "G722", ClockRate: 8000}}
 	}
 	if o.Media.Transcoded() {
 		web = []*iqv1.Codec{{PayloadType: 111, Name: "opus", ClockRate: 48000, Channels: 2, Fmtp: "minptime=10;useinbandfec=1"}}

@@ -72,7 +72,7 @@ func (s *Rtpengine) Connect(ctx context.Context, o load.Offer) (load.Answer, err
 		"transport-protocol": "RTP/AVP", "rtcp-mux": []string{"demux"}, "replace": []string{"origin", "session-connection"},
 	}
 	if o.Media.Transcoded() {
-		offer["codec"] = bencode.Dict{"transcode": []string{"PCMA"}, "mask": []string{"opus"}}
+		offer["codec"] = bencode.Dict{"transcode": []string{coreName(o.Media)}, "mask": []string{"opus"}}
 	}
 	toCore, err := s.ng.describe(ctx, offer)
 	if err != nil {
@@ -135,8 +135,20 @@ func browserSDP(o load.Offer) string {
 		"a=candidate:1 1 udp 2130706431 %[2]s %[1]d typ host\r\na=end-of-candidates\r\n", port, ip, codec, o.Ufrag, o.Pwd, o.Fingerprint)
 }
 
+// coreName is the codec at the core; AMR-WB is none that rtpengine as packaged can encode.
+func coreName(m load.Media) string {
+	if m == load.OpusG722 {
+		return "G722"
+	}
+	return "PCMA"
+}
+
 // coreSDP is the core side's answer.
 func coreSDP(o load.Offer) string {
-	return fmt.Sprintf("v=0\r\no=- 1 1 IN IP4 %[2]s\r\ns=-\r\nc=IN IP4 %[2]s\r\nt=0 0\r\nm=audio %[1]d RTP/AVP 8\r\na=rtpmap:8 PCMA/8000\r\na=sendrecv\r\na=ptime:20\r\n",
-		o.Core.Port(), o.Core.Addr())
+	pt := 8
+	if o.Media == load.OpusG722 {
+		pt = 9
+	}
+	return fmt.Sprintf("v=0\r\no=- 1 1 IN IP4 %[2]s\r\ns=-\r\nc=IN IP4 %[2]s\r\nt=0 0\r\nm=audio %[1]d RTP/AVP %[3]d\r\na=rtpmap:%[3]d %[4]s/8000\r\na=sendrecv\r\na=ptime:20\r\n",
+		o.Core.Port(), o.Core.Addr(), pt, coreName(o.Media))
 }
