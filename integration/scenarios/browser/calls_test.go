@@ -48,7 +48,10 @@ func (p *party) codecIs(id string) {
 	if p.mode == "relay" || p.mode == "osrtp" || p.mode == "full" {
 		want = "PCMA 8 kHz"
 	}
-	core := map[string]string{"relay": "PCMA/8000", "full": "PCMA/8000", "opus": "PCMA/8000", "amrwb": "AMR-WB/16000", "amr": "AMR/8000", "osrtp": "PCMA/8000", "required": "PCMA/8000"}[p.mode]
+	if p.mode == "g722" {
+		want = "G722 8 kHz" // the clock of its RTP, RFC 3551 §4.5.2
+	}
+	core := map[string]string{"relay": "PCMA/8000", "full": "PCMA/8000", "opus": "PCMA/8000", "amrwb": "AMR-WB/16000", "amr": "AMR/8000", "osrtp": "PCMA/8000", "required": "PCMA/8000", "g722": "G722/8000", "opus-g722": "G722/8000"}[p.mode]
 	mgc := adminv1.NewControllerAdminClient(dial(p.t, "127.0.0.1:7401"))
 	p.until("the MGC to have "+core+" towards baresip", func() (bool, any) {
 		r, err := mgc.ListCalls(p.ctx, &adminv1.ListCallsRequest{})

@@ -39,6 +39,13 @@ var amrMode = []scenario{
 	{"InviteToAudio", inviteToAudio},
 }
 
+// g722Mode runs with G.722 at baresip: relayed to a browser that has it too, and with Opus at the browser.
+var g722Mode = []scenario{
+	{"IQ18_BrowserCallsBothHearBrowserHangsUp", browserCalls},
+	{"IQ18_BaresipCallsBothHearBaresipHangsUp", baresipCalls},
+	{"MO18_HoldAndResumeByBrowser", holdByBrowser},
+}
+
 // oneMode runs with G.711 relayed only: what it is about does not depend on the codec.
 var oneMode = []scenario{
 	{"MO15_CancelByBrowser", cancelByBrowser},
@@ -79,7 +86,7 @@ var fullMode = []scenario{
 
 func TestBrowserToBaresip(t *testing.T) {
 	w := newWorld(t)
-	for _, mode := range []string{"relay", "opus", "amrwb", "amr", "turn", "full"} {
+	for _, mode := range []string{"relay", "opus", "amrwb", "amr", "g722", "opus-g722", "turn", "full"} {
 		t.Run(mode, func(t *testing.T) {
 			g := w.startGateway(t, mode)
 			run := everyMode
@@ -90,6 +97,8 @@ func TestBrowserToBaresip(t *testing.T) {
 				run = amrMode
 			case "amr":
 				run = amrMode[:2]
+			case "g722", "opus-g722":
+				run = g722Mode
 			case "turn":
 				run = turnMode
 			case "full":

@@ -92,7 +92,7 @@ func (w *world) agent(t *testing.T, user, password string, n int, hz float64, en
 		Wrap: w.space.Wrap, Dir: w.sub(t, fmt.Sprint(user, n)), Log: logTo(t, user),
 		Addr: fmt.Sprintf("%s:%d", netns.There, 5060+10*n), Control: fmt.Sprintf("%s:%d", netns.There, 4440+n),
 		RTPPorts: fmt.Sprintf("%d-%d", 30000+100*n, 30099+100*n),
-		Codecs:   "PCMA,AMR-WB/16000/1,AMR/8000/1",
+		Codecs:   "PCMA,AMR-WB/16000/1,AMR/8000/1,G722/16000/1",
 		User:     user, Password: password, Domain: domain, Proxy: sipCore, Tone: hz, Friend: "sip:alice@" + domain, MediaEnc: enc,
 	})
 	if err != nil {
@@ -165,7 +165,11 @@ var modes = map[string][]string{
 	"opus":  {"--media.prefer=opus"},
 	"amrwb": {"--media.prefer=core", "--media.core_codecs=AMR-WB,AMR"},
 	"amr":   {"--media.prefer=core", "--media.core_codecs=AMR"},
-	"turn":  {"--log.level=debug", "--media.prefer=opus", "--turn.urls=turn:" + turnServer + ",turn:" + turnServer + "?transport=tcp,turns:" + turnTLS + "?transport=tcp", "--turn.secrets=" + turnSecret},
+
+	"g722":      {"--media.prefer=relay", "--media.core_codecs=G722", "--media.access_codecs=G722"},
+	"opus-g722": {"--media.prefer=core", "--media.core_codecs=G722", "--media.access_codecs=opus"},
+
+	"turn": {"--log.level=debug", "--media.prefer=opus", "--turn.urls=turn:" + turnServer + ",turn:" + turnServer + "?transport=tcp,turns:" + turnTLS + "?transport=tcp", "--turn.secrets=" + turnSecret},
 
 	"full": {"--media.prefer=relay"},
 

@@ -19,26 +19,31 @@ func (d *Direction) Rest(out []byte, ends bool) (int, Frame) {
 	if d.closed || d.ended || d.next == Idle || d.keys != nil && d.keys.Active() || d.beep != nil && d.beep.Active() {
 		return 0, Frame{}
 	}
-	for d.pcm.len() < len(d.frame) {
-		r := d.buf.Rest()
-		if r.Kind == jitter.Empty {
-			break
+	for !d.ended {
+		for d.pcm.len() < len(d.frame) {
+			r := d.buf.Rest()
+			if r.Kind == jitter.Empty {
+				break
+			}
+			d.silent = false
+			d.pcm.put(d.convert(d.decode(r)))
 		}
-		d.silent = false
-		d.pcm.put(d.convert(d.decode(r)))
-	}
-	if d.pcm.len() < len(d.frame) {
-		d.ended = true
-		if d.silent || d.pcm.len() == 0 && !ends {
-			return 0, Frame{}
+		if d.pcm.len() < len(d.frame) {
+			d.ended = true
+			if d.silent || d.pcm.len() == 0 && !ends {
+				break
+			}
+			d.finish(ends)
 		}
-		d.finish(ends)
+		d.pcm.take(d.frame)
+		ts := d.ts
+		d.ts += d.step
+		d.next += d.ptime
+		if n, f := d.audio(ts, out); f.Kind != None { // else the encoder pauses
+			return n, f
+		}
 	}
-	d.pcm.take(d.frame)
-	ts := d.ts
-	d.ts += d.step
-	d.next += d.ptime
-	return d.audio(ts, out)
+	return 0, Frame{}
 }
 
 // finish fills the fifo up to a frame with the continuation of what was heard last.

@@ -40,7 +40,7 @@ type Config struct {
 	Domain   string  // home domain
 	Proxy    string  // host:port of registrar and outbound proxy
 	Tone     float64 // Hz of the sine it sends
-	Codecs   string  // audio codecs in order of preference, comma-separated: PCMA, PCMU, AMR-WB, AMR (octet-aligned only)
+	Codecs   string  // audio codecs in order of preference, comma-separated: PCMA, PCMU, AMR-WB, AMR (octet-aligned only), G722
 	Friend   string  // SIP URI that Message writes to
 	RTPPorts string  // "first-last"
 	MediaEnc string  // srtp: RTP/AVP with keys in SDP; srtp-mand: RTP/SAVP; empty: plain RTP
