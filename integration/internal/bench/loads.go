@@ -38,9 +38,12 @@ func (s *LoadSample) share() float64 {
 
 // loads measures delays at each level.
 func (r *Results) loads(ctx context.Context, m *codecs.Material) error {
-	for work, most := range map[Work]int{Relay: 1000, Transcode: 200} {
-		p := &part{work: work, c: &r.Config, material: m}
-		err := r.loadsOf(ctx, p, most)
+	for _, l := range [...]struct {
+		work Work
+		most int // calls
+	}{{Relay, 1000}, {Transcode, 200}} {
+		p := &part{work: l.work, c: &r.Config, material: m}
+		err := r.loadsOf(ctx, p, l.most)
 		for _, s := range p.subjects {
 			if s.fleet != nil {
 				s.fleet.Close()
@@ -48,7 +51,7 @@ func (r *Results) loads(ctx context.Context, m *codecs.Material) error {
 			err = errors.Join(err, s.sys.Close())
 		}
 		if err != nil {
-			return fmt.Errorf("%s, %s: %w", Delays, work, err)
+			return fmt.Errorf("%s, %s: %w", Delays, l.work, err)
 		}
 	}
 	return nil
