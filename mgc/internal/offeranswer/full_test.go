@@ -71,6 +71,38 @@ func TestIQ24_R8445_1_FullAgentIsNotLite(t *testing.T) {
 	check("restart by the called browser", controlling)
 }
 
+// TestR8839_1_IceAttributesOfOurDescriptions: offers and answers name mode, options, credentials, candidates and their end; the peer's names and types of
+// candidates that are of no use are left out of what the MGW is told.
+func TestR8839_1_IceAttributesOfOurDescriptions(t *testing.T) {
+	s := call(t, PreferRelay, "browser offers jssip_offer", "phone answers 8,101")
+	check := func(d *sdp.Description) {
+		t.Helper()
+		a := &d.Media[0]
+		if !d.ICELite || strings.Join(d.ICEOptions, " ") != "ice2" || len(a.ICEUfrag) < 4 || len(a.ICEPwd) < 22 || len(a.Candidates) != 1 || !a.EndOfCandidates {
+			t.Errorf("lite %v, options %v, %q, %d candidates, end %v", d.ICELite, d.ICEOptions, a.ICEUfrag, len(a.Candidates), a.EndOfCandidates)
+		}
+	}
+	check(s.said(Access))
+	s.step(strings.Fields("phone offers 8,101 dir=sendonly"))
+	check(s.said(Access))
+	d := s.describe(Access, "jssip_offer", nil)
+	d.Media[0].Candidates = nil
+	for _, c := range []string{"192.0.2.7 1 typ host", "7c1f.local 2 typ host", "192.0.2.7 3 typ fancy", "host.example 4 typ srflx", "2001:db8::7 5 typ relay"} {
+		parsed, ok := sdp.ParseCandidate("1 1 udp 5 " + c)
+		if !ok {
+			t.Fatal(c)
+		}
+		d.Media[0].Candidates = append(d.Media[0].Candidates, parsed)
+	}
+	m, _, err := New(DefaultPolicy(), 1, 2, "").Offer(Access, d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cs := m.AddDescriptor(Access, "access", Closed).GetTransport().GetRemoteIce().GetCandidates(); len(cs) != 2 || cs[0].GetPort() != 1 || cs[1].GetPort() != 5 {
+		t.Errorf("told of %v", cs)
+	}
+}
+
 // TestR8445_1_LitePeerNeedsAFullAgent: towards a lite peer our full agent controls, whoever offers; between two lite ones nothing can connect, which is
 // refused with its reason.
 func TestR8445_1_LitePeerNeedsAFullAgent(t *testing.T) {
@@ -156,4 +188,35 @@ func TestR8840_R8839_1_TrickledCandidates(t *testing.T) {
 	if n := len(m.Lines[Access].Web.Candidates); n != maxCandidates {
 		t.Errorf("%d candidates", n)
 	}
+}
+
+// FuzzTrickle: a fragment of any content adds candidates that could stand in a description, at most so many, and changes nothing else.
+func FuzzTrickle(f *testing.F) {
+	f.Add([]byte("a=ice-ufrag:EsAw\r\nm=audio 9 RTP/AVP 0\r\na=mid:0\r\na=candidate:1 1 udp 2130706431 192.0.2.3 41000 typ host\r\na=end-of-candidates\r\n"))
+	f.Add([]byte("a=candidate:1 2 udp 1 ::1 1 typ relay raddr 192.0.2.3 rport 4\n"))
+	f.Add([]byte("m=\r\na=mid:\r\na=candidate:\r\na=candidate:1 1 udp"))
+	d, err := sdp.Parse(crlf(fmt.Sprintf(chrome, "actpass")))
+	if err != nil {
+		f.Fatal(err)
+	}
+	m, _, err := New(DefaultPolicy(), 1, 2, "").Offer(Access, d)
+	if err != nil {
+		f.Fatal(err)
+	}
+	before := m.Lines[Access].Web
+	f.Fuzz(func(t *testing.T, body []byte) {
+		out, _ := m.Trickle(body)
+		w := out.Lines[Access].Web
+		if len(w.Candidates) < len(before.Candidates) || len(w.Candidates) > maxCandidates {
+			t.Fatalf("%d candidates of %q", len(w.Candidates), body)
+		}
+		for _, c := range w.Candidates {
+			if !c.IP().IsValid() || c.Port == 0 || c.Transport != "udp" || c.Component != 1 {
+				t.Fatalf("%+v of %q", c, body)
+			}
+		}
+		if w.Ufrag != before.Ufrag || w.Pwd != before.Pwd {
+			t.Fatalf("other credentials of %q", body)
+		}
+	})
 }

@@ -154,9 +154,7 @@ func (l *Line) webDescription(setup sdp.Setup, mux RTCPMux) *sdp.Description {
 	w := &l.Web
 	d := l.frame()
 	d.ICELite = !w.Full
-	if w.Full {
-		d.ICEOptions = []string{"ice2"} // RFC 8445 §10
-	}
+	d.ICEOptions = []string{"ice2"} // no aggressive nomination is expected of the peer (RFC 8445 §10)
 	d.Other = []sdp.Attribute{{Name: "msid-semantic", Value: " WMS isthmus"}}
 	var group []string
 	for i := range d.Media {
