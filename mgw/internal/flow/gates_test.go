@@ -179,7 +179,7 @@ func watched(t *testing.T, change func(*Settings)) (*call, Settings) {
 }
 
 func TestIQ13_H248_40_DirectionsByThemselves(t *testing.T) {
-	x, _ := watched(t, func(s *Settings) { s.WatchOut = true })
+	x, open := watched(t, func(s *Settings) { s.WatchOut = true })
 	if e := x.ev.wait(t, x.c, MediaInactive, 1); !e.Out {
 		t.Error("media from the peer is missed, which nobody asked for")
 	}
@@ -191,6 +191,17 @@ func TestIQ13_H248_40_DirectionsByThemselves(t *testing.T) {
 	x.b.send(packet(8, 0xbb, 1, 160, make([]byte, 160)))
 	if e := x.ev.wait(t, x.c, MediaActive, 1); !e.Out {
 		t.Error("wrong direction")
+	}
+
+	// The time towards the peer begins when the mode opens, as the one from it does.
+	var closed, opened int64
+	for _, mode := range []Mode{RecvOnly, SendRecv} {
+		open.Mode = mode
+		x.c.w.do(func() { closed = x.c.w.now })
+		x.configure(x.c, open)
+	}
+	if x.c.w.do(func() { opened = x.c.s.t.out.sent }); opened < closed {
+		t.Errorf("opened at %d, counted from %d", closed, opened)
 	}
 
 	x, _ = watched(t, func(s *Settings) { s.WatchIn, s.WatchOut = true, true })
@@ -238,7 +249,7 @@ func TestIQ13_H248_40_WhatCountsAsMedia(t *testing.T) {
 	for _, counts := range []bool{false, true} {
 		x, _ := watched(t, func(s *Settings) { s.RTCPIsMedia = counts })
 		x.ev.wait(t, x.c, MediaInactive, 1)
-		x.ev.wait(t, x.a, ICEConnected, 1) // the browser has checked all the time, and goes on
+		x.ev.wait(t, x.a, ICEConnected, 1)                        // the browser has checked all the time, and goes on
 		for _, b := range [][]byte{report, []byte("no report")} { // the second tells that the first was read
 			if _, err := x.s.rtcp.WriteTo(b, net.UDPAddrFromAddrPort(x.c.Local().RTCP)); err != nil {
 				t.Fatal(err)
