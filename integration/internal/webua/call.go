@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
@@ -24,6 +25,7 @@ type Call struct {
 	incoming *sip.Request // its INVITE; nil for a call that we placed
 	ended    chan struct{}
 	once     sync.Once
+	early    atomic.Bool // the answer came with a provisional response
 
 	mu         sync.Mutex // guards what follows
 	remote     string     // the peer's From or To value, with its tag once known

@@ -58,6 +58,9 @@ func (c *Call) place(ctx context.Context, target, sdp string) error {
 			return statusError(r)
 		}
 		c.confirm(r)
+		if c.early.Load() {
+			return nil // the answer came with a provisional response; another one is not to be looked at (RFC 3261 §13.2.1)
+		}
 		return c.media().accept(string(r.Body()))
 	}
 	return errors.New("webua: credentials refused")
@@ -126,6 +129,9 @@ func (c *Call) provisional(r *sip.Response) {
 	c.mu.Lock()
 	c.provision = append(c.provision, r.StatusCode)
 	c.mu.Unlock()
+	if len(r.Body()) > 0 && c.ua.cfg.Early && !c.early.Load() && c.media().accept(string(r.Body())) == nil {
+		c.early.Store(true)
+	}
 }
 
 // ack acknowledges a final response (RFC 3261 §17.1.1.3, §13.2.2.4).

@@ -33,6 +33,8 @@ type Config struct {
 	Codecs   []string // "opus", "PCMA", "PCMU"; the first is sent, so answers must hold it; empty: opus
 	// OnCall runs on its own goroutine for each incoming call; unset: incoming calls get 480.
 	OnCall func(*Call)
+	// Early takes the answer of a provisional response, as browsers do, to hear what comes before the final one.
+	Early bool
 	// NoRinging leaves the 180 of incoming calls to Call.Ring.
 	NoRinging bool
 	// OnMessage gets the body of each MESSAGE; it runs on the reader goroutine and must not block.
