@@ -230,7 +230,7 @@ func (a *App) makeManager() error {
 	}
 	policy.NoAnswer, policy.SetUp, policy.FlowGrace = a.cfg.Call.NoAnswer, a.cfg.Call.SetUp, a.cfg.Call.FlowGrace
 	policy.InactivityAfter, policy.InactivityGrace, policy.InactivityRTCP = a.cfg.Call.InactiveAfter, a.cfg.Call.InactiveRelease, a.cfg.Call.InactiveRTCP
-	a.bindings, a.gateways = &bindings{instance: a.cfg.Instance}, &gateways{needs: a.cfg.features()}
+	a.bindings, a.gateways = &bindings{instance: a.cfg.Instance}, &gateways{needs: append(a.cfg.features(), a.cfg.sounding()...)}
 	deps := call.Deps{
 		Store: a.engine, Sealer: a.sealer, Bindings: a.bindings, Gateways: a.gateways,
 		Signalling: a.signalling(), Bus: a.bus, Metrics: call.NewMetrics(a.metrics), Log: a.log.Named("call"),
