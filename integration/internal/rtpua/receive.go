@@ -64,6 +64,10 @@ type receiver struct {
 	transit  int64
 	jitter   float64
 	haveTime bool
+	// The sender's clock, for LongestStep.
+	newestTS uint32
+	haveTS   bool
+	step     uint32
 	pcm      []int16
 }
 
@@ -131,7 +135,14 @@ func (r *receiver) insert(p rtp.Packet, at time.Duration, sink tone.Sink) []byte
 		if r.started {
 			r.stats.SSRCChanges++
 		}
+		r.haveTS = false
 		r.restart(p)
+	}
+	if step := p.Timestamp - r.newestTS; !r.haveTS || int32(step) > 0 {
+		if r.haveTS {
+			r.step = max(r.step, step)
+		}
+		r.newestTS, r.haveTS = p.Timestamp, true
 	}
 	r.stats.Packets++
 	r.stats.Octets += uint64(len(p.Payload))
@@ -157,6 +168,16 @@ func (r *receiver) insert(p rtp.Packet, at time.Duration, sink tone.Sink) []byte
 	}
 	r.held[p.SequenceNumber] = p
 	return r.release(sink)
+}
+
+// LongestStep is the longest way of the timestamp from one packet to the next since it was asked last, on the sender's clock: how busy
+// this machine is does not show in it. Frame without loss; 0 before the second packet.
+func (e *Endpoint) LongestStep() time.Duration {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	step := e.recv.step
+	e.recv.step = 0
+	return time.Duration(step) * time.Second / tone.Rate
 }
 
 func (r *receiver) restart(p rtp.Packet) {

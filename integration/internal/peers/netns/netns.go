@@ -9,10 +9,13 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // inside marks a process that Main has moved.
@@ -54,6 +57,7 @@ func Main(m *testing.M) int {
 type Space struct {
 	hold  *exec.Cmd // keeps the namespace until its standard input closes, so also when we die
 	input io.Closer
+	link  string // our end of the pair; "" without one
 }
 
 // The two ends of the veth pair.
@@ -64,6 +68,19 @@ const (
 
 // New makes a Space.
 func New() (*Space, error) {
+	s, err := Alone()
+	if err != nil {
+		return nil, err
+	}
+	s.link = "veth-here"
+	if err := s.join(); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// Alone makes a Space that nothing leads to: it has a loopback interface. Join gives it links.
+func Alone() (*Space, error) {
 	hold := exec.Command("cat")
 	hold.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
 	input, err := hold.StdinPipe()
@@ -74,10 +91,61 @@ func New() (*Space, error) {
 		return nil, fmt.Errorf("netns: %w", err)
 	}
 	s := &Space{hold: hold, input: input}
-	if err := s.join(); err != nil {
+	if err := run(s.Command("ip", "link", "set", "lo", "up")); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
+}
+
+// Join joins two namespaces by a veth pair, both ends up, with these names and addresses ("10.1.0.1/30"). b nil is the caller's own.
+func (s *Space) Join(name, addr string, b *Space, nameB, addrB string) error {
+	at := strconv.Itoa(os.Getpid())
+	if b != nil {
+		at = strconv.Itoa(b.hold.Process.Pid)
+	}
+	for _, args := range []string{"link add " + name + " type veth peer name " + nameB + " netns " + at, "addr add " + addr + " dev " + name, "link set " + name + " up"} {
+		if err := s.IP(args); err != nil {
+			return err
+		}
+	}
+	for _, args := range []string{"addr add " + addrB + " dev " + nameB, "link set " + nameB + " up"} {
+		if err := b.IP(args); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// IP runs ip with arguments that have no spaces in them; a nil Space is the caller's namespace.
+func (s *Space) IP(args string) error {
+	if s == nil {
+		return ip(strings.Fields(args)...)
+	}
+	return run(s.Command("ip", strings.Fields(args)...))
+}
+
+// Do runs f in the Space. Sockets that it opens stay there; goroutines that it starts do not, nor may it start programs.
+func (s *Space) Do(f func() error) error {
+	runtime.LockOSThread() // it must live on: programs that it has started end with it (Pdeathsig)
+	defer runtime.UnlockOSThread()
+	here, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		return fmt.Errorf("netns: %w", err)
+	}
+	defer here.Close()
+	there, err := os.Open("/proc/" + strconv.Itoa(s.hold.Process.Pid) + "/ns/net")
+	if err != nil {
+		return fmt.Errorf("netns: %w", err)
+	}
+	defer there.Close()
+	if err := unix.Setns(int(there.Fd()), unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("netns: %w", err)
+	}
+	err = f()
+	if back := unix.Setns(int(here.Fd()), unix.CLONE_NEWNET); back != nil {
+		panic(fmt.Sprintf("netns: a thread is lost: %v", back))
+	}
+	return err
 }
 
 func (s *Space) join() error {
@@ -91,8 +159,8 @@ func (s *Space) join() error {
 			return err
 		}
 	}
-	for _, args := range []string{"link set lo up", "addr add " + There + "/30 dev veth-there", "link set veth-there up"} {
-		if err := run(s.Command("ip", strings.Fields(args)...)); err != nil {
+	for _, args := range []string{"addr add " + There + "/30 dev veth-there", "link set veth-there up"} {
+		if err := s.IP(args); err != nil {
 			return err
 		}
 	}
@@ -113,8 +181,10 @@ func (s *Space) Command(name string, args ...string) *exec.Cmd {
 
 // Close lets go of the namespace; it ends with the last process in it. The veth pair ends at once, so that another Space can be made.
 func (s *Space) Close() error {
-	_ = ip("link", "del", "veth-here") // not there when New has failed
-	_ = s.input.Close()                // ends cat
+	if s.link != "" {
+		_ = ip("link", "del", s.link) // not there when New has failed
+	}
+	_ = s.input.Close() // ends cat
 	if err := s.hold.Wait(); err != nil {
 		return fmt.Errorf("netns: %w", err)
 	}

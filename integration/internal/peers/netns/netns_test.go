@@ -61,3 +61,45 @@ func TestSpaceIsApartAndReachable(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestSpacesJoinedInARow(t *testing.T) {
+	var spaces [2]*Space
+	for i := range spaces {
+		s, err := Alone()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		spaces[i] = s
+	}
+	if err := spaces[0].Join("near", "10.78.0.1/30", spaces[1], "far", "10.78.0.2/30"); err != nil {
+		t.Fatal(err)
+	}
+	var far, near net.PacketConn
+	for _, err := range []error{
+		spaces[1].Do(func() (err error) { far, err = net.ListenPacket("udp4", "10.78.0.2:5000"); return err }),
+		spaces[0].Do(func() (err error) { near, err = net.ListenPacket("udp4", "10.78.0.1:0"); return err }),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	defer far.Close()
+	defer near.Close()
+	if _, err := near.WriteTo([]byte("here"), far.LocalAddr()); err != nil {
+		t.Fatal(err)
+	}
+	_ = far.SetReadDeadline(time.Now().Add(5 * time.Second))
+	buf := make([]byte, 10)
+	if n, from, err := far.ReadFrom(buf); err != nil || string(buf[:n]) != "here" || from.String() != near.LocalAddr().String() {
+		t.Errorf("%q from %v, %v", buf[:n], from, err)
+	}
+	if c, err := net.ListenPacket("udp4", "10.78.0.2:0"); err == nil {
+		c.Close()
+		t.Error("the address is here, too")
+	}
+}

@@ -86,7 +86,7 @@ type Text struct {
 	Status    string `json:"status"`
 }
 
-// Open loads the phone into a new tab; mic is the sine, in Hz, that stands for its microphone.
+// Open loads the phone into a new tab; mic is the sine, in Hz, that stands for its microphone, or 0 for the browser's own.
 func (b *Browser) Open(ctx context.Context, name, url string, mic float64) (*Page, error) {
 	return b.open(ctx, name, url, mic, false)
 }
@@ -100,6 +100,9 @@ func (b *Browser) open(ctx context.Context, name, url string, mic float64, calm 
 	p := &Page{browser: b, name: name}
 	if err := b.do(ctx, "open", name, "", nil, url, calm); err != nil {
 		return nil, err
+	}
+	if mic == 0 {
+		return p, nil
 	}
 	return p, p.invoke(ctx, "setMicTone", nil, mic)
 }
@@ -129,6 +132,11 @@ func (p *Page) invoke(ctx context.Context, fn string, result any, args ...any) e
 // Register signs in; it returns when registered, with an error when refused.
 func (p *Page) Register(ctx context.Context, user, password string) error {
 	return p.invoke(ctx, "register", nil, map[string]string{"identity": user, "password": password})
+}
+
+// RegisterRaw is the like with a microphone whose sound is not processed: a noise suppressor takes a tone for noise.
+func (p *Page) RegisterRaw(ctx context.Context, user, password string) error {
+	return p.invoke(ctx, "register", nil, map[string]any{"identity": user, "password": password, "processing": false})
 }
 
 // RegisterWithToken is the like with a web-identity token in the place of the password.

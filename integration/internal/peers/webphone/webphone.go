@@ -40,7 +40,16 @@ type response struct {
 // Start runs the browser. web is the folder of the web phone (mgc/web) with its npm packages; dir is private and existing: the
 // profile goes there. What node prints to its error output goes to log. flags are more of Chromium's, without spaces.
 func Start(ctx context.Context, web, dir string, log io.Writer, flags ...string) (*Browser, error) {
-	cmd := exec.Command("node", "test/browser/remote.mjs")
+	return StartIn(ctx, nil, web, dir, log, flags...)
+}
+
+// StartIn is the like in a place that wrap leads to, such as netns.Space.Wrap.
+func StartIn(ctx context.Context, wrap func(name string, args ...string) (string, []string), web, dir string, log io.Writer, flags ...string) (*Browser, error) {
+	name, args := "node", []string{"test/browser/remote.mjs"}
+	if wrap != nil {
+		name, args = wrap(name, args...)
+	}
+	cmd := exec.Command(name, args...)
 	cmd.Dir = web
 	cmd.Env = append(os.Environ(), "TMPDIR="+dir, "HOME="+dir)
 	if len(flags) > 0 {
