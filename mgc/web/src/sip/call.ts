@@ -54,6 +54,8 @@ export interface CallSetup {
   iceServers: RTCIceServer[];
   /** Whether a request can be sent now. */
   online: () => boolean;
+  /** Media has stopped: does the connection still stand? */
+  doubt: () => void;
 }
 
 /** One call: a JsSIP dialog with its media. Made by Phone, over after `ended`. */
@@ -103,7 +105,7 @@ export class Call extends Emitter<CallEvents> {
       refused: (f) => this.emit('trouble', f),
       done: () => this.hangup(),
     });
-    this.recovery = new Recovery(session, setup.online);
+    this.recovery = new Recovery(session, setup.online, setup.doubt);
     if (session.connection) this.attach(session.connection);
     this.listen();
   }

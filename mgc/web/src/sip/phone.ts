@@ -24,6 +24,9 @@ const MAX_CALLS = 4;
 /** Longest wait for an old registration to be removed before the next begins, ms. */
 const GOODBYE_MS = 1000;
 
+/** A connection so new is in no doubt: calls are on their way back over it, ms. */
+const NEW_MS = 2000;
+
 export type RegState = 'offline' | 'connecting' | 'registering' | 'registered' | 'reconnecting' | 'failed';
 
 export interface PhoneEvents {
@@ -64,6 +67,10 @@ export class Phone extends Emitter<PhoneEvents> {
   private account: Account | undefined;
   private readonly ice: IceServers;
   private callCount = 0;
+  private checking = false;
+  /** The connection was replaced: calls have to find their way anew as soon as the new one is registered. */
+  private renewed = false;
+  private renewedAt = Number.NEGATIVE_INFINITY;
   private retryTimer: ReturnType<typeof setTimeout> | undefined;
   /**
    * Settled when the last registration is gone. The next one waits for it: both have the same instance-id, so that
@@ -314,6 +321,8 @@ export class Phone extends Emitter<PhoneEvents> {
       mine(() => {
         this.socket?.keepAlive(Number(e.response.getHeader('Flow-Timer')) || undefined);
         this.setState('registered');
+        if (this.renewed) for (const c of this.live) c.recovery.networkChanged();
+        this.renewed = false;
       }),
     );
     ua.on('unregistered', () => mine(() => this.state === 'registered' && this.setState('reconnecting')));
@@ -340,6 +349,18 @@ export class Phone extends Emitter<PhoneEvents> {
       () => ua === this.ua && ua.isConnected() && ua.register(),
       (refusal.retryAfter ?? 15) * 1000,
     );
+  }
+
+  /** Replaces the connection when it does not answer any more. */
+  private async checkConnection(): Promise<void> {
+    const { socket } = this;
+    if (!socket || this.checking || performance.now() - this.renewedAt < NEW_MS) return;
+    this.checking = true;
+    await socket.renew(() => {
+      this.renewed = true;
+      this.renewedAt = performance.now();
+    });
+    this.checking = false;
   }
 
   private async socketClosed(socket: TapSocket, how: Closed): Promise<void> {
@@ -376,7 +397,8 @@ export class Phone extends Emitter<PhoneEvents> {
         peer: (incoming && e.session.remote_identity.display_name) || friendly(uri, this.domain),
         codec: this.account?.codec ?? 'auto',
         iceServers: this.ice.list,
-        online: () => this.state === 'registered' && (this.socket?.isConnected() ?? false),
+        online: () => this.state === 'registered' && !this.checking && (this.socket?.isConnected() ?? false),
+        doubt: () => void this.checkConnection(),
       },
       this.bench,
       (mic) => this.microphone.release(mic),

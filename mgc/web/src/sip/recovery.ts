@@ -10,13 +10,25 @@ const SETTLE_MS = 3000;
 const WELL_MS = 10_000;
 
 /** How often a restart that cannot be offered now is tried again, ms, and how often. */
-const RETRY_MS = 100;
-const RETRIES = 300;
+const RETRY_MS = 20;
+const RETRIES = 1500;
 
-/** Media that came for so long and then not for so long has lost its way; the ICE state tells it seconds later, ms. */
+/**
+ * Media that came for so long and then not for so long has lost its way; the ICE state tells it seconds later, ms. A far end that falls silent
+ * looks alike: each restart for such a reason makes the next wait longer, up to the other limit.
+ */
 const FLOW_MS = 2000;
-const STALL_MS = 800;
-const LOOK_MS = 200;
+const STALL_MS = 240;
+const STALL_MOST_MS = 800;
+const LOOK_MS = 20;
+
+/**
+ * Media that came for so long and then not for so long is reason to ask whether the connection still stands, ms. The question is cheap, and where
+ * it finds nothing the far end is one that falls silent: the next time it comes later, up to the other limit.
+ */
+const STEADY_MS = 500;
+const DOUBT_MS = 100;
+const DOUBT_MOST_MS = 400;
 
 /** What JsSIP says when an offer of ours came to nothing; it would end the call. */
 const REFUSED = ['Media Renegotiation Failed', 'Connection Error', 'Request Timeout'];
@@ -45,15 +57,20 @@ export class Recovery {
   private flowSince: number | undefined;
   /** Media has stalled and a restart was asked for. */
   private stalled = false;
+  private stallMs = STALL_MS;
+  private doubted = false;
+  private doubtMs = DOUBT_MS;
 
   constructor(
     private readonly session: RTCSession,
     /** Whether a request can be sent now. */
     private readonly online: () => boolean,
+    /** Finds out whether the connection still stands; `networkChanged` is called when it had to be made anew. */
+    private readonly doubt: () => void,
   ) {
     this.surviveRefusal();
     const { signal } = this.stop;
-    window.addEventListener('online', () => this.networkChanged(), { signal });
+    window.addEventListener('online', () => this.told(), { signal });
     const network = (navigator as Navigator & { connection?: NetworkInformation }).connection;
     let type = network?.type;
     network?.addEventListener(
@@ -61,7 +78,7 @@ export class Recovery {
       () => {
         if (network.type === type) return;
         type = network.type;
-        this.networkChanged();
+        this.told();
       },
       { signal },
     );
@@ -73,6 +90,7 @@ export class Recovery {
     if (state === 'connected' || state === 'completed') {
       this.well = setTimeout(() => (this.tries = 0), WELL_MS);
     } else if (state === 'disconnected' || state === 'failed') {
+      this.doubt();
       this.ask();
     }
   }
@@ -87,18 +105,33 @@ export class Recovery {
     const { local, remote } = this.session.isOnHold();
     if (heard === undefined || local || remote) {
       this.flowSince = undefined;
-    } else if (now - heard < STALL_MS) {
+    } else if (now - heard < this.stallMs) {
       this.flowSince ??= now;
       this.stalled = false;
+      if (now - heard < DOUBT_MS) this.doubted = false;
+      else if (!this.doubted && now - heard >= this.doubtMs && heard - this.flowSince > STEADY_MS) {
+        this.doubted = true;
+        this.doubtMs = Math.min(2 * this.doubtMs, DOUBT_MOST_MS);
+        this.doubt();
+      }
     } else if (this.flowSince !== undefined && now - this.flowSince > FLOW_MS) {
       this.flowSince = undefined;
       this.stalled = true;
+      this.stallMs = Math.min(2 * this.stallMs, STALL_MOST_MS);
+      this.doubt();
       this.ask();
     }
   }
 
+  /** The browser says that its network has changed. */
+  private told(): void {
+    this.doubt();
+    this.networkChanged();
+  }
+
   /** The way to the gateway may be another now. */
   networkChanged(): void {
+    this.doubtMs = DOUBT_MS;
     this.tries = 0;
     clearTimeout(this.timer);
     this.timer = undefined;

@@ -22,6 +22,8 @@ export class TapSocket {
   ondata: (data: unknown) => void = nothing;
 
   private ws: WebSocket | undefined;
+  /** Called at the next data of `ws`. */
+  private heard: (() => void)[] = [];
   private pingTimer: ReturnType<typeof setInterval> | undefined;
 
   /** @throws TypeError when `url` is no ws: or wss: URL. */
@@ -40,38 +42,75 @@ export class TapSocket {
 
   connect(): void {
     if (this.ws) return;
-    let opened = false;
     let ws: WebSocket;
     try {
-      ws = new WebSocket(this.url, 'sip');
+      ws = this.dial();
     } catch {
       // A blocked URL (mixed content) throws at once; report it like any other failure.
       queueMicrotask(() => this.closed({ wasOpen: false, code: 1006, reason: '' }, false));
       return;
     }
     this.ws = ws;
+    ws.onopen = () => this.onconnect();
+    this.listen(ws, false);
+  }
+
+  private dial(): WebSocket {
+    const ws = new WebSocket(this.url, 'sip');
     ws.binaryType = 'arraybuffer';
-    ws.onopen = () => {
-      opened = true;
-      this.onconnect();
-    };
+    return ws;
+  }
+
+  private listen(ws: WebSocket, wasOpen: boolean): void {
+    ws.addEventListener('open', () => (wasOpen = true));
     ws.onmessage = (e: MessageEvent) => {
       const text = typeof e.data === 'string' ? e.data : new TextDecoder().decode(e.data as ArrayBuffer);
+      for (const f of this.heard.splice(0)) f();
       if (text.trim() !== '') this.tap('in', text, performance.now());
       this.ondata(text);
     };
     ws.onclose = (e: CloseEvent) => {
       this.forget();
-      this.closed({ wasOpen: opened, code: e.code, reason: e.reason }, e.wasClean);
+      this.closed({ wasOpen, code: e.code, reason: e.reason }, e.wasClean);
     };
+  }
+
+  /**
+   * Asks the far end for a sign of life (RFC 5626 §3.5.1) and meanwhile opens another connection, which takes the place of this one if it is
+   * open first: an address that is gone takes its connections with it, and nothing else tells before TCP gives up, a quarter of an hour later.
+   * For JsSIP this connection ends then, and the next begins. `replaced` is called just before.
+   */
+  async renew(replaced: () => void): Promise<void> {
+    const old = this.ws;
+    if (!old || !this.send('\r\n\r\n')) return;
+    let alive = false;
+    this.heard.push(() => (alive = true));
+    for (let i = 0; i < RENEWALS && !alive && this.ws === old; i += 1) {
+      const ws = this.dial();
+      const [open] = await Promise.all([opened(ws, RENEW_MS), pause(HEAD_START_MS)]);
+      if (open && !alive && this.ws === old) {
+        replaced();
+        this.replace(old, ws);
+        return;
+      }
+      drop(ws);
+      if (!open) await pause(RENEW_PAUSE_MS);
+    }
+  }
+
+  private replace(old: WebSocket, ws: WebSocket): void {
+    drop(old);
+    this.forget();
+    this.ondisconnect(true, 1006, '');
+    this.ws = ws;
+    this.listen(ws, true);
+    this.onconnect();
   }
 
   disconnect(): void {
     const ws = this.ws;
     this.forget();
-    if (!ws) return;
-    ws.onopen = ws.onclose = ws.onmessage = null;
-    ws.close();
+    if (ws) drop(ws);
   }
 
   send(message: string): boolean {
@@ -111,7 +150,39 @@ export class TapSocket {
     clearInterval(this.pingTimer);
     this.pingTimer = undefined;
     this.ws = undefined;
+    this.heard = [];
   }
+}
+
+/** How long one attempt at a new connection may take, ms, how long the next waits, and how many there are. */
+const RENEW_MS = 1000;
+const RENEW_PAUSE_MS = 100;
+const RENEWALS = 20;
+
+/** How long the answer to the question has at least, whatever is faster, ms. */
+const HEAD_START_MS = 50;
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+/** Waits until `ws` is open; false when it has failed or takes longer than `ms`. */
+function opened(ws: WebSocket, ms: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(() => resolve(false), ms);
+    const settle = (open: boolean) => {
+      clearTimeout(timer);
+      resolve(open);
+    };
+    ws.onopen = () => settle(true);
+    ws.onclose = () => settle(false);
+  });
+}
+
+/** Closes `ws` and hears of it no more. */
+function drop(ws: WebSocket): void {
+  ws.onopen = ws.onclose = ws.onmessage = null;
+  ws.close();
 }
 
 function nothing(): void {}

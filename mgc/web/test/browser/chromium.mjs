@@ -19,12 +19,17 @@ const FLAGS = [
   '--allow-loopback-in-peer-connection',
 ];
 
+/** CHROMIUM_FLAGS: more flags, and with an exclamation mark those of the above that are not wanted. */
+const given = process.env.CHROMIUM_FLAGS?.split(' ') ?? [];
+const more = given.filter((flag) => !flag.startsWith('!'));
+const without = given.filter((flag) => flag.startsWith('!')).map((flag) => flag.slice(1));
+
 /** One browser with its own profile; `close` removes the profile too. */
 export async function launch(options = {}) {
   const profile = await mkdtemp(join(tmpdir(), 'isthmus-phone-'));
   const context = await chromium.launchPersistentContext(profile, {
     executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-    args: [...FLAGS, ...(options.args ?? []), ...(process.env.CHROMIUM_FLAGS?.split(' ') ?? [])],
+    args: [...FLAGS, ...(options.args ?? []), ...more].filter((flag) => !without.includes(flag)),
     viewport: { width: 1360, height: 860 },
     ...options.context,
   });

@@ -10,7 +10,7 @@ function fake() {
   vi.stubGlobal('navigator', { connection: network });
   const offers: { options: unknown; done: () => void }[] = [];
   const ended: unknown[] = [];
-  const state = { ready: true, online: true, ice: 'connected', held: false, rolledBack: 0 };
+  const state = { ready: true, online: true, ice: 'connected', held: false, rolledBack: 0, doubts: 0 };
   const session = {
     isEstablished: () => true,
     isEnded: () => false,
@@ -28,7 +28,11 @@ function fake() {
       setLocalDescription: () => Promise.resolve(void (state.rolledBack += 1)),
     },
   };
-  const recovery = new Recovery(session as unknown as RTCSession, () => state.online);
+  const recovery = new Recovery(
+    session as unknown as RTCSession,
+    () => state.online,
+    () => (state.doubts += 1),
+  );
   return { recovery, session, offers, ended, state, window, network };
 }
 
@@ -145,11 +149,41 @@ describe('media that stops coming', () => {
     };
   }
 
-  test('asks for a restart within a second and a bit', () => {
+  test('asks for a restart within a quarter of a second, and later when it was for nothing', () => {
     const f = played();
     f.pass(3000, true);
-    f.pass(1100, false);
+    f.pass(220, false);
+    expect(f.offers).toHaveLength(0);
+    f.pass(60, false);
     expect(f.offers).toHaveLength(1);
+    f.pass(100, true);
+    f.offers[0]?.done();
+    f.recovery.ice('connected');
+    f.pass(14_000, true);
+    f.pass(440, false);
+    expect(f.offers).toHaveLength(1);
+    f.pass(80, false);
+    expect(f.offers).toHaveLength(2);
+  });
+
+  test('asks after a tenth of a second whether the connection stands, once, and later the next time', () => {
+    const f = played();
+    f.pass(700, true);
+    f.pass(80, false);
+    expect(f.state.doubts).toBe(0);
+    f.pass(60, false);
+    f.pass(80, false);
+    expect(f.state.doubts).toBe(1);
+    f.pass(600, true);
+    f.pass(180, false);
+    expect(f.state.doubts).toBe(1);
+    f.pass(40, false);
+    expect(f.state.doubts).toBe(2);
+    expect(f.offers).toHaveLength(0);
+    f.recovery.networkChanged(); // the doubt was right: the next is early again
+    f.pass(600, true);
+    f.pass(140, false);
+    expect(f.state.doubts).toBe(3);
   });
 
   test('does not on hold', () => {
