@@ -107,9 +107,9 @@ func (b *Browser) open(ctx context.Context, name, url string, mic float64, calm 
 	return p, p.invoke(ctx, "setMicTone", nil, mic)
 }
 
-// Reload loads the page again, as a user's F5 does.
+// Reload loads the page again, as a user's F5 does; mic as for Open.
 func (p *Page) Reload(ctx context.Context, mic float64) error {
-	if err := p.browser.do(ctx, "reload", p.name, "", nil); err != nil {
+	if err := p.browser.do(ctx, "reload", p.name, "", nil); err != nil || mic == 0 {
 		return err
 	}
 	return p.invoke(ctx, "setMicTone", nil, mic)

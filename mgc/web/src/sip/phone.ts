@@ -86,6 +86,7 @@ export class Phone extends Emitter<PhoneEvents> {
   ) {
     super();
     this.ice = new IceServers(config.iceServers, () => this.ua?.isRegistered() && this.ua.register());
+    window.addEventListener('online', () => void this.checkConnection());
   }
 
   get live(): Call[] {
