@@ -220,4 +220,3 @@ func socket(b *testing.B) net.PacketConn {
 	b.Cleanup(func() { c.Close() })
 	return c
 }
-
