@@ -71,11 +71,13 @@ type Line struct {
 	Ptime      uint32         `json:"ptime,omitempty"` // ms, what the peer asks for; 0: nothing
 	MaxPtime   uint32         `json:"maxptime,omitempty"`
 	RTCPOff    bool           `json:"rtcp_off,omitempty"` // b=RS:0 and b=RR:0
-	Pre        precond.Table  `json:"pre,omitzero"`       // core: quality-of-service preconditions
-	Crypto     Crypto         `json:"crypto,omitzero"`    // core: SRTP
-	Mux        bool           `json:"mux,omitempty"`      // core: the peer has offered RTP and RTCP on one port (RFC 5761 §5.1.1)
-	XR         XR             `json:"xr,omitzero"`        // extended reports
-	Actual     string         `json:"acfg,omitempty"`     // core: the potential configuration of the peer's offer that we answer with (RFC 5939 §3.5.2)
+	RS         bps            `json:"rs,omitempty"`       // core: bandwidth of reports, RFC 3556
+	RR         bps            `json:"rr,omitempty"`
+	Pre        precond.Table  `json:"pre,omitzero"`    // core: quality-of-service preconditions
+	Crypto     Crypto         `json:"crypto,omitzero"` // core: SRTP
+	Mux        bool           `json:"mux,omitempty"`   // core: the peer has offered RTP and RTCP on one port (RFC 5761 §5.1.1)
+	XR         XR             `json:"xr,omitzero"`     // extended reports
+	Actual     string         `json:"acfg,omitempty"`  // core: the potential configuration of the peer's offer that we answer with (RFC 5939 §3.5.2)
 
 	Web Web `json:"web,omitzero"` // access only
 }
@@ -332,7 +334,8 @@ func (m *Media) takeCore(l *Line, d *sdp.Description, a *sdp.Media, answer bool)
 	if !addr.IP.IsValid() {
 		return ch, unacceptable(399, "no IP address in the c= line")
 	}
-	l.RTCPOff = bandwidthZero(d, a, "RS") && bandwidthZero(d, a, "RR")
+	l.RS, l.RR = rtcpBandwidth(d, a, "RS"), rtcpBandwidth(d, a, "RR")
+	l.RTCPOff = l.RS.said(0) && l.RR.said(0)
 	if addr.IP.IsUnspecified() {
 		return ch, nil // old hold: the address that holds for RTCP stays
 	}
@@ -351,17 +354,6 @@ func (m *Media) takeCore(l *Line, d *sdp.Description, a *sdp.Media, answer bool)
 	ch.Moved = remote != l.Remote || rtcp != l.RemoteRTCP
 	l.Remote, l.RemoteRTCP = remote, rtcp
 	return ch, nil
-}
-
-func bandwidthZero(d *sdp.Description, a *sdp.Media, typ string) bool {
-	for _, bs := range [][]sdp.Bandwidth{a.Bandwidth, d.Bandwidth} {
-		for _, b := range bs {
-			if b.Type == typ {
-				return b.Value == 0
-			}
-		}
-	}
-	return false
 }
 
 // printable makes a piece of the peer's description fit for a Warning.

@@ -56,14 +56,16 @@ func TestCOD11_ReportsByTheirBandwidth(t *testing.T) {
 	for _, c := range []struct {
 		session, media string
 		off            bool
+		rs, rr         uint32 // what the media gateway is told
 	}{
-		{"", "", false},
-		{"", "b=RS:0\nb=RR:2000\n", false},
-		{"", "b=RS:600\nb=RR:0\n", false},
-		{"", "b=RS:0\n", false},
-		{"", "b=RS:0\nb=RR:0\n", true},
-		{"b=RS:0\nb=RR:0\n", "", true},
-		{"b=RS:0\nb=RR:0\n", "b=RR:2000\n", false},
+		{"", "", false, 0, 0},
+		{"", "b=RS:0\nb=RR:2000\n", false, 0, 2000},
+		{"", "b=RS:600\nb=RR:0\n", false, 600, 0},
+		{"", "b=RS:0\n", false, 0, 0},
+		{"", "b=RS:0\nb=RR:0\n", true, 0, 0},
+		{"b=RS:0\nb=RR:0\n", "", true, 0, 0},
+		{"b=RS:0\nb=RR:0\n", "b=RR:2000\n", false, 0, 2000},
+		{"b=RS:800\nb=RR:800\n", "b=RR:400\n", false, 800, 400},
 	} {
 		d := phoneSays(t, c.session, "RTP/AVP", "")
 		for line := range strings.Lines(c.media) {
@@ -74,8 +76,9 @@ func TestCOD11_ReportsByTheirBandwidth(t *testing.T) {
 			d.Media[0].Bandwidth = append(d.Media[0].Bandwidth, b)
 		}
 		m, answer := called(t, mtsi(), d)
-		if off := m.ModifyDescriptor(Core, Open).GetStreams()[0].GetLocalControl().GetRtcp().GetOff(); off != c.off {
-			t.Errorf("%+v: off %v", c, off)
+		r := m.ModifyDescriptor(Core, Open).GetStreams()[0].GetLocalControl().GetRtcp()
+		if r.GetOff() != c.off || r.GetSendersBps() != c.rs || r.GetReceiversBps() != c.rr {
+			t.Errorf("%+v: %v", c, r)
 		}
 		if !strings.Contains(answer, "b=RS:0\r\nb=RR:2000\r\n") {
 			t.Errorf("our own bandwidth:\n%s", answer)

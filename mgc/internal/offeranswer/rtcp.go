@@ -81,12 +81,39 @@ func (x XR) attributes() []sdp.Attribute {
 	return []sdp.Attribute{{Name: "rtcp-xr", Value: x.Said}}
 }
 
+// bps is a bandwidth of the peer's description plus one, bit/s; 0: it says none.
+type bps uint32
+
+// said reports whether the description says n.
+func (b bps) said(n uint32) bool { return b != 0 && uint32(b-1) == n }
+
+// limit is the bandwidth for the media gateway, to which 0 is none.
+func (b bps) limit() uint32 {
+	if b == 0 {
+		return 0
+	}
+	return uint32(b - 1)
+}
+
+// rtcpBandwidth is b=RS or b=RR of a media description, or else of the session (RFC 3556 §2).
+func rtcpBandwidth(d *sdp.Description, a *sdp.Media, typ string) bps {
+	for _, bs := range [][]sdp.Bandwidth{a.Bandwidth, d.Bandwidth} {
+		for _, b := range bs {
+			if b.Type == typ {
+				return bps(min(uint64(b.Value), 1<<31)) + 1
+			}
+		}
+	}
+	return 0
+}
+
 // rtcpPolicy is what the media gateway is told of side's RTCP.
 func (m *Media) rtcpPolicy(side Side) *iqv1.RtcpPolicy {
 	l := m.Line(side)
 	allowed := m.Policy.XR == XRAnswer || m.Policy.XR == XROffer
 	return &iqv1.RtcpPolicy{
 		Mux: side == Access && l.Web.muxed(m.Policy.Mux) || side == Core && l.Mux, ReducedSize: side == Access && l.Web.Rsize, Off: side == Core && l.RTCPOff,
+		SendersBps: l.RS.limit(), ReceiversBps: l.RR.limit(),
 		XrVoipMetrics: allowed && l.XR.Metrics,
 		XrRcvrRtt:     allowed && l.XR.Reference != "" && strings.Contains(l.XR.Said, "rcvr-rtt"), // both have to say so (RFC 3611 §5.2)
 	}

@@ -267,7 +267,7 @@ func (t *Termination) applyRTCP(m *iqv1.RtcpPolicy) *Error {
 		return Errorf(gwerr.UnsupportedValue, "rtcp: mux must be true on an access termination (RFC 8834 §4.5)")
 	}
 	t.Stream.RTCP = RTCPPolicy{Mux: m.GetMux(), ReducedSize: m.GetReducedSize(), Off: m.GetOff(),
-		XRMetrics: m.GetXrVoipMetrics(), XRReference: m.GetXrRcvrRtt()}
+		XRMetrics: m.GetXrVoipMetrics(), XRReference: m.GetXrRcvrRtt(), Senders: m.GetSendersBps(), Receivers: m.GetReceiversBps()}
 	return nil
 }
 

@@ -133,7 +133,7 @@ func (s Stream) control() *iqv1.LocalControl {
 		}[s.Mode&ModeSendRecv],
 		Dscp:  uint32(s.DSCP),
 		Latch: iqv1.LocalControl_LATCH_OFF,
-		Rtcp:  &iqv1.RtcpPolicy{Mux: s.RTCP.Mux, ReducedSize: s.RTCP.ReducedSize, Off: s.RTCP.Off, XrVoipMetrics: s.RTCP.XRMetrics, XrRcvrRtt: s.RTCP.XRReference},
+		Rtcp:  &iqv1.RtcpPolicy{Mux: s.RTCP.Mux, ReducedSize: s.RTCP.ReducedSize, Off: s.RTCP.Off, XrVoipMetrics: s.RTCP.XRMetrics, XrRcvrRtt: s.RTCP.XRReference, SendersBps: s.RTCP.Senders, ReceiversBps: s.RTCP.Receivers},
 		Dtx:   s.DTX,
 	}
 	if s.DropDigits {

@@ -147,7 +147,7 @@ func pairable(a, b *Termination, partner map[gwid.TerminationID]gwid.Termination
 func termViewOf(env Env, t *Termination, mask Mode) termView {
 	s := t.Stream
 	v := termView{t: t, settings: Settings{
-		Mode: s.Mode & mask, Recv: s.Local.Codecs, DSCP: s.DSCP, Policing: s.Policing, RTCPOff: s.RTCP.Off,
+		Mode: s.Mode & mask, Recv: s.Local.Codecs, DSCP: s.DSCP, Policing: s.Policing, RTCPOff: s.RTCP.Off, Senders: s.RTCP.Senders, Receivers: s.RTCP.Receivers,
 		XRMetrics: s.RTCP.XRMetrics, XRReference: s.RTCP.XRReference, DTX: s.DTX,
 		Ptime:         ptime(s.Remote),
 		DropDigits:    s.DropDigits,

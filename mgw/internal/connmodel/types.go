@@ -87,6 +87,8 @@ type Settings struct {
 	DSCP     uint8         // 0..63
 	Policing Policing      // of received packets; zero: none
 	RTCPOff  bool
+	// Senders and Receivers are the bandwidth of reports, bit/s; 0: no limit.
+	Senders, Receivers uint32
 	// XRMetrics and XRReference: what of RFC 3611 reports hold. DTX: what is transcoded for the peer pauses in silence.
 	XRMetrics, XRReference, DTX bool
 	// QualityLimit is in hundredths of a MOS, 0: none; QualityEvery is the interval, 0: the media plane's default.
@@ -230,7 +232,10 @@ type Stream struct {
 }
 
 // RTCPPolicy says how RTCP travels (RFC 5761).
-type RTCPPolicy struct{ Mux, ReducedSize, Off, XRMetrics, XRReference bool }
+type RTCPPolicy struct {
+	Mux, ReducedSize, Off, XRMetrics, XRReference bool
+	Senders, Receivers                            uint32 // bit/s (RFC 3556); 0: no limit
+}
 
 // Description is a Local or Remote descriptor (H.248.1 §7.1.8). Addresses of Local live in Termination.Local.
 type Description struct {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/isthmus-gateway/isthmus/mgw/internal/connmodel"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/flow"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/rtcp"
 	"github.com/isthmus-gateway/isthmus/pkg/gwerr"
 	"github.com/isthmus-gateway/isthmus/pkg/gwid"
 )
@@ -208,7 +209,7 @@ func settings(s connmodel.Settings) flow.Settings {
 			connmodel.ModeInactive: flow.Inactive, connmodel.ModeSendOnly: flow.SendOnly,
 			connmodel.ModeRecvOnly: flow.RecvOnly, connmodel.ModeSendRecv: flow.SendRecv,
 		}[s.Mode],
-		Recv: s.Recv, Send: s.Send, SendDTMF: s.SendDTMF, SendCN: s.SendCN, Ptime: flow.Ptime(s.Ptime), DSCP: int(s.DSCP), RTCPOff: s.RTCPOff,
+		Recv: s.Recv, Send: s.Send, SendDTMF: s.SendDTMF, SendCN: s.SendCN, Ptime: flow.Ptime(s.Ptime), DSCP: int(s.DSCP), RTCPOff: s.RTCPOff, RTCPShare: rtcp.Bandwidth{Senders: s.Senders, Receivers: s.Receivers},
 		XRMetrics: s.XRMetrics, XRReference: s.XRReference, DTX: s.DTX, QualityLimit: float64(s.QualityLimit) / 100, QualityEvery: s.QualityEvery,
 		DropDigits: s.DropDigits, DetectTones: s.DetectTones,
 		WatchIn: s.WatchIn, WatchOut: s.WatchOut, RTCPIsMedia: s.RTCPIsMedia,

@@ -252,6 +252,8 @@ type Settings struct {
 	Police *Policing
 	// RTCPOff: no RTCP is sent (b=RS:0, b=RR:0).
 	RTCPOff bool
+	// RTCPShare is what the peer's description allots to reports (RFC 3556).
+	RTCPShare rtcp.Bandwidth
 	// XRMetrics and XRReference: reports hold VoIP metrics, and reference times of receivers (RFC 3611 §4.7, §4.4).
 	XRMetrics, XRReference bool
 	// QualityLimit is the MOS below which Quality is told; 0: never. It is looked at every QualityEvery, 0: 10 s.

@@ -44,6 +44,7 @@ func (c *coreState) setRemote(now int64, r CoreRemote) error {
 	c.latched = netip.AddrPort{}
 	if r.Latch == LatchOff {
 		c.sources.Strict(r.RTP, filter)
+		c.sources.SignalledRTCP(r.RTCP)
 	} else {
 		c.sources.Latch(filter)
 	}

@@ -125,6 +125,7 @@ func (t *term) configure(now int64, s Settings) error {
 	t.setDSCP(s.DSCP)
 	if t.out.leg != nil {
 		t.out.leg.SetXR(s.XRMetrics, s.XRReference)
+		t.out.leg.SetBandwidth(s.RTCPShare)
 	}
 	t.watch.set(now, &s)
 	if t.to != nil {

@@ -79,6 +79,14 @@ func TestIQ07_H248_43_StrictFilter(t *testing.T) {
 	if !s.AdmitRTCP(netip.MustParseAddrPort("192.0.2.1:4999")) || s.AdmitRTCP(netip.MustParseAddrPort("192.0.2.9:4001")) {
 		t.Error("RTCP filter")
 	}
+	s.SignalledRTCP(netip.MustParseAddrPort("192.0.2.9:4001")) // a=rtcp of another address (RFC 3605)
+	if !s.AdmitRTCP(netip.MustParseAddrPort("192.0.2.9:4001")) || s.AdmitRTCP(netip.MustParseAddrPort("192.0.2.9:4003")) || s.Admit(0, netip.MustParseAddrPort("192.0.2.9:4001")) {
+		t.Error("RTCP described apart: its address and port alone, and for RTCP alone")
+	}
+	s.Strict(peer, Filter{})
+	if s.AdmitRTCP(netip.MustParseAddrPort("192.0.2.9:4001")) {
+		t.Error("a former address of RTCP was kept")
+	}
 	s.Strict(peer, Filter{Prefixes: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}})
 	for src, want := range map[string]bool{"192.0.2.1:4000": false, "198.51.100.7:9": true} {
 		if got := s.Admit(0, netip.MustParseAddrPort(src)); got != want {

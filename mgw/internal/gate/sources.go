@@ -30,9 +30,10 @@ func (f *Filter) admit(a netip.AddrPort) bool {
 type Sources struct {
 	exact    netip.AddrPort // the one allowed source; zero: none yet
 	filter   Filter
-	latching bool  // the next valid packet of another source than exact decides
-	until    int64 // of latching, monotonic ns; 0: no end
-	open     bool  // anybody that the filter admits
+	latching bool           // the next valid packet of another source than exact decides
+	until    int64          // of latching, monotonic ns; 0: no end
+	open     bool           // anybody that the filter admits
+	rtcp     netip.AddrPort // where RTCP may come from besides; zero: nowhere
 }
 
 // Strict admits the exact address remote when there is no filter, else whatever that admits (H.248.43). It forgets what was latched.
@@ -43,6 +44,10 @@ func (s *Sources) Strict(remote netip.AddrPort, f Filter) {
 		s.filter.Prefixes = []netip.Prefix{netip.PrefixFrom(remote.Addr(), remote.Addr().BitLen())}
 	}
 }
+
+// SignalledRTCP admits RTCP of addr too, which the peer has described apart from its media (RFC 3605). It belongs to a Strict without filter, and the
+// next Strict, Latch or Relatch forgets it.
+func (s *Sources) SignalledRTCP(addr netip.AddrPort) { s.rtcp = addr }
 
 // Latch admits nobody until Learn, and then only what was learnt (H.248.37). f bounds what may be learnt.
 func (s *Sources) Latch(f Filter) { *s = Sources{filter: f, latching: true} }
@@ -76,7 +81,7 @@ func (s *Sources) AdmitRTCP(src netip.AddrPort) bool {
 	if s.open {
 		return s.filter.address(src.Addr())
 	}
-	return s.exact.IsValid() && src.Addr() == s.exact.Addr()
+	return s.exact.IsValid() && (src.Addr() == s.exact.Addr() || src == s.rtcp)
 }
 
 // Learn locks on src.

@@ -19,8 +19,9 @@ func (l *Leg) Build(now int64, rtpTS uint32, out []byte) int {
 	n += l.sdes(out[n:])
 	n += l.extend(now, out[1] == typeRR, out[n:])
 	l.stats.ReportsSent++
+	l.measure(n)
 	if !l.cfg.Off {
-		l.due = now + l.wait(int64(l.cfg.Interval))
+		l.due = now + l.wait(l.interval(out[1] == typeSR))
 	}
 	return n
 }

@@ -65,14 +65,16 @@ type Leg struct {
 		packets, octets uint64
 		reported        [2]uint64 // packets at the last reports: silence for two makes an RR (RFC 3550 §6.4)
 	}
-	lsr   uint32 // of the peer's last sender report
-	lsrAt int64  // when it came, ns
-	peer  Block
-	rtt   int64 // ns
-	xr    extended
-	due   int64 // ns
-	rng   uint64
-	stats Statistics
+	lsr       uint32 // of the peer's last sender report
+	lsrAt     int64  // when it came, ns
+	peer      Block
+	rtt       int64 // ns
+	xr        extended
+	due       int64 // ns
+	bandwidth Bandwidth
+	size      float64 // mean of what we have sent, bytes with UDP and IP headers (RFC 3550 §6.3); 0: nothing yet
+	rng       uint64
+	stats     Statistics
 }
 
 // New returns the state of a leg whose first report is due about half an interval after now (RFC 3550 §6.2). Errors: ErrConfig.

@@ -3039,7 +3039,11 @@ type RtcpPolicy struct {
 	// Reports hold a VoIP metrics block (RFC 3611 §4.7): the peer has a=rtcp-xr:voip-metrics.
 	XrVoipMetrics bool `protobuf:"varint,4,opt,name=xr_voip_metrics,json=xrVoipMetrics,proto3" json:"xr_voip_metrics,omitempty"`
 	// Reports hold a receiver reference time, or answer the peer's with a DLRR block (RFC 3611 §4.4, §4.5): a=rtcp-xr:rcvr-rtt.
-	XrRcvrRtt     bool `protobuf:"varint,5,opt,name=xr_rcvr_rtt,json=xrRcvrRtt,proto3" json:"xr_rcvr_rtt,omitempty"`
+	XrRcvrRtt bool `protobuf:"varint,5,opt,name=xr_rcvr_rtt,json=xrRcvrRtt,proto3" json:"xr_rcvr_rtt,omitempty"`
+	// Bandwidth of RTCP by the peer's b=RS and b=RR, bit/s (RFC 3556 §2): a small share makes reports rarer than the gateway's interval. 0: no limit, or for
+	// senders that of receivers.
+	SendersBps    uint32 `protobuf:"varint,8,opt,name=senders_bps,json=sendersBps,proto3" json:"senders_bps,omitempty"`
+	ReceiversBps  uint32 `protobuf:"varint,9,opt,name=receivers_bps,json=receiversBps,proto3" json:"receivers_bps,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3107,6 +3111,20 @@ func (x *RtcpPolicy) GetXrRcvrRtt() bool {
 		return x.XrRcvrRtt
 	}
 	return false
+}
+
+func (x *RtcpPolicy) GetSendersBps() uint32 {
+	if x != nil {
+		return x.SendersBps
+	}
+	return 0
+}
+
+func (x *RtcpPolicy) GetReceiversBps() uint32 {
+	if x != nil {
+		return x.ReceiversBps
+	}
+	return 0
 }
 
 // MediaDescription is the Local or Remote descriptor (H.248.1 §7.1.8), structured instead of SDP.
@@ -5466,14 +5484,17 @@ const file_isthmus_iq_v1_iq_proto_rawDesc = "" +
 	"\fSourceFilter\x12\x1a\n" +
 	"\bprefixes\x18\x01 \x03(\tR\bprefixes\x12\x19\n" +
 	"\bport_min\x18\x1e \x01(\rR\aportMin\x12\x19\n" +
-	"\bport_max\x18\x1f \x01(\rR\aportMax\"\x9b\x01\n" +
+	"\bport_max\x18\x1f \x01(\rR\aportMax\"\xe1\x01\n" +
 	"\n" +
 	"RtcpPolicy\x12\x10\n" +
 	"\x03mux\x18\x01 \x01(\bR\x03mux\x12!\n" +
 	"\freduced_size\x18\x02 \x01(\bR\vreducedSize\x12\x10\n" +
 	"\x03off\x18\x03 \x01(\bR\x03off\x12&\n" +
 	"\x0fxr_voip_metrics\x18\x04 \x01(\bR\rxrVoipMetrics\x12\x1e\n" +
-	"\vxr_rcvr_rtt\x18\x05 \x01(\bR\txrRcvrRtt\"\xf5\x02\n" +
+	"\vxr_rcvr_rtt\x18\x05 \x01(\bR\txrRcvrRtt\x12\x1f\n" +
+	"\vsenders_bps\x18\b \x01(\rR\n" +
+	"sendersBps\x12#\n" +
+	"\rreceivers_bps\x18\t \x01(\rR\freceiversBps\"\xf5\x02\n" +
 	"\x10MediaDescription\x12\x14\n" +
 	"\x05media\x18\x01 \x01(\tR\x05media\x12\x14\n" +
 	"\x05proto\x18\x02 \x01(\tR\x05proto\x12\x18\n" +
