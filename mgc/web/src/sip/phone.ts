@@ -27,6 +27,13 @@ const GOODBYE_MS = 1000;
 /** A connection so new is in no doubt: calls are on their way back over it, ms. */
 const NEW_MS = 2000;
 
+/**
+ * How often the connection is asked for a sign of life during calls, ms, and how long that may take. Media may survive a change of the network that
+ * the connection does not; the next request, a BYE say, must not be the first to find that out.
+ */
+const ASK_MS = 2500;
+const ANSWER_MS = 1000;
+
 export type RegState = 'offline' | 'connecting' | 'registering' | 'registered' | 'reconnecting' | 'failed';
 
 export interface PhoneEvents {
@@ -87,6 +94,7 @@ export class Phone extends Emitter<PhoneEvents> {
     super();
     this.ice = new IceServers(config.iceServers, () => this.ua?.isRegistered() && this.ua.register());
     window.addEventListener('online', () => void this.checkConnection());
+    setInterval(() => void this.lookAfter(), ASK_MS);
   }
 
   get live(): Call[] {
@@ -350,6 +358,13 @@ export class Phone extends Emitter<PhoneEvents> {
       () => ua === this.ua && ua.isConnected() && ua.register(),
       (refusal.retryAfter ?? 15) * 1000,
     );
+  }
+
+  /** Looks after the connection while there are calls. */
+  private async lookAfter(): Promise<void> {
+    const { socket } = this;
+    if (!socket || this.live.length === 0 || this.checking) return;
+    if (!(await socket.answers(ANSWER_MS)) && socket === this.socket) await this.checkConnection();
   }
 
   /** Replaces the connection when it does not answer any more. */

@@ -75,6 +75,21 @@ export class TapSocket {
     };
   }
 
+  /** Asks the far end for a sign of life (RFC 5626 §3.5.1): false when nothing comes within `ms`. Without an open connection: true, that is known. */
+  answers(ms: number): Promise<boolean> {
+    return new Promise((resolve) => {
+      if (!this.send('\r\n\r\n')) {
+        resolve(true);
+        return;
+      }
+      const timer = setTimeout(() => resolve(false), ms);
+      this.heard.push(() => {
+        clearTimeout(timer);
+        resolve(true);
+      });
+    });
+  }
+
   /**
    * Asks the far end for a sign of life (RFC 5626 §3.5.1) and meanwhile opens another connection, which takes the place of this one if it is
    * open first: an address that is gone takes its connections with it, and nothing else tells before TCP gives up, a quarter of an hour later.

@@ -69,6 +69,26 @@ afterEach(() => {
   vi.unstubAllGlobals();
 });
 
+describe('a question', () => {
+  test('is answered by whatever comes, or in vain', async () => {
+    const { socket, old } = connected();
+    const answered = socket.answers(1000);
+    expect(old.sent).toEqual(['\r\n\r\n']);
+    old.says('\r\n');
+    expect(await answered).toBe(true);
+    const silent = socket.answers(1000);
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(await silent).toBe(false);
+    expect(Fake.made.length).toBe(1); // it opens nothing
+  });
+
+  test('is not asked without a connection', async () => {
+    const { socket } = connected();
+    socket.disconnect();
+    expect(await socket.answers(1000)).toBe(true);
+  });
+});
+
 describe('a connection in doubt', () => {
   test('is replaced by one that is open before it answers', async () => {
     const { socket, old, log } = connected();
