@@ -30,6 +30,7 @@ type Association struct {
 	port    *port      // of conn
 	state   *dtls.State
 	settled bool
+	spent   bool // a connection has been made of state
 	closed  bool
 }
 
@@ -120,7 +121,7 @@ func (a *Association) rest() (ended, rests bool) {
 		return false, false
 	}
 	_ = a.conn.Close()
-	a.conn, a.port, a.state = nil, nil, &state
+	a.conn, a.port, a.state, a.spent = nil, nil, &state, false
 	return false, true
 }
 
@@ -137,7 +138,15 @@ func (a *Association) wake(b *bufpool.Buf) bool {
 
 // resume makes the connection; first is nil or taken. Caller holds mu.
 func (a *Association) resume(first *bufpool.Buf) bool {
+	if a.spent {
+		if first != nil {
+			first.Release()
+		}
+		return false
+	}
+	a.spent = true
 	p := newPort(a.cfg.Link, first)
+	p.over.Store(true)
 	conn, err := dtls.ResumeWithOptions(a.state, p, linkAddr, options(a.cfg, &verifier{want: a.cfg.Fingerprints})...)
 	if err != nil {
 		_ = p.Close()
@@ -150,6 +159,7 @@ func (a *Association) resume(first *bufpool.Buf) bool {
 		return false
 	}
 	_ = conn.SetReadDeadline(time.Now().Add(a.awake))
+	close(p.ready) // not before: pion would judge what it reads as within a handshake, and answer it in the clear
 	a.conn, a.port = conn, p
 	return true
 }

@@ -47,6 +47,7 @@ type Config struct {
 func Handshake(ctx context.Context, cfg Config) (*Association, error) {
 	v := &verifier{want: cfg.Fingerprints}
 	p := newPort(cfg.Link, nil)
+	close(p.ready)
 	conn, err := open(cfg, v, p)
 	if err != nil {
 		_ = cfg.Link.Close()
@@ -127,6 +128,7 @@ func finish(conn *dtls.Conn, p *port, cfg Config) (*Association, error) {
 	if !ok || !slices.Contains(cfg.Profiles, uint16(profile)) {
 		return nil, ErrProfile
 	}
+	p.over.Store(true)
 	state, ok := conn.ConnectionState()
 	if !ok {
 		return nil, ErrHandshake

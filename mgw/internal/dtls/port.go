@@ -1,6 +1,7 @@
 package dtls
 
 import (
+	"encoding/binary"
 	"net"
 	"os"
 	"sync"
@@ -18,6 +19,9 @@ type port struct {
 	first atomic.Pointer[bufpool.Buf] // read before what the Link holds
 	read  *deadline.Deadline
 	muted atomic.Bool // what is written is thrown away
+	over  atomic.Bool // the handshake is: see authentic
+
+	ready chan struct{} // closed when reading may begin
 
 	once sync.Once
 	done chan struct{}
@@ -25,13 +29,18 @@ type port struct {
 
 // newPort takes first, which may be nil.
 func newPort(l *Link, first *bufpool.Buf) *port {
-	p := &port{link: l, read: deadline.New(), done: make(chan struct{})}
+	p := &port{link: l, read: deadline.New(), done: make(chan struct{}), ready: make(chan struct{})}
 	p.first.Store(first)
 	return p
 }
 
 // ReadFrom implements net.PacketConn.
 func (p *port) ReadFrom(b []byte) (int, net.Addr, error) {
+	select {
+	case <-p.done:
+	case <-p.read.Done():
+	case <-p.ready:
+	}
 	select {
 	case <-p.done:
 		return 0, nil, net.ErrClosed
@@ -53,6 +62,9 @@ func (p *port) ReadFrom(b []byte) (int, net.Addr, error) {
 	}
 	n := copy(b, in.Bytes())
 	in.Release()
+	if p.over.Load() {
+		n = authentic(b[:n])
+	}
 	return n, p.RemoteAddr(), nil
 }
 
@@ -107,3 +119,20 @@ func (p *port) SetReadDeadline(t time.Time) error {
 
 // SetWriteDeadline implements net.PacketConn; writes never wait.
 func (p *port) SetWriteDeadline(time.Time) error { return nil }
+
+// authentic drops from a datagram, in place, the records of epoch 0 that nobody needs after the handshake: anybody can write them, and pion answers
+// data and malformed ones by a fatal alert. Repeated flights stay (RFC 6347 §4.2.4). It returns the length of what is left.
+func authentic(b []byte) (n int) {
+	for at := 0; len(b)-at >= recordHeader; {
+		end := at + recordHeader + int(binary.BigEndian.Uint16(b[at+11:]))
+		if end > len(b) {
+			break
+		}
+		r := b[at:end]
+		if binary.BigEndian.Uint16(r[3:]) != 0 || r[0] == 22 || r[0] == 20 && len(r) == recordHeader+1 && r[recordHeader] == 1 {
+			n += copy(b[n:], r)
+		}
+		at = end
+	}
+	return n
+}

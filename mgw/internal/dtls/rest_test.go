@@ -20,6 +20,7 @@ type restBed struct {
 
 	mu      sync.Mutex
 	records [][]byte // that the server has sent, datagram by datagram
+	flights [][]byte // that the client has sent
 }
 
 func newRestBed(t *testing.T, serverRests bool) *restBed {
@@ -28,7 +29,13 @@ func newRestBed(t *testing.T, serverRests bool) *restBed {
 	cc, cf := certificate(t)
 	sc, sf := certificate(t)
 	var lc, ls *Link
-	lc = NewLink(&b.pool, func(p []byte) error { ls.Deliver(p); return nil })
+	lc = NewLink(&b.pool, func(p []byte) error {
+		b.mu.Lock()
+		b.flights = append(b.flights, append([]byte(nil), p...))
+		b.mu.Unlock()
+		ls.Deliver(p)
+		return nil
+	})
 	ls = NewLink(&b.pool, func(p []byte) error {
 		b.mu.Lock()
 		b.records = append(b.records, append([]byte(nil), p...))
@@ -76,6 +83,11 @@ func (b *restBed) resting() bool {
 func (b *restBed) until(what string, ok func() bool) {
 	b.t.Helper()
 	for late := time.Now().Add(10 * time.Second); !ok(); runtime.Gosched() {
+		select {
+		case <-b.ended[1]:
+			b.t.Fatal("the association has ended instead of: " + what)
+		default:
+		}
 		if time.Now().After(late) {
 			b.t.Fatal("never: " + what)
 		}
@@ -123,9 +135,14 @@ func TestRestEndsWithThePeersAlert(t *testing.T) {
 	for name, server := range map[string]bool{"server rests": true, "client rests": false} {
 		t.Run(name, func(t *testing.T) {
 			b := newRestBed(t, server)
+			before := b.unique()
 			b.settle()
 			b.client.Close()
 			b.wait("the peer's close_notify is heard at rest", b.ended[1])
+			b.server.Close()
+			if n := b.unique(); n != before+1 {
+				t.Errorf("%d protected records sent, not one close_notify", n-before)
+			}
 		})
 	}
 }
