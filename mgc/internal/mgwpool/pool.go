@@ -33,6 +33,9 @@ type Config struct {
 	Rand func(n int) int
 }
 
+// ProfileVersion is the highest version of the Iq profile that we have. Version 2: a ServiceChange may be about an interface.
+const ProfileVersion = 2
+
 // beatsToLive is how many heartbeat intervals a record outlives its last report; silentBeats makes a node suspect.
 const (
 	beatsToLive = 3
@@ -262,7 +265,10 @@ func (p *Pool) Unreachable(id string) {
 // ServiceChange takes a registration or a change of service state of an MGW's root termination (H.248.1 §7.2.8).
 // Refusals travel in the reply; the error is for the store's failure only (ErrUnavailable): answer UNAVAILABLE.
 func (p *Pool) ServiceChange(ctx context.Context, r *iqv1.ServiceChangeRequest) (*iqv1.ServiceChangeReply, error) {
-	reply := &iqv1.ServiceChangeReply{ProfileVersion: 1, HeartbeatInterval: durationpb.New(p.cfg.Heartbeat), MgcInstance: p.cfg.Instance}
+	reply := &iqv1.ServiceChangeReply{ProfileVersion: ProfileVersion, HeartbeatInterval: durationpb.New(p.cfg.Heartbeat), MgcInstance: p.cfg.Instance}
+	if caps := r.GetCapabilities(); caps != nil {
+		reply.ProfileVersion = max(1, min(caps.GetProfileVersion(), ProfileVersion))
+	}
 	var err error
 	if r.GetInterfaceId() != "" || len(r.GetRealms()) > 0 {
 		reply.Error, err = p.interfaceChange(ctx, r)
@@ -432,7 +438,7 @@ func (p *Pool) forced(ctx context.Context, r *iqv1.ServiceChangeRequest) (*iqv1.
 
 // Heartbeat takes an MGW's report of load. When the store is away the report counts for this instance alone.
 func (p *Pool) Heartbeat(ctx context.Context, r *iqv1.HeartbeatRequest) *iqv1.HeartbeatReply {
-	reply := &iqv1.HeartbeatReply{Next: durationpb.New(p.cfg.Heartbeat)}
+	reply := &iqv1.HeartbeatReply{Next: durationpb.New(p.cfg.Heartbeat), ProfileVersion: ProfileVersion}
 	report := func(n *Node) {
 		n.Load = Load{Contexts: r.GetContexts(), CPUPermille: r.GetCpuPermille(), PPS: r.GetPacketsPerSecond()}
 		n.setDown(r.GetUnavailableRealms())

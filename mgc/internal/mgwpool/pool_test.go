@@ -71,10 +71,18 @@ func (m *member) send(t *testing.T, r *iqv1.ServiceChangeRequest) gwerr.Code {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if reply.GetMgcInstance() != m.cfg.Instance || reply.GetHeartbeatInterval().AsDuration() != 5*time.Second || reply.GetProfileVersion() != 1 {
+	if reply.GetMgcInstance() != m.cfg.Instance || reply.GetHeartbeatInterval().AsDuration() != 5*time.Second || reply.GetProfileVersion() != wantProfile(r) {
 		t.Errorf("reply %v", reply)
 	}
 	return gwerr.Code(reply.GetError().GetCode())
+}
+
+// wantProfile is the version to reply: that of an older gateway, else ours.
+func wantProfile(r *iqv1.ServiceChangeRequest) uint32 {
+	if c := r.GetCapabilities(); c != nil && c.GetProfileVersion() < 2 {
+		return 1
+	}
+	return 2
 }
 
 func (m *member) register(t *testing.T, id, boot string) {
@@ -248,6 +256,30 @@ func TestIQ32_ForcedLosesAtOnce(t *testing.T) {
 		}
 		if got := b.takeLost(); len(got) != 1 || b.state("g1") != "gone" {
 			t.Errorf("the other instance was told %q, sees %s", got, b.state("g1"))
+		}
+	})
+}
+
+// TestIQ32_ProfileVersions: the version is the highest that both sides have, and a gateway of version 1, whose heartbeats tell nothing of realms, serves
+// as ever: FORCED without an interface is its end.
+func TestIQ32_ProfileVersions(t *testing.T) {
+	inBubble(t, func(t *testing.T, _ *store.Memory, a, _ *member) {
+		for offered, want := range map[uint32]uint32{1: 1, 2: 2, 7: 2} {
+			r := restart("g1", "1")
+			r.Capabilities.ProfileVersion = offered
+			if reply, err := a.ServiceChange(t.Context(), r); err != nil || reply.GetError() != nil || reply.GetProfileVersion() != want {
+				t.Errorf("version %d: %v, %v; want %d", offered, reply, err, want)
+			}
+		}
+		a.register(t, "g1", "1") // of version 1
+		if r := a.beat(t, "g1", "1", 3); r.GetReRegister() || r.GetProfileVersion() != 2 || a.state("g1") != InService {
+			t.Errorf("%v, %s", r, a.state("g1"))
+		}
+		if _, err := a.Pick(Request{AccessRealm: "access", CoreRealm: "core"}); err != nil {
+			t.Error(err)
+		}
+		if code := a.send(t, &iqv1.ServiceChangeRequest{MgwId: "g1", BootId: "1", Method: iqv1.ServiceChangeRequest_METHOD_FORCED}); code != 0 || a.state("g1") != "gone" {
+			t.Errorf("code %d, %s", code, a.state("g1"))
 		}
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/isthmus-gateway/isthmus/mgw/internal/connmodel"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/control"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/flow"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/transcode"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
@@ -28,7 +29,7 @@ func (a *App) capabilities(version string) func() *iqv1.Capabilities {
 // capabilities is the part that stays.
 func capabilities(cfg Config, version string) *iqv1.Capabilities {
 	c := &iqv1.Capabilities{
-		Software: "isthmus-mgw/" + version, ProfileVersion: 1, IceModes: []string{"lite"},
+		Software: "isthmus-mgw/" + version, ProfileVersion: control.ProfileVersion, IceModes: []string{"lite"},
 		SrtpProfiles: flow.SRTPProfiles(), MaxContexts: uint32(cfg.Contexts.Max),
 		Features: []string{"sdes", "signals"}, Signals: connmodel.SignalNames(),
 	}

@@ -55,7 +55,7 @@ func (c *controller) ServiceChange(_ context.Context, r *iqv1.ServiceChangeReque
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.changes = append(c.changes, proto.Clone(r).(*iqv1.ServiceChangeRequest))
-	return &iqv1.ServiceChangeReply{ProfileVersion: 1, HeartbeatInterval: durationpb.New(100 * time.Millisecond)}, nil
+	return &iqv1.ServiceChangeReply{ProfileVersion: 2, HeartbeatInterval: durationpb.New(100 * time.Millisecond)}, nil
 }
 
 func (c *controller) Heartbeat(_ context.Context, r *iqv1.HeartbeatRequest) (*iqv1.HeartbeatReply, error) {
@@ -63,7 +63,7 @@ func (c *controller) Heartbeat(_ context.Context, r *iqv1.HeartbeatRequest) (*iq
 	defer c.mu.Unlock()
 	c.beats++
 	c.unavailable = r.GetUnavailableRealms()
-	return &iqv1.HeartbeatReply{Next: durationpb.New(100 * time.Millisecond)}, nil
+	return &iqv1.HeartbeatReply{Next: durationpb.New(100 * time.Millisecond), ProfileVersion: 2}, nil
 }
 
 func (c *controller) Notify(_ context.Context, r *iqv1.NotifyRequest) (*iqv1.NotifyReply, error) {

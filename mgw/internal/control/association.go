@@ -21,6 +21,12 @@ import (
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
 
+// ProfileVersion is the highest version of the Iq profile that we have; profileInterfaces is the first whose controllers tell an interface from root.
+const (
+	ProfileVersion    = 2
+	profileInterfaces = 2
+)
+
 // Reasons of ServiceChange (H.248.8 §4).
 const (
 	reasonRestored     = 900
@@ -66,6 +72,7 @@ type Association struct {
 
 	mu         sync.Mutex // guards what follows
 	active     *poolPeer  // took the last registration; nil: none yet
+	profile    uint32     // profile version that active said last
 	linked     bool       // registered and heartbeats are answered
 	accepted   bool       // a registration of this boot was accepted once
 	inProgress bool       // a registration is on its way
@@ -209,7 +216,7 @@ func (a *Association) attempt(ctx context.Context, p *poolPeer, method iqv1.Serv
 	reply, err := p.client.ServiceChange(ctx, req, grpc.WaitForReady(len(a.peers) == 1))
 	if err == nil && reply.GetError() == nil {
 		a.mu.Lock()
-		a.active, a.linked, a.accepted = p, true, true
+		a.active, a.profile, a.linked, a.accepted = p, reply.GetProfileVersion(), true, true
 		a.mu.Unlock()
 	}
 	return reply, err
@@ -251,6 +258,7 @@ func (a *Association) beat(ctx context.Context, every time.Duration) beatEnd {
 			return beatUnknown
 		default:
 			a.cfg.Metrics.heartbeats.WithLabelValues("ok").Inc()
+			a.setProfile(reply.GetProfileVersion())
 			misses, every = 0, interval(reply.GetNext().AsDuration())
 		}
 	}
@@ -296,8 +304,16 @@ func (a *Association) Announce(ctx context.Context, method iqv1.ServiceChangeReq
 }
 
 // Interface tells the pool in one message that all terminations of realms on a network interface are out of service, or serve again
-// (TS 23.334 §6.1.15). When it gets lost, the next heartbeat tells the same of the realms.
+// (TS 23.334 §6.1.15). When it gets lost, the next heartbeat tells the same of the realms; a controller of profile version 1, which would take the
+// message for root and end all calls of the gateway, is told by heartbeats only, which it does not look at.
 func (a *Association) Interface(ctx context.Context, id string, realms []string, serves bool) error {
+	a.mu.Lock()
+	old := a.active != nil && a.profile < profileInterfaces
+	a.mu.Unlock()
+	if old {
+		a.cfg.Logger.Info("controller knows of no interfaces; heartbeats tell it", zap.String("interface", id), zap.Strings("realms", realms))
+		return nil
+	}
 	req := &iqv1.ServiceChangeRequest{Method: iqv1.ServiceChangeRequest_METHOD_FORCED, Reason: reasonLowerLayer, InterfaceId: cmp.Or(id, "unknown"), Realms: realms}
 	if serves {
 		req.Method, req.Reason = iqv1.ServiceChangeRequest_METHOD_RESTART, reasonRestored
@@ -360,6 +376,12 @@ func (a *Association) unlink() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.linked = false
+}
+
+func (a *Association) setProfile(v uint32) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.profile = v
 }
 
 func (a *Association) setInProgress(on bool) {

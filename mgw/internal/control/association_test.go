@@ -182,6 +182,39 @@ func TestAnnounce(t *testing.T) {
 	}
 }
 
+// TestIQ32_AnOldControllerIsNotToldOfAnInterface: a controller of profile version 1 takes FORCED for the gateway's death, whatever the message is about,
+// so it gets none; one that replaces it in the same place does with the next heartbeat, and the reverse.
+func TestIQ32_AnOldControllerIsNotToldOfAnInterface(t *testing.T) {
+	p := newFakePool(t)
+	a, _ := associate(t, p.address)
+	eventually(t, "registration", a.Linked)
+	speak := func(profile uint32) {
+		t.Helper()
+		p.mu.Lock()
+		p.profile = profile
+		p.mu.Unlock()
+		_, before, _ := p.count()
+		eventually(t, "two heartbeats", func() bool { _, beats, _ := p.count(); return beats > before+1 })
+	}
+	tell := func(want ...string) {
+		t.Helper()
+		before := len(p.methods())
+		for _, serves := range []bool{false, true} {
+			if err := a.Interface(t.Context(), "eth1", []string{"core"}, serves); err != nil {
+				t.Error(err)
+			}
+		}
+		if got := p.methods()[before:]; !slices.Equal(got, want) {
+			t.Errorf("told %q, want %q", got, want)
+		}
+	}
+	tell()
+	speak(2)
+	tell("METHOD_FORCED 906", "METHOD_RESTART 900")
+	speak(0)
+	tell()
+}
+
 func TestLoadMeter(t *testing.T) {
 	var packets uint64
 	ticks := "7 (a b) c) S 1 1 1 0 -1 0 0 0 0 0 100 50 0 0 20"

@@ -176,6 +176,7 @@ type fakePool struct {
 	beats      []*iqv1.HeartbeatRequest
 	notes      []*iqv1.NotifyRequest
 	reRegister bool
+	profile    uint32 // 0: 1 in registrations, none in heartbeats: a controller of profile version 1
 	refuse     map[iqv1.ServiceChangeRequest_Method]bool
 }
 
@@ -206,7 +207,7 @@ func (p *fakePool) ServiceChange(_ context.Context, r *iqv1.ServiceChangeRequest
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.changes = append(p.changes, proto.Clone(r).(*iqv1.ServiceChangeRequest))
-	reply := &iqv1.ServiceChangeReply{ProfileVersion: 1, HeartbeatInterval: durationpb.New(100 * time.Millisecond), MgcInstance: "mgc-1"}
+	reply := &iqv1.ServiceChangeReply{ProfileVersion: max(p.profile, 1), HeartbeatInterval: durationpb.New(100 * time.Millisecond), MgcInstance: "mgc-1"}
 	if p.refuse[r.GetMethod()] {
 		reply.Error = &iqv1.ErrorDescriptor{Code: 505, Text: "no"}
 	}
@@ -219,7 +220,7 @@ func (p *fakePool) Heartbeat(_ context.Context, r *iqv1.HeartbeatRequest) (*iqv1
 	p.beats = append(p.beats, proto.Clone(r).(*iqv1.HeartbeatRequest))
 	again := p.reRegister
 	p.reRegister = false
-	return &iqv1.HeartbeatReply{Next: durationpb.New(100 * time.Millisecond), ReRegister: again}, nil
+	return &iqv1.HeartbeatReply{Next: durationpb.New(100 * time.Millisecond), ReRegister: again, ProfileVersion: p.profile}, nil
 }
 
 func (p *fakePool) Notify(_ context.Context, r *iqv1.NotifyRequest) (*iqv1.NotifyReply, error) {

@@ -145,7 +145,7 @@ func (s *Server) execute(req *iqv1.TransactionRequest) *iqv1.TransactionReply {
 
 // ServiceChange is directed by the MGC: drain, release, cancel a drain (H.248.1 §7.2.8).
 func (s *Server) ServiceChange(ctx context.Context, req *iqv1.ServiceChangeRequest) (*iqv1.ServiceChangeReply, error) {
-	reply := &iqv1.ServiceChangeReply{ProfileVersion: 1}
+	reply := &iqv1.ServiceChangeReply{ProfileVersion: ProfileVersion}
 	reply.Error = s.serviceChange(req).Descriptor()
 	return reply, nil
 }

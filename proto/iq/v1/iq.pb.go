@@ -2966,7 +2966,7 @@ func (x *Policing) GetBurstBytes() uint32 {
 // SourceFilter restricts where media may come from (H.248.43).
 type SourceFilter struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Allowed CIDR prefixes, at most 16, of addresses that need not be that of the remote description; empty: any address.
+	// Allowed CIDR prefixes, at most 32, of addresses that need not be that of the remote description; empty: any address.
 	Prefixes []string `protobuf:"bytes,1,rep,name=prefixes,proto3" json:"prefixes,omitempty"`
 	// Allowed ports of RTP, from port_min to port_max (H.248.43 spf, spr); both 0: any. port_max 0: port_min alone.
 	PortMin       uint32 `protobuf:"varint,30,opt,name=port_min,json=portMin,proto3" json:"port_min,omitempty"`
@@ -4695,7 +4695,7 @@ type Capabilities struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Software name and version, e.g. "isthmus-mgw/0.1.0".
 	Software string `protobuf:"bytes,1,opt,name=software,proto3" json:"software,omitempty"`
-	// Highest profile version of Iq; 1.
+	// Highest profile version of Iq: 2.
 	ProfileVersion uint32 `protobuf:"varint,2,opt,name=profile_version,json=profileVersion,proto3" json:"profile_version,omitempty"`
 	// Codecs that can be transcoded; others can be relayed.
 	Codecs []*Codec `protobuf:"bytes,3,rep,name=codecs,proto3" json:"codecs,omitempty"`
@@ -4931,7 +4931,7 @@ type ServiceChangeRequest struct {
 	// Contexts alive now.
 	LiveContexts uint32 `protobuf:"varint,9,opt,name=live_contexts,json=liveContexts,proto3" json:"live_contexts,omitempty"`
 	// Set when not root is concerned but all terminations on this network interface (TS 23.334 §6.1.15): FORCED, reason 906, when it has failed, RESTART,
-	// reason 900, when it serves again. From MGW to MGC only.
+	// reason 900, when it serves again. From MGW to MGC only, and only of profile version 2: an older MGC takes it for root.
 	InterfaceId string `protobuf:"bytes,30,opt,name=interface_id,json=interfaceId,proto3" json:"interface_id,omitempty"`
 	// With interface_id: the realms whose terminations those are; FORCED: they are not available, RESTART: they are (H.248.41, ipra).
 	Realms        []string `protobuf:"bytes,31,rep,name=realms,proto3" json:"realms,omitempty"`
@@ -5049,7 +5049,7 @@ func (x *ServiceChangeRequest) GetRealms() []string {
 // ServiceChangeReply answers it.
 type ServiceChangeReply struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Profile version to use.
+	// Profile version to use: the highest that both sides have. 2 adds ServiceChangeRequest.interface_id and realms.
 	ProfileVersion uint32 `protobuf:"varint,1,opt,name=profile_version,json=profileVersion,proto3" json:"profile_version,omitempty"`
 	// Interval of heartbeats.
 	HeartbeatInterval *durationpb.Duration `protobuf:"bytes,2,opt,name=heartbeat_interval,json=heartbeatInterval,proto3" json:"heartbeat_interval,omitempty"`
@@ -5225,9 +5225,11 @@ type HeartbeatReply struct {
 	// Interval to the next one.
 	Next *durationpb.Duration `protobuf:"bytes,1,opt,name=next,proto3" json:"next,omitempty"`
 	// The pool does not know this MGW or boot_id: register again.
-	ReRegister    bool `protobuf:"varint,2,opt,name=re_register,json=reRegister,proto3" json:"re_register,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	ReRegister bool `protobuf:"varint,2,opt,name=re_register,json=reRegister,proto3" json:"re_register,omitempty"`
+	// Highest profile version of the controller that answered; 0: one of version 1. Controllers may be exchanged between two heartbeats.
+	ProfileVersion uint32 `protobuf:"varint,30,opt,name=profile_version,json=profileVersion,proto3" json:"profile_version,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *HeartbeatReply) Reset() {
@@ -5272,6 +5274,13 @@ func (x *HeartbeatReply) GetReRegister() bool {
 		return x.ReRegister
 	}
 	return false
+}
+
+func (x *HeartbeatReply) GetProfileVersion() uint32 {
+	if x != nil {
+		return x.ProfileVersion
+	}
+	return 0
 }
 
 var File_isthmus_iq_v1_iq_proto protoreflect.FileDescriptor
@@ -5727,11 +5736,12 @@ const file_isthmus_iq_v1_iq_proto_rawDesc = "" +
 	"\fcpu_permille\x18\x04 \x01(\rR\vcpuPermille\x12,\n" +
 	"\x12packets_per_second\x18\x05 \x01(\x04R\x10packetsPerSecond\x12\x1a\n" +
 	"\bdraining\x18\x06 \x01(\bR\bdraining\x12-\n" +
-	"\x12unavailable_realms\x18\x1e \x03(\tR\x11unavailableRealms\"`\n" +
+	"\x12unavailable_realms\x18\x1e \x03(\tR\x11unavailableRealms\"\x89\x01\n" +
 	"\x0eHeartbeatReply\x12-\n" +
 	"\x04next\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x04next\x12\x1f\n" +
 	"\vre_register\x18\x02 \x01(\bR\n" +
-	"reRegister*\xf5\x02\n" +
+	"reRegister\x12'\n" +
+	"\x0fprofile_version\x18\x1e \x01(\rR\x0eprofileVersion*\xf5\x02\n" +
 	"\tEventType\x12\x1a\n" +
 	"\x16EVENT_TYPE_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15EVENT_TYPE_ICE_RESULT\x10\x01\x12\x1b\n" +
