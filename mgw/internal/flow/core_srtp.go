@@ -58,11 +58,35 @@ func (r *CoreRemote) checkCrypto() error {
 // coreKeys is the SRTP of a core termination. Owned by the worker.
 type coreKeys struct {
 	// senders by suite. They live as long as the termination: their keys do, and a second context with a key would use its keystream twice.
-	senders [4]*srtp.Sender
+	senders [4]ownKey
+	own     *ownKey // the one in use; nil: plain RTP
 	now     peerKey
 	former  peerKey // what the peer had before; packets on their way still have it
 	until   int64   // when former stops being tried
 	taken   bool    // a packet under now has come
+}
+
+// ownKey is our key of one suite in use.
+type ownKey struct {
+	tx   *srtp.Sender
+	last uint64 // number of the newest packet when another took its place (stamp.Stamper.Sent); 0: none has
+}
+
+// send makes to, nil for plain RTP, what packets leave under.
+func (c *coreState) send(to *ownKey) {
+	k, out := &c.crypto, &c.t.out
+	if out.tx = nil; to != nil {
+		out.tx = to.tx
+	}
+	if to == k.own {
+		return
+	}
+	if k.own != nil {
+		k.own.last = out.stamp.Sent()
+	}
+	if k.own = to; to != nil && to.last != 0 {
+		out.stamp.Resume(to.last)
+	}
 }
 
 // peerKey is one key of the peer with its replay and rollover state.
@@ -81,10 +105,11 @@ func (k *peerKey) is(c Crypto) bool {
 func (c *coreState) setCrypto(now int64, secure bool, peer Crypto) error {
 	c.t.out.secure, c.secure = secure, secure
 	if peer.Suite == "" {
-		c.t.out.tx, c.t.in.rx = nil, nil
+		c.send(nil)
+		c.t.in.rx = nil
 		return nil
 	}
-	tx, err := c.sender(peer.Suite)
+	own, err := c.sender(peer.Suite)
 	if err != nil {
 		return err
 	}
@@ -102,25 +127,27 @@ func (c *coreState) setCrypto(now int64, secure bool, peer Crypto) error {
 		k.former, k.until, k.taken = k.now, now+keyPatience, false
 		k.now = peerKey{suite: peer.Suite, key: bytes.Clone(peer.Key), rx: rx}
 	}
-	c.t.out.tx, c.t.in.rx = tx, k.now.rx
+	c.send(own)
+	c.t.in.rx = k.now.rx
 	return nil
 }
 
 // sender is what we send with under our key for suite.
-func (c *coreState) sender(suite string) (*srtp.Sender, error) {
+func (c *coreState) sender(suite string) (*ownKey, error) {
 	for i, own := range c.c.local.Keys {
 		if own.Suite != suite {
 			continue
 		}
-		if c.crypto.senders[i] == nil {
+		k := &c.crypto.senders[i]
+		if k.tx == nil {
 			p, _ := srtp.SuiteNamed(suite)
 			tx, err := srtp.NewSender(p, own.Key)
 			if err != nil {
 				return nil, err
 			}
-			c.crypto.senders[i] = tx
+			k.tx = tx
 		}
-		return c.crypto.senders[i], nil
+		return k, nil
 	}
 	return nil, fmt.Errorf("%w: unknown crypto-suite", ErrBadRemote)
 }

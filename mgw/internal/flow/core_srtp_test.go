@@ -391,3 +391,45 @@ func TestSecureCorePacketDoesNotAllocate(t *testing.T) {
 		}
 	})
 }
+
+// Our key of a suite lives as long as the termination. When the peer comes back to it after more than half of the sequence numbers, under another
+// suite or none, its packets go on behind the last one: the peer can open them, and no keystream is used twice (RFC 3711 §9.1).
+func TestR3711_9_1_SuiteAndBackUsesNoKeystreamTwice(t *testing.T) {
+	const suite, other = "AES_CM_128_HMAC_SHA1_80", "AEAD_AES_128_GCM"
+	for name, between := range map[string]string{"another suite": other, "plain RTP": ""} {
+		t.Run(name, func(t *testing.T) {
+			x, p := securely(t, relaySpec(), suite)
+			var seq, last uint16
+			for range 28 { // 80,000 numbers: past a rollover
+				seq += 2900
+				last = x.toCore(p, seq).Seq()
+			}
+			step := func() { // plain
+				x.b.send(packet(8, 0xbb, seq, uint32(seq)*160, make([]byte, 160)))
+				x.s.read()
+			}
+			if between == "" {
+				if err := x.c.SetRemote(CoreRemote{RTP: x.s.addr(), RTCP: addrPortOf(x.s.rtcp)}); err != nil {
+					t.Fatal(err)
+				}
+			} else {
+				q := newPeerCrypto(t, x.c.Local(), between, 2)
+				x.remote(q.own, LatchOff)
+				step = func() { x.toCore(q, seq) }
+			}
+			x.s.forgetReports()
+			for range 14 { // 40,000
+				seq += 2900
+				step()
+			}
+			x.remote(p.own, LatchOff)
+			x.s.forgetReports()
+			for i := range uint16(3) {
+				seq++
+				if got := x.toCore(p, seq).Seq(); got != last+1+i {
+					t.Fatalf("packet %d, want %d", got, last+1+i)
+				}
+			}
+		})
+	}
+}

@@ -152,6 +152,22 @@ func (s *Stamper) ClockRate() uint32 { return s.clock }
 // Switch announces that the next packet comes from another pipeline (relay, transcoder, player), even if its SSRC is the same.
 func (s *Stamper) Switch() { s.renew = true }
 
+// Sent is the newest number that was given out, extended beyond 16 bits; never 0.
+func (s *Stamper) Sent() uint64 { return s.sent.hi }
+
+// resumable is how many numbers may pass unseen by an SRTP context that goes on after: half of what it and the peer can tell apart (RFC 3711 §3.3.1).
+const resumable = 1 << 14
+
+// Resume is to be called when a context that saw numbers up to last, a value of Sent, takes up the stream again. When too many have passed since,
+// the context would take the next one for an old one and use its keystream twice (RFC 3711 §9.1): the stream then leaps on to the number after last.
+func (s *Stamper) Resume(last uint64) {
+	if s.sent.hi-last < resumable {
+		return
+	}
+	s.sent = window{hi: s.sent.hi + uint64(uint16(last-s.sent.hi))}
+	s.renew = true // nothing from before comes late
+}
+
 // SetClock changes the outgoing RTP clock after a codec change, Hz. Timestamps continue from the last one by the time that passes.
 // DEVIATES RFC 7160 §4.1: the SSRC stays, because many SIP peers drop a second SSRC in a call; the timestamps stay monotonic as §4.2 asks.
 func (s *Stamper) SetClock(clockRate uint32) {

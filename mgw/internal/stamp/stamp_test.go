@@ -252,3 +252,34 @@ func BenchmarkMap(b *testing.B) {
 		s.Map(int64(i)*20*ms, In{SSRC: 1, Seq: uint16(i), TS: uint32(i * 160)})
 	}
 }
+
+// A context that has not seen the newest numbers goes on where it was when it could not tell new from old any more.
+func TestResume(t *testing.T) {
+	for passed, leap := range map[int]bool{1: false, 100: false, resumable - 1: false, resumable: true, 40000: true, 65535: true, 65536: true, 65590: true, 200000: true} {
+		s, in := start(), In{SSRC: 1}
+		pass(t, s, 0, in)
+		last := s.Sent()
+		for range passed {
+			in.Seq++
+			in.TS += 160
+			pass(t, s, 0, in)
+		}
+		was := s.Sent()
+		s.Resume(last)
+		if s.Sent() < was {
+			t.Fatalf("%d: back from %d to %d", passed, was, s.Sent())
+		}
+		in.Seq++
+		want := uint16(was) + 1
+		if leap {
+			want = uint16(last) + 1
+		}
+		if o := pass(t, s, 0, in); o.Seq != want {
+			t.Errorf("%d passed: %d, want %d", passed, o.Seq, want)
+		}
+		in.Seq--
+		if _, v := s.Map(0, in); v == Pass {
+			t.Errorf("%d passed: a number from before is given out again", passed)
+		}
+	}
+}
