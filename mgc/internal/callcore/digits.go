@@ -190,7 +190,7 @@ func (s *State) playDigit(l Leg, d digit, from Leg, tx string) {
 	s.queueSignals(l, &iqv1.SignalsDescriptor{Signals: []*iqv1.Signal{{Name: name, Duration: durationpb.New(d.For)}}}, from, tx)
 }
 
-// sendDigit sends a digit by INFO, after those before it have been answered; false: too many wait.
+// sendDigit sends a digit by INFO, after those before it have been answered, and not before the peer is in the call; false: too many wait.
 func (s *State) sendDigit(l Leg, d digit) bool {
 	g := &s.d.Legs[l]
 	if len(g.Digits) >= maxDigits {
@@ -201,6 +201,23 @@ func (s *State) sendDigit(l Leg, d digit) bool {
 		s.nextDigit(l)
 	}
 	return true
+}
+
+// releaseDigits sends what was pressed for a peer before it was in the call, once it is; in its media, when that is where its digits go now.
+func (s *State) releaseDigits(l Leg) {
+	g := &s.d.Legs[l]
+	if !g.Up || len(g.Digits) == 0 || s.d.Phase != phaseUp {
+		return
+	}
+	if s.byInfo(l) {
+		s.nextDigit(l)
+		return
+	}
+	left := g.Digits
+	g.Digits = nil
+	for _, d := range left {
+		s.playDigit(l, d, l, "")
+	}
 }
 
 // nextDigit sends the first digit that waits.

@@ -192,3 +192,81 @@ func TestDigitsThatComeTooLate(t *testing.T) {
 	}
 	b.now = b.now.Add(time.Minute)
 }
+
+// pressed tells a key that the media gateway has detected on a leg.
+func (b *bench) pressed(l Leg, key string) {
+	b.t.Helper()
+	b.step(IqNotify{Req: &iqv1.NotifyRequest{ContextId: "cx1", TerminationId: b.s.d.Node.Terms[l], Events: []*iqv1.ObservedEvent{{
+		Type: iqv1.EventType_EVENT_TYPE_DTMF, Params: map[string]string{"digit": key, "duration_ms": "100"}}}}})
+}
+
+// infos answers the INFOs to a leg one after the other and returns the keys that they brought.
+func (b *bench) infos(l Leg) (keys string) {
+	b.t.Helper()
+	for range maxDigits {
+		tx := b.tx[l.String()+" INFO"]
+		if tx == "" || b.s.d.Clients[tx].Method == "" {
+			break
+		}
+		m := b.last[l.String()+" INFO"]
+		keys += strings.TrimPrefix(strings.SplitN(string(m.Body), "\r\n", 2)[0], "Signal=")
+		b.answers(l, "INFO", 200, "")
+	}
+	return keys
+}
+
+// TestR2976_DigitsPressedBeforeTheAnswer: they go to the callee that wants INFO once it has answered, in order, and hold those after them up no longer.
+func TestR2976_DigitsPressedBeforeTheAnswer(t *testing.T) {
+	b := newBench(t)
+	b.s.d.Cfg.Policy.Digits = Digits{Core: DigitsInfo}
+	b.step(RequestIn{Leg: LegAccess, Tx: "s1", Msg: browser("INVITE", 1, browserOffer)})
+	b.reply()
+	b.response("core INVITE", 183, "r1", fmt.Sprintf(coreAnswer, 1, "sendrecv"), "P-Early-Media: sendrecv")
+	b.reply()
+	b.pressed(LegAccess, "1")
+	if b.last["core INFO"].Method != "" {
+		t.Error("INFO before the answer")
+	}
+	b.response("core INVITE", 200, "r1", "")
+	b.reply()
+	b.pressed(LegAccess, "2")
+	b.pressed(LegAccess, "3")
+	if got := b.infos(LegCore); got != "123" || b.iq != nil {
+		t.Errorf("INFO with %q, %v", got, b.iq)
+	}
+
+	// Another codec than the early one: they go in its media.
+	b = newBench(t)
+	b.step(RequestIn{Leg: LegAccess, Tx: "s1", Msg: browser("INVITE", 1, browserOffer)})
+	b.reply()
+	b.callee(180, "")
+	b.s.d.Legs[LegCore].Digits = []digit{{Key: "7", For: digitHeld}}
+	b.callee(200, fmt.Sprintf(coreAnswer, 1, "sendrecv"))
+	b.reply()
+	if got := b.modified(); got != "ip/1 dg/d7 100ms" {
+		t.Errorf("played %s", got)
+	}
+}
+
+// TestR2976_DigitsForACallerWhoseAnswerIsHeld: the 2xx waits for a PRACK (RFC 3262 §3), and so do they.
+func TestR2976_DigitsForACallerWhoseAnswerIsHeld(t *testing.T) {
+	b := newBench(t)
+	b.s.d.Cfg.Policy.Digits = Digits{Core: DigitsInfo}
+	b.step(RequestIn{Leg: LegCore, Tx: "s1", Msg: caller("INVITE", 1, "", "Require: 100rel")})
+	b.reply()
+	b.response("access INVITE", 183, "w1", "")
+	b.response("access INVITE", 200, "w1", browserAnswer)
+	for b.iq != nil {
+		b.reply()
+	}
+	if b.s.d.Prov.Held == nil {
+		t.Fatal("the 2xx is not held")
+	}
+	b.pressed(LegAccess, "4")
+	b.pressed(LegAccess, "5")
+	b.step(RequestIn{Leg: LegCore, Tx: "p1", Msg: caller("PRACK", 2, coreSDP(1, "10.0.0.7"), "RAck: "+b.field("core 183", "RSeq")+" 1 INVITE")})
+	b.pressed(LegAccess, "6")
+	if got := b.infos(LegCore); got != "456" {
+		t.Errorf("INFO with %q: %v", got, b.log)
+	}
+}

@@ -380,6 +380,8 @@ func (s *State) answered(l Leg, m *headers.Msg, inviteSeq uint32) {
 	if !s.d.Legs[LegAccess].Secure {
 		s.start(timerSetUp, s.policy(s.d.Cfg.Policy.SetUp, 15*time.Second))
 	}
+	s.releaseDigits(LegAccess)
+	s.releaseDigits(LegCore)
 }
 
 // answeredMedia takes the answer of a 2xx, when the dialog has none yet, and makes the caller's description; false: no media.

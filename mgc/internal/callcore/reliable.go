@@ -82,6 +82,7 @@ func (s *State) pumpProvisional() {
 	p := &s.d.Prov
 	if h := p.Held; h != nil && !s.unacknowledged() { // what is left in the queue is overtaken
 		s.answerCaller(200, "", h.Body, h.Extra)
+		s.releaseDigits(s.d.Caller)
 		return
 	}
 	if len(p.Queue) > 0 {
