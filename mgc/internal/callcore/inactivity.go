@@ -1,6 +1,8 @@
 package callcore
 
 import (
+	"time"
+
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/offeranswer"
@@ -30,22 +32,54 @@ func (s *State) legOf(termination string) Leg {
 
 // onSilence takes that a side has fallen silent.
 func (s *State) onSilence(l Leg) {
-	g := s.d.Cfg.Policy.InactivityGrace
-	if g <= 0 || s.d.Phase != phaseUp {
+	if s.d.Cfg.Policy.InactivityGrace <= 0 || s.d.Phase == phaseEnding {
 		return
 	}
-	s.d.Silent[l] = true
-	if _, runs := s.d.Timers[timerInactive]; !runs {
-		s.start(timerInactive, g)
+	if s.d.Silent[l].IsZero() {
+		s.d.Silent[l] = s.now
 	}
+	s.watchSilence()
 }
 
 // onSpeech takes that a side is not silent any more, or shall be.
 func (s *State) onSpeech(l Leg) {
-	s.d.Silent[l] = false
-	if s.d.Silent == [2]bool{} {
-		s.stop(timerInactive)
+	s.d.Silent[l] = time.Time{}
+	s.watchSilence()
+}
+
+// watchSilence runs the time of the side that has been silent for longest; what lies before the answer does not count.
+func (s *State) watchSilence() {
+	var first time.Time
+	for _, t := range s.d.Silent {
+		if t.IsZero() {
+			continue
+		}
+		if t.Before(s.d.Rec.Answer) {
+			t = s.d.Rec.Answer
+		}
+		if first.IsZero() || t.Before(first) {
+			first = t
+		}
 	}
+	if first.IsZero() || s.d.Phase != phaseUp {
+		s.stop(timerInactive)
+		return
+	}
+	at := first.Add(s.d.Cfg.Policy.InactivityGrace)
+	if old, runs := s.d.Timers[timerInactive]; !runs || !old.Equal(at) {
+		s.start(timerInactive, at.Sub(s.now))
+	}
+}
+
+// sinceWhen takes the silence of a record that does not say when it began: the time that runs tells.
+func (s *State) sinceWhen() {
+	at, runs := s.d.Timers[timerInactive]
+	for l, silent := range s.d.Hushed {
+		if silent && runs && s.d.Silent[l].IsZero() {
+			s.d.Silent[l] = at.Add(-s.d.Cfg.Policy.InactivityGrace)
+		}
+	}
+	s.d.Hushed = [2]bool{}
 }
 
 // heedMode follows the mode that a side's stream is given: on hold the MGW's detection stands still, and it tells nothing when that begins anew.

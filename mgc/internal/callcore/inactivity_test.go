@@ -1,6 +1,7 @@
 package callcore
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 	"time"
@@ -19,7 +20,7 @@ func (b *bench) ending() bool {
 	return runs
 }
 
-// TestIQ13_REL02_SilenceEndsTheCall: one side silent is enough, the other's media does not hide it, and the time counts from the first.
+// TestIQ13_REL02_SilenceEndsTheCall: one side silent is enough, the other's media does not hide it, and the time of each counts from its own silence.
 func TestIQ13_REL02_SilenceEndsTheCall(t *testing.T) {
 	const silent, speaks = iqv1.EventType_EVENT_TYPE_MEDIA_INACTIVE, iqv1.EventType_EVENT_TYPE_MEDIA_ACTIVE
 	b := up(t)
@@ -39,7 +40,19 @@ func TestIQ13_REL02_SilenceEndsTheCall(t *testing.T) {
 	if !b.ending() {
 		t.Fatal("the browser's media hides the silence of the core's peer")
 	}
+	if !b.s.Timers()[timerInactive].Equal(first) {
+		t.Error("the second side's media begins the time anew")
+	}
+	b.now = b.now.Add(time.Second)
+	b.silence(LegAccess, silent)
+	second := b.now
+	b.now = b.now.Add(10 * time.Second)
+	b.silence(LegAccess, silent) // again, as after a re-offer
 	b.silence(LegCore, speaks)
+	if got := b.s.Timers()[timerInactive]; !got.Equal(second.Add(time.Minute)) {
+		t.Errorf("the side that is silent since %s is given until %s", second, got)
+	}
+	b.silence(LegAccess, speaks)
 	if b.ending() {
 		t.Fatal("both speak, and the time runs")
 	}
@@ -89,5 +102,64 @@ func TestIQ13_WhatTheGatewayIsAsked(t *testing.T) {
 		if found != 2 {
 			t.Errorf("%s: %v", l, b.s.events(l))
 		}
+	}
+}
+
+// TestIQ13_REL02_SilenceBeforeTheAnswer: what has begun before the answer, and is told once only, counts from the answer.
+func TestIQ13_REL02_SilenceBeforeTheAnswer(t *testing.T) {
+	b := newBench(t)
+	b.s.d.Cfg.Policy.InactivityGrace = time.Minute
+	b.step(RequestIn{Leg: LegAccess, Tx: "s1", Msg: browser("INVITE", 1, browserOffer)})
+	b.reply()
+	b.response("core INVITE", 183, "r1", phoneSDP("sendrecv", 1), "P-Early-Media: sendrecv")
+	b.reply()
+	b.silence(LegAccess, iqv1.EventType_EVENT_TYPE_MEDIA_INACTIVE)
+	b.silence(LegCore, iqv1.EventType_EVENT_TYPE_MEDIA_INACTIVE)
+	b.silence(LegCore, iqv1.EventType_EVENT_TYPE_MEDIA_ACTIVE)
+	if b.ending() {
+		t.Error("a call that rings is ended for silence")
+	}
+	b.now = b.now.Add(2 * time.Minute)
+	b.response("core INVITE", 200, "r1", "")
+	if got, want := b.s.Timers()[timerInactive], b.now.Add(time.Minute); !got.Equal(want) {
+		t.Errorf("the time is %s, want %s", got, want)
+	}
+	b.reply()
+	b.silence(LegAccess, iqv1.EventType_EVENT_TYPE_MEDIA_ACTIVE)
+	if b.ending() {
+		t.Error("the browser speaks, and the time runs")
+	}
+}
+
+// TestSilenceOfAFormerRecord: a record that says who is silent, not since when, goes on as it was.
+func TestSilenceOfAFormerRecord(t *testing.T) {
+	b := up(t)
+	b.s.d.Cfg.Policy.InactivityGrace = time.Minute
+	b.silence(LegCore, iqv1.EventType_EVENT_TYPE_MEDIA_INACTIVE)
+	at := b.s.Timers()[timerInactive]
+	raw, err := json.Marshal(b.s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rec map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &rec); err != nil || rec["silent_since"] == nil || rec["silent"] != nil {
+		t.Fatalf("%v: %s", err, raw)
+	}
+	delete(rec, "silent_since")
+	rec["silent"] = json.RawMessage("[true,true]")
+	if raw, err = json.Marshal(rec); err != nil {
+		t.Fatal(err)
+	}
+	b.s = &State{}
+	if err := json.Unmarshal(raw, b.s); err != nil {
+		t.Fatal(err)
+	}
+	b.silence(LegCore, iqv1.EventType_EVENT_TYPE_MEDIA_ACTIVE)
+	if got := b.s.Timers()[timerInactive]; !got.Equal(at) {
+		t.Errorf("ends at %s, before at %s", got, at)
+	}
+	b.silence(LegAccess, iqv1.EventType_EVENT_TYPE_MEDIA_ACTIVE)
+	if b.ending() {
+		t.Error("both speak, and the time runs")
 	}
 }

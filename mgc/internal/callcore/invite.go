@@ -380,6 +380,7 @@ func (s *State) answered(l Leg, m *headers.Msg, inviteSeq uint32) {
 	if !s.d.Legs[LegAccess].Secure {
 		s.start(timerSetUp, s.policy(s.d.Cfg.Policy.SetUp, 15*time.Second))
 	}
+	s.watchSilence()
 	s.releaseDigits(LegAccess)
 	s.releaseDigits(LegCore)
 }

@@ -63,9 +63,10 @@ type data struct {
 	Rec     Record            `json:"rec"`
 	Failed  *failure          `json:"failed,omitempty"` // final response of the callee that waits
 	Ring    ringing           `json:"ring,omitempty"`
-	Orders  [2]digitOrder     `json:"orders,omitzero"` // by Leg: what the MGW has been told of digits
-	Silent  [2]bool           `json:"silent,omitzero"` // by Leg: MEDIA_INACTIVE was told, and nothing since
-	Stats   []byte            `json:"stats,omitempty"` // Subtract reply, protobuf
+	Orders  [2]digitOrder     `json:"orders,omitzero"`       // by Leg: what the MGW has been told of digits
+	Silent  [2]time.Time      `json:"silent_since,omitzero"` // by Leg: when MEDIA_INACTIVE was told; zero: it was not, or MEDIA_ACTIVE since
+	Hushed  [2]bool           `json:"silent,omitzero"`       // of records written before there was Silent
+	Stats   []byte            `json:"stats,omitempty"`       // Subtract reply, protobuf
 }
 
 // node is where the media is.
@@ -180,4 +181,5 @@ func (s *State) complete() {
 	if s.d.Clients == nil {
 		s.d.Clients = map[string]client{}
 	}
+	s.sinceWhen()
 }
