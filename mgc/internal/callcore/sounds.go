@@ -51,8 +51,9 @@ const (
 // requests of SIGNAL_COMPLETED.
 const failureRequest = 2
 
-// early answers the browser's offer before the core has answered ours; false: it cannot.
-func (s *State) answerEarly() bool {
+// answerEarly answers the browser's offer before the core has answered ours; false: it cannot. Unless the core will answer no more (final), the
+// codec must go with all that it may still answer.
+func (s *State) answerEarly(final bool) bool {
 	if s.d.Caller != LegAccess || s.d.Late || s.d.Node.Context == "" || s.d.Node.Dead {
 		return false
 	}
@@ -60,7 +61,7 @@ func (s *State) answerEarly() bool {
 		return true
 	}
 	media, body, err := s.d.Media.MakeAnswer(offeranswer.Access)
-	if err != nil {
+	if err != nil || !final && !media.Settled(offeranswer.Access) {
 		return false
 	}
 	s.d.Media, s.d.Early = media, body
@@ -70,7 +71,7 @@ func (s *State) answerEarly() bool {
 
 // ringback begins the ringing for a 180 of the core, where nothing else is heard.
 func (s *State) ringback(l Leg, m *headers.Msg) {
-	if !s.d.Cfg.Policy.Sounds.Ringback || l != LegCore || m.Status != 180 || s.d.Gate != offeranswer.Closed || s.d.Ring != "" || !s.answerEarly() {
+	if !s.d.Cfg.Policy.Sounds.Ringback || l != LegCore || m.Status != 180 || s.d.Gate != offeranswer.Closed || s.d.Ring != "" || !s.answerEarly(false) {
 		return
 	}
 	s.d.Ring = ringWaits
@@ -111,7 +112,7 @@ func (s *State) hush(l Leg, g offeranswer.Gate, d *iqv1.TerminationDescriptor) {
 // failAloud lets the browser hear why its call has failed before it is told; false: there is nothing to hear.
 func (s *State) failAloud(m *headers.Msg, extra []headers.Field) bool {
 	sound, ok := s.d.Cfg.Policy.Sounds.Failure[strconv.Itoa(m.Status)]
-	if !ok || s.d.Cfg.Emergency || !s.answerEarly() {
+	if !ok || s.d.Cfg.Emergency || !s.answerEarly(true) {
 		return false
 	}
 	s.stop(timerNoAnswer)

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/isthmus-gateway/isthmus/pkg/codec"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
 
@@ -208,4 +209,35 @@ func TestOperatorPlays(t *testing.T) {
 	if strings.Join(got, ", ") != want {
 		t.Errorf("told %q, want %q", strings.Join(got, ", "), want)
 	}
+}
+
+// TestRingbackAndCodecsThatOnlyPass: where the core may yet pick a codec that goes with none of ours but itself, the browser is given no answer
+// before the core's, and the call works.
+func TestRingbackAndCodecsThatOnlyPass(t *testing.T) {
+	offer := strings.NewReplacer("SAVPF 111 8", "SAVPF 111 8 96").Replace(browserOffer) + "a=rtpmap:96 EVS/16000\r\n"
+	begin := func() *bench {
+		b := newBench(t)
+		b.s.d.Cfg.Policy.Sounds = Sounds{Ringback: true, Failure: map[string]Sound{"486": {Signal: "cg/bt"}}}
+		m := &b.s.d.Cfg.Policy.Media
+		m.Access, m.Core = append([]string{codec.EVS}, m.Access...), append([]string{codec.EVS}, m.Core...)
+		b.step(RequestIn{Leg: LegAccess, Tx: "s1", Msg: browser("INVITE", 1, offer)})
+		b.reply()
+		b.has("core INVITE", "EVS/16000", "PCMA/8000")
+		b.log = nil
+		b.callee(180, "")
+		return b
+	}
+	b := begin()
+	b.ladder("access> 180")
+	b.has("access 180", "!application/sdp")
+	b.callee(200, "v=0\r\no=- 1 1 IN IP4 10.0.0.7\r\ns=-\r\nc=IN IP4 10.0.0.7\r\nt=0 0\r\nm=audio 4000 RTP/AVP 96\r\na=rtpmap:96 EVS/16000\r\n")
+	b.ladder("core> ACK", "access> 200", "mgw> Modify Modify")
+	b.has("access 200", "EVS/16000")
+
+	// Once the core has failed it picks no more, and the reason can be heard.
+	b = begin()
+	b.log = nil
+	b.callee(486, "")
+	b.ladder("mgw> Modify", "access> 183")
+	b.has("access 183", "opus/48000/2", "!EVS")
 }

@@ -68,6 +68,12 @@ func (m *Media) bridges(a, b codec.Codec) bool {
 	return a.SameFormat(b) && b.SameFormat(a) || listed(m.Policy.Transcode, a) && listed(m.Policy.Transcode, b)
 }
 
+// Settled reports whether what side's peer is to use can be joined with whatever the other side's peer may pick of our last offer.
+func (m *Media) Settled(side Side) bool {
+	chosen := m.Line(side).Chosen
+	return !slices.ContainsFunc(m.Line(side.Other()).Ours, func(c codec.Codec) bool { return isAudio(c) && !m.bridges(c, chosen) })
+}
+
 // bridgeable reports whether some codec of side's peer can be joined with what the other side has, or may have.
 func (m *Media) bridgeable(side Side) bool {
 	o := m.Line(side.Other())
