@@ -346,7 +346,7 @@ func heardMore(ctx context.Context, t *testing.T, call *webua.Call) {
 	}
 }
 
-// requestsInDialog: OPTIONS, INFO and MESSAGE pass with their bodies both ways; a method that nobody knows is 501.
+// requestsInDialog: OPTIONS, INFO that carries no digit (media.dtmf) and MESSAGE pass with their bodies both ways; a method that nobody knows is 501.
 func requestsInDialog(t *testing.T, transport string) {
 	b, r := toSipp(t, "uas_in_dialog", transport, nil)
 	ctx := deadline(t, patience)
@@ -357,14 +357,14 @@ func requestsInDialog(t *testing.T, transport string) {
 	b.ladder.await(ctx, t, 1, "OPTIONS")
 	info, text := b.ladder.await(ctx, t, 1, "INFO"), b.ladder.await(ctx, t, 1, "MESSAGE")
 	b.ladder.sent(ctx, t, "200 MESSAGE") // sipp takes our requests only after it
-	if info.Get("Content-Type") != "application/dtmf-relay" || !strings.Contains(info.Body, "Signal=5") {
+	if info.Get("Content-Type") != "application/vnd.example.lamp" || !strings.Contains(info.Body, "Lamp=5") {
 		t.Errorf("INFO changed on its way: %s %q", info.Get("Content-Type"), info.Body)
 	}
 	if !strings.Contains(text.Body, "from the core") {
 		t.Errorf("MESSAGE changed on its way: %q", text.Body)
 	}
 	for _, m := range []struct{ method, contentType, body string }{
-		{"OPTIONS", "", ""}, {"INFO", "application/dtmf-relay", "Signal=7\r\nDuration=200\r\n"}, {"MESSAGE", "text/plain", "from the browser"},
+		{"OPTIONS", "", ""}, {"INFO", "application/vnd.example.lamp", "Lamp=7\r\nOn=200\r\n"}, {"MESSAGE", "text/plain", "from the browser"},
 	} {
 		var hs []string
 		if m.body != "" {
@@ -379,7 +379,7 @@ func requestsInDialog(t *testing.T, transport string) {
 	}
 	res := r.done(ctx)
 	got := received(t, res, "INFO", 0)
-	if got.Get("Content-Type") != "application/dtmf-relay" || !strings.Contains(got.Body, "Signal=7") {
+	if got.Get("Content-Type") != "application/vnd.example.lamp" || !strings.Contains(got.Body, "Lamp=7") {
 		t.Errorf("INFO changed on its way: %s %q", got.Get("Content-Type"), got.Body)
 	}
 	if got := received(t, res, "MESSAGE", 0).Body; !strings.Contains(got, "from the browser") {

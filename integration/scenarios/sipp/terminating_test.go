@@ -217,13 +217,13 @@ func requestsToSipp(t *testing.T, transport string) {
 			t.Errorf("answer to %s is not %s:\n%s", c[0], c[1], answer)
 		}
 	}
-	if _, err := call.Request(ctx, "INFO", []string{"Content-Type: application/dtmf-relay"}, "Signal=1\r\nDuration=100\r\n"); err != nil {
+	if _, err := call.Request(ctx, "INFO", []string{"Content-Type: application/vnd.example.lamp"}, "Lamp=1\r\nOn=100\r\n"); err != nil {
 		t.Error(err)
 	}
 	if err := call.Hangup(ctx); err != nil {
 		t.Error(err)
 	}
-	if got := received(t, r.done(ctx), "INFO", 0).Body; !strings.Contains(got, "Signal=1") {
+	if got := received(t, r.done(ctx), "INFO", 0).Body; !strings.Contains(got, "Lamp=1") {
 		t.Errorf("INFO changed on its way: %q", got)
 	}
 }
