@@ -115,7 +115,7 @@ type PolicingConfig struct {
 
 // DTMFConfig is how digits are carried.
 type DTMFConfig struct {
-	Access string `conf:"access" default:"auto" range:"auto|info|in-band" doc:"To browsers. auto: telephone-events (RFC 4733) where agreed, else tones, but by INFO where the codec is AMR and the peer takes INFO; info: by INFO always; in-band: like auto but never INFO, and tones are looked for in the audio of peers without telephone-events, which is transcoded for that."`
+	Access string `conf:"access" default:"auto" range:"auto|info|in-band" doc:"To browsers. auto: telephone-events (RFC 4733) where agreed, else tones, but by INFO where the codec is AMR, or one that is only relayed, and the peer takes INFO; info: by INFO always; in-band: like auto but never INFO, and tones are looked for in the audio of peers without telephone-events, which is transcoded for that."`
 	Core   string `conf:"core" default:"auto" range:"auto|info|in-band" doc:"To the core, likewise."`
 	Info   string `conf:"info" default:"dtmf-relay" range:"dtmf-relay|dtmf" doc:"Body of INFO that we send: application/dtmf-relay or application/dtmf."`
 }

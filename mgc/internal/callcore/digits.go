@@ -85,7 +85,13 @@ func (s *State) byInfo(l Leg) bool {
 	case s.digitForm(l) == DigitsTone:
 		return false
 	}
-	return line.Event.Name == "" && line.Chosen.IsAMR() && g.Info // a codec of speech does not carry tones
+	return line.Event.Name == "" && (line.Chosen.IsAMR() || !s.plays(l)) && g.Info // a codec of speech does not carry tones
+}
+
+// plays reports whether digits can be put into the media of the peer of the leg.
+func (s *State) plays(l Leg) bool {
+	line := s.d.Media.Line(side(l))
+	return line.Event.Name != "" || line.Chosen.IsZero() || s.d.Cfg.Policy.Media.Codes(line.Chosen)
 }
 
 // digitOrder is what the media gateway has to do on the termination of the leg.
@@ -93,7 +99,7 @@ func (s *State) digitOrder(l Leg) digitOrder {
 	line := s.d.Media.Line(side(l))
 	d := digitOrder{Tell: s.byInfo(l.Other()), Drop: s.byInfo(l)}
 	d.Ends = l == LegAccess && s.d.Failed != nil
-	d.Tones = s.digitForm(l) == DigitsTone && !line.Chosen.IsZero() && line.Event.Name == ""
+	d.Tones = s.digitForm(l) == DigitsTone && !line.Chosen.IsZero() && line.Event.Name == "" && s.plays(l)
 	return d
 }
 
@@ -179,6 +185,8 @@ func (s *State) onDigit(e RequestIn) {
 			return
 		}
 		s.respond(e.Leg, e.Tx, "INFO", 200, "", nil, nil)
+	case !s.plays(o) && s.digitForm(o) != DigitsTone: // the peer has not said that it takes INFO; nothing else could reach it
+		s.passOn(e)
 	default:
 		s.playDigit(o, d, e.Leg, e.Tx)
 	}

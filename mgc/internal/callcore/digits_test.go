@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
+	"github.com/isthmus-gateway/isthmus/pkg/codec"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
 
@@ -268,5 +269,48 @@ func TestR2976_DigitsForACallerWhoseAnswerIsHeld(t *testing.T) {
 	b.pressed(LegAccess, "6")
 	if got := b.infos(LegCore); got != "456" {
 		t.Errorf("INFO with %q: %v", got, b.log)
+	}
+}
+
+// passing is a call in EVS, which is only relayed, without telephone-events; allow are methods that the core's peer says it takes.
+func passing(t *testing.T, p Digits, allow string) *bench {
+	t.Helper()
+	b := newBench(t)
+	b.s.d.Cfg.Policy.Digits = p
+	m := &b.s.d.Cfg.Policy.Media
+	m.Access, m.Core = append([]string{codec.EVS}, m.Access...), append([]string{codec.EVS}, m.Core...)
+	offer := strings.NewReplacer("SAVPF 111 8", "SAVPF 111 8 96").Replace(browserOffer) + "a=rtpmap:96 EVS/16000\r\n"
+	b.step(RequestIn{Leg: LegAccess, Tx: "s1", Msg: browser("INVITE", 1, offer)})
+	b.reply()
+	b.response("core INVITE", 200, "r1", "v=0\r\no=- 1 1 IN IP4 10.0.0.7\r\ns=-\r\nc=IN IP4 10.0.0.7\r\nt=0 0\r\nm=audio 4000 RTP/AVP 96\r\na=rtpmap:96 EVS/16000\r\n", "Allow: "+allow)
+	return b
+}
+
+// TestR2976_DigitsWhereNothingIsCoded: what only passes carries no tones of ours, so that digits go by INFO, to a peer that has not said that it takes it
+// as the browser's own request; nor is it listened to for tones, which the media gateway would refuse.
+func TestR2976_DigitsWhereNothingIsCoded(t *testing.T) {
+	for _, c := range []struct {
+		policy      Digits
+		allow       string
+		told, after string
+	}{
+		{Digits{}, "INVITE, INFO", "ip/0 told tones=false; ip/1 DIGITS_DROP", "core> INFO, access> 200"},
+		{Digits{}, "INVITE", "ip/0; ip/1", "core> INFO"},
+		{Digits{Core: DigitsTone}, "INVITE, INFO", "ip/0; ip/1", "mgw> Modify"},
+	} {
+		b := passing(t, c.policy, c.allow)
+		if got := b.modified(); got != c.told {
+			t.Errorf("%+v: told %s, want %s", c, got, c.told)
+		}
+		b.reply()
+		b.step(AckIn{Leg: LegAccess, Msg: browser("ACK", 1, "")})
+		b.log = nil
+		b.request(LegAccess, "d1", b.browser("INFO", 20, "Signal=5\r\nDuration=160\r\n", typed("application/dtmf-relay")))
+		if got := strings.Join(b.log, ", "); got != c.after {
+			t.Errorf("%+v: %s, want %s", c, got, c.after)
+		}
+		if m := b.last["core INFO"]; m.Method != "" && string(m.Body) != "Signal=5\r\nDuration=160\r\n" {
+			t.Errorf("INFO with %q", m.Body)
+		}
 	}
 }

@@ -68,6 +68,9 @@ func (m *Media) bridges(a, b codec.Codec) bool {
 	return a.SameFormat(b) && b.SameFormat(a) || listed(m.Policy.Transcode, a) && listed(m.Policy.Transcode, b)
 }
 
+// Codes reports whether media gateways are asked to code c: what is played to a peer, and digits in its audio, need that.
+func (p Policy) Codes(c codec.Codec) bool { return listed(p.Transcode, c) }
+
 // Settled reports whether what side's peer is to use can be joined with whatever the other side's peer may pick of our last offer.
 func (m *Media) Settled(side Side) bool {
 	chosen := m.Line(side).Chosen
