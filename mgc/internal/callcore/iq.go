@@ -159,9 +159,14 @@ func (s *State) onIqReply(e IqReply) {
 	s.pump()
 }
 
-// modified takes the outcome of a Modify. A refused one releases the call: both sides believe in media that is not there.
+// modified takes the outcome of a Modify. A refused one releases the call: both sides believe in media that is not there. It had failed already where
+// only the browser was to hear why.
 func (s *State) modified(fail *IqError) {
-	if fail != nil {
+	switch {
+	case fail == nil:
+	case s.d.Failed != nil && s.d.Phase == phaseCall:
+		s.failNow()
+	default:
 		s.end(CauseMediaGateway, 503, sipReason(503, "Media gateway refused"), nil)
 	}
 }

@@ -241,3 +241,15 @@ func TestRingbackAndCodecsThatOnlyPass(t *testing.T) {
 	b.ladder("mgw> Modify", "access> 183")
 	b.has("access 183", "opus/48000/2", "!EVS")
 }
+
+// TestFailureThatCannotBeHeard: the media gateway refuses what the browser was to hear with; it gets the callee's response all the same.
+func TestFailureThatCannotBeHeard(t *testing.T) {
+	b := calling(t, Sounds{Failure: map[string]Sound{"486": {Signal: "cg/bt"}}})
+	b.callee(486, "")
+	b.ladder("mgw> Modify", "access> 183")
+	b.refused(512)
+	b.done("access> 486", "mgw> Subtract", "ended rejected")
+	if r := b.s.Record(); r.Status != 486 || r.Cause != CauseRejected {
+		t.Errorf("status %d, cause %s", r.Status, r.Cause)
+	}
+}
