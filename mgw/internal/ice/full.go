@@ -13,7 +13,7 @@ import (
 const (
 	// maxPairs bounds what one agent checks. Far below the 100 of RFC 8445 §6.1.2.5: candidates are where somebody else says that we should send.
 	maxPairs = 32
-	// MaxCandidates is how many candidates of a peer's description are taken.
+	// MaxCandidates is how many candidates of a peer's first description are taken; what is trickled counts against maxPairs only.
 	MaxCandidates = 16
 	// patience is how long the controlling agent waits for a better pair once it has a valid one.
 	patience = int64(300e6)
@@ -91,7 +91,7 @@ func (a *Agent) StartFull(p Peer) error {
 	a.full = &full{
 		controlling: p.Controlling, tie: tieBreaker(), user: []byte(p.Ufrag + ":" + a.ufrag), mac: hmac.New(sha1.New, []byte(p.Pwd)),
 	}
-	a.add(p.Candidates)
+	a.add(p.Candidates[:min(len(p.Candidates), MaxCandidates)])
 	a.begin(p.Ufrag)
 	a.ordinary(a.cfg.Mux.clock())
 	return nil
@@ -102,7 +102,8 @@ func tieBreaker() uint64 {
 	return binary.BigEndian.Uint64(t[:])
 }
 
-// AddCandidates takes further candidates of the peer (RFC 8838), or orders a check of some again that has failed. Of a lite agent: nothing.
+// AddCandidates takes further candidates of the peer (RFC 8838), or orders a check of some again that has failed. The list may repeat
+// those that are known. Of a lite agent: nothing.
 func (a *Agent) AddCandidates(cs []Remote) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -113,9 +114,9 @@ func (a *Agent) AddCandidates(cs []Remote) {
 	a.ordinary(a.cfg.Mux.clock())
 }
 
-// add puts candidates into the checklist. Caller holds mu.
+// add puts candidates into the checklist, new ones while there is room in it. Caller holds mu.
 func (a *Agent) add(cs []Remote) {
-	for _, c := range cs[:min(len(cs), MaxCandidates)] {
+	for _, c := range cs {
 		p := a.pair(c.Addr)
 		switch {
 		case p == nil && len(a.full.pairs) < maxPairs:

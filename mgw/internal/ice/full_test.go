@@ -402,3 +402,28 @@ func TestR8840_CandidatesThatComeLaterAreChecked(t *testing.T) {
 		t.Errorf("selected %v and %v", a.pair(), b.pair())
 	}
 }
+
+// TestR8840_CandidatesBeyondTheFirstDescriptionAreChecked: who trickles repeats all candidates so far; the last of them is checked though as many as a
+// description may have came before it, and what does not fit the checklist is left.
+func TestR8840_CandidatesBeyondTheFirstDescriptionAreChecked(t *testing.T) {
+	n := newNetwork(t)
+	a, b := n.end(addrA, true), n.end(addrB, false)
+	b.meet(a, false)
+	a.meet(b, true)
+	var list []Remote
+	for i := range 2 * maxPairs {
+		c := Remote{netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 51, 100, byte(i)}), 4000), Priority}
+		if i == maxPairs-1 {
+			c.Addr = b.addr
+		}
+		list = append(list, c)
+		a.AddCandidates(list)
+	}
+	n.run(10 * time.Second)
+	if a.pair() != b.addr {
+		t.Errorf("selected %v", a.pair())
+	}
+	if got := len(a.Agent.full.pairs); got != maxPairs {
+		t.Errorf("%d pairs, want %d", got, maxPairs)
+	}
+}
