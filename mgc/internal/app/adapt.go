@@ -72,6 +72,13 @@ func (g *gateways) Pick(need call.Need) (call.Node, error) {
 
 func (g *gateways) Codecs(names []string) []string { return g.pool.Codecs(names) }
 
+func (g *gateways) Down(node call.Node) []string {
+	if n, ok := g.pool.Node(node.MGW); ok && n.Boot == node.Boot {
+		return n.Down
+	}
+	return nil
+}
+
 func (g *gateways) Transact(ctx context.Context, node call.Node, req *iqv1.TransactionRequest) (*iqv1.TransactionReply, error) {
 	id := req.GetTransactionId()
 	n, ok := g.pool.Node(node.MGW)

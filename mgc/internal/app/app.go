@@ -184,16 +184,21 @@ func (a *App) makeMedia() error {
 	var err error
 	var link atomic.Pointer[iqlink.Link] // nil until it is made: a node may be lost before
 	a.pool, err = mgwpool.New(ctx, mgwpool.Config{Instance: a.cfg.Instance, OnLost: func(l mgwpool.Lost) {
+		calls := a.told.Load()
 		if len(l.Realms) > 0 {
 			a.log.Warn("media gateway's realms not available; calls there end", zap.String("mgw", l.MGW), zap.Strings("realms", l.Realms))
-			a.calls.RealmsLost(call.Node{MGW: l.MGW, Boot: l.Boot}, l.Realms)
+			if calls != nil { // else there are none: those that are adopted are looked at then
+				calls.RealmsLost(call.Node{MGW: l.MGW, Boot: l.Boot}, l.Realms)
+			}
 			return
 		}
 		a.log.Warn("media gateway lost", zap.String("mgw", l.MGW), zap.String("reason", l.Reason))
 		if made := link.Load(); made != nil {
 			made.Forget(l.MGW)
 		}
-		a.calls.GatewayLost(call.Node{MGW: l.MGW, Boot: l.Boot})
+		if calls != nil {
+			calls.GatewayLost(call.Node{MGW: l.MGW, Boot: l.Boot})
+		}
 	}}, a.engine)
 	if err != nil {
 		return fmt.Errorf("media gateways: %w", err)

@@ -96,6 +96,8 @@ type Gateways interface {
 	Pick(need Need) (Node, error)
 	// Codecs returns those of the encoding names that any node which Pick may choose can transcode. It does not block on the network.
 	Codecs(names []string) []string
+	// Down is the realms of the node that are not available now; none when another boot of it, or none, is known. It does not block on the network.
+	Down(node Node) []string
 	// Transact executes req on node; a refusal of the whole transaction is an error too. Ends with ctx.
 	Transact(ctx context.Context, node Node, req *iqv1.TransactionRequest) (*iqv1.TransactionReply, error)
 }

@@ -199,10 +199,17 @@ type mgws struct {
 	instance string
 
 	mu        sync.Mutex
-	needs     []Need                                                                                // of the picks
+	needs     []Need // of the picks
+	down      map[Node][]string
 	none      error                                                                                 // what Pick fails with
 	onRequest func(context.Context, Node, *iqv1.TransactionRequest) (*iqv1.TransactionReply, error) // nil result: the default
 	seen      []string                                                                              // "mgw: kinds id"
+}
+
+func (g *mgws) Down(node Node) []string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.down[node]
 }
 
 func (*mgws) Codecs(names []string) []string { return names }

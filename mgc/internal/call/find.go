@@ -145,6 +145,9 @@ func (m *Manager) claim(ctx context.Context, key string, e store.Entry[store.Cal
 		o.journal.Close()
 		return nil, errClosing // the record is found by the next instance of this name
 	}
+	if realms := m.deps.Gateways.Down(o.node()); len(realms) > 0 { // nobody told of it who owned the call; what fails from now on, RealmsLost tells
+		o.post(callcore.RealmsLost{Realms: realms})
+	}
 	return o, nil
 }
 

@@ -179,3 +179,39 @@ func TestNotifyVerdicts(t *testing.T) {
 		t.Errorf("after the end: %v", got)
 	}
 }
+
+// TestIQ04_REL02_RealmLostBeforeAdoption: a call whose realm failed while it had no owner ends once it has one; what has failed of another boot, or
+// elsewhere, does not end it.
+func TestIQ04_REL02_RealmLostBeforeAdoption(t *testing.T) {
+	for name, c := range map[string]struct {
+		down map[Node][]string
+		ends bool
+	}{
+		"its realm": {map[Node][]string{{"g-a", "b1"}: {"core"}}, true},
+		"others":    {map[Node][]string{{"g-a", "b1"}: {"other"}, {"g-a", "b2"}: {"core"}, {"g-b", "b1"}: {"core"}}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPool(t)
+			a, b := p.instance("a"), p.instance("b")
+			r := a.establish()
+			a.kill()
+			b.mgw.down = c.down
+			if !c.ends {
+				b.hangUp(r)
+				return
+			}
+			b.ask(callcore.LegCore, r.in(callcore.LegCore, "OPTIONS", ""), "") // the first message of the call
+			for _, leg := range []callcore.Leg{callcore.LegAccess, callcore.LegCore} {
+				bye := b.expectOut(leg, "BYE")
+				if !strings.Contains(bye.msg.Get("Reason"), "interface failed") {
+					t.Errorf("BYE to %s with Reason %q", leg, bye.msg.Get("Reason"))
+				}
+				bye.respond(200, "")
+			}
+			b.gone()
+			if !has(b.mgw.kindsSeen(), "g-a: Subtract") {
+				t.Errorf("at the media gateway: %v", b.mgw.kindsSeen())
+			}
+		})
+	}
+}

@@ -84,11 +84,12 @@ func (n *Node) setDown(names []string) {
 	n.Down = slices.Compact(down)
 }
 
-// failed is the realms that are not available any more after a change of the record.
+// failed is the realms that are not available any more after a change of the record; of a new one, from nil, all that are not: it may be an old one
+// that the store has lost meanwhile.
 func failed(from, to *Node) []string {
 	var out []string
 	for _, r := range to.Down {
-		if !slices.Contains(from.Down, r) {
+		if from == nil || !slices.Contains(from.Down, r) {
 			out = append(out, r)
 		}
 	}

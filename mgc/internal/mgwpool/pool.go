@@ -118,10 +118,8 @@ func (p *Pool) onChange(c store.Change[Node]) {
 		}
 		if c.Old != nil && c.Old.Boot != c.New.Boot {
 			lost = &Lost{MGW: c.Old.ID, Boot: c.Old.Boot, Reason: "restarted"}
-		} else if c.Old != nil {
-			if realms := failed(c.Old, c.New); len(realms) > 0 {
-				lost = &Lost{MGW: c.New.ID, Boot: c.New.Boot, Realms: realms, Reason: "realm not available"}
-			}
+		} else if realms := failed(c.Old, c.New); len(realms) > 0 {
+			lost = &Lost{MGW: c.New.ID, Boot: c.New.Boot, Realms: realms, Reason: "realm not available"}
 		}
 	case p.stillHeard(c.Old):
 		p.nodes[c.Old.ID].limbo = true // the next heartbeat writes the record anew

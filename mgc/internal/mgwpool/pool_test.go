@@ -260,6 +260,21 @@ func TestIQ32_ForcedLosesAtOnce(t *testing.T) {
 	})
 }
 
+// TestIQ04_RealmsOfARecordSeenFirst: what had failed before an instance knew the record is told it too: calls that it owns may be there.
+func TestIQ04_RealmsOfARecordSeenFirst(t *testing.T) {
+	inBubble(t, func(t *testing.T, _ *store.Memory, a, b *member) {
+		r := restart("g1", "1")
+		r.Capabilities.Realms[1].Unavailable = true
+		a.send(t, r)
+		synctest.Wait()
+		for _, m := range []*member{a, b} {
+			if got := m.takeLost(); !slices.Equal(got, []string{"g1/1 realm not available core"}) {
+				t.Errorf("%s was told %q", m.cfg.Instance, got)
+			}
+		}
+	})
+}
+
 // TestIQ32_ProfileVersions: the version is the highest that both sides have, and a gateway of version 1, whose heartbeats tell nothing of realms, serves
 // as ever: FORCED without an interface is its end.
 func TestIQ32_ProfileVersions(t *testing.T) {
