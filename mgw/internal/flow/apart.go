@@ -1,5 +1,10 @@
 package flow
 
+import (
+	"errors"
+	"fmt"
+)
+
 // A client without rtcp-mux gets a second component for RTCP (RFC 8858 §4, TS 24.371 §7.2.1): candidates on ports of their own, checks with the credentials
 // of the data stream, a DTLS association by the same certificate and fingerprints, SRTCP by its keys (RFC 5764 §3). It is an Access of its own that has no
 // media: what it receives is the parent's, and the parent's reports leave by it.
@@ -38,16 +43,22 @@ func (a *Access) component() uint32 {
 	return 1
 }
 
-// tellApart tells the second component of the peer, or gives it up. Caller holds mu.
+// errGivenUp: what a description asks for needs the component that an earlier one gave up; so it is when that one is undone.
+var errGivenUp = errors.New("component 2 (RTCP) was given up")
+
+// tellApart tells the second component of the peer, or gives it up for good. Caller holds mu. Errors: ErrBadRemote, errGivenUp.
 func (a *Access) tellApart(r AccessRemote) error {
-	if a.apart == nil {
+	switch {
+	case a.apart == nil && a.gaveUp && !r.Mux:
+		return fmt.Errorf("%s: %w", a.id, errGivenUp)
+	case a.apart == nil:
 		return nil
 	}
 	if !r.Mux {
 		return a.apart.SetRemote(r)
 	}
 	c := a.apart
-	a.apart = nil
+	a.apart, a.gaveUp = nil, true
 	a.w.do(func() { a.s.t.apart = nil })
 	a.wg.Go(func() { c.shut() })
 	return nil

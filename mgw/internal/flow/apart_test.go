@@ -189,6 +189,13 @@ func TestR8858_ClientWithoutMux(t *testing.T) {
 			eventually(t, "the second component is gone", func() bool { return x.a.sock.apart.mux.Agents() == 0 })
 			nextReport(t, next.rtp, x.a.Local().SSRC)
 			x.exchange(3, 30)
+
+			// Undone by a rollback it does not come back, and that is told: isthmus_mgw_rollback_failures_total counts it.
+			r.Mux = false
+			if err := x.a.SetRemote(r); !errors.Is(err, errGivenUp) {
+				t.Errorf("the second component is asked for again: %v", err)
+			}
+			x.exchange(3, 40)
 		})
 	}
 }
