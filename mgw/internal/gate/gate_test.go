@@ -163,6 +163,10 @@ func TestIQ07_H248_43_FilterOfAddressAndPorts(t *testing.T) {
 		}
 	}
 	var s Sources
+	s.Strict(netip.AddrPort{}, Filter{Min: 4000, Max: 4010})
+	if a := netip.MustParseAddrPort("192.0.2.66:4005"); s.Admit(0, a) || s.AdmitRTCP(a) {
+		t.Error("anybody may send while the address is unknown that the range is of")
+	}
 	s.Latch(Filter{Min: 4000, Max: 4010})
 	if s.Admit(0, netip.MustParseAddrPort("192.0.2.9:3999")) || !s.Admit(0, netip.MustParseAddrPort("192.0.2.9:4001")) {
 		t.Error("the range does not bound what may be latched")

@@ -39,8 +39,11 @@ type Sources struct {
 // Strict admits the exact address remote when there is no filter, else whatever that admits (H.248.43). It forgets what was latched.
 func (s *Sources) Strict(remote netip.AddrPort, f Filter) {
 	*s = Sources{exact: remote, filter: f, open: !f.IsZero()}
-	if len(f.Prefixes) == 0 && f.Min != 0 && remote.IsValid() {
-		// A range of ports alone is one of the signalled address (H.248.43 spr).
+	if len(f.Prefixes) == 0 && f.Min != 0 {
+		// A range of ports alone is one of the signalled address (H.248.43 spr): of nobody's while there is none.
+		if s.open = remote.IsValid(); !s.open {
+			return
+		}
 		s.filter.Prefixes = []netip.Prefix{netip.PrefixFrom(remote.Addr(), remote.Addr().BitLen())}
 	}
 }
