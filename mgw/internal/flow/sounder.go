@@ -48,12 +48,16 @@ func (t *term) play(now int64, s Signals) error {
 		if len(s.List) == 0 {
 			return nil
 		}
-		t.sound = &sounder{t: t, internal: s.Internal, player: audio.NewPlayer(), ssrc: sounderSSRC + uint32(t.slot)}
+		t.sound = &sounder{t: t, internal: s.Internal, player: audio.NewPlayer(), ssrc: sounderSSRC | t.w.sounded&(sounderSSRC-1)}
+		t.w.sounded++
 		t.sound.of = t.sound
 		t.aimSounds()
 	}
 	x := t.sound
 	if err := x.player.Replace(s.List); err != nil {
+		if x.player.Idle() {
+			x.end()
+		}
 		return fmt.Errorf("%w: %w", ErrBusy, err)
 	}
 	if x.internal != s.Internal && len(s.List) > 0 {

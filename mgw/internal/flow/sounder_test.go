@@ -200,6 +200,24 @@ func TestSignalWithoutPartner(t *testing.T) {
 	}
 }
 
+// An isolated termination has signals one after another, each as the first: by nothing in it may the stream take them for repeated packets.
+func TestSignalsWithoutPartnerAreAllHeard(t *testing.T) {
+	s := newStage(t, both(SendRecv, []codec.Codec{pcma}, pcma, codec.Codec{}), both(SendRecv, []codec.Codec{pcma}, pcma, codec.Codec{}))
+	s.a.disconnect()
+	for i := range 3 {
+		before := len(s.all[coreEnd])
+		if err := s.c.play(s.now, Signals{List: []audio.Item{sounding(signals.Dial, 0, time.Second)}}); err != nil {
+			t.Fatal(err)
+		}
+		for range 60 {
+			s.step()
+		}
+		if n := len(s.all[coreEnd]) - before; n < 50 || s.c.sound != nil {
+			t.Errorf("signal %d: %d packets of a second, at its end %v", i, n, s.c.sound == nil)
+		}
+	}
+}
+
 // TestInternalSignal: the partner's peer hears it, in its own codec; the termination's own does not.
 func TestInternalSignal(t *testing.T) {
 	s := newStage(t, both(SendRecv, []codec.Codec{opus}, opus, codec.Codec{}), both(SendRecv, []codec.Codec{pcma}, pcma, codec.Codec{}))
@@ -357,6 +375,9 @@ func TestSignalRefused(t *testing.T) {
 	}
 	if err := s.c.play(s.now, Signals{List: many}); !errors.Is(err, ErrBusy) {
 		t.Errorf("too many: %v", err)
+	}
+	if s.c.sound != nil || s.a.to.replaced {
+		t.Errorf("signals that were refused displace media: %v %v", s.c.sound != nil, s.a.to.replaced)
 	}
 }
 

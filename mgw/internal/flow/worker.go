@@ -75,6 +75,7 @@ type worker struct {
 	scratch   []byte // a packet that may have to be opened twice
 	msgs      []udpio.Message
 	clock     frameClock
+	sounded   uint32 // sounders so far
 	sweepAt   int64
 	sweepNext int // index in terms
 	load      loadMeter
