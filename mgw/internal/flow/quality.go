@@ -90,19 +90,41 @@ type watch struct {
 
 const defaultQuality = int64(10 * time.Second)
 
-// set begins an interval when the settings ask for others than before.
-func (w *watch) set(now int64, s *Settings) {
+// set begins an interval when the settings ask for others than before, and reports whether none was being watched until now.
+func (w *watch) set(now int64, s *Settings) (begun bool) {
 	every := int64(s.QualityEvery)
 	switch {
 	case s.QualityLimit == 0 || s.Armed&Quality.Bit() == 0:
 		*w = watch{}
-		return
+		return false
 	case every == 0:
 		every = defaultQuality
 	}
-	if w.next == 0 || w.every != every {
+	if begun = w.next == 0; begun || w.every != every {
 		w.next, w.every = now+every, every
 	}
+	return begun
+}
+
+// observe begins or ends the watch as the settings ask. What was before it is not judged.
+func (t *term) observe(now int64, s *Settings) {
+	if t.watch.set(now, s) && t.out.leg != nil {
+		t.watch.from(t.figures())
+	}
+}
+
+// figures are those that intervals are the differences of.
+func (t *term) figures() (rtcp.Statistics, transcoded) {
+	g := t.past
+	if t.to != nil {
+		g.merge(t.to.figures())
+	}
+	return t.out.leg.Statistics(), g
+}
+
+// from makes these figures the begin of an interval.
+func (w *watch) from(l rtcp.Statistics, g transcoded) {
+	w.received, w.lost, w.late, w.repaired, w.reports = l.PacketsReceived, l.PacketsLost, g.late, g.recovered, l.ReportsReceived
 }
 
 func (w *watch) due(now int64) bool { return w.next != 0 && now >= w.next }
@@ -114,13 +136,10 @@ func (t *term) judge(now int64) {
 	if t.out.leg == nil {
 		return
 	}
-	l, g := t.out.leg.Statistics(), t.past
-	if t.to != nil {
-		g.merge(t.to.figures())
-	}
+	l, g := t.figures()
 	received, lost := l.PacketsReceived-w.received, l.PacketsLost-min(w.lost, l.PacketsLost)
 	late, repaired, reports := g.late-w.late, g.recovered-w.repaired, l.ReportsReceived-w.reports
-	w.received, w.lost, w.late, w.repaired, w.reports = l.PacketsReceived, l.PacketsLost, g.late, g.recovered, l.ReportsReceived
+	w.from(l, g)
 	if t.in.last != nil && received+lost >= rateable {
 		gone := share(int64(lost+late)-int64(repaired), received+lost)
 		t.crossed(0, emodel.Quality{Codec: t.in.last.codec, Loss: gone, Delay: l.RTT/2 + 2*l.Jitter + framing}, l.Jitter, l.RTT)

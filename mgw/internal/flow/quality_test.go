@@ -39,6 +39,36 @@ func TestG107_StatisticsHoldAnEstimate(t *testing.T) {
 	}
 }
 
+// A watch that begins in mid-call judges what comes from then on, not the call until then.
+func TestQualityIsJudgedFromWhenItIsAsked(t *testing.T) {
+	set := both(SendRecv, []codec.Codec{pcma}, pcma, codec.Codec{})
+	s := newStage(t, set, both(SendRecv, []codec.Codec{pcma}, pcma, codec.Codec{}))
+	mic := newTone(t, pcma, 700, 0xbb)
+	speak := func(n int, all bool) {
+		for i := range n {
+			if p := mic.next(); all || i%2 == 0 {
+				s.speak(s.a, p)
+			}
+			s.step()
+		}
+	}
+	speak(1000, false)
+	set.QualityLimit, set.Armed = 3, Quality.Bit()
+	if err := s.a.configure(s.now, set); err != nil {
+		t.Fatal(err)
+	}
+	speak(500, true)
+	s.a.judge(s.now)
+	if e := s.told(Quality); len(e) != 0 {
+		t.Errorf("10 s without loss: %+v", e[0].Quality)
+	}
+	speak(500, false)
+	s.a.judge(s.now)
+	if e := s.told(Quality); len(e) != 1 || !e[0].Quality.Low {
+		t.Errorf("half is lost: %+v", e)
+	}
+}
+
 // report gives a termination a receiver report of its peer: fraction of 256 lost, of all that was sent.
 func report(t *testing.T, x *term, fraction byte) {
 	t.Helper()

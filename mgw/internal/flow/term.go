@@ -127,7 +127,7 @@ func (t *term) configure(now int64, s Settings) error {
 		t.out.leg.SetXR(s.XRMetrics, s.XRReference)
 		t.out.leg.SetBandwidth(s.RTCPShare)
 	}
-	t.watch.set(now, &s)
+	t.observe(now, &s)
 	if t.to != nil {
 		t.to.rebuild()
 	}
