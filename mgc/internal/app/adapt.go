@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/call"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/callcore"
@@ -79,11 +80,28 @@ func (g *gateways) Down(node call.Node) []string {
 	return nil
 }
 
+// missing is a capability that the transaction needs and is none of those given; "": there is none. A media gateway ignores signals that it does not
+// know of, so nobody would learn that nothing was played: a digit that came by INFO, say.
+func missing(features []string, req *iqv1.TransactionRequest) string {
+	for _, action := range req.GetActions() {
+		for _, c := range action.GetCommands() {
+			played := len(c.GetModify().GetDescriptor_().GetSignals().GetSignals()) + len(c.GetAdd().GetDescriptor_().GetSignals().GetSignals())
+			if played > 0 && !slices.Contains(features, "signals") {
+				return "signals"
+			}
+		}
+	}
+	return ""
+}
+
 func (g *gateways) Transact(ctx context.Context, node call.Node, req *iqv1.TransactionRequest) (*iqv1.TransactionReply, error) {
 	id := req.GetTransactionId()
 	n, ok := g.pool.Node(node.MGW)
 	if !ok {
 		return nil, gwerr.Newf(gwerr.UnreachableGateway, "transact", id, "media gateway %s is not registered", node.MGW)
+	}
+	if name := missing(n.Features, req); name != "" {
+		return nil, gwerr.Newf(gwerr.NotImplemented, "transact", id, "media gateway %s has no capability %q", n.ID, name)
 	}
 	if node.Boot != "" {
 		req.ExpectBootId = node.Boot

@@ -98,7 +98,7 @@ type MediaConfig struct {
 	DTX          string   `conf:"dtx" default:"off" range:"off|core|both" doc:"Towards whom transcoded audio pauses in silence (AMR, AMR-WB, Opus): it saves half of the packets, and the far end makes the noise."`
 	RTCPMux      string   `conf:"rtcp_mux" default:"required" range:"required|only|negotiate" doc:"RTP and RTCP of browsers on one port (RFC 5761). required: others are refused; only: our offers say so (RFC 8858); negotiate: others get ports of their own, from media gateways with realms.access.N.rtcp_port."`
 	RTCPXR       string   `conf:"rtcp_xr" default:"answer" range:"off|answer|offer" doc:"VoIP metrics and round trip of receivers in RTCP (RFC 3611). answer: for peers that ask for them; offer: offered to the core too."`
-	QualityLimit float64  `conf:"quality_limit" default:"0" range:"0..4.5" doc:"Estimated MOS (ITU-T G.107) of 10 s below which the media gateway tells; counted in call data records. 0: never."`
+	QualityLimit float64  `conf:"quality_limit" default:"0" range:"0..4.5" doc:"Estimated MOS (ITU-T G.107) of 10 s below which the media gateway tells; counted in call data records. Calls then go over media gateways with the capability quality only. 0: never."`
 	DSCP         int      `conf:"dscp" default:"46" range:"0..63" doc:"DSCP of audio and its RTCP, on both sides (RFC 4594: 46 is EF)."`
 	AccessRealm  string   `conf:"access_realm" default:"access" doc:"IP realm of the browsers' terminations."`
 	CoreRealm    string   `conf:"core_realm" default:"core" doc:"IP realm of the core's terminations."`

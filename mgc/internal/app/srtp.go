@@ -44,6 +44,9 @@ func (c *Config) features() []string {
 	if offeranswer.RTCPMux(c.Media.RTCPMux) == offeranswer.MuxNegotiate {
 		needs = append(needs, "rtcp-component")
 	}
+	if c.Media.QualityLimit > 0 {
+		needs = append(needs, "quality") // an older one refuses the event, and the call with it
+	}
 	return needs
 }
 

@@ -47,5 +47,9 @@ func TestR4568_CoreSRTPPolicy(t *testing.T) {
 		if got := apart.features(); !slices.Equal(got, append(slices.Clone(want), "rtcp-component")) {
 			t.Errorf("%q, clients without rtcp-mux: %v", srtp, got)
 		}
+		limited := &Config{Core: CoreConfig{SRTP: srtp}, Media: MediaConfig{QualityLimit: 3.5}}
+		if got := limited.features(); !slices.Equal(got, append(slices.Clone(want), "quality")) {
+			t.Errorf("%q, a limit of quality: %v", srtp, got)
+		}
 	}
 }

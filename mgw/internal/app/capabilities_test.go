@@ -21,3 +21,10 @@ func TestCapabilitiesNameTheCodecs(t *testing.T) {
 		t.Errorf("codecs %v, want %v", got, want)
 	}
 }
+
+// TestCapabilitiesOfEveryConfiguration: a controller does not use what is not told.
+func TestCapabilitiesOfEveryConfiguration(t *testing.T) {
+	if got := strings.Join(capabilities(Config{}, "1").GetFeatures(), " "); got != "sdes signals quality" {
+		t.Errorf("features %q", got)
+	}
+}

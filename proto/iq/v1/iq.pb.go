@@ -4707,7 +4707,7 @@ type Capabilities struct {
 	SrtpProfiles []string `protobuf:"bytes,6,rep,name=srtp_profiles,json=srtpProfiles,proto3" json:"srtp_profiles,omitempty"`
 	// Most contexts at once; 0: no configured limit.
 	MaxContexts uint32 `protobuf:"varint,7,opt,name=max_contexts,json=maxContexts,proto3" json:"max_contexts,omitempty"`
-	// Optional features: "move"; "rtcp-component": RtcpPolicy.mux false on access terminations; "sdes": MediaDescription.cryptos; "signals": TerminationDescriptor.signals and EventSpec.tones.
+	// Optional features: "move"; "rtcp-component": RtcpPolicy.mux false on access terminations; "sdes": MediaDescription.cryptos; "signals": TerminationDescriptor.signals and EventSpec.tones; "quality": EVENT_TYPE_QUALITY.
 	Features []string `protobuf:"bytes,8,rep,name=features,proto3" json:"features,omitempty"`
 	// Signals by name.
 	Signals []string `protobuf:"bytes,12,rep,name=signals,proto3" json:"signals,omitempty"`
