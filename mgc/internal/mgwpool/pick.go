@@ -51,7 +51,8 @@ func choose(cands []candidate, req Request, rnd func(int) int) (Node, error) {
 }
 
 // fits returns the tier that the node belongs to for the request, or why it does not fit. Tier 0 is in service;
-// tier 1 suspect, taken when nothing better is there; tier 2 draining, for emergency calls only.
+// tier 1 suspect, taken when nothing better is there; tier 2 draining or beyond its limit, for emergency calls only: what
+// is left there the node itself knows best.
 func (c *candidate) fits(req Request) (tier int, reason string) {
 	access, accessUp := c.hasRealm(req.AccessRealm, iqv1.TerminationDescriptor_KIND_WEBRTC_ACCESS)
 	core, coreUp := c.hasRealm(req.CoreRealm, iqv1.TerminationDescriptor_KIND_RTP_CORE)
@@ -72,14 +73,14 @@ func (c *candidate) fits(req Request) (tier int, reason string) {
 		return 0, "feature not served"
 	case c.state == Draining && !req.Emergency:
 		return 0, "draining"
-	case c.room(c.pending, req.Emergency) <= 0:
+	case !req.Emergency && c.room(c.pending, false) <= 0:
 		return 0, "full"
 	}
-	switch c.state {
-	case Suspect:
-		return 1, ""
-	case Draining:
+	switch {
+	case c.state == Draining, c.room(c.pending, req.Emergency) <= 0:
 		return 2, ""
+	case c.state == Suspect:
+		return 1, ""
 	}
 	return 0, ""
 }

@@ -67,7 +67,8 @@ func TestChoice(t *testing.T) {
 		"not yet full":                     {[]candidate{cand("a", 94)}, both, seq(0), "a"},
 		"full by picks":                    {[]candidate{cand("a", 90, func(c *candidate) { c.pending = 5 })}, both, nil, "1 full"},
 		"emergency takes what is kept":     {[]candidate{cand("a", 99)}, Request{Emergency: true}, seq(0), "a"},
-		"no room even for an emergency":    {[]candidate{cand("a", 100)}, Request{Emergency: true}, nil, "1 full"},
+		"emergency beyond the limit":       {[]candidate{cand("a", 100)}, Request{Emergency: true}, seq(0), "a"},
+		"emergency where there is room":    {[]candidate{cand("a", 100), cand("b", 99, inState(Suspect))}, Request{Emergency: true}, seq(0), "b"},
 		"emergency on a draining node":     {[]candidate{cand("a", 0, inState(Draining))}, Request{Emergency: true}, seq(0), "a"},
 		"emergency rather elsewhere":       {[]candidate{cand("a", 0, inState(Draining)), cand("b", 99, inState(Suspect))}, Request{Emergency: true}, seq(0), "b"},
 		"no limit configured":              {[]candidate{cand("a", 1e6, func(c *candidate) { c.Max = 0 })}, both, seq(0), "a"},
@@ -87,7 +88,7 @@ func TestChoice(t *testing.T) {
 }
 
 // TestTwoChoicesSpreadTheLoad: many placements on equal nodes leave them nearly equal, far from what single random choice does.
-func TestIQ01_TwoChoicesSpreadTheLoad(t *testing.T) {
+func TestTwoChoicesSpreadTheLoad(t *testing.T) {
 	cands := make([]candidate, 10)
 	for i := range cands {
 		cands[i] = cand(string(rune('a'+i)), 0, func(c *candidate) { c.Max = 1000 })

@@ -88,7 +88,7 @@ type MediaConfig struct {
 
 // ContextsConfig is limits and clean-up.
 type ContextsConfig struct {
-	Max           int           `conf:"max" default:"0" range:"0..1000000" doc:"Most contexts at once; emergency calls may exceed it by a twentieth, those of high priority by a fortieth. 0: no limit."`
+	Max           int           `conf:"max" default:"0" range:"0..1000000" doc:"Most contexts at once; those of high priority may exceed it by a fortieth, emergency calls as long as there are ports. 0: no limit."`
 	OrphanTTL     time.Duration `conf:"orphan_ttl" default:"10m" range:"10s..24h" doc:"Time without control activity after which the pool is asked about a context (H.248.36)."`
 	HangingGrace  time.Duration `conf:"hanging_grace" default:"30s" range:"1s..10m" doc:"Time from 'unknown context' to its subtraction."`
 	HeadlessLimit time.Duration `conf:"headless_limit" default:"4h" range:"1m..72h" doc:"Longest life of a context while the pool is away."`

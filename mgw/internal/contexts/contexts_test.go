@@ -139,7 +139,8 @@ func TestDrainAndLimit(t *testing.T) {
 	}
 }
 
-// TestIQ19_PriorityIsAdmittedUnderCongestion: beyond the configured limit priority contexts have a reserve, emergency calls a greater one.
+// TestIQ19_EMG04_PriorityIsAdmittedUnderCongestion: beyond the configured limit priority contexts have a reserve; emergency calls are admitted while there is
+// a port.
 func TestIQ19_EMG04_PriorityIsAdmittedUnderCongestion(t *testing.T) {
 	cfg := testConfig(newPool())
 	cfg.MaxContexts = 80
@@ -162,7 +163,7 @@ func TestIQ19_EMG04_PriorityIsAdmittedUnderCongestion(t *testing.T) {
 	}
 	fill("ordinary", 80, 7, false)
 	fill("priority", 2, 8, false)
-	fill("emergency", 3, 15, true)
+	fill("emergency", 200-80-2, 15, true) // as many as there are ports
 	if got := create(0, false); got != 510 {
 		t.Errorf("ordinary beside them: %d", got)
 	}

@@ -32,7 +32,7 @@ type Config struct {
 	// Unavailable tells why nothing can be placed in a realm now; "": something can. Nil: realms are always available.
 	Unavailable func(realm string) string
 
-	MaxContexts int // 0: no limit; emergency calls may exceed it by a twentieth, contexts of priority 8 and above by a fortieth
+	MaxContexts int // 0: no limit; contexts of priority 8 and above may exceed it by a fortieth, emergency calls as long as there are ports
 
 	OrphanTTL     time.Duration // default of orphan_ttl: 10 min (H.248.36)
 	HangingGrace  time.Duration // between UNKNOWN_CONTEXT and subtraction: 30 s (covers a set-up race)
@@ -150,15 +150,13 @@ func (m *Manager) create(act *iqv1.Action) *iqv1.ActionReply {
 // highPriority is the least priority of contexts that have a reserve.
 const highPriority = 8
 
-// admit registers an empty context unless admission control is against it (TS 23.334 §5.14).
+// admit registers an empty context unless admission control is against it (TS 23.334 §5.14), which it never is to an emergency call: such a call fails when
+// there are no ports, no sooner.
 func (m *Manager) admit(emergency bool, priority uint32) (*entry, *connmodel.Error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	limit := m.cfg.MaxContexts
-	switch {
-	case emergency:
-		limit += limit/20 + 1
-	case priority >= highPriority:
+	if priority >= highPriority {
 		limit += limit / 40
 	}
 	switch {
@@ -166,7 +164,7 @@ func (m *Manager) admit(emergency bool, priority uint32) (*entry, *connmodel.Err
 		return nil, connmodel.Errorf(gwerr.ServiceUnavailable, "gateway stops")
 	case m.draining && !emergency:
 		return nil, connmodel.Errorf(gwerr.OutOfService, "gateway is draining")
-	case m.cfg.MaxContexts > 0 && len(m.contexts) >= limit:
+	case m.cfg.MaxContexts > 0 && !emergency && len(m.contexts) >= limit:
 		return nil, connmodel.Errorf(gwerr.InsufficientResources, "%d contexts, the configured limit", len(m.contexts))
 	}
 	m.number++
