@@ -33,8 +33,8 @@ func TestCOD01_COD09_ProfileDecidesTheCodecs(t *testing.T) {
 	}
 }
 
-// TestIQ06_IQ08_IQ10_GatesOfTheConfiguration: marks, policing and latching are what the operator says, EF and twice the rate by default.
-func TestIQ06_IQ08_IQ10_GatesOfTheConfiguration(t *testing.T) {
+// TestGatesOfTheConfiguration: marks, policing and latching are what the operator says, EF and twice the rate by default.
+func TestGatesOfTheConfiguration(t *testing.T) {
 	for name, c := range map[string]struct {
 		args []string
 		want offeranswer.Policy

@@ -82,8 +82,8 @@ func TestIQ13_HoldIsNoSilence(t *testing.T) {
 	}
 }
 
-// TestIQ13_WhatTheGatewayIsAsked: detection time, and whether RTCP counts, on both sides.
-func TestIQ13_WhatTheGatewayIsAsked(t *testing.T) {
+// TestWhatTheGatewayIsAsked: detection time, and whether RTCP counts, on both sides.
+func TestWhatTheGatewayIsAsked(t *testing.T) {
 	b := up(t)
 	b.s.d.Cfg.Policy.InactivityAfter, b.s.d.Cfg.Policy.InactivityRTCP = 45*time.Second, true
 	for _, l := range []Leg{LegAccess, LegCore} {

@@ -138,8 +138,8 @@ func TestIQ11_WhereTheCoresRTCPIs(t *testing.T) {
 	}
 }
 
-// COD-12: pauses are coded only where the policy says so.
-func TestCOD12_DTXIsPolicy(t *testing.T) {
+// TestDTXIsPolicy: pauses are coded only where the policy says so.
+func TestDTXIsPolicy(t *testing.T) {
 	for dtx, want := range map[DTX][2]bool{"": {}, DTXOff: {}, DTXCore: {Core: true}, DTXBoth: {true, true}} {
 		p := mtsi()
 		p.DTX = dtx

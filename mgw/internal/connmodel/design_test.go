@@ -20,9 +20,9 @@ func field(t *testing.T, path string) protoreflect.FieldDescriptor {
 	return m.Fields().ByName(protoreflect.Name(name))
 }
 
-// TestIQ33_InformationElements: each information element of the Reserve, Configure, Release and Notify procedures of TS 23.334 §8 that concerns audio
+// TestFieldsOfInformationElements: each information element of the Reserve, Configure, Release and Notify procedures of TS 23.334 §8 that concerns audio
 // is one field of the protocol, and no two are the same.
-func TestIQ33_InformationElements(t *testing.T) {
+func TestFieldsOfInformationElements(t *testing.T) {
 	seen := map[string]string{}
 	for element, path := range map[string]string{
 		"Context ID":                                  "ActionReply.context_id",
@@ -112,8 +112,8 @@ func TestIQ34_ServiceStateIsOfRootOnly(t *testing.T) {
 	}
 }
 
-// TestIQ35_StreamsOfATermination: the protocol sets no limit to the streams of a termination, each with its own number, properties and descriptions.
-func TestIQ35_StreamsOfATermination(t *testing.T) {
+// TestStreamsOfATermination: the protocol sets no limit to the streams of a termination, each with its own number, properties and descriptions. (The media gateway takes one.)
+func TestStreamsOfATermination(t *testing.T) {
 	if f := field(t, "TerminationDescriptor.streams"); !f.IsList() || f.Message().Name() != "Stream" {
 		t.Errorf("streams: %v", f)
 	}
