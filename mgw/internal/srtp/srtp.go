@@ -104,6 +104,9 @@ type Receiver struct {
 	rtcp    rtcp.Header
 	sources sources // of RTP
 	reports sources // of RTCP
+
+	strangers ration
+	clock     func() int64 // monotonic ns
 }
 
 // sources are authenticated SSRCs, at most maxSources, the newest first. Each costs state that pion never frees.
@@ -169,18 +172,21 @@ func (s *Sender) ProtectRTCP(b []byte) ([]byte, error) {
 }
 
 // OpenRTP authenticates and decrypts the SRTP packet b in place. On an error b's content is undefined and must be dropped.
-// Errors: ErrAuth, ErrReplay, ErrFormat.
+// Errors: ErrAuth, also for an SSRC that is not known while too many such fail, ErrReplay, ErrFormat.
 func (r *Receiver) OpenRTP(b []byte) ([]byte, error) {
 	if len(b) < minRTP {
 		return nil, ErrFormat
 	}
 	ssrc := binary.BigEndian.Uint32(b[8:12])
 	known, room := r.sources.take(ssrc)
-	if !room {
+	if !room || !known && r.Heard() && !r.strangers.left(r.clock()) {
 		return nil, ErrAuth
 	}
 	out, err := r.ctx.DecryptRTP(b[:0], b, &r.rtp)
 	if err != nil {
+		if !known {
+			r.strangers.spend()
+		}
 		return nil, classify(err)
 	}
 	if !known {
@@ -202,11 +208,14 @@ func (r *Receiver) OpenRTCP(b []byte) ([]byte, error) {
 	}
 	ssrc := binary.BigEndian.Uint32(b[4:8])
 	known, room := r.reports.take(ssrc)
-	if !room {
+	if !room || !known && r.Heard() && !r.strangers.left(r.clock()) {
 		return nil, ErrAuth
 	}
 	out, err := r.ctx.DecryptRTCP(b[:0], b, &r.rtcp)
 	if err != nil {
+		if !known {
+			r.strangers.spend()
+		}
 		return nil, classify(err)
 	}
 	if !known {

@@ -106,5 +106,5 @@ func newReceiver(p Profile, key, salt []byte) (*Receiver, error) {
 	if err != nil {
 		return nil, fmt.Errorf("srtp: receiver: %w", err)
 	}
-	return &Receiver{ctx: ctx, sources: make([]uint32, 0, maxSources)}, nil
+	return &Receiver{ctx: ctx, sources: make([]uint32, 0, maxSources), clock: monotonic}, nil
 }

@@ -1,0 +1,51 @@
+package srtp
+
+import (
+	"bytes"
+	"testing"
+)
+
+// Forged packets of ever new SSRCs cost nothing once they are many; the known source is opened all the time, a new one of the peer's a second after.
+func TestStrangersAreRationed(t *testing.T) {
+	profiles(t, func(t *testing.T, p Profile) {
+		tx, rx := pair(t, p)
+		now := int64(1)
+		rx.clock = func() int64 { return now }
+		if _, err := rx.OpenRTP(protected(t, tx, 1, 1)); err != nil {
+			t.Fatal(err)
+		}
+		buf, ssrc := make([]byte, 300), uint32(1000)
+		forge := func() {
+			ssrc++
+			if _, err := rx.OpenRTP(packet(buf, ssrc, 1, 160)); err != ErrAuth {
+				t.Fatalf("forged: %v", err)
+			}
+			b := packet(buf, 0, 1, 160)
+			b[1], b[4], b[5], b[6], b[7] = 200, 9, byte(ssrc>>16), byte(ssrc>>8), byte(ssrc)
+			if _, err := rx.OpenRTCP(b); err == nil {
+				t.Fatal("forged RTCP was opened")
+			}
+		}
+		for range 25 {
+			fresh := bytes.Clone(protected(t, tx, ssrc+1<<20, 1))
+			if _, err := rx.OpenRTP(fresh); err != nil {
+				t.Fatalf("a new source before the ration is spent: %v", err)
+			}
+			forge()
+		}
+		if n := testing.AllocsPerRun(1000, forge); n != 0 {
+			t.Errorf("%.0f allocations per forged packet", n)
+		}
+		if _, err := rx.OpenRTP(protected(t, tx, 1, 2)); err != nil {
+			t.Errorf("the known source: %v", err)
+		}
+		late := bytes.Clone(protected(t, tx, 77, 1))
+		if _, err := rx.OpenRTP(bytes.Clone(late)); err != ErrAuth {
+			t.Errorf("a new source while the ration is spent: %v", err)
+		}
+		now += rationEach
+		if _, err := rx.OpenRTP(late); err != nil {
+			t.Errorf("a new source after: %v", err)
+		}
+	})
+}
