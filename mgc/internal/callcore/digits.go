@@ -127,6 +127,11 @@ func (s *State) orderDigits(l Leg, d *iqv1.TerminationDescriptor) {
 	*told = want
 }
 
+// ordersLeft reports whether the media gateway has yet to be told something about digits.
+func (s *State) ordersLeft() bool {
+	return s.digitOrder(LegAccess) != s.d.Orders[LegAccess] || s.digitOrder(LegCore) != s.d.Orders[LegCore]
+}
+
 // isDigit reports whether the request is an INFO with a digit.
 func isDigit(m *headers.Msg) bool {
 	t := headers.MediaType(m)
@@ -257,7 +262,9 @@ func (s *State) digitSent(l Leg, status int) {
 	if slices.Contains([]int{405, 415, 469, 488, 501}, status) {
 		left := g.Digits
 		g.Digits, g.NoInfo = nil, true
-		s.modify("modify", s.d.Gate, LegAccess, LegCore)
+		if s.d.Reoffer == nil { // else Media has what is not agreed: the Modify that ends it brings the orders
+			s.modify("modify", s.d.Gate, LegAccess, LegCore)
+		}
 		for _, d := range left {
 			s.playDigit(l, d, l, "")
 		}

@@ -70,5 +70,7 @@ func (s *State) bareAnswer(l Leg, ack *headers.Msg) {
 			return
 		}
 	}
-	s.d.Media = s.d.Media.Revert(side(l), r.Before)
+	if s.d.Media = s.d.Media.Revert(side(l), r.Before); s.ordersLeft() {
+		s.modify("modify", offeranswer.Open, LegAccess, LegCore)
+	}
 }

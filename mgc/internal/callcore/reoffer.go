@@ -27,6 +27,7 @@ type reoffer struct {
 	Iq      bool              `json:"iq,omitempty"`      // it is under way
 	Late    bool              `json:"late,omitempty"`    // the offer is ours, in a 2xx; its answer comes in the ACK
 	Timer   grant             `json:"timer,omitzero"`    // that the 2xx gives (RFC 4028)
+	Order   digitOrder        `json:"order,omitzero"`    // of Leg, which holds again when the MGW refuses the stage restart
 }
 
 // onReoffer takes an offer inside the dialog (RFC 3261 §14, RFC 3311).
@@ -172,6 +173,7 @@ func (s *State) restartOrAnswer() {
 		s.agreed()
 	case r.Restart:
 		r.Iq = true
+		r.Order = s.d.Orders[r.Leg]
 		s.modify("restart", offeranswer.Open, r.Leg)
 	default:
 		s.answerReoffer()
@@ -195,6 +197,7 @@ func (s *State) restarted(e IqReply, fail *IqError) {
 	}
 	if fail.Code != 0 {
 		r.Iq = false // nothing was done
+		s.d.Orders[r.Leg] = r.Order
 		s.failReoffer(gwerr.Code(fail.Code).SIP(), nil)
 		return
 	}
@@ -236,7 +239,7 @@ func (s *State) agreed() {
 
 // failReoffer refuses the offer and tells the MGW what holds then.
 func (s *State) failReoffer(status int, extra []headers.Field) {
-	if r := s.d.Reoffer; s.refuseReoffer(status, extra) && (r.Told || r.Iq) {
+	if r := s.d.Reoffer; s.refuseReoffer(status, extra) && (r.Told || r.Iq || s.ordersLeft()) {
 		s.modify("modify", offeranswer.Open, LegAccess, LegCore)
 	}
 }
