@@ -16,6 +16,11 @@ var soundNames = map[string]string{"busy": "cg/bt", "congestion": "cg/ct", "spec
 // maxAnnouncement bounds the name of an announcement, as media gateways do.
 const maxAnnouncement = 64
 
+// foreign reports whether names of announcements have no such character; media gateways take up no file with one.
+func foreign(r rune) bool {
+	return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._-", r))
+}
+
 // sounds is what browsers hear before the answer. The error names the value.
 func (c *CallConfig) sounds() (callcore.Sounds, error) {
 	out := callcore.Sounds{Ringback: c.Ringback == "gateway", Longest: c.Announced}
@@ -35,8 +40,8 @@ func (c *CallConfig) sounds() (callcore.Sounds, error) {
 		}
 		s := callcore.Sound{Signal: soundNames[what]}
 		if file, isFile := strings.CutPrefix(what, "file:"); isFile {
-			if file == "" || len(file) > maxAnnouncement {
-				return refuse("names no announcement")
+			if file == "" || len(file) > maxAnnouncement || strings.ContainsFunc(file, foreign) {
+				return refuse("names no announcement: 1 to 64 letters, digits, '.', '_' and '-', without .wav")
 			}
 			s = callcore.Sound{Signal: "an/apf", Announcement: file}
 		}

@@ -18,7 +18,7 @@ func TestSoundsOfTheConfiguration(t *testing.T) {
 		t.Errorf("%+v, %v", got, err)
 	}
 	for entry, text := range map[string]string{
-		"busy": "STATUS=SIGNAL", "200=busy": "400 to 699", "401=busy": "challenge", "486=loud": "allowed: busy", "486=file:": "no announcement", "486=": "names no signal",
+		"busy": "STATUS=SIGNAL", "200=busy": "400 to 699", "401=busy": "challenge", "486=loud": "allowed: busy", "486=file:": "no announcement", "486=file:a/b": "no announcement", "486=file:a\xffb": "no announcement", "486=": "names no signal",
 	} {
 		c.Announce = []string{entry}
 		if _, err := c.sounds(); err == nil || !strings.Contains(err.Error(), text) || !strings.Contains(err.Error(), "call.announce.0") {

@@ -132,10 +132,27 @@ func (s *State) ordersLeft() bool {
 	return s.digitOrder(LegAccess) != s.d.Orders[LegAccess] || s.digitOrder(LegCore) != s.d.Orders[LegCore]
 }
 
+// isFlash reports whether the body of an INFO is a hook flash (event 16 of RFC 4733 §7), which no signal stands for: it passes as it is.
+func isFlash(body []byte) bool {
+	for line := range strings.Lines(string(body)) {
+		name, value, relay := strings.Cut(line, "=")
+		if relay && !strings.EqualFold(strings.TrimSpace(name), "signal") {
+			continue
+		}
+		if !relay {
+			value = name
+		}
+		if slices.Contains([]string{"16", "!", "hf", "flash"}, strings.ToLower(strings.TrimSpace(value))) {
+			return true
+		}
+	}
+	return false
+}
+
 // isDigit reports whether the request is an INFO with a digit.
 func isDigit(m *headers.Msg) bool {
 	t := headers.MediaType(m)
-	return m.Method == "INFO" && !m.Has("Info-Package") && (t == infoType+string(InfoRelay) || t == infoType+string(InfoPlain))
+	return m.Method == "INFO" && !m.Has("Info-Package") && (t == infoType+string(InfoRelay) || t == infoType+string(InfoPlain)) && !isFlash(m.Body)
 }
 
 // parseDigit reads the body of an INFO.

@@ -314,3 +314,17 @@ func TestR2976_DigitsWhereNothingIsCoded(t *testing.T) {
 		}
 	}
 }
+
+// TestR2976_HookFlashPasses: no digit, and no error: the other peer gets it as it is.
+func TestR2976_HookFlashPasses(t *testing.T) {
+	for kind, bodies := range map[string][]string{"application/dtmf-relay": {"Signal=16\r\nDuration=100\r\n", "Signal= hf"}, "application/dtmf": {"!", "16", "HF\r\n"}} {
+		for _, body := range bodies {
+			b := talking(t, Digits{})
+			b.request(LegAccess, "d1", b.browser("INFO", 20, body, typed(kind)))
+			b.ladder("core> INFO")
+			if m := b.last["core INFO"]; string(m.Body) != body || m.Get("Content-Type") != kind {
+				t.Errorf("%q became %q", body, m.Body)
+			}
+		}
+	}
+}
