@@ -68,9 +68,9 @@ func (a *Agent) ordinary(now int64) {
 // so that its answer counts however long that takes.
 func (a *Agent) triggered(p *pair, now int64) {
 	switch {
-	case p == a.full.selected && a.full.consent.lost: // the peer is back
+	case p == a.full.selected && a.full.consent.lost && p.state != inProgress: // the peer is back
 		a.check(p, now, false)
-	case p.valid:
+	case p.valid && (p != a.full.selected || p.state != inProgress):
 	case p.state != inProgress:
 		a.check(p, now, false)
 	case now-p.sentAt >= pace:

@@ -41,10 +41,11 @@ type full struct {
 	mac         hash.Hash // HMAC-SHA1 by the peer's password
 	pairs       []*pair
 	selected    *pair
-	nominee     *pair // controlling: the pair that is being nominated
-	rival       *pair // controlled: a pair below the selected one that the peer nominated since it last did the selected one
-	validAt     int64 // when the first pair became valid; 0: none
-	paid        int64 // pacing: when the last check that was sent should have been
+	nominee     *pair       // controlling: the pair that is being nominated
+	rival       *pair       // controlled: a pair below the selected one that the peer nominated since it last did the selected one
+	rivalBy     transaction // of that nomination
+	validAt     int64       // when the first pair became valid; 0: none
+	paid        int64       // pacing: when the last check that was sent should have been
 	consent     consent
 }
 
@@ -63,8 +64,9 @@ const (
 type pair struct {
 	Remote
 	state       state
-	valid       bool // the peer has answered a check on it
-	asked       bool // the peer nominated it before it was valid
+	valid       bool        // the peer has answered a check on it
+	asked       bool        // the peer nominated it before it was valid
+	nominatedBy transaction // the peer's newest check that nominated it
 	tx          transaction
 	use         bool // the check nominates
 	controlling bool // our role in the check
@@ -186,6 +188,7 @@ func (a *Agent) request(r check, src netip.AddrPort) *pair {
 	if p == nil || !r.nominated || a.full.controlling {
 		return p
 	}
+	p.nominatedBy = r.tx
 	if p.asked = !p.valid; p.valid {
 		a.nominated(p)
 	}
@@ -193,16 +196,16 @@ func (a *Agent) request(r check, src netip.AddrPort) *pair {
 }
 
 // nominated takes the controlling peer's nomination of a valid pair (RFC 8445 §7.3.1.5). Peers of RFC 5245 nominate each pair that they check and
-// use the best one: so a better pair counts at once, a worse one when the peer keeps nominating it and the selected one no more.
+// use the best one: so a better pair counts at once, a worse one when the peer keeps nominating it and the selected one no more; a retransmission is no second time.
 func (a *Agent) nominated(p *pair) {
 	f := a.full
 	switch {
-	case f.selected == nil, f.rival == p, f.selected != p && a.priority(p) > a.priority(f.selected):
+	case f.selected == nil, f.rival == p && f.rivalBy != p.nominatedBy, f.selected != p && a.priority(p) > a.priority(f.selected):
 		a.choose(p)
 	case f.selected == p:
 		f.rival = nil
 	default:
-		f.rival = p
+		f.rival, f.rivalBy = p, p.nominatedBy
 	}
 }
 

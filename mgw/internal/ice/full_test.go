@@ -311,6 +311,31 @@ func TestR7675_IQ27_FullAgentAsksForConsent(t *testing.T) {
 	}
 }
 
+// Without consent a check of ours that is under way is sent again when the peer checks, not replaced: its answer may be on its way.
+func TestTheCheckForLostConsentIsNotReplaced(t *testing.T) {
+	n := newNetwork(t)
+	a, b := n.end(addrA, true), n.end(addrB, true)
+	a.meet(b, false, addrB)
+	b.meet(a, true, addrA)
+	n.run(time.Second)
+	n.drop = func(flight) bool { return true }
+	a.lost = true
+	n.run(time.Second)
+	before := len(a.requests())
+	for range 5 {
+		a.mux.Deliver(request(t, a.Ufrag()+":"+b.Ufrag(), a.Pwd(), false), b.addr)
+		n.run(100 * time.Millisecond)
+	}
+	ids := map[string]bool{}
+	asked := a.requests()[before:]
+	for _, f := range asked {
+		ids[string(f.b[8:20])] = true
+	}
+	if len(ids) != 1 || len(asked) < 2 {
+		t.Errorf("%d requests in %d transactions", len(asked), len(ids))
+	}
+}
+
 // TestR8445_1_NominationsOfTheOldKindAreTaken: a peer of RFC 5245 nominates with every check. The best pair counts at once; a worse one when the
 // peer has left the selected one.
 func TestR8445_1_NominationsOfTheOldKindAreTaken(t *testing.T) {
@@ -337,6 +362,14 @@ func TestR8445_1_NominationsOfTheOldKindAreTaken(t *testing.T) {
 		use(other)
 		use(b.addr)
 	}
+	again := request(t, a.Ufrag()+":"+b.Ufrag(), a.Pwd(), true)
+	for range 3 { // its answer was lost
+		a.mux.Deliver(bytes.Clone(again), other)
+	}
+	if a.pair() != b.addr {
+		t.Error("a repeated check counts as a second nomination")
+	}
+	use(b.addr)
 	if a.pair() != b.addr {
 		t.Error("a worse pair of a row of checks is taken")
 	}

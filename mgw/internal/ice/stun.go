@@ -75,7 +75,8 @@ type check struct {
 	user        []byte
 	integrity   int // offset of MESSAGE-INTEGRITY
 	priority    uint32
-	nominated   bool     // USE-CANDIDATE
+	nominated   bool // USE-CANDIDATE
+	tx          transaction
 	controlled  bool     // the peer believes that we are controlling
 	controlling bool     // the reverse
 	tie         uint64   // tie-breaker
@@ -88,6 +89,7 @@ func parseRequest(b []byte) (r check, ok bool) {
 	if len(b) < stunHeader || binary.BigEndian.Uint32(b[4:]) != cookie || stunHeader+int(binary.BigEndian.Uint16(b[2:])) != len(b) {
 		return r, false
 	}
+	r.tx = transaction(b[8:stunHeader])
 	for at := stunHeader; at < len(b); {
 		typ, v, next := attributeAt(b, at)
 		switch {
