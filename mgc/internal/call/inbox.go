@@ -78,7 +78,7 @@ func owed(ev callcore.Event) bool {
 	switch e := ev.(type) {
 	case callcore.ResponseIn:
 		return e.Msg.Status >= 200 && !e.Retransmission
-	case callcore.RequestIn, callcore.AckIn, callcore.IqNotify, reported:
+	case callcore.RequestIn, callcore.AckIn, callcore.IqNotify, callcore.Play, reported:
 		return false
 	}
 	return true

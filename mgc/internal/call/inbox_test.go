@@ -5,6 +5,7 @@ import (
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/callcore"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
+	"github.com/isthmus-gateway/isthmus/pkg/gwerr"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
 
@@ -16,7 +17,7 @@ func TestInboxLimits(t *testing.T) {
 			t.Fatalf("got %v", got)
 		}
 	}
-	for _, ev := range []callcore.Event{callcore.RequestIn{}, callcore.AckIn{}, callcore.IqNotify{}, callcore.ResponseIn{Msg: headers.Msg{Status: 180}},
+	for _, ev := range []callcore.Event{callcore.RequestIn{}, callcore.AckIn{}, callcore.IqNotify{}, callcore.Play{}, callcore.ResponseIn{Msg: headers.Msg{Status: 180}},
 		callcore.ResponseIn{Msg: headers.Msg{Status: 200}, Retransmission: true}} {
 		if got := b.put(ev); got != full {
 			t.Errorf("%T into a full inbox: %v", ev, got)
@@ -66,6 +67,9 @@ func TestFloodedCall(t *testing.T) {
 	if v := i.Notify(&iqv1.NotifyRequest{CorrelationId: r.key, ContextId: "cx1"}); v != iqv1.NotifyReply_VERDICT_RETRY_LATER {
 		t.Errorf("Notify into a full inbox: %v", v)
 	}
+	if err := i.Play(t.Context(), r.key, callcore.LegCore, nil); gwerr.CodeOf(err) != gwerr.ServiceUnavailable {
+		t.Errorf("Play into a full inbox: %v", err)
+	}
 	refused := 0
 	for _, x := range asked[inboxSize-1:] {
 		if len(x.got) == 1 {
@@ -88,7 +92,7 @@ func TestFloodedCall(t *testing.T) {
 	i.expectOut(callcore.LegAccess, "BYE").respond(200, "")
 	i.expectOut(callcore.LegCore, "BYE").respond(200, "")
 	i.gone()
-	if d := count(t, i.deps.Metrics.dropped); d != float64(refused+1) {
-		t.Errorf("%v events counted as dropped, want %d", d, refused+1)
+	if d := count(t, i.deps.Metrics.dropped); d != float64(refused+2) {
+		t.Errorf("%v events counted as dropped, want %d", d, refused+2)
 	}
 }

@@ -298,6 +298,7 @@ func (o *owner) store() {
 // message does not find and revive it; that of any other call stays for a successor.
 func (o *owner) stop() {
 	left := append(o.orphans, o.inbox.close()...)
+	o.refusePlays(left)
 	o.m.retire(o)
 	defer o.m.leave(o, left)
 	for _, t := range o.timers {
@@ -317,6 +318,15 @@ func (o *owner) stop() {
 		return
 	}
 	o.journal.Close()
+}
+
+// refusePlays answers the orders of operators among the events that are left.
+func (o *owner) refusePlays(left []callcore.Event) {
+	for _, ev := range left {
+		if p, ok := ev.(callcore.Play); ok {
+			o.m.played(callcore.Played{ID: p.ID, Err: &callcore.IqError{Text: "the call has ended, or goes on elsewhere"}})
+		}
+	}
 }
 
 // erase deletes the record; while the store is away it keeps trying until the manager closes.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/callcore"
 	"github.com/isthmus-gateway/isthmus/pkg/gwerr"
@@ -14,8 +15,11 @@ import (
 // ErrNoCall tells that this instance has no such call.
 var ErrNoCall = errors.New("call: no such call on this instance")
 
+// playLongest bounds the wait for the media gateway's reply: longer than its transactions are repeated.
+const playLongest = 15 * time.Second
+
 // Play plays signals to a side of a call, or stops those that are playing when there are none, and waits for the media gateway. Errors: ErrNoCall, a
-// *gwerr.Error, that of ctx.
+// *gwerr.Error, that of ctx, context.DeadlineExceeded after playLongest.
 func (m *Manager) Play(ctx context.Context, key string, leg callcore.Leg, signals []*iqv1.Signal) error {
 	told := make(chan callcore.Played, 1)
 	m.mu.Lock()
@@ -29,9 +33,18 @@ func (m *Manager) Play(ctx context.Context, key string, leg callcore.Leg, signal
 		defer m.mu.Unlock()
 		delete(m.playing, id)
 	}()
-	if o == nil || o.post(callcore.Play{ID: id, Leg: leg, Signals: signals}) != taken {
+	if o == nil {
 		return fmt.Errorf("%w: %q", ErrNoCall, key)
 	}
+	switch o.post(callcore.Play{ID: id, Leg: leg, Signals: signals}) {
+	case taken:
+	case full:
+		return gwerr.Newf(gwerr.ServiceUnavailable, "play", key, "too much waits for the call")
+	case over:
+		return fmt.Errorf("%w: %q", ErrNoCall, key)
+	}
+	ctx, cancel := context.WithTimeout(ctx, playLongest)
+	defer cancel()
 	select {
 	case p := <-told:
 		if p.Err == nil {

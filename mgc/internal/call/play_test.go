@@ -55,3 +55,26 @@ func TestPlay(t *testing.T) {
 		t.Errorf("%d wait still", len(a.playing))
 	}
 }
+
+// TestPlayThatMeetsTheEnd: an order that waits for a call whose owner lets go is answered.
+func TestPlayThatMeetsTheEnd(t *testing.T) {
+	p := newPool(t)
+	a := p.instance("a")
+	a.establish()
+	key := a.List()[0].Record.Key
+	o := &owner{m: a.Manager, inbox: newInbox(), ended: true}
+	told := make(chan callcore.Played, 1)
+	a.mu.Lock()
+	a.playing["x"] = told
+	a.mu.Unlock()
+	o.inbox.put(callcore.Play{ID: "x"})
+	o.refusePlays(o.inbox.close())
+	select {
+	case got := <-told:
+		if got.Err == nil {
+			t.Errorf("%s: played", key)
+		}
+	default:
+		t.Error("not answered")
+	}
+}
