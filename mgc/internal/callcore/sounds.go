@@ -3,11 +3,13 @@ package callcore
 import (
 	"strconv"
 	"time"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/offeranswer"
+	"github.com/isthmus-gateway/isthmus/pkg/gwerr"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
 
@@ -158,6 +160,12 @@ func (s *State) onPlay(e Play) {
 	if s.d.Node.Context == "" || s.d.Node.Dead || s.d.Phase == phaseEnding {
 		s.emit(Played{ID: e.ID, Err: &IqError{Text: "the call has no media"}})
 		return
+	}
+	for _, sig := range e.Signals {
+		if !utf8.ValidString(sig.GetName()) || !utf8.ValidString(sig.GetAnnouncement()) { // no transaction can hold it
+			s.emit(Played{ID: e.ID, Err: &IqError{Code: uint32(gwerr.UnsupportedValue), Text: "a signal's name is no UTF-8"}})
+			return
+		}
 	}
 	s.queueSignals(e.Leg, &iqv1.SignalsDescriptor{RequestId: operatorRequest, Signals: e.Signals}, e.Leg, e.ID)
 	s.lastIntent().Kind = "play"

@@ -253,3 +253,12 @@ func TestFailureThatCannotBeHeard(t *testing.T) {
 		t.Errorf("status %d, cause %s", r.Status, r.Cause)
 	}
 }
+
+// TestOperatorPlaysWhatNoTransactionHolds: it is refused, and the call goes on.
+func TestOperatorPlaysWhatNoTransactionHolds(t *testing.T) {
+	b := up(t)
+	out := b.s.Step(b.now, Play{ID: "a", Leg: LegCore, Signals: []*iqv1.Signal{{Name: "an/apf", Announcement: "a\xff"}}})
+	if p, ok := out[0].(Played); !ok || len(out) != 1 || p.Err == nil || p.ID != "a" {
+		t.Errorf("effects %v", out)
+	}
+}
