@@ -332,7 +332,7 @@ func ownDialog(t *testing.T, b *bed, bob *browser) {
 		{"garbage in a re-INVITE", d.request("INVITE").sdp("nonsense"), 488, "Warning"},
 		{"re-INVITE without media", d.request("INVITE").sdp(strings.Replace(described, "m=audio", "m=video", 1)), 488, "Warning"},
 		{"re-INVITE with fewer lines", d.request("INVITE").sdp(strings.Split(described, "m=audio")[0]), 488, "Warning"},
-		{"last hop", d.request("INFO").set("Max-Forwards", "0").set("Content-Type", "application/dtmf-relay"), 483, ""},
+		{"last hop", d.request("INFO").set("Max-Forwards", "0").set("Content-Type", "application/vnd.example.lamp"), 483, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			tc.m.set("CSeq", fmt.Sprintf("%d %s", 2000+i, tc.m.method()))
