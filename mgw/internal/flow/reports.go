@@ -1,0 +1,57 @@
+package flow
+
+import "github.com/isthmus-gateway/isthmus/mgw/internal/gate"
+
+// control takes a plaintext RTCP datagram of the peer.
+func (t *term) control(now int64, b []byte) {
+	if t.out.leg == nil {
+		t.in.drops.Count(gate.PayloadType)
+		return
+	}
+	info, err := t.out.leg.Handle(now, b)
+	if err != nil {
+		t.in.drops.Count(gate.Malformed)
+		return
+	}
+	if t.set.RTCPIsMedia && t.in.open {
+		t.in.heard = now
+		t.lively()
+	}
+	if info.Reported && t.partner != nil {
+		t.partner.to.setLoss(t.out.leg.RemoteLoss())
+	}
+}
+
+// report sends the RTCP report that is due. bye: the last one.
+func (t *term) report(now int64, bye bool) {
+	o, way := &t.out, &t.out
+	if t.apart != nil {
+		way = &t.apart.out
+	}
+	if o.leg == nil || t.set.RTCPOff || way.rtcp.addr.IsZero() && way.stream == nil || way.secure && way.tx == nil || !way.consent {
+		return
+	}
+	ts, _ := o.stamp.Now(now)
+	if o.leg.WantsPlayout() {
+		o.leg.SetPlayout(t.playout())
+	}
+	buf := t.w.buffer()
+	n := 0
+	if bye {
+		n = o.leg.BuildBye(now, ts, buf)
+	} else {
+		n = o.leg.Build(now, ts, buf)
+	}
+	b := buf[:n]
+	if way.tx != nil {
+		var err error
+		if b, err = way.tx.ProtectRTCP(b); err != nil {
+			return
+		}
+	}
+	if way.stream != nil {
+		t.w.stream(way.stream, b)
+		return
+	}
+	t.w.queue(way.rtcp.sock, &way.rtcp.addr, b, o.tos)
+}
