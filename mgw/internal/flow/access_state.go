@@ -312,6 +312,9 @@ func refused(err error) gate.Reason {
 func (s *accessState) sweep(now int64) {
 	s.tick(now)
 	consent := s.t.set.ConsentAfter
+	if p := s.a.parent; p != nil {
+		consent = p.s.t.set.ConsentAfter // component 2 has no settings of its own
+	}
 	if consent == 0 {
 		consent = defaultConsent
 	}

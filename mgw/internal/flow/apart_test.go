@@ -2,6 +2,7 @@ package flow
 
 import (
 	"errors"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -9,8 +10,10 @@ import (
 
 	pionice "github.com/pion/ice/v4"
 
+	"github.com/isthmus-gateway/isthmus/mgw/internal/ice"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/rtcp"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/srtp"
 )
 
 // twoSockets is a WebRTC client without rtcp-mux: two components with one set of credentials, each with a socket and a DTLS association of its own.
@@ -229,5 +232,39 @@ func TestR8858_RealmWithoutPortsForIt(t *testing.T) {
 	b := newBed(t, nil)
 	if _, err := b.e.NewAccess(AccessSpec{ID: "a1", Realm: "access", Apart: true}); !errors.Is(err, ErrNoComponent) {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestR7675_ConsentOfTheSecondComponent: it ends after the time that is set for the termination, as that of the first does, and reports wait for its
+// return; the termination's media goes on.
+func TestR7675_ConsentOfTheSecondComponent(t *testing.T) {
+	for name, limit := range map[string]time.Duration{"set": 5 * time.Second, "default": 0} {
+		t.Run(name, func(t *testing.T) {
+			access, core := relaySettings()
+			access.ConsentAfter = limit
+			r := newRig(t, srtp.AES128GCM, access, core)
+			first := r.a.access
+			a := &Access{w: r.w, id: "a", parent: first.a}
+			a.newest.Store(1)
+			second := &term{w: r.w, owner: first.a, out: outbound{secure: true, consent: true, sock: r.a.out.sock, stamp: newStamper(1)}}
+			second.access = &accessState{t: second, a: a, sock: &accessSock{sock: r.a.out.sock, paths: make(map[netip.AddrPort]*path), component: 2}}
+			a.s = second.access
+			second.access.check(1, 1, ice.Check{From: browserAddr, Nominated: true})
+			if limit == 0 {
+				limit = defaultConsent
+			}
+			second.sweep(1 + int64(limit))
+			if !second.out.consent {
+				t.Error("lost early")
+			}
+			second.sweep(2 + int64(limit))
+			if second.out.consent || !r.a.out.consent {
+				t.Errorf("after %v without a check: RTCP %v, media %v", limit, second.out.consent, r.a.out.consent)
+			}
+			second.access.check(3+int64(limit), 1, checkFrom(browserAddr))
+			if !second.out.consent {
+				t.Error("a check does not restore it")
+			}
+		})
 	}
 }
