@@ -97,6 +97,47 @@ func TestRFC3611_MetricsOfAPlayout(t *testing.T) {
 	}
 }
 
+// What a jitter buffer discarded of one source is no discard of the next (RFC 3611 §4.7.1).
+func TestRFC3611_DiscardsOfASourceThatIsGone(t *testing.T) {
+	if !transcode.Supported(opus) {
+		t.Log("build without Opus")
+		return
+	}
+	s := transcodeSpec()
+	r := newRig(t, srtp.AES128GCM, s.access, s.core)
+	// talk is 100 packets of a source; behind: every fourth comes half a second late.
+	talk := func(ssrc uint32, behind bool) rtcp.VoIP {
+		var held [][]byte
+		for i := range 100 {
+			r.w.now += int64(20 * time.Millisecond)
+			buf := make([]byte, bufferSize)
+			rtp.Packet(r.fill(buf, 8)).SetSSRC(ssrc)
+			in := [][]byte{buf[:rtp.HeaderLen+160]}
+			if behind && i%4 == 3 {
+				held, in = append(held, in[0]), nil
+			}
+			if behind && i%4 == 1 && len(held) > 6 {
+				in, held = append(in, held[0]), held[1:]
+			}
+			for _, b := range in {
+				r.c.core.media(r.w.now, sipAddr, b)
+			}
+			if a := r.c.to.active; a != nil {
+				for a.dir.NextTick() <= r.w.now {
+					a.tick(r.w.now)
+				}
+			}
+		}
+		return r.c.stats().Metrics
+	}
+	if m := talk(1, true); m.DiscardRate < 20 {
+		t.Fatalf("%+v, %+v", m, r.c.stats())
+	}
+	if m := talk(2, false); m.SSRC != 2 || m.DiscardRate > 2 {
+		t.Errorf("%+v", m)
+	}
+}
+
 // The event tells once that the estimate has fallen below the limit and once that it is back, for each direction.
 func TestQualityBelowItsLimitIsTold(t *testing.T) {
 	access, core := relaySettings()

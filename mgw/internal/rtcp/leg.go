@@ -113,9 +113,9 @@ func (l *Leg) Sent(payload int) {
 	l.out.octets += uint64(payload)
 }
 
-// Received counts a packet that came in at now.
-func (l *Leg) Received(now int64, a Arrival) {
-	l.in.arrive(rtp.Ticks(now, l.cfg.InClock), a)
+// Received counts a packet that came in at now. It reports whether a source begins with it; SetDiscarded then has to be called.
+func (l *Leg) Received(now int64, a Arrival) (began bool) {
+	return l.in.arrive(rtp.Ticks(now, l.cfg.InClock), a)
 }
 
 // Handle reads a plaintext RTCP datagram of the peer that arrived at now. It returns what Parse returns; on an error nothing changes

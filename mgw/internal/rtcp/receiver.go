@@ -37,6 +37,7 @@ type receiver struct {
 	ts     uint32 // of the newest packet in sequence
 	step   uint32 // ticks from one packet to the next; 0: not known
 
+	sources uint32 // that have begun
 	packets uint64 // over all sources
 	octets  uint64
 	lostOld int64 // lost by sources gone
@@ -47,19 +48,21 @@ const (
 	maxStep = 48000 / 4 // ticks; no packet is longer than 250 ms
 )
 
-// arrive takes a packet in. at: arrival, ticks of the source's clock.
-func (r *receiver) arrive(at int64, a Arrival) {
+// arrive takes a packet in and reports whether a source begins with it. at: arrival, ticks of the source's clock.
+func (r *receiver) arrive(at int64, a Arrival) (began bool) {
 	r.packets++
 	r.octets += uint64(a.Payload)
+	begun := r.sources
 	if !r.known || r.ssrc != a.SSRC {
 		r.begin(a)
 	} else if !r.sequence(a) {
-		return
+		return false
 	}
 	r.got++
 	if !a.Event {
 		r.interarrival(uint32(at) - a.TS)
 	}
+	return r.sources != begun
 }
 
 // frame is how long a packet is, ns; 20 ms as long as nothing is known.
@@ -86,6 +89,7 @@ func (r *receiver) begin(a Arrival) {
 		r.lostOld += max(0, r.expected()-r.got)
 	}
 	r.known, r.ssrc = true, a.SSRC
+	r.sources++
 	// One cycle up, so that a reordered packet before the first does not go below zero.
 	r.base = 1<<16 | uint32(a.Seq)
 	r.max = r.base

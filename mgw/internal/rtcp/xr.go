@@ -45,7 +45,7 @@ const (
 
 // Playout is what a VoIP metrics block tells of the end that plays, or decodes, the stream. The zero value: nobody does here.
 type Playout struct {
-	Discarded              uint64        // packets that came too late, since New
+	Discarded              uint64        // packets that came too late, of all sources since New
 	Delay                  time.Duration // in this end
 	Nominal, Maximum, Most time.Duration // of the jitter buffer: now, as it may become now, as it ever may
 	R, MOSLQ, MOSCQ        float64       // rating 0..100, scores 1..5; 0: not known
@@ -61,10 +61,14 @@ func (l *Leg) WantsPlayout() bool { return l.xr.metrics && l.in.known }
 // SetPlayout tells the figures of the next report.
 func (l *Leg) SetPlayout(p Playout) { l.xr.playout = p }
 
+// SetDiscarded tells what Playout.Discarded was when the present source began: the discard rate is of this source (RFC 3611 §4.7.1).
+func (l *Leg) SetDiscarded(before uint64) { l.xr.before = before }
+
 // extended is the state of extended reports.
 type extended struct {
 	metrics, reference bool
 	playout            Playout
+	before             uint64 // of playout.Discarded: packets of sources before this one
 	lrr                uint32 // middle of the peer's newest reference time; 0: none
 	lrrAt              int64  // when it came, ns
 	lrrOf              uint32 // who sent it
@@ -113,7 +117,7 @@ func (l *Leg) Metrics() VoIP {
 		R: Unavailable, ExtR: Unavailable, MOSLQ: Unavailable, MOSCQ: Unavailable, RXConfig: p.Config,
 		JBNominal: millis(int64(p.Nominal)), JBMaximum: millis(int64(p.Maximum)), JBMost: millis(int64(p.Most)),
 	}
-	l.in.bursts.fill(&v, l.in.frame(l.cfg.InClock), p.Discarded)
+	l.in.bursts.fill(&v, l.in.frame(l.cfg.InClock), p.Discarded-min(l.xr.before, p.Discarded))
 	if p.R > 0 {
 		v.R = uint8(min(p.R+0.5, 100))
 	}

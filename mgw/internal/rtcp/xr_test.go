@@ -90,6 +90,34 @@ func TestRFC3611_ReportsReadByForeignParser(t *testing.T) {
 	}
 }
 
+// The discard rate is of the source that is reported on (RFC 3611 §4.7.1), not of one before it or of its own numbers before they began anew.
+func TestRFC3611_DiscardRateOfTheSource(t *testing.T) {
+	l := newLeg(t, 0x11223344)
+	now, discarded := int64(0), uint64(0)
+	// talk is 256 packets of a source, of which late come too late to be played.
+	talk := func(ssrc uint32, seq uint16, late uint64) VoIP {
+		for i := range uint16(256) {
+			now += 20e6
+			if l.Received(now, Arrival{SSRC: ssrc, Seq: seq + i, TS: uint32(seq+i) * 160, Payload: 160}) {
+				l.SetDiscarded(discarded)
+			}
+		}
+		discarded += late
+		l.SetPlayout(Playout{Discarded: discarded})
+		return l.Metrics()
+	}
+	for i, step := range []struct {
+		ssrc uint32
+		seq  uint16
+		late uint64
+		want uint8
+	}{{1, 0, 200, 200}, {2, 0, 2, 2}, {2, 20000, 3, 3}, {1, 0, 0, 0}} {
+		if v := talk(step.ssrc, step.seq, step.late); v.SSRC != step.ssrc || v.DiscardRate != step.want {
+			t.Errorf("step %d: source %d discards %d/256, want %d", i, v.SSRC, v.DiscardRate, step.want)
+		}
+	}
+}
+
 func foreign(t testing.TB, ps ...pion.Packet) []byte {
 	t.Helper()
 	b, err := pion.Marshal(ps)
