@@ -10,10 +10,9 @@ import (
 	"github.com/isthmus-gateway/isthmus/integration/internal/tone"
 )
 
-// mostGap is what the best of some changes of network may cost of the audio, in each direction. The aim is 500 ms; measured on a machine as busy as
-// it could be were 20 to 1040 ms.
+// mostGap is what the best of some changes of network may cost of the audio, in each direction.
 const (
-	mostGap = time.Second
+	mostGap = 500 * time.Millisecond
 	changes = 3
 )
 

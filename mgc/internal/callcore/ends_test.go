@@ -198,3 +198,20 @@ func TestReleaseAndGuard(t *testing.T) {
 	b.fires(timerGuard)
 	b.saw("access> 408", "ended released") // a request that passed has its final response in any case
 }
+
+// BYEs cross, and the one to the browser went out over a connection that is dead: the call is over with the browser's, not 32 s later.
+func TestRFC3261_15_ByesCross(t *testing.T) {
+	b := up(t)
+	b.notify(iqv1.EventType_EVENT_TYPE_DTLS_STATE, map[string]string{"state": "closed"})
+	b.saw("access> BYE", "core> BYE", "mgw> Subtract")
+	b.answers(LegCore, "BYE", 200, "")
+	b.reply()
+	if b.s.Ended() {
+		t.Fatal("nobody has answered the BYE to the browser")
+	}
+	b.request(LegAccess, "w3", b.browser("BYE", 3, ""))
+	b.saw("access> 200", "ended dtls_failed")
+	if !b.s.Ended() {
+		t.Error("the browser has said BYE, and its answer to ours is waited for")
+	}
+}

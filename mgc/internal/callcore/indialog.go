@@ -2,6 +2,7 @@ package callcore
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
@@ -85,10 +86,12 @@ func (s *State) onBye(e RequestIn) {
 	s.end(cause, 487, e.Msg.Get("Reason"), &l)
 }
 
-// gone notes that the dialog of a leg is over at the peer: no ACK will come in it.
+// gone notes that the dialog of a leg is over at the peer: no ACK will come in it, and nothing depends on the answer to a BYE of ours.
 func (s *State) gone(l Leg) {
 	g := &s.d.Legs[l]
 	g.Gone, g.Ack, g.Final, g.Due = true, "", nil, nil
+	// Who has said BYE may never answer ours: the connection that it went out on can be dead.
+	maps.DeleteFunc(s.d.Clients, func(_ string, c client) bool { return c.Leg == l && c.Kind == "bye" })
 	s.stopAck()
 }
 

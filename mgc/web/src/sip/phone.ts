@@ -12,6 +12,7 @@ import { Emitter } from '../core/emitter';
 import type { AudioBench } from '../media/audio';
 import type { Microphone } from '../media/microphone';
 import { Call } from './call';
+import { Farewells } from './farewells';
 import { explainMicrophone, explainRegistration, explainSocket, type Failure, refusalOf } from './failure';
 import { IceServers } from './iceservers';
 import { Ladder, type LadderEntry, parseSip } from './ladder';
@@ -69,6 +70,7 @@ export class Phone extends Emitter<PhoneEvents> {
   activeId: string | undefined;
   readonly ladder = new Ladder();
   readonly messages = new Messages();
+  private readonly farewells = new Farewells();
   private ua: UA | undefined;
   private socket: TapSocket | undefined;
   private account: Account | undefined;
@@ -94,7 +96,7 @@ export class Phone extends Emitter<PhoneEvents> {
     super();
     this.ice = new IceServers(config.iceServers, () => this.ua?.isRegistered() && this.ua.register());
     window.addEventListener('online', () => void this.checkConnection());
-    setInterval(() => void this.lookAfter(), ASK_MS);
+    setInterval(() => this.live.length > 0 && void this.ask(), ASK_MS);
   }
 
   get live(): Call[] {
@@ -330,7 +332,7 @@ export class Phone extends Emitter<PhoneEvents> {
       mine(() => {
         this.socket?.keepAlive(Number(e.response.getHeader('Flow-Timer')) || undefined);
         this.setState('registered');
-        if (this.renewed) for (const c of this.live) c.recovery.networkChanged();
+        if (this.renewed) this.goOn();
         this.renewed = false;
       }),
     );
@@ -360,11 +362,17 @@ export class Phone extends Emitter<PhoneEvents> {
     );
   }
 
-  /** Looks after the connection while there are calls. */
-  private async lookAfter(): Promise<void> {
+  /** Asks the connection for a sign of life, and replaces it when none comes. */
+  private async ask(): Promise<void> {
     const { socket } = this;
-    if (!socket || this.live.length === 0 || this.checking) return;
+    if (!socket || this.checking) return;
     if (!(await socket.answers(ANSWER_MS)) && socket === this.socket) await this.checkConnection();
+  }
+
+  /** Goes on over a connection that has replaced another. */
+  private goOn(): void {
+    for (const c of this.live) c.recovery.networkChanged();
+    for (const bye of this.farewells.unanswered(performance.now())) this.socket?.send(bye);
   }
 
   /** Replaces the connection when it does not answer any more. */
@@ -448,6 +456,8 @@ export class Phone extends Emitter<PhoneEvents> {
   private readonly tap = (direction: 'out' | 'in', text: string, t: number): void => {
     if (direction === 'in') this.ice.take(text);
     const entry = this.ladder.add(direction, text, t);
+    if (direction === 'in') this.farewells.received(entry);
+    else if (this.farewells.sent(entry, text, t)) void this.ask();
     const call = this.calls.find((c) => c.callId === entry.callId);
     if (call) stamp(call, direction, text, t);
     this.emit('sip', entry);
