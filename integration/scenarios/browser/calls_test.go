@@ -120,6 +120,22 @@ func digitsToBaresip(p *party) {
 	p.inState(id, "ended")
 }
 
+// digitsByInfo: the browser's events reach baresip as INFO, one per press, and not in the media too.
+func digitsByInfo(p *party) {
+	n := len(p.wire(0))
+	digitsToBaresip(p)
+	var keys strings.Builder
+	for _, m := range p.wire(n) {
+		if strings.HasPrefix(m.StartLine(), "INFO ") && m.From.String() == gateway {
+			line, _, _ := strings.Cut(m.Body(), "\r\n")
+			keys.WriteString(strings.TrimPrefix(strings.ReplaceAll(line, " ", ""), "Signal="))
+		}
+	}
+	if got := keys.String(); got != "159#0*" {
+		p.t.Errorf("keys by INFO: %q", got)
+	}
+}
+
 // digitsToBrowser: keys of baresip are heard in the browser, which plays events of RFC 4733 as tones. Of a key's two tones the
 // phone shows the stronger, that of the column.
 func digitsToBrowser(p *party) {

@@ -76,6 +76,11 @@ var turnMode = []scenario{
 	{"ARC09_CredentialsAreNotShown", credentialsHidden},
 }
 
+// infoMode runs with keys that go to the core by INFO.
+var infoMode = []scenario{
+	{"R4733_DigitsToBaresipByInfo", digitsByInfo},
+}
+
 // fullMode runs with a media gateway that does full ICE, in both roles: the offerer controls.
 var fullMode = []scenario{
 	{"IQ24_R8445_1_BrowserCallsTheGatewayIsControlled", browserCalls},
@@ -86,7 +91,7 @@ var fullMode = []scenario{
 
 func TestBrowserToBaresip(t *testing.T) {
 	w := newWorld(t)
-	for _, mode := range []string{"relay", "opus", "amrwb", "amr", "g722", "opus-g722", "turn", "full"} {
+	for _, mode := range []string{"relay", "opus", "amrwb", "amr", "g722", "opus-g722", "info", "turn", "full"} {
 		t.Run(mode, func(t *testing.T) {
 			g := w.startGateway(t, mode)
 			run := everyMode
@@ -99,6 +104,8 @@ func TestBrowserToBaresip(t *testing.T) {
 				run = amrMode[:2]
 			case "g722", "opus-g722":
 				run = g722Mode
+			case "info":
+				run = infoMode
 			case "turn":
 				run = turnMode
 			case "full":

@@ -169,6 +169,8 @@ var modes = map[string][]string{
 	"g722":      {"--media.prefer=relay", "--media.core_codecs=G722", "--media.access_codecs=G722"},
 	"opus-g722": {"--media.prefer=core", "--media.core_codecs=G722", "--media.access_codecs=opus"},
 
+	"info": {"--media.prefer=relay", "--media.dtmf.core=info"},
+
 	"turn": {"--log.level=debug", "--media.prefer=opus", "--turn.urls=turn:" + turnServer + ",turn:" + turnServer + "?transport=tcp,turns:" + turnTLS + "?transport=tcp", "--turn.secrets=" + turnSecret},
 
 	"full": {"--media.prefer=relay"},
