@@ -18,5 +18,5 @@ var (
 	ErrSpace     = errors.New("amr: output buffer too short")
 	ErrFull      = errors.New("amr: packet full")
 	ErrParam     = errors.New("amr: bad format parameter")
-	ErrNotDone   = errors.New("amr: not implemented")
+	ErrOption    = errors.New("amr: payload option not supported")
 )

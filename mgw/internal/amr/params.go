@@ -19,7 +19,7 @@ type Params struct {
 	MaxRed int
 }
 
-// ParseParams reads the parameters of c. Unknown ones are ignored. Errors: ErrParam for a value that is not allowed, ErrNotDone for crc,
+// ParseParams reads the parameters of c. Unknown ones are ignored. Errors: ErrParam for a value that is not allowed, ErrOption for crc,
 // robust-sorting, interleaving and several channels; both name parameter and value.
 func ParseParams(c codec.Codec) (Params, error) {
 	p := Params{Period: 1, Capability: 1, MaxRed: -1}
@@ -33,10 +33,10 @@ func ParseParams(c codec.Codec) (Params, error) {
 		return Params{}, fmt.Errorf("%w: %s at %d Hz", ErrParam, c.Name, c.ClockRate)
 	}
 	if c.ChannelCount() != 1 {
-		return Params{}, fmt.Errorf("%w: %d channels", ErrNotDone, c.ChannelCount())
+		return Params{}, fmt.Errorf("%w: %d channels", ErrOption, c.ChannelCount())
 	}
 	if _, ok := c.Param("interleaving"); ok {
-		return Params{}, fmt.Errorf("%w: interleaving", ErrNotDone)
+		return Params{}, fmt.Errorf("%w: interleaving", ErrOption)
 	}
 	var err error
 	if p.Modes, err = c.ModeSet(); err != nil {
@@ -49,7 +49,7 @@ func ParseParams(c codec.Codec) (Params, error) {
 	p.Neighbor = r.choice("mode-change-neighbor", 0, 1) == 1
 	for _, key := range [2]string{"crc", "robust-sorting"} {
 		if r.choice(key, 0, 1) == 1 && r.err == nil {
-			r.err = fmt.Errorf("%w: %s", ErrNotDone, key)
+			r.err = fmt.Errorf("%w: %s", ErrOption, key)
 		}
 	}
 	if v, ok := c.Param("max-red"); ok {

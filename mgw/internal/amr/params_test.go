@@ -44,10 +44,10 @@ func TestParamsRefused(t *testing.T) {
 		want error
 		text string
 	}{
-		{codec.Codec{Name: "AMR", ClockRate: 8000, Fmtp: "crc=1"}, ErrNotDone, "crc"},
-		{codec.Codec{Name: "AMR", ClockRate: 8000, Fmtp: "robust-sorting=1"}, ErrNotDone, "robust-sorting"},
-		{codec.Codec{Name: "AMR", ClockRate: 8000, Fmtp: "octet-align=1;interleaving=30"}, ErrNotDone, "interleaving"},
-		{codec.Codec{Name: "AMR", ClockRate: 8000, Channels: 2}, ErrNotDone, "2 channels"},
+		{codec.Codec{Name: "AMR", ClockRate: 8000, Fmtp: "crc=1"}, ErrOption, "crc"},
+		{codec.Codec{Name: "AMR", ClockRate: 8000, Fmtp: "robust-sorting=1"}, ErrOption, "robust-sorting"},
+		{codec.Codec{Name: "AMR", ClockRate: 8000, Fmtp: "octet-align=1;interleaving=30"}, ErrOption, "interleaving"},
+		{codec.Codec{Name: "AMR", ClockRate: 8000, Channels: 2}, ErrOption, "2 channels"},
 		{codec.Codec{Name: "AMR", ClockRate: 8000, Fmtp: "octet-align=2"}, ErrParam, `octet-align="2"`},
 		{codec.Codec{Name: "AMR", ClockRate: 8000, Fmtp: "octet-align"}, ErrParam, "octet-align"},
 		{codec.Codec{Name: "AMR", ClockRate: 8000, Fmtp: "mode-change-period=0"}, ErrParam, "mode-change-period"},

@@ -435,7 +435,7 @@ func TestAMRParametersRefused(t *testing.T) {
 			t.Errorf("%s %q: %v", c.Name, c.Fmtp, err)
 		}
 	}
-	if _, err := NewEncoder(with(narrow, "crc=1"), EncoderConfig{Rate: 8000}); !errors.Is(err, amr.ErrNotDone) || !strings.Contains(err.Error(), "crc") {
+	if _, err := NewEncoder(with(narrow, "crc=1"), EncoderConfig{Rate: 8000}); !errors.Is(err, amr.ErrOption) || !strings.Contains(err.Error(), "crc") {
 		t.Errorf("the reason is not told: %v", err)
 	}
 }
