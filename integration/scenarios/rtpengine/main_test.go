@@ -3,11 +3,8 @@ package rtpengine
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -16,7 +13,7 @@ import (
 
 	"github.com/isthmus-gateway/isthmus/integration/internal/bench/systems"
 	"github.com/isthmus-gateway/isthmus/integration/internal/rtpua"
-	"github.com/isthmus-gateway/isthmus/integration/internal/stack"
+	"github.com/isthmus-gateway/isthmus/integration/internal/scenario"
 	"github.com/isthmus-gateway/isthmus/integration/internal/tone"
 	"github.com/isthmus-gateway/isthmus/integration/internal/ua"
 	"github.com/isthmus-gateway/isthmus/integration/internal/ua/sipnode"
@@ -25,35 +22,18 @@ import (
 
 const (
 	domain = "isthmus.example"
-	base   = 18400            // of the ports
 	limit  = 15 * time.Second // of every single wait
 
 	browserHz, phoneHz = 620.0, 440.0
 	level              = -12
 )
 
-// bin is the folder of the daemons, built by TestMain from the tree that is tested.
-var bin string
+var (
+	programs scenario.Programs
+	gateway  = scenario.Pair{Programs: &programs, Base: 18400}
+)
 
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "rtpengine")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	bin = dir
-	build := exec.Command("go", "build", "-o", dir+"/", "./mgc/cmd/mgc", "./mgw/cmd/mgw", "./integration/cmd/democore")
-	build.Dir = filepath.Join("..", "..", "..")
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "build of the daemons: %v\n%s", err, out)
-		os.Exit(1)
-	}
-	code := m.Run()
-	_ = os.RemoveAll(dir)
-	os.Exit(code)
-}
-
-func at(offset int) string { return fmt.Sprintf("127.0.0.1:%d", base+offset) }
+func TestMain(m *testing.M) { os.Exit(programs.Main(m)) }
 
 // world is one gateway pair with a core, the browser alice and the telephone bob behind rtpengine.
 type world struct {
@@ -80,22 +60,13 @@ func newWorld(t *testing.T, mode string) *world {
 		t.Fatalf("Debian's package rtpengine-daemon: %v", err)
 	}
 	w.engine = engine
-	t.Cleanup(func() {
-		if err := engine.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	w.start("democore", "http://"+at(61)+"/healthz", "--listen="+at(60), "--status="+at(61))
-	w.start("mgc", "http://"+at(2)+"/healthz",
-		"--access.listen="+at(80), "--core.listen="+at(70), "--core.next_hop=sip:"+at(60), "--domain="+domain, "--iq.listen="+at(0), "--admin.listen="+at(1),
-		"--admin.http="+at(2), "--core.srtp="+mode, "--core.srtp_cleartext=warn")
-	w.start("mgw", "http://"+at(22)+"/readyz",
-		"--mgw_id=mgw-rtpengine", "--iq.listen="+at(20), "--iq.mgc="+at(0), "--admin.listen="+at(21), "--http.listen="+at(22),
-		fmt.Sprintf("--realms.access.0.port=%d", base+30), "--media.workers=1",
-		fmt.Sprintf("--realms.core.0.port_min=%d", base+100), fmt.Sprintf("--realms.core.0.port_max=%d", base+199))
+	scenario.Closing(t, engine.Close)
+	scenario.Start(t, scenario.LogTo(t, "isthmus"), gateway.Democore(),
+		gateway.MGC("--domain="+domain, "--core.srtp="+mode, "--core.srtp_cleartext=warn"),
+		gateway.MGW("mgw-rtpengine", "--media.workers=1"))
 
 	w.alice, err = webua.Dial(w.within(), webua.Config{
-		URL: "ws://" + at(80) + "/sip", Domain: domain, User: "alice", Password: "wonderland", Codecs: []string{"PCMA"},
+		URL: gateway.WebSocket(), Domain: domain, User: "alice", Password: "wonderland", Codecs: []string{"PCMA"},
 		OnCall: func(c *webua.Call) { w.calls <- c },
 	})
 	if err != nil {
@@ -105,7 +76,7 @@ func newWorld(t *testing.T, mode string) *world {
 	if err := w.alice.Register(w.within(), time.Minute); err != nil {
 		t.Fatal(err)
 	}
-	proxy := sipnode.Target{Network: sipnode.UDP, Addr: netip.MustParseAddrPort(at(60))}
+	proxy := sipnode.Target{Network: sipnode.UDP, Addr: netip.MustParseAddrPort(gateway.At(scenario.PortSIP))}
 	w.bob, err = ua.New(ua.Config{
 		Listen: "127.0.0.1:0", Domain: domain, User: "bob", Password: "builder", Proxy: proxy, Codecs: []ua.Codec{ua.PCMA},
 		Translate: w.translate, OnCall: ua.AutoAnswer(0, w.listen),
@@ -120,25 +91,7 @@ func newWorld(t *testing.T, mode string) *world {
 	return w
 }
 
-func (w *world) within() context.Context {
-	ctx, cancel := context.WithTimeout(w.ctx, limit)
-	w.t.Cleanup(cancel)
-	return ctx
-}
-
-// start runs a daemon until the test ends, and waits until it serves.
-func (w *world) start(name, ready string, args ...string) {
-	w.t.Helper()
-	s := stack.New(nil)
-	w.t.Cleanup(func() {
-		if err := s.Close(20 * time.Second); err != nil {
-			w.t.Errorf("%s: %v", name, err)
-		}
-	})
-	if err := s.Start(w.within(), stack.Daemon{Name: name, Path: filepath.Join(bin, name), Args: args, Ready: ready}); err != nil {
-		w.t.Fatal(err)
-	}
-}
+func (w *world) within() context.Context { return scenario.Within(w.t, limit) }
 
 // listen gives bob's side of a call its tone and its ear.
 func (w *world) listen(c *ua.Call) {
@@ -223,24 +176,15 @@ func (w *world) secured(n int) {
 func (w *world) both(c *webua.Call) {
 	w.t.Helper()
 	const fresh = 20 // packets, 0.4 s
-	ctx, from := w.within(), c.Result().Packets
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for {
+	from := c.Result().Packets
+	scenario.Until(w.within(), w.t, "the browser to hear the telephone, and the telephone the browser", func() (bool, any) {
 		r := c.Result()
 		w.mu.Lock()
 		far := w.heard != nil && tone.Detect(w.heard.Samples(tone.Rate/5)).IsTone(browserHz, 3)
 		w.mu.Unlock()
 		near := r.Packets > from+fresh && r.Last.IsTone(phoneHz, 3)
-		if near && far {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			w.t.Fatalf("the browser hears the telephone: %v, the telephone the browser: %v", near, far)
-		}
-	}
+		return near && far, []bool{near, far}
+	})
 }
 
 // begin forgets the call before and lets one suite pass.

@@ -12,74 +12,22 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/isthmus-gateway/isthmus/integration/internal/stack"
+	"github.com/isthmus-gateway/isthmus/integration/internal/scenario"
 	"github.com/isthmus-gateway/isthmus/integration/internal/tone"
 	"github.com/isthmus-gateway/isthmus/integration/internal/webua"
 )
 
-const (
-	base     = 18800            // of the ports
-	deadline = 20 * time.Second // of every single wait
+const deadline = 20 * time.Second // of every single wait
+
+var (
+	programs scenario.Programs
+	gateway  = scenario.Pair{Programs: &programs, Base: 18800}
 )
 
-// bin is the folder of the daemons, built by TestMain from the tree that is tested.
-var bin string
-
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "signals")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	bin = dir
-	build := exec.Command("go", "build", "-o", dir+"/", "./mgc/cmd/...", "./mgw/cmd/mgw", "./integration/cmd/democore")
-	build.Dir = filepath.Join("..", "..", "..")
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "build of the daemons: %v\n%s", err, out)
-		os.Exit(1)
-	}
-	code := m.Run()
-	_ = os.RemoveAll(dir)
-	os.Exit(code)
-}
-
-func at(offset int) string { return fmt.Sprintf("127.0.0.1:%d", base+offset) }
-
-// logs keeps all output of one daemon.
-type logs struct {
-	mu  sync.Mutex // guards buf
-	buf bytes.Buffer
-}
-
-// Write implements io.Writer.
-func (l *logs) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func start(t *testing.T, name, ready string, args ...string) {
-	t.Helper()
-	out := &logs{}
-	s := stack.New(out)
-	t.Cleanup(func() {
-		if err := s.Close(20 * time.Second); err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-		if t.Failed() && os.Getenv("ISTHMUS_LOGS") != "" {
-			t.Logf("%s:\n%s", name, out.buf.String())
-		}
-	})
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	if err := s.Start(ctx, stack.Daemon{Name: name, Path: filepath.Join(bin, name), Args: args, Ready: ready}); err != nil {
-		t.Fatal(err)
-	}
-}
+func TestMain(m *testing.M) { os.Exit(programs.Main(m, "./mgc/cmd/isthmusctl")) }
 
 // world is one MGC with its MGW and the demo core, and a caller.
 type world struct {
@@ -93,16 +41,12 @@ func newWorld(t *testing.T) *world {
 	w := &world{t: t, sound: t.TempDir()}
 	w.announcement("welcome", 1000)
 	w.announcement("away", 1400)
-	start(t, "democore", "http://"+at(61)+"/healthz", "--listen="+at(60), "--status="+at(61))
-	start(t, "mgc", "http://"+at(2)+"/healthz", "--access.listen="+at(80), "--core.listen="+at(70), "--core.next_hop=sip:"+at(60),
-		"--iq.listen="+at(0), "--admin.listen="+at(1), "--admin.http="+at(2), "--media.prefer=opus", "--log.level=debug",
-		"--call.ringback=gateway", "--call.announce=486=busy,403=file:away", "--call.announce_longest=8s")
-	start(t, "mgw", "http://"+at(22)+"/readyz", "--mgw_id=mgw-sig", "--iq.listen="+at(20), "--iq.mgc="+at(0), "--admin.listen="+at(21), "--http.listen="+at(22),
-		fmt.Sprintf("--realms.access.0.port=%d", base+30), "--media.workers=1", "--announcements.dir="+w.sound, "--tones.plan=eu",
-		fmt.Sprintf("--realms.core.0.port_min=%d", base+100), fmt.Sprintf("--realms.core.0.port_max=%d", base+199))
+	scenario.Start(t, scenario.LogTo(t, "isthmus"), gateway.Democore(),
+		gateway.MGC("--media.prefer=opus", "--log.level=debug", "--call.ringback=gateway", "--call.announce=486=busy,403=file:away", "--call.announce_longest=8s"),
+		gateway.MGW("mgw-sig", "--media.workers=1", "--announcements.dir="+w.sound, "--tones.plan=eu"))
 	var err error
 	w.ua, err = webua.Dial(w.within(), webua.Config{
-		URL: "ws://" + at(80) + "/sip", Domain: "isthmus.example", User: "alice", Password: "wonderland", Codecs: []string{"opus"}, Early: true,
+		URL: gateway.WebSocket(), Domain: "isthmus.example", User: "alice", Password: "wonderland", Codecs: []string{"opus"}, Early: true,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -130,33 +74,21 @@ func (w *world) announcement(name string, hz float64) {
 	}
 }
 
-func (w *world) within() context.Context {
-	ctx, cancel := context.WithTimeout(w.t.Context(), deadline)
-	w.t.Cleanup(cancel)
-	return ctx
-}
+func (w *world) within() context.Context { return scenario.Within(w.t, deadline) }
 
 // ctl runs isthmusctl and returns what it prints.
 func (w *world) ctl(args ...string) (string, error) {
-	out, err := exec.CommandContext(w.within(), filepath.Join(bin, "isthmusctl"), append([]string{"--mgc", at(1)}, args...)...).CombinedOutput()
+	out, err := exec.CommandContext(w.within(), programs.Path("isthmusctl"), append([]string{"--mgc", gateway.At(scenario.PortAdmin)}, args...)...).CombinedOutput()
 	return strings.TrimSpace(string(out)), err
 }
 
 // hears waits until the newest 200 ms of the call are a tone.
 func (w *world) hears(c *webua.Call, hz float64, what string) {
 	w.t.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for ctx := w.within(); ; {
-		if c.Result().Last.IsTone(hz, 15) {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			w.t.Fatalf("%s: %v Hz is not heard, but %+v", what, hz, c.Result().Last)
-		}
-	}
+	scenario.Until(w.within(), w.t, fmt.Sprintf("%s: %v Hz to be heard", what, hz), func() (bool, any) {
+		last := c.Result().Last
+		return last.IsTone(hz, 15), last
+	})
 }
 
 // TestSignals: each signal by its frequency, where it ought to be heard.

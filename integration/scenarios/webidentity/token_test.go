@@ -12,6 +12,7 @@ import (
 
 	"github.com/isthmus-gateway/isthmus/integration/internal/democore"
 	"github.com/isthmus-gateway/isthmus/integration/internal/peers/pcf"
+	"github.com/isthmus-gateway/isthmus/integration/internal/scenario"
 	"github.com/isthmus-gateway/isthmus/integration/internal/tone"
 	"github.com/isthmus-gateway/isthmus/integration/internal/webua"
 )
@@ -56,14 +57,14 @@ func (w *world) refusedTokens() {
 		}
 		u.Close()
 	}
-	if s := w.logs["democore"].text(); strings.Contains(s, "REGISTER") {
+	if s := w.logs["democore"].String(); strings.Contains(s, "REGISTER") {
 		w.t.Errorf("a refused registration reached the core:\n%s", s)
 	}
 }
 
 // upgraded registers with a token that came with the WebSocket's HTTP request.
 func (w *world) upgraded() {
-	u, err := webua.Dial(w.within(), webua.Config{URL: "ws://" + at(80) + "/sip?access_token=" + w.token("carol", time.Hour), Domain: domain, User: "carol"})
+	u, err := webua.Dial(w.within(), webua.Config{URL: gateway.WebSocket() + "?access_token=" + w.token("carol", time.Hour), Domain: domain, User: "carol"})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -71,7 +72,7 @@ func (w *world) upgraded() {
 		w.t.Errorf("%v", err)
 	}
 	u.Close()
-	if _, err := webua.Dial(w.within(), webua.Config{URL: "ws://" + at(80) + "/sip?access_token=a%20b", Domain: domain, User: "carol"}); err == nil {
+	if _, err := webua.Dial(w.within(), webua.Config{URL: gateway.WebSocket() + "?access_token=a%20b", Domain: domain, User: "carol"}); err == nil {
 		w.t.Error("a malformed token is taken")
 	}
 }
@@ -81,7 +82,7 @@ func (w *world) registered() *webua.UA {
 	w.t.Helper()
 	u := w.browser("alice", w.token("alice", time.Hour))
 	if err := u.Register(w.within(), 10*time.Minute); err != nil {
-		w.t.Fatalf("%v\n%s", err, w.logs["mgc"].text())
+		w.t.Fatalf("%v\n%s", err, w.logs["mgc"])
 	}
 	return u
 }
@@ -94,12 +95,12 @@ func flows(r pcf.Request) string {
 
 func (w *world) call() {
 	u := w.registered()
-	if s := w.logs["democore"].text(); !strings.Contains(s, `username="alice@isthmus.example"`) || !strings.Contains(s, `integrity-protected="auth-done"`) || strings.Contains(s, "401 Unauthorized") {
+	if s := w.logs["democore"].String(); !strings.Contains(s, `username="alice@isthmus.example"`) || !strings.Contains(s, `integrity-protected="auth-done"`) || strings.Contains(s, "401 Unauthorized") {
 		w.t.Errorf("at the core:\n%s", s)
 	}
 	c, err := u.Call(w.within(), "sip:tone@"+domain, tone.NewSine(440, -12))
 	if err != nil {
-		w.t.Fatalf("%v\n%s", err, w.logs["mgc"].text())
+		w.t.Fatalf("%v\n%s", err, w.logs["mgc"])
 	}
 	if err := c.WaitAudio(w.within(), democore.ToneHz); err != nil {
 		w.t.Fatal(err)
@@ -176,7 +177,7 @@ func (w *world) terminated() {
 			deleted++
 		}
 	}
-	if deleted != 1 || !strings.Contains(w.logs["democore"].text(), `Reason: SIP;cause=503;text="Policy function ended the session"`) {
+	if deleted != 1 || !strings.Contains(w.logs["democore"].String(), `Reason: SIP;cause=503;text="Policy function ended the session"`) {
 		w.t.Errorf("deleted %d times, or the core got no Reason", deleted)
 	}
 	u.Close()
@@ -186,12 +187,12 @@ func (w *world) refusedCall() {
 	w.pcf.Refuse(&pcf.Problem{Status: 403, Cause: "REQUESTED_SERVICE_NOT_AUTHORIZED"})
 	defer w.pcf.Refuse(nil)
 	u := w.registered()
-	invites := strings.Count(w.logs["democore"].text(), "\nINVITE ")
+	invites := strings.Count(w.logs["democore"].String(), "\nINVITE ")
 	_, err := u.Call(w.within(), "sip:tone@"+domain, tone.NewSine(440, -12))
 	if s := statusOf(err); s.Code != 403 {
 		w.t.Errorf("%v", err)
 	}
-	if n := strings.Count(w.logs["democore"].text(), "\nINVITE "); n != invites {
+	if n := strings.Count(w.logs["democore"].String(), "\nINVITE "); n != invites {
 		w.t.Error("the callee was called all the same")
 	}
 	w.eventually(func() string {
@@ -205,7 +206,7 @@ func (w *world) refusedCall() {
 
 // coreBindings is what the core's status says of its registrations.
 func (w *world) coreBindings() string {
-	resp, err := http.Get("http://" + at(61) + "/status")
+	resp, err := http.Get("http://" + gateway.At(scenario.PortStatus) + "/status")
 	if err != nil {
 		return err.Error()
 	}
@@ -239,7 +240,7 @@ func (w *world) tokenEnds() {
 		if s := w.coreBindings(); strings.Contains(s, "bob") {
 			return "still registered: " + s
 		}
-		if !strings.Contains(w.logs["democore"].text(), "\nExpires: 0\n") { // not only by its own time
+		if !strings.Contains(w.logs["democore"].String(), "\nExpires: 0\n") { // not only by its own time
 			return "the core was not told"
 		}
 		return ""
@@ -249,7 +250,7 @@ func (w *world) tokenEnds() {
 // noTokenLeft looks for what was given out in all that the daemons sent to the core and wrote.
 func (w *world) noTokenLeft() {
 	for name, l := range w.logs {
-		text := l.text()
+		text := l.String()
 		if strings.Contains(text, "DATA RACE") {
 			w.t.Errorf("race in %s:\n%s", name, text)
 		}
