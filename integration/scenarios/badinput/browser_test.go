@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/isthmus-gateway/isthmus/integration/internal/democore"
+	"github.com/isthmus-gateway/isthmus/integration/internal/scenario"
 	"github.com/isthmus-gateway/isthmus/integration/internal/tone"
 	"github.com/isthmus-gateway/isthmus/integration/internal/webua"
 )
@@ -84,7 +85,7 @@ func (b *bed) newBrowser(t *testing.T, user string, edit func(*webua.Config)) *b
 	t.Helper()
 	br := &browser{bed: b, user: user, in: newTape(), out: newTape(), over: map[string]bool{}}
 	cfg := webua.Config{
-		URL: "ws://" + b.at(portWS) + wsPath, Origin: allowedOrigin, Domain: domain, User: user, Password: password(user), Codecs: []string{"PCMA"},
+		URL: "ws://" + b.At(scenario.PortWS) + wsPath, Origin: allowedOrigin, Domain: domain, User: user, Password: password(user), Codecs: []string{"PCMA"},
 		Trace: func(direction, msg string) {
 			if direction == "in" {
 				br.in.put(msg)

@@ -86,7 +86,7 @@ func TestConfiguration(t *testing.T) {
 				}
 				args = append(args, "--config="+file)
 			}
-			cmd := exec.CommandContext(ctx, filepath.Join(bin, tc.daemon), args...)
+			cmd := exec.CommandContext(ctx, programs.Path(tc.daemon), args...)
 			cmd.Env = append(os.Environ(), tc.env)
 			out, err := cmd.CombinedOutput()
 			if code := cmd.ProcessState.ExitCode(); code != tc.status {

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/isthmus-gateway/isthmus/integration/internal/scenario"
 	"github.com/isthmus-gateway/isthmus/integration/internal/tone"
 )
 
@@ -47,7 +48,7 @@ func (b *bed) peer(t *testing.T, address string) *peer {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
-	return &peer{c, b.at(portCore)}
+	return &peer{c, b.At(scenario.PortCore)}
 }
 
 // compose makes a correct request of the peer to the gateway.
@@ -58,7 +59,7 @@ func (p *peer) compose(b *bed, method string) *message {
 
 // coreRequest is a request from outside of the gateway to the gateway itself.
 func coreRequest(b *bed, method string) *message {
-	return compose(method, "sip:"+b.at(portCore), "sip:somebody@"+domain, "TCP "+coreAddr)
+	return compose(method, "sip:"+b.At(scenario.PortCore), "sip:somebody@"+domain, "TCP "+coreAddr)
 }
 
 func (p *peer) send(t *testing.T, what string) {
@@ -143,7 +144,7 @@ func strangersUDP(t *testing.T, b *bed) {
 	call := carol.call(t, target, tone.NewSine(callerHz, level))
 	d := dialogOf(t, carol)
 	bye := p.compose(b, "BYE").set("To", d.local).set("From", d.remote).set("Call-ID", d.callID)
-	bye.start = "BYE " + strings.Replace(d.target, b.at(portWS), b.at(portCore), 1) + " SIP/2.0"
+	bye.start = "BYE " + strings.Replace(d.target, b.At(scenario.PortWS), b.At(scenario.PortCore), 1) + " SIP/2.0"
 	eventually(t, deadline, func() string { // the allowance of this second may be spent
 		p.send(t, bye.set("Via", "SIP/2.0/UDP "+p.LocalAddr().String()+";branch=z9hG4bK"+unique()).String())
 		if r := p.final(bye, 300*time.Millisecond); r.status != 403 {
@@ -174,7 +175,7 @@ func strangersTCP(t *testing.T, b *bed) {
 func (b *bed) dialCore(t *testing.T, from string) net.Conn {
 	t.Helper()
 	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
-	c, err := d.Dial("tcp4", b.at(portCore))
+	c, err := d.Dial("tcp4", b.At(scenario.PortCore))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -202,7 +203,7 @@ func wrongRequests(t *testing.T, b *bed) {
 		m.start = method + " " + uri + " SIP/2.0"
 		return m
 	}
-	at := "@" + b.at(portCore)
+	at := "@" + b.At(scenario.PortCore)
 	route := func(m *message, token string) *message { return m.add("Route", "<sip:"+token+at+";lr>") }
 	any := "sip:carol@" + domain
 	tagged := func(m *message, tag string) *message { return m.set("To", m.get("To")+";tag="+tag) }
@@ -252,7 +253,7 @@ func wrongRequests(t *testing.T, b *bed) {
 	})
 	t.Run("Via of a victim", func(t *testing.T) { // the answer must not go where the sender wishes (RFC 3261 §18.2.1)
 		victim := b.peer(t, "127.0.0.3")
-		m := in("OPTIONS", "sip:"+b.at(portCore)).set("Via", "SIP/2.0/UDP "+victim.LocalAddr().String()+";received=127.0.0.3;maddr=127.0.0.3;rport=9;branch=z9hG4bK"+unique())
+		m := in("OPTIONS", "sip:"+b.At(scenario.PortCore)).set("Via", "SIP/2.0/UDP "+victim.LocalAddr().String()+";received=127.0.0.3;maddr=127.0.0.3;rport=9;branch=z9hG4bK"+unique())
 		p.send(t, m.String())
 		if r := victim.final(m, 300*time.Millisecond); r.status != 0 {
 			t.Errorf("somebody else got the answer %d", r.status)
@@ -376,8 +377,8 @@ func otherPorts(t *testing.T, b *bed) {
 		"noise": strings.Repeat("\xff\x00\x1b[31m", 1000), "SIP": coreRequest(b, "OPTIONS").String(),
 		"HTTP/2 of nonsense": "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + strings.Repeat("\xff", 200), "TLS": "\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00" + strings.Repeat("x", 100),
 	} {
-		for _, port := range []int{portIq, portAdmin, portHTTP, portGWIq, portGWAdmin, portGWHTTP} {
-			c := dialTCP(t, b.at(port))
+		for _, port := range []int{scenario.PortIq, scenario.PortAdmin, scenario.PortHTTP, scenario.PortGWIq, scenario.PortGWAdmin, scenario.PortGWHTTP} {
+			c := dialTCP(t, b.At(port))
 			_, _ = io.WriteString(c, what) // may be closed already
 			_ = c.(*net.TCPConn).CloseWrite()
 			if err := ended(c, 2*deadline); err != nil {

@@ -67,7 +67,7 @@ func (b *bed) logsAreClean(t *testing.T, formatOfMGC string) {
 		}
 	}
 	for _, daemon := range []string{"mgc", "mgw"} {
-		text := b.logs[daemon].text()
+		text := b.logs[daemon].String()
 		if !utf8.ValidString(text) {
 			t.Errorf("%s logs what is no UTF-8", daemon)
 		}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/isthmus-gateway/isthmus/integration/internal/scenario"
 	"github.com/isthmus-gateway/isthmus/integration/internal/tone"
 	"github.com/isthmus-gateway/isthmus/integration/internal/webua"
 )
@@ -48,7 +49,7 @@ func (w *witness) recordingIsClean(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	resp, err := scraper.Get("http://" + w.bed.at(portStatus) + "/recording/" + strconv.Itoa(tel.Number) + ".wav")
+	resp, err := scraper.Get("http://" + w.bed.At(scenario.PortStatus) + "/recording/" + strconv.Itoa(tel.Number) + ".wav")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/isthmus-gateway/isthmus/integration/internal/democore"
+	"github.com/isthmus-gateway/isthmus/integration/internal/scenario"
 	adminv1 "github.com/isthmus-gateway/isthmus/proto/admin/v1"
 )
 
@@ -25,7 +26,7 @@ var scraper = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 type series map[string]float64
 
 func (b *bed) metrics(daemon string) (series, error) {
-	at := map[string]string{"mgc": b.at(portHTTP), "mgw": b.at(portGWHTTP)}[daemon]
+	at := map[string]string{"mgc": b.At(scenario.PortHTTP), "mgw": b.At(scenario.PortGWHTTP)}[daemon]
 	ctx, cancel := context.WithTimeout(context.Background(), deadline)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+at+"/metrics", nil)
@@ -95,7 +96,7 @@ func (b *bed) status() (democore.Status, error) {
 	var s democore.Status
 	ctx, cancel := context.WithTimeout(context.Background(), deadline)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+b.at(portStatus)+"/status", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+b.At(scenario.PortStatus)+"/status", nil)
 	if err != nil {
 		return s, err
 	}
@@ -127,7 +128,7 @@ func (b *bed) admin(t *testing.T, f func(context.Context, adminv1.ControllerAdmi
 	ctx, cancel := context.WithTimeout(context.Background(), deadline)
 	defer cancel()
 	var conns []*grpc.ClientConn
-	for _, at := range []string{b.at(portAdmin), b.at(portGWAdmin)} {
+	for _, at := range []string{b.At(scenario.PortAdmin), b.At(scenario.PortGWAdmin)} {
 		c, err := grpc.NewClient(at, grpc.WithTransportCredentials(insecure.NewCredentials()))
 		if err != nil {
 			t.Fatal(err)

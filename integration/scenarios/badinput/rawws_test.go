@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/isthmus-gateway/isthmus/integration/internal/scenario"
 )
 
 // rawWS is a WebSocket client that may break every rule of RFC 6455.
@@ -65,8 +67,8 @@ func text(resp *http.Response) string {
 
 func (b *bed) rawWS(t *testing.T) *rawWS {
 	t.Helper()
-	c := dialTCP(t, b.at(portWS))
-	resp, in := httpAsk(t, c, handshake(b.at(portWS), "Sec-WebSocket-Protocol: sip"))
+	c := dialTCP(t, b.At(scenario.PortWS))
+	resp, in := httpAsk(t, c, handshake(b.At(scenario.PortWS), "Sec-WebSocket-Protocol: sip"))
 	if resp.StatusCode != http.StatusSwitchingProtocols {
 		t.Fatalf("upgrade: %s", text(resp))
 	}

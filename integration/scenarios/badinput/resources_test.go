@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/isthmus-gateway/isthmus/integration/internal/scenario"
 	"github.com/isthmus-gateway/isthmus/integration/internal/tone"
 	"github.com/isthmus-gateway/isthmus/integration/internal/webua"
 )
@@ -24,7 +25,7 @@ func TestResources(t *testing.T) {
 		bob := b.register(t, "bob", nil)
 		t.Run("no origin", func(t *testing.T) { originRequired(t, b) })
 		t.Run("no gateway", func(t *testing.T) {
-			resp, err := scraper.Get("http://" + b.at(portHTTP) + "/readyz")
+			resp, err := scraper.Get("http://" + b.At(scenario.PortHTTP) + "/readyz")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -40,7 +41,7 @@ func TestResources(t *testing.T) {
 			b.stopMGW(t)
 		})
 		few := []string{ // three port pairs; contexts that nobody cares for are looked after soon
-			fmt.Sprintf("--realms.core.0.port_max=%d", b.base+portRTPMin+5), "--contexts.orphan_ttl=10s", "--contexts.hanging_grace=1s",
+			fmt.Sprintf("--realms.core.0.port_max=%d", b.Base+scenario.PortRTPMin+5), "--contexts.orphan_ttl=10s", "--contexts.hanging_grace=1s",
 		}
 		b.startMGW(t, few...)
 		t.Run("ports used up", func(t *testing.T) { portsUsedUp(t, b, bob) })
@@ -83,7 +84,7 @@ func TestResources(t *testing.T) {
 
 func originRequired(t *testing.T, b *bed) {
 	b.counts(t, "mgc", wsReason("origin"), 1, func() {
-		resp, _ := httpAsk(t, dialTCP(t, b.at(portWS)), handshake(b.at(portWS), "Sec-WebSocket-Protocol: sip"))
+		resp, _ := httpAsk(t, dialTCP(t, b.At(scenario.PortWS)), handshake(b.At(scenario.PortWS), "Sec-WebSocket-Protocol: sip"))
 		if resp.StatusCode != http.StatusForbidden {
 			t.Errorf("no Origin: %s", text(resp))
 		}

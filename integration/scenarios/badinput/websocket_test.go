@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"github.com/isthmus-gateway/isthmus/integration/internal/scenario"
 )
 
 const refusedWS = `isthmus_mgc_sip_refused_total{transport="WS",reason="%s"}`
@@ -35,8 +37,8 @@ func webSockets(t *testing.T, b *bed) {
 func slowClients(t *testing.T, b *bed) (finish func(*testing.T)) {
 	half := make([]net.Conn, 200)
 	for i := range half {
-		half[i] = dialTCP(t, b.at(portWS))
-		request := handshake(b.at(portWS), "Sec-WebSocket-Protocol: sip")
+		half[i] = dialTCP(t, b.At(scenario.PortWS))
+		request := handshake(b.At(scenario.PortWS), "Sec-WebSocket-Protocol: sip")
 		if _, err := io.WriteString(half[i], request[:rand.IntN(len(request)-2)]); err != nil {
 			t.Fatal(err)
 		}
@@ -44,11 +46,11 @@ func slowClients(t *testing.T, b *bed) (finish func(*testing.T)) {
 	const pause = 100 * time.Millisecond
 	big := strings.Repeat("x", 4000)
 	slow := map[string]chan error{
-		"HTTP header by bytes": drip(dialTCP(t, b.at(portWS)), []byte(handshake(b.at(portWS), "X-Long: "+big)), pause),
+		"HTTP header by bytes": drip(dialTCP(t, b.At(scenario.PortWS)), []byte(handshake(b.At(scenario.PortWS), "X-Long: "+big)), pause),
 		"frame by bytes":       drip(b.rawWS(t).conn, frameOf(0x81, true, 4000, []byte(big)), pause),
-		"TLS hello by bytes":   drip(dialTCP(t, b.at(portWSS)), append([]byte{22, 3, 1, 2, 0, 1, 0, 1, 252}, big[:500]...), pause),
-		"SIP by bytes":         drip(dialTCP(t, b.at(portCore)), []byte("OPTIONS sip:"+b.at(portCore)+" SIP/2.0\r\nSubject: "+big), pause),
-		"SIP of half a body":   drip(dialTCP(t, b.at(portCore)), []byte(coreRequest(b, "OPTIONS").set("Content-Length", "4000").String()+big), pause),
+		"TLS hello by bytes":   drip(dialTCP(t, b.At(portWSS)), append([]byte{22, 3, 1, 2, 0, 1, 0, 1, 252}, big[:500]...), pause),
+		"SIP by bytes":         drip(dialTCP(t, b.At(scenario.PortCore)), []byte("OPTIONS sip:"+b.At(scenario.PortCore)+" SIP/2.0\r\nSubject: "+big), pause),
+		"SIP of half a body":   drip(dialTCP(t, b.At(scenario.PortCore)), []byte(coreRequest(b, "OPTIONS").set("Content-Length", "4000").String()+big), pause),
 	}
 	b.register(t, "bob", nil)
 	for _, c := range half { // that it did not wait for their end shows in that they have not ended
@@ -97,7 +99,7 @@ func drip(c net.Conn, what []byte, pause time.Duration) chan error {
 
 // handshakes are upgrades that are refused, each with a text that says why, or taken.
 func handshakes(t *testing.T, b *bed) {
-	host := b.at(portWS)
+	host := b.At(scenario.PortWS)
 	const sub, origin = "Sec-WebSocket-Protocol: sip", "Origin: "
 	for name, tc := range map[string]struct {
 		lines []string
@@ -148,7 +150,7 @@ func handshakes(t *testing.T, b *bed) {
 
 // plainHTTP are requests that are no upgrade.
 func plainHTTP(t *testing.T, b *bed) {
-	host := b.at(portWS)
+	host := b.At(scenario.PortWS)
 	line := func(method, path string, lines ...string) string {
 		return method + " " + path + " HTTP/1.1\r\nHost: " + host + "\r\n" + strings.Join(append(lines, ""), "\r\n") + "\r\n"
 	}
@@ -239,7 +241,7 @@ func (w *rawWS) alive(t *testing.T, b *bed) {
 
 // options is a question to the gateway itself, which it answers without a registration.
 func options(b *bed) *message {
-	return compose("OPTIONS", "sip:"+b.at(portWS), "sip:nobody@"+domain, "WS raw.invalid")
+	return compose("OPTIONS", "sip:"+b.At(scenario.PortWS), "sip:nobody@"+domain, "WS raw.invalid")
 }
 
 func (w *rawWS) answered(t *testing.T) {
@@ -343,23 +345,23 @@ func tlsGarbage(t *testing.T, b *bed) {
 		"garbage": strings.Repeat("\x00\xff\x1b[31m", 200), "SIP": options(b).String(),
 		"hello of nonsense": "\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00", "alert": "\x15\x03\x03\x00\x02\x02\x28",
 	} {
-		c := dialTCP(t, b.at(portWSS))
+		c := dialTCP(t, b.At(portWSS))
 		_, _ = io.WriteString(c, what) // may be closed already
 		if err := ended(c, 2*deadline); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	resp, _ := httpAsk(t, dialTCP(t, b.at(portWSS)), handshake(b.at(portWSS), "Sec-WebSocket-Protocol: sip"))
+	resp, _ := httpAsk(t, dialTCP(t, b.At(portWSS)), handshake(b.At(portWSS), "Sec-WebSocket-Protocol: sip"))
 	if resp.StatusCode != http.StatusBadRequest {
 		t.Errorf("plain HTTP on the TLS port: %s", text(resp))
 	}
-	if _, err := tls.Dial("tcp", b.at(portWSS), &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS11}); err == nil { //nolint:gosec // that is the test
+	if _, err := tls.Dial("tcp", b.At(portWSS), &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS11}); err == nil { //nolint:gosec // that is the test
 		t.Error("TLS 1.1 is taken")
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), deadline)
 	defer cancel()
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}} //nolint:gosec // self-signed
-	c, _, err := websocket.Dial(ctx, "wss://"+b.at(portWSS)+wsPath, &websocket.DialOptions{Subprotocols: []string{"sip"}, HTTPClient: client})
+	c, _, err := websocket.Dial(ctx, "wss://"+b.At(portWSS)+wsPath, &websocket.DialOptions{Subprotocols: []string{"sip"}, HTTPClient: client})
 	if err != nil {
 		t.Fatalf("wss after garbage: %v", err)
 	}

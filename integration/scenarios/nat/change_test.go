@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/isthmus-gateway/isthmus/integration/internal/peers/netns"
+	"github.com/isthmus-gateway/isthmus/integration/internal/scenario"
 	"github.com/isthmus-gateway/isthmus/integration/internal/tone"
 )
 
@@ -70,8 +71,8 @@ func (w *world) back(t *testing.T) {
 	batch(t, w.client, "addr flush dev lte", "link set lte down", "route replace default via "+wifiRouter)
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
-	must(t, w.alice.Reload(ctx, 0))
-	must(t, w.alice.RegisterRaw(ctx, "alice", "wonderland"))
+	scenario.Must(t, w.alice.Reload(ctx, 0))
+	scenario.Must(t, w.alice.RegisterRaw(ctx, "alice", "wonderland"))
 }
 
 // plug puts the machine into a network, not the one that it uses.
@@ -91,13 +92,13 @@ func (c *call) gapOf(change func(), to network) (up, down time.Duration) {
 	c.talks(1200 * time.Millisecond) // statistics are new each second
 	c.bob.Media().LongestStep()
 	before, err := c.alice.Stats(c.ctx, c.id)
-	must(c.t, err)
+	scenario.Must(c.t, err)
 	change()
 	c.until("media by way of "+to.link, func() (bool, any) { _, from := c.pair(); return strings.HasPrefix(from, to.public+":"), from })
 	c.both()
 	c.talks(1200 * time.Millisecond)
 	after, err := c.alice.Stats(c.ctx, c.id)
-	must(c.t, err)
+	scenario.Must(c.t, err)
 	const rate = 8 // samples in a millisecond of G.711, which is what is spoken here
 	return c.bob.Media().LongestStep(), time.Duration(after.Totals.Concealed-before.Totals.Concealed) * time.Millisecond / rate
 }

@@ -8,11 +8,10 @@ import (
 	"testing"
 	"time"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/isthmus-gateway/isthmus/integration/internal/rtpua"
+	"github.com/isthmus-gateway/isthmus/integration/internal/scenario"
 	"github.com/isthmus-gateway/isthmus/integration/internal/ua"
 	adminv1 "github.com/isthmus-gateway/isthmus/proto/admin/v1"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
@@ -35,7 +34,7 @@ func (w *world) talk(t *testing.T) *call {
 	t.Cleanup(cancel)
 	c := &call{world: w, t: t, ctx: ctx, ear: &rtpua.Recorder{}}
 	id, err := w.alice.Dial(ctx, "sip:bob@"+domain)
-	must(t, err)
+	scenario.Must(t, err)
 	c.id = id
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -67,13 +66,13 @@ func (w *world) registered(t *testing.T) {
 // end hangs up and waits until nothing of the call is left.
 func (c *call) end() {
 	c.t.Helper()
-	must(c.t, c.alice.Hangup(c.ctx, c.id))
+	scenario.Must(c.t, c.alice.Hangup(c.ctx, c.id))
 	select {
 	case <-c.bob.Done():
 	case <-c.ctx.Done():
 		c.t.Fatal("bob's call has not ended")
 	}
-	mgw, mgc := adminv1.NewGatewayAdminClient(dial(c.t, "127.0.0.1:7421")), adminv1.NewControllerAdminClient(dial(c.t, "127.0.0.1:7401"))
+	mgw, mgc := adminv1.NewGatewayAdminClient(scenario.Dial(c.t, "127.0.0.1:7421")), adminv1.NewControllerAdminClient(scenario.Dial(c.t, "127.0.0.1:7401"))
 	c.until("the MGW to hold no context, no port and no allocation", func() (bool, any) {
 		r, err := mgw.Resources(c.ctx, &adminv1.ResourcesRequest{})
 		return err == nil && r.Contexts == 0 && r.PortPairs == 0, fmt.Sprint(r, err)
@@ -107,30 +106,18 @@ func (c *call) both() {
 
 func (c *call) until(what string, holds func() (bool, any)) {
 	c.t.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		ok, last := holds()
-		if ok {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-c.ctx.Done():
-			c.t.Fatalf("gave up waiting for %s; last: %+v", what, last)
-		}
-	}
+	scenario.Until(c.ctx, c.t, what, holds)
 }
 
 // pair is that of the browser's termination at the MGW: local address, with /tcp for ICE-TCP, and remote address.
 func (c *call) pair() (local, remote string) {
 	c.t.Helper()
-	audit, err := iqv1.NewMediaGatewayClient(dial(c.t, "127.0.0.1:7420")).AuditValue(c.ctx, &iqv1.AuditRequest{
+	audit, err := iqv1.NewMediaGatewayClient(scenario.Dial(c.t, "127.0.0.1:7420")).AuditValue(c.ctx, &iqv1.AuditRequest{
 		Context:     &iqv1.ContextRef{Ref: &iqv1.ContextRef_All{All: &emptypb.Empty{}}},
 		Termination: &iqv1.TerminationRef{Ref: &iqv1.TerminationRef_All{All: &emptypb.Empty{}}},
 		Statistics:  true,
 	})
-	must(c.t, err)
+	scenario.Must(c.t, err)
 	for {
 		r, err := audit.Recv()
 		if err != nil {
@@ -151,12 +138,4 @@ func (c *call) explain() {
 	calls, _ := c.alice.Calls(ctx)
 	stats, _ := c.alice.Stats(ctx, c.id)
 	c.t.Logf("the phone: %+v %s", calls, stats.All)
-}
-
-// dial makes a connection to a gRPC service of a daemon.
-func dial(t *testing.T, addr string) *grpc.ClientConn {
-	conn, err := grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
-	must(t, err)
-	closing(t, conn.Close)
-	return conn
 }

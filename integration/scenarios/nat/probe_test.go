@@ -11,6 +11,7 @@ import (
 	"github.com/pion/stun/v4"
 
 	"github.com/isthmus-gateway/isthmus/integration/internal/peers/netns"
+	"github.com/isthmus-gateway/isthmus/integration/internal/scenario"
 )
 
 // probePorts are those of the STUN servers for probes, at the gateway's address and at another one.
@@ -45,14 +46,14 @@ func probe(t *testing.T, client *netns.Space, from string) behaviour {
 func probeServer(t *testing.T, addr string, port uint16) *net.UDPConn {
 	t.Helper()
 	c, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(addr), port)))
-	must(t, err)
+	scenario.Must(t, err)
 	t.Cleanup(func() { c.Close() })
 	return c
 }
 
 func clientSocket(t *testing.T, client *netns.Space, from string) (c *net.UDPConn) {
 	t.Helper()
-	must(t, client.Do(func() (err error) {
+	scenario.Must(t, client.Do(func() (err error) {
 		c, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(from), 0)))
 		return err
 	}))
@@ -112,14 +113,14 @@ func reaches(t *testing.T, other, client *net.UDPConn, outside netip.AddrPort, a
 
 func receive(t *testing.T, c *net.UDPConn) (*stun.Message, netip.AddrPort) {
 	t.Helper()
-	must(t, c.SetReadDeadline(time.Now().Add(5*time.Second)))
+	scenario.Must(t, c.SetReadDeadline(time.Now().Add(5*time.Second)))
 	buf := make([]byte, 1500)
 	n, source, err := c.ReadFromUDPAddrPort(buf)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Fatalf("%v received nothing", c.LocalAddr())
 	}
-	must(t, err)
+	scenario.Must(t, err)
 	m := &stun.Message{Raw: buf[:n]}
-	must(t, m.Decode())
+	scenario.Must(t, m.Decode())
 	return m, netip.AddrPortFrom(source.Addr().Unmap(), source.Port())
 }

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/isthmus-gateway/isthmus/integration/internal/peers/netns"
+	"github.com/isthmus-gateway/isthmus/integration/internal/scenario"
 )
 
 // behaviour is what a probe finds out about a translator (RFC 4787).
@@ -85,7 +86,7 @@ func nft(t *testing.T, at *netns.Space, script string) {
 // forget makes a router forget all mappings (conntrack -F): IPCTNL_MSG_CT_DELETE that names none (linux/netfilter/nfnetlink_conntrack.h).
 func forget(t *testing.T, router *netns.Space) {
 	t.Helper()
-	must(t, router.Do(func() error {
+	scenario.Must(t, router.Do(func() error {
 		s, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
 		if err != nil {
 			return err

@@ -12,6 +12,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/integration/internal/democore"
 	"github.com/isthmus-gateway/isthmus/integration/internal/peers/netns"
 	"github.com/isthmus-gateway/isthmus/integration/internal/peers/webphone"
+	"github.com/isthmus-gateway/isthmus/integration/internal/scenario"
 	"github.com/isthmus-gateway/isthmus/integration/internal/stack"
 	"github.com/isthmus-gateway/isthmus/integration/internal/tone"
 	"github.com/isthmus-gateway/isthmus/integration/internal/ua"
@@ -21,7 +22,6 @@ import (
 func TestMain(m *testing.M) { os.Exit(netns.Main(m)) }
 
 const (
-	root   = "../../.." // the workspace, seen from this folder
 	domain = "isthmus.example"
 	micHz  = 620.0
 	bobHz  = 440.0
@@ -51,23 +51,16 @@ type world struct {
 	browser                       *webphone.Browser
 	alice                         *webphone.Page
 	mgw                           *stack.Stack
-	log                           *logBuffer
+	log                           *scenario.Log
 	turnFlags                     []string
 }
 
 func newWorld(t *testing.T) *world {
-	for path, target := range map[string]string{"bin/mgc": "build", "bin/mgw": "build", "mgc/web/dist/index.html": "web", "mgc/web/node_modules/playwright-core": "web"} {
-		if _, err := os.Stat(filepath.Join(root, path)); err != nil {
-			t.Fatalf("%s is missing: run `make %s` first", path, target)
-		}
-	}
+	scenario.Must(t, scenario.Need(scenario.Phone...))
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
-	w := &world{calls: make(chan *ua.Call, 4), log: logTo(t, "isthmus")}
-	var err error
-	w.dir, err = os.MkdirTemp("", "isthmus") // shorter than t.TempDir: Chromium's sockets go there
-	must(t, err)
-	closing(t, func() error { return os.RemoveAll(w.dir) })
+	w := &world{calls: make(chan *ua.Call, 4), log: scenario.LogTo(t, "isthmus")}
+	w.dir = scenario.Dir(t)
 	w.build(t)
 	w.startCore(t, ctx)
 	spki := w.makeCertificate(t)
@@ -82,16 +75,16 @@ func (w *world) build(t *testing.T) {
 	t.Helper()
 	space := func() *netns.Space {
 		s, err := netns.Alone()
-		must(t, err)
-		closing(t, s.Close)
+		scenario.Must(t, err)
+		scenario.Closing(t, s.Close)
 		return s
 	}
 	w.client, w.home, w.carrier, w.mobile = space(), space(), space(), space()
-	must(t, w.client.Join("wifi", wifiAddr+"/24", w.home, "lan", wifiRouter+"/24"))
-	must(t, w.home.Join("wan", "100.64.0.2/30", w.carrier, "lan", "100.64.0.1/30"))
-	must(t, w.carrier.Join("wan", wifiPublic+"/30", nil, "wan-wifi", "203.0.113.2/30"))
-	must(t, w.client.Join("lte", lteAddr+"/24", w.mobile, "lan", lteRouter+"/24"))
-	must(t, w.mobile.Join("wan", ltePublic+"/30", nil, "wan-lte", "203.0.113.6/30"))
+	scenario.Must(t, w.client.Join("wifi", wifiAddr+"/24", w.home, "lan", wifiRouter+"/24"))
+	scenario.Must(t, w.home.Join("wan", "100.64.0.2/30", w.carrier, "lan", "100.64.0.1/30"))
+	scenario.Must(t, w.carrier.Join("wan", wifiPublic+"/30", nil, "wan-wifi", "203.0.113.2/30"))
+	scenario.Must(t, w.client.Join("lte", lteAddr+"/24", w.mobile, "lan", lteRouter+"/24"))
+	scenario.Must(t, w.mobile.Join("wan", ltePublic+"/30", nil, "wan-lte", "203.0.113.6/30"))
 	for s, args := range map[*netns.Space][]string{
 		nil:       {"addr add " + gateway + "/32 dev lo", "addr add " + elsewhere + "/32 dev lo", "addr add " + inside + "/32 dev lo"},
 		w.home:    {"route add default via 100.64.0.1"},
@@ -101,11 +94,11 @@ func (w *world) build(t *testing.T) {
 			"rule add from " + wifiAddr + " table 10", "rule add from " + lteAddr + " table 20", "addr flush dev lte", "link set lte down"},
 	} {
 		for _, a := range args {
-			must(t, s.IP(a))
+			scenario.Must(t, s.IP(a))
 		}
 	}
 	for _, s := range []*netns.Space{w.home, w.carrier, w.mobile} {
-		must(t, s.Do(func() error { return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0) }))
+		scenario.Must(t, s.Do(func() error { return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0) }))
 	}
 	rules(t, w.home, plainHome)
 	rules(t, w.carrier, portRestricted.rules)
@@ -119,24 +112,24 @@ func (w *world) startCore(t *testing.T, ctx context.Context) {
 	cfg.Domain, cfg.Status = domain, ""
 	var err error
 	w.core, err = democore.New(cfg)
-	must(t, err)
-	closing(t, w.core.Close)
+	scenario.Must(t, err)
+	scenario.Closing(t, w.core.Close)
 	w.bob, err = ua.New(ua.Config{
 		Listen: "127.0.0.1:5061", Domain: domain, User: "bob", Password: "builder", Codecs: []ua.Codec{ua.PCMA},
 		Proxy:  sipnode.Target{Network: sipnode.UDP, Addr: netip.MustParseAddrPort("127.0.0.1:5060")},
 		OnCall: ua.AutoAnswer(0, func(c *ua.Call) { c.Media().SetSource(tone.NewSine(bobHz, -12)); w.calls <- c }),
 	})
-	must(t, err)
-	closing(t, w.bob.Close)
+	scenario.Must(t, err)
+	scenario.Closing(t, w.bob.Close)
 	_, err = w.bob.Register(ctx, 10*time.Minute)
-	must(t, err)
+	scenario.Must(t, err)
 }
 
 func (w *world) startMGC(t *testing.T, ctx context.Context) {
 	t.Helper()
 	procs := stack.New(w.log)
-	closing(t, func() error { return procs.Close(15 * time.Second) })
-	must(t, procs.Start(ctx, stack.Daemon{Name: "mgc", Path: filepath.Join(root, "bin/mgc"), Ready: "http://127.0.0.1:7402/healthz", Args: []string{
+	scenario.Closing(t, func() error { return procs.Close(15 * time.Second) })
+	scenario.Must(t, procs.Start(ctx, stack.Daemon{Name: "mgc", Path: filepath.Join(scenario.Root, "bin/mgc"), Ready: "http://127.0.0.1:7402/healthz", Args: []string{
 		"--domain=" + domain, "--access.listen=" + gateway + ":8080", "--core.next_hop=sip:127.0.0.1:5060", "--media.prefer=relay",
 		"--turn.urls=turn:" + gateway + "?transport=tcp,turns:" + gateway + "?transport=tcp", "--turn.secrets=" + secret,
 	}}))
@@ -146,13 +139,13 @@ func (w *world) startMGC(t *testing.T, ctx context.Context) {
 func (w *world) startMGW(t *testing.T, ctx context.Context, args ...string) {
 	t.Helper()
 	if w.mgw != nil {
-		must(t, w.mgw.Close(15*time.Second))
+		scenario.Must(t, w.mgw.Close(15*time.Second))
 	} else {
-		closing(t, func() error { return w.mgw.Close(15 * time.Second) })
+		scenario.Closing(t, func() error { return w.mgw.Close(15 * time.Second) })
 	}
 	w.mgw = stack.New(w.log)
 	args = append(args, "--mgw_id=mgw-1", "--realms.access.0.tcp=443", "--turn.tcp="+gateway+":3478", "--turn.tls="+gateway+":5349", "--turn.secrets="+secret, "--drain.grace=0s")
-	must(t, w.mgw.Start(ctx, stack.Daemon{Name: "mgw", Path: filepath.Join(root, "bin/mgw"), Ready: "http://127.0.0.1:7402/readyz", Args: append(args, w.turnFlags...)}))
+	scenario.Must(t, w.mgw.Start(ctx, stack.Daemon{Name: "mgw", Path: filepath.Join(scenario.Root, "bin/mgw"), Ready: "http://127.0.0.1:7402/readyz", Args: append(args, w.turnFlags...)}))
 }
 
 // startBrowser runs Chromium behind the routers, with alice signed in.
@@ -162,34 +155,18 @@ func (w *world) startBrowser(t *testing.T, ctx context.Context, spki string) {
 	tone.NewSine(micHz, -12).Fill(mic)
 	file := filepath.Join(w.dir, "mic.wav")
 	f, err := os.Create(file)
-	must(t, err)
-	must(t, tone.WriteWAV(f, mic))
-	must(t, f.Close())
+	scenario.Must(t, err)
+	scenario.Must(t, tone.WriteWAV(f, mic))
+	scenario.Must(t, f.Close())
 	profile := filepath.Join(w.dir, "chromium")
-	must(t, os.Mkdir(profile, 0o700))
-	w.browser, err = webphone.StartIn(ctx, w.client.Wrap, filepath.Join(root, "mgc/web"), profile, logTo(t, "node"),
+	scenario.Must(t, os.Mkdir(profile, 0o700))
+	w.browser, err = webphone.StartIn(ctx, w.client.Wrap, filepath.Join(scenario.Root, "mgc/web"), profile, scenario.LogTo(t, "node"),
 		"!--allow-loopback-in-peer-connection", "--unsafely-treat-insecure-origin-as-secure="+strings.TrimSuffix(phoneURL, "/"), "--ignore-certificate-errors-spki-list="+spki,
 		"--use-file-for-fake-audio-capture="+file)
-	must(t, err)
-	closing(t, w.browser.Close)
+	scenario.Must(t, err)
+	scenario.Closing(t, w.browser.Close)
 	w.alice, err = w.browser.Open(ctx, "alice", phoneURL, 0)
-	must(t, err)
-	must(t, w.alice.RegisterRaw(ctx, "alice", "wonderland"))
+	scenario.Must(t, err)
+	scenario.Must(t, w.alice.RegisterRaw(ctx, "alice", "wonderland"))
 	t.Logf("Chromium %s", w.browser.Version)
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// closing closes something at the end; a failure fails the test.
-func closing(t *testing.T, closer func() error) {
-	t.Cleanup(func() {
-		if err := closer(); err != nil {
-			t.Error(err)
-		}
-	})
 }
