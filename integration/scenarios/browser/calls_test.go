@@ -7,6 +7,7 @@ import (
 
 	"github.com/isthmus-gateway/isthmus/integration/internal/peers/baresip"
 	"github.com/isthmus-gateway/isthmus/integration/internal/peers/kamailio"
+	"github.com/isthmus-gateway/isthmus/integration/internal/scenario"
 	adminv1 "github.com/isthmus-gateway/isthmus/proto/admin/v1"
 )
 
@@ -52,7 +53,7 @@ func (p *party) codecIs(id string) {
 		want = "G722 8 kHz" // the clock of its RTP, RFC 3551 §4.5.2
 	}
 	core := map[string]string{"relay": "PCMA/8000", "full": "PCMA/8000", "opus": "PCMA/8000", "amrwb": "AMR-WB/16000", "amr": "AMR/8000", "osrtp": "PCMA/8000", "required": "PCMA/8000", "g722": "G722/8000", "opus-g722": "G722/8000"}[p.mode]
-	mgc := adminv1.NewControllerAdminClient(dial(p.t, "127.0.0.1:7401"))
+	mgc := adminv1.NewControllerAdminClient(scenario.Dial(p.t, "127.0.0.1:7401"))
 	p.until("the MGC to have "+core+" towards baresip", func() (bool, any) {
 		r, err := mgc.ListCalls(p.ctx, &adminv1.ListCallsRequest{})
 		return err == nil && len(r.Calls) == 1 && r.Calls[0].CoreCodec == core, fmt.Sprint(r, err)

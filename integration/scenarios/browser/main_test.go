@@ -10,14 +10,14 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(netns.Main(m)) }
 
-// scenario is one sub-test; it gets a registered alice and leaves no call behind.
-type scenario struct {
+// scene is one sub-test; it gets a registered alice and leaves no call behind.
+type scene struct {
 	name string
 	run  func(*party)
 }
 
 // everyMode runs with G.711 relayed and with Opus transcoded.
-var everyMode = []scenario{
+var everyMode = []scene{
 	{"REG01_REG14_DigestAndPathThroughKamailio", registered},
 	{"ARC01_R5764_BrowserCallsBothHearBrowserHangsUp", browserCalls},
 	{"MT01_BaresipCallsBothHearBaresipHangsUp", baresipCalls},
@@ -29,7 +29,7 @@ var everyMode = []scenario{
 }
 
 // amrMode runs with Opus at the browser and AMR at baresip.
-var amrMode = []scenario{
+var amrMode = []scene{
 	{"ARC05_BrowserCallsBothHearBrowserHangsUp", browserCalls},
 	{"ARC05_BaresipCallsBothHearBaresipHangsUp", baresipCalls},
 	{"MO18_HoldAndResumeByBrowser", holdByBrowser},
@@ -40,14 +40,14 @@ var amrMode = []scenario{
 }
 
 // g722Mode runs with G.722 at baresip: relayed to a browser that has it too, and with Opus at the browser.
-var g722Mode = []scenario{
+var g722Mode = []scene{
 	{"IQ18_BrowserCallsBothHearBrowserHangsUp", browserCalls},
 	{"IQ18_BaresipCallsBothHearBaresipHangsUp", baresipCalls},
 	{"MO18_HoldAndResumeByBrowser", holdByBrowser},
 }
 
 // oneMode runs with G.711 relayed only: what it is about does not depend on the codec.
-var oneMode = []scenario{
+var oneMode = []scene{
 	{"MO15_CancelByBrowser", cancelByBrowser},
 	{"MO15_CancelByBaresip", cancelByBaresip},
 	{"MO15_BaresipIsBusy", baresipBusy},
@@ -69,7 +69,7 @@ var oneMode = []scenario{
 }
 
 // turnMode runs with a TURN server; what a network lets through changes from one to the next.
-var turnMode = []scenario{
+var turnMode = []scene{
 	{"R8656_UDPIsOpenTheCallGoesDirectly", turnNotNeeded},
 	{"R8656_UDPIsBlockedTheCallIsRelayedOverTCP", turnOverTCP},
 	{"R8656_OnlyTLSPassesTheCallIsRelayedOverTLS", turnOverTLS},
@@ -77,12 +77,12 @@ var turnMode = []scenario{
 }
 
 // infoMode runs with keys that go to the core by INFO.
-var infoMode = []scenario{
+var infoMode = []scene{
 	{"R4733_DigitsToBaresipByInfo", digitsByInfo},
 }
 
 // fullMode runs with a media gateway that does full ICE, in both roles: the offerer controls.
-var fullMode = []scenario{
+var fullMode = []scene{
 	{"IQ24_R8445_1_BrowserCallsTheGatewayIsControlled", browserCalls},
 	{"IQ24_R8445_1_BrowserIsCalledTheGatewayControls", baresipCalls},
 	{"IQ24_AgentIsFull", agentIsFull},

@@ -14,6 +14,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/integration/internal/peers/baresip"
 	"github.com/isthmus-gateway/isthmus/integration/internal/peers/kamailio"
 	"github.com/isthmus-gateway/isthmus/integration/internal/peers/webphone"
+	"github.com/isthmus-gateway/isthmus/integration/internal/scenario"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
 
@@ -98,9 +99,7 @@ func (g *gatewayRun) explain(t *testing.T, ctx context.Context) {
 
 func (p *party) ok(err error) {
 	p.t.Helper()
-	if err != nil {
-		p.t.Fatal(err)
-	}
+	scenario.Must(p.t, err)
 }
 
 // patience is how long one thing may take before the test gives up: nothing takes a second on an idle machine, but on one that has ten
@@ -117,19 +116,7 @@ func (p *party) untilWithin(limit time.Duration, what string, holds func() (bool
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(p.ctx, limit)
 	defer cancel()
-	tick := time.NewTicker(30 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		ok, last := holds()
-		if ok {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			p.t.Fatalf("gave up waiting for %s; last: %+v", what, last)
-		}
-	}
+	scenario.Until(ctx, p.t, what, holds)
 }
 
 func (p *party) calls() []webphone.Call {

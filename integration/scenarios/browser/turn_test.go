@@ -150,7 +150,7 @@ func credentialsHidden(p *party) {
 			}
 			_, user, _ := strings.Cut(field, `username="`)
 			user, _, _ = strings.Cut(user, `"`)
-			if !p.log.contains(`"debug"`) || p.log.contains(turnSecret) || p.log.contains(turnauth.Password(turnSecret, user)) {
+			if !p.log.Contains(`"debug"`) || p.log.Contains(turnSecret) || p.log.Contains(turnauth.Password(turnSecret, user)) {
 				p.t.Error("the secret or the password is logged, or there is no log")
 			}
 			return

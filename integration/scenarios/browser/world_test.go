@@ -1,22 +1,17 @@
 package browser
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
-	"sync"
 	"testing"
 	"time"
-
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/isthmus-gateway/isthmus/integration/internal/peers/baresip"
 	"github.com/isthmus-gateway/isthmus/integration/internal/peers/kamailio"
 	"github.com/isthmus-gateway/isthmus/integration/internal/peers/netns"
 	"github.com/isthmus-gateway/isthmus/integration/internal/peers/webphone"
+	"github.com/isthmus-gateway/isthmus/integration/internal/scenario"
 	"github.com/isthmus-gateway/isthmus/integration/internal/stack"
 	adminv1 "github.com/isthmus-gateway/isthmus/proto/admin/v1"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
@@ -31,14 +26,11 @@ const (
 	carolHz = 880.0
 )
 
-// root is the workspace, seen from this folder, which is where go test runs us.
-const root = "../../.."
-
 // world is what lives as long as the package's test: the foreign stacks.
 type world struct {
 	dir        string
 	space      *netns.Space
-	log        *logBuffer // what the MGC and MGW print
+	log        *scenario.Log // what the MGC and MGW print
 	core       *kamailio.Proxy
 	bob, carol *baresip.Agent
 	browser    *webphone.Browser
@@ -47,38 +39,31 @@ type world struct {
 
 // newWorld starts the foreign stacks. What they print is shown when the test fails and ISTHMUS_LOGS is set.
 func newWorld(t *testing.T) *world {
-	for path, target := range map[string]string{"bin/mgc": "build", "bin/mgw": "build", "mgc/web/dist/index.html": "web", "mgc/web/node_modules/playwright-core": "web"} {
-		if _, err := os.Stat(filepath.Join(root, path)); err != nil {
-			t.Fatalf("%s is missing: run `make %s` first", path, target)
-		}
-	}
+	scenario.Must(t, scenario.Need(scenario.Phone...))
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	space, err := netns.New()
 	if err != nil {
 		t.Fatal(err)
 	}
-	closing(t, space.Close)
+	scenario.Closing(t, space.Close)
 	w := &world{space: space}
-	if w.dir, err = os.MkdirTemp("", "isthmus"); err != nil { // shorter than t.TempDir: Chromium's sockets go there
-		t.Fatal(err)
-	}
-	closing(t, func() error { return os.RemoveAll(w.dir) })
+	w.dir = scenario.Dir(t)
 	w.core, err = kamailio.Start(ctx, kamailio.Config{
-		Wrap: space.Wrap, Dir: w.sub(t, "kamailio"), Addr: sipCore, Tap: netns.Here + ":9060", Domain: domain, Log: logTo(t, "kamailio"),
+		Wrap: space.Wrap, Dir: scenario.Sub(t, w.dir, "kamailio"), Addr: sipCore, Tap: netns.Here + ":9060", Domain: domain, Log: scenario.LogTo(t, "kamailio"),
 		Users: map[string]string{"alice": "wonderland", "bob": "builder", "carol": "christmas"},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	closing(t, w.core.Close)
+	scenario.Closing(t, w.core.Close)
 	w.bob, w.carol = w.agent(t, "bob", "builder", 1, bobHz, ""), w.agent(t, "carol", "christmas", 2, carolHz, "")
-	w.browser, err = webphone.Start(ctx, filepath.Join(root, "mgc/web"), w.sub(t, "chromium"), logTo(t, "node"),
+	w.browser, err = webphone.Start(ctx, filepath.Join(scenario.Root, "mgc/web"), scenario.Sub(t, w.dir, "chromium"), scenario.LogTo(t, "node"),
 		"--ignore-certificate-errors-spki-list="+w.makeCertificate(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	closing(t, w.browser.Close)
+	scenario.Closing(t, w.browser.Close)
 	t.Logf("Chromium %s", w.browser.Version)
 	return w
 }
@@ -89,7 +74,7 @@ func (w *world) agent(t *testing.T, user, password string, n int, hz float64, en
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	a, err := baresip.Start(ctx, baresip.Config{
-		Wrap: w.space.Wrap, Dir: w.sub(t, fmt.Sprint(user, n)), Log: logTo(t, user),
+		Wrap: w.space.Wrap, Dir: scenario.Sub(t, w.dir, fmt.Sprint(user, n)), Log: scenario.LogTo(t, user),
 		Addr: fmt.Sprintf("%s:%d", netns.There, 5060+10*n), Control: fmt.Sprintf("%s:%d", netns.There, 4440+n),
 		RTPPorts: fmt.Sprintf("%d-%d", 30000+100*n, 30099+100*n),
 		Codecs:   "PCMA,AMR-WB/16000/1,AMR/8000/1,G722/16000/1",
@@ -98,57 +83,8 @@ func (w *world) agent(t *testing.T, user, password string, n int, hz float64, en
 	if err != nil {
 		t.Fatal(err)
 	}
-	closing(t, a.Close)
+	scenario.Closing(t, a.Close)
 	return a
-}
-
-// sub makes a private folder.
-func (w *world) sub(t *testing.T, name string) string {
-	dir := filepath.Join(w.dir, name)
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	return dir
-}
-
-// closing closes something at the end; a failure fails the test.
-func closing(t *testing.T, closer func() error) {
-	t.Cleanup(func() {
-		if err := closer(); err != nil {
-			t.Error(err)
-		}
-	})
-}
-
-// logTo collects a program's output and shows it when the test has failed.
-func logTo(t *testing.T, name string) *logBuffer {
-	b := &logBuffer{}
-	t.Cleanup(func() {
-		if t.Failed() && os.Getenv("ISTHMUS_LOGS") != "" {
-			b.mu.Lock()
-			defer b.mu.Unlock()
-			t.Logf("%s printed:\n%s", name, b.buf.Bytes())
-		}
-	})
-	return b
-}
-
-type logBuffer struct {
-	mu  sync.Mutex // guards buf
-	buf bytes.Buffer
-}
-
-// Write implements io.Writer.
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *logBuffer) contains(text string) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return bytes.Contains(b.buf.Bytes(), []byte(text))
 }
 
 // gatewayRun is one MGC and one MGW in a media mode, with alice's page.
@@ -194,9 +130,9 @@ const phoneURL = "http://localhost:8080/"
 func (w *world) startGateway(t *testing.T, mode string) *gatewayRun {
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
-	w.log = logTo(t, "isthmus")
+	w.log = scenario.LogTo(t, "isthmus")
 	procs := stack.New(w.log)
-	closing(t, func() error { return procs.Close(15 * time.Second) })
+	scenario.Closing(t, func() error { return procs.Close(15 * time.Second) })
 	for _, d := range []stack.Daemon{
 		{Name: "mgc", Ready: "http://127.0.0.1:7402/healthz", Args: []string{
 			"--domain=" + domain, "--core.listen=" + gateway, "--core.next_hop=sip:" + sipCore,
@@ -211,12 +147,12 @@ func (w *world) startGateway(t *testing.T, mode string) *gatewayRun {
 				d.Args = append(d.Args, w.turnTLS...)
 			}
 		}
-		d.Path = filepath.Join(root, "bin", d.Name)
+		d.Path = filepath.Join(scenario.Root, "bin", d.Name)
 		if err := procs.Start(ctx, d); err != nil {
 			t.Fatal(err)
 		}
 	}
-	g := &gatewayRun{world: w, mode: mode, mgw: iqv1.NewMediaGatewayClient(dial(t, "127.0.0.1:7420"))}
+	g := &gatewayRun{world: w, mode: mode, mgw: iqv1.NewMediaGatewayClient(scenario.Dial(t, "127.0.0.1:7420"))}
 	var err error
 	if g.alice, err = w.browser.Open(ctx, "alice-"+mode, phoneURL, micHz); err != nil {
 		t.Fatal(err)
@@ -235,20 +171,10 @@ func (w *world) startGateway(t *testing.T, mode string) *gatewayRun {
 	return g
 }
 
-// dial makes a connection to a gRPC service of a daemon.
-func dial(t *testing.T, addr string) *grpc.ClientConn {
-	conn, err := grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	closing(t, conn.Close)
-	return conn
-}
-
 // nothingLeft checks that the gateway holds no call, context or port once all calls have ended.
 func (g *gatewayRun) nothingLeft(t *testing.T) {
 	p := g.party(t)
-	mgw, mgc := adminv1.NewGatewayAdminClient(dial(t, "127.0.0.1:7421")), adminv1.NewControllerAdminClient(dial(t, "127.0.0.1:7401"))
+	mgw, mgc := adminv1.NewGatewayAdminClient(scenario.Dial(t, "127.0.0.1:7421")), adminv1.NewControllerAdminClient(scenario.Dial(t, "127.0.0.1:7401"))
 	p.until("the MGW to hold no context and no port", func() (bool, any) {
 		r, err := mgw.Resources(p.ctx, &adminv1.ResourcesRequest{})
 		return err == nil && r.Contexts == 0 && r.PortPairs == 0, fmt.Sprint(r, err)

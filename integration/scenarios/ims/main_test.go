@@ -23,14 +23,14 @@ func TestMain(m *testing.M) {
 	os.Exit(netns.Main(m))
 }
 
-// scenario is one sub-test. It gets a registered browser user of its own.
-type scenario struct {
+// scene is one sub-test. It gets a registered browser user of its own.
+type scene struct {
 	name string
 	run  func(*party)
 	long bool // waits for a timer of the protocol most of its time: runs beside all others
 }
 
-var scenarios = []scenario{
+var scenarios = []scene{
 	{name: "REL04_R4028_CallerNeverRefreshes", run: neverRefreshed, long: true},
 	{name: "MO13_R4028_GatewayRefreshesByUPDATE", run: refreshed, long: true},
 	{name: "R3262_1_LostPRACK", run: neverAcknowledged, long: true},

@@ -14,6 +14,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/integration/internal/peers/kamailio"
 	peer "github.com/isthmus-gateway/isthmus/integration/internal/peers/sipp"
 	"github.com/isthmus-gateway/isthmus/integration/internal/peers/webphone"
+	"github.com/isthmus-gateway/isthmus/integration/internal/scenario"
 )
 
 // party is one scenario under way. Its methods fail the test when what they wait for does not come.
@@ -103,9 +104,7 @@ func (p *party) ladder(ctx context.Context) []string {
 
 func (p *party) ok(err error) {
 	p.t.Helper()
-	if err != nil {
-		p.t.Fatal(err)
-	}
+	scenario.Must(p.t, err)
 }
 
 // patience is how long one thing may take before the test gives up: hardly anything takes a second on an idle machine.
@@ -121,19 +120,7 @@ func (p *party) untilWithin(limit time.Duration, what string, holds func() (bool
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(p.ctx, limit)
 	defer cancel()
-	tick := time.NewTicker(40 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		ok, last := holds()
-		if ok {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			p.t.Fatalf("gave up waiting for %s; last: %+v", what, last)
-		}
-	}
+	scenario.Until(ctx, p.t, what, holds)
 }
 
 // call returns the phone's call with the id.

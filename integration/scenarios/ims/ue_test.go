@@ -15,6 +15,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/integration/internal/peers/netns"
 	peer "github.com/isthmus-gateway/isthmus/integration/internal/peers/sipp"
 	"github.com/isthmus-gateway/isthmus/integration/internal/rtpua"
+	"github.com/isthmus-gateway/isthmus/integration/internal/scenario"
 	"github.com/isthmus-gateway/isthmus/integration/internal/tone"
 )
 
@@ -48,7 +49,7 @@ func (p *party) equipment(name string, hz float64) *ue {
 	var err error
 	u.rtp, err = rtpua.Open(rtpua.Config{IP: netip.MustParseAddr(netns.Here)})
 	p.ok(err)
-	closing(p.t, u.rtp.Close)
+	scenario.Closing(p.t, u.rtp.Close)
 	u.rtp.SetSource(tone.NewSine(hz, -12))
 	u.rtp.SetSink(u.rec)
 	return u
