@@ -252,7 +252,7 @@ func (m Media) Resolve(side Side, r *iqv1.TerminationDescriptor) (Media, error) 
 		if l.Web.LocalUfrag == "" || l.Web.LocalPwd == "" || len(l.Web.LocalPrints) == 0 || len(l.Web.LocalCands) == 0 {
 			return m, fmt.Errorf("access termination: %w", ErrReply)
 		}
-		if l.Web.Apart && !slices.ContainsFunc(l.Web.LocalCands, second) {
+		if l.Web.Component2 && !slices.ContainsFunc(l.Web.LocalCands, second) {
 			return m, fmt.Errorf("no second component: %w", ErrReply)
 		}
 		if c := l.Web.LocalCands[0]; !l.Local.IsValid() || l.Local.Port() == 0 {

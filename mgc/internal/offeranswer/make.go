@@ -199,12 +199,12 @@ func (l *Line) webTransport(m *sdp.Media, setup sdp.Setup, mux RTCPMux) {
 	if w.TLSID != "" {
 		m.TLSID = w.LocalTLSID // only towards a peer that uses it (RFC 8842 §5.3)
 	}
-	m.RTCPMux, m.RTCPRsize = !w.Apart, w.Rsize
+	m.RTCPMux, m.RTCPRsize = !w.Component2, w.Rsize
 	m.RTCPMuxOnly = mux == MuxOnly && setup == sdp.SetupActpass // RFC 8858 §4: in offers
 	i := slices.IndexFunc(w.LocalCands, second)
 	switch {
 	case i < 0:
-	case w.Apart || w.Ufrag == "": // in an offer the peer may choose (RFC 5761 §5.1.3)
+	case w.Component2 || w.Ufrag == "": // in an offer the peer may choose (RFC 5761 §5.1.3)
 		m.RTCP.Port = w.LocalCands[i].Port
 	default: // it multiplexes
 		m.Candidates = slices.DeleteFunc(slices.Clone(m.Candidates), second)

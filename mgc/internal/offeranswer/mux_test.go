@@ -154,10 +154,10 @@ func TestR8858_OurOffers(t *testing.T) {
 		if !a.RTCPMux || a.RTCPMuxOnly != (mux == MuxOnly) || !slices.Equal(components(a.Candidates), want) || mux == MuxNegotiate && a.RTCP.Port != 41000 {
 			t.Errorf("%s: offer\n%s", mux, body)
 		}
-		apart, err := m.Answer(Access, without(s.describe(Access, "chromium_answer", nil)))
+		component2, err := m.Answer(Access, without(s.describe(Access, "chromium_answer", nil)))
 		if mux != MuxNegotiate {
 			refusedFor(t, err, "rtcp-mux is needed")
-		} else if g := apart.ModifyDescriptor(Access, Open); err != nil || g.GetStreams()[0].GetLocalControl().GetRtcp().GetMux() || len(g.GetTransport().GetRemoteIce().GetCandidates()) != 2 {
+		} else if g := component2.ModifyDescriptor(Access, Open); err != nil || g.GetStreams()[0].GetLocalControl().GetRtcp().GetMux() || len(g.GetTransport().GetRemoteIce().GetCandidates()) != 2 {
 			t.Errorf("answer without mux: %v, %v", err, g)
 		}
 		m, err = m.Answer(Access, s.describe(Access, "chromium_answer", nil))

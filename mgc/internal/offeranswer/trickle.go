@@ -19,7 +19,7 @@ func (m Media) Trickle(body []byte) (out Media, tell bool) {
 		return m, false
 	}
 	w.Candidates = slices.Clone(w.Candidates)
-	for _, c := range candidates(&sdp.Media{Candidates: f.candidates}, w.Apart) {
+	for _, c := range candidates(&sdp.Media{Candidates: f.candidates}, w.Component2) {
 		if len(w.Candidates) < maxCandidates && !slices.Contains(w.Candidates, c) {
 			w.Candidates = append(w.Candidates, c)
 			tell = true

@@ -19,8 +19,8 @@ func (w *Web) take(d *sdp.Description, a *sdp.Media, answer bool, mux RTCPMux) (
 		return ch, unacceptable(302, "transport protocol %s", printable(a.Proto))
 	}
 	t := transportOf(d, a)
-	apart := !a.RTCPMux && !a.RTCPMuxOnly
-	if err := w.mayPart(apart, answer, mux); err != nil {
+	component2 := !a.RTCPMux && !a.RTCPMuxOnly
+	if err := w.muxPolicy(component2, answer, mux); err != nil {
 		return ch, err
 	}
 	ufrag, pwd := d.CredentialsOf(t)
@@ -44,8 +44,8 @@ func (w *Web) take(d *sdp.Description, a *sdp.Media, answer bool, mux RTCPMux) (
 	n.Offerer = w.Offerer || w.Ufrag == "" && answer // for ever: roles outlive restarts (RFC 8445 §6.1.1)
 	n.PeerLite = d.ICELite
 	n.Role, n.Ufrag, n.Pwd, n.Fingerprints, n.TLSID = role, ufrag, pwd, prints, d.TLSIDOf(t)
-	n.Apart = apart
-	n.Candidates, n.EndOfCands = candidates(t, apart), t.EndOfCandidates
+	n.Component2 = component2
+	n.Candidates, n.EndOfCands = candidates(t, component2), t.EndOfCandidates
 	n.Bundle = a.MID != "" && slices.Contains(d.Bundle(), a.MID)
 	n.Rsize = a.RTCPRsize
 	if ch.ICERestart && !answer {
@@ -127,15 +127,15 @@ func samePrints(a, b []sdp.Fingerprint) bool {
 	return len(a) == len(b) && !slices.ContainsFunc(a, func(f sdp.Fingerprint) bool { return !slices.Contains(b, f) })
 }
 
-// mayPart refuses a peer that does not multiplex where that cannot be served: by the policy, in an answer to an offer without a second component, and
+// muxPolicy refuses a peer that does not multiplex where that cannot be served: by the policy, in an answer to an offer without a second component, and
 // after it was agreed (RFC 8858 §4).
-func (w *Web) mayPart(apart, answer bool, mux RTCPMux) error {
+func (w *Web) muxPolicy(component2, answer bool, mux RTCPMux) error {
 	switch {
-	case !apart:
+	case !component2:
 		return nil
 	case mux != MuxNegotiate, answer && !slices.ContainsFunc(w.LocalCands, second):
 		return unacceptable(399, "rtcp-mux is needed")
-	case w.Ufrag != "" && !w.Apart:
+	case w.Ufrag != "" && !w.Component2:
 		return unacceptable(399, "rtcp-mux cannot end within the session")
 	}
 	return nil
@@ -146,18 +146,18 @@ func (w *Web) muxed(mux RTCPMux) bool {
 	if w.Ufrag == "" {
 		return mux != MuxNegotiate
 	}
-	return !w.Apart
+	return !w.Component2
 }
 
 // second tells candidates of component 2.
 func second(c sdp.Candidate) bool { return c.Component == 2 }
 
-// candidates keeps UDP candidates with an IP address, of component 2 only when apart: names (mDNS), TCP and unknown types are ignored
+// candidates keeps UDP candidates with an IP address, of component 2 only when it is in use: names (mDNS), TCP and unknown types are ignored
 // (RFC 8839 §5.1).
-func candidates(m *sdp.Media, apart bool) []sdp.Candidate {
+func candidates(m *sdp.Media, component2 bool) []sdp.Candidate {
 	var out []sdp.Candidate
 	for _, c := range m.Candidates {
-		ok := c.Transport == "udp" && (c.Component == 1 || c.Component == 2 && apart) && c.Port != 0 && c.IP().IsValid() &&
+		ok := c.Transport == "udp" && (c.Component == 1 || c.Component == 2 && component2) && c.Port != 0 && c.IP().IsValid() &&
 			(c.Type == "host" || c.Type == "srflx" || c.Type == "prflx" || c.Type == "relay")
 		if ok && len(out) < maxCandidates {
 			if a, err := netip.ParseAddr(c.RelHost); err != nil || a.Zone() != "" || c.Type != "relay" { // the policy function asks for that of relays only

@@ -144,7 +144,7 @@ func (a *App) contextsConfig(boot string, reg prometheus.Registerer) contexts.Co
 		Logger: a.log.Named("contexts"), Metrics: contexts.NewMetrics(reg),
 	}
 	for _, r := range a.cfg.Realms.Access {
-		cfg.Realms[r.Name] = connmodel.Realm{Kind: connmodel.KindAccess, InterfaceID: interfaceOf(r.Listen), FullICE: r.ICE == iceFull, Apart: r.RTCPPort != 0}
+		cfg.Realms[r.Name] = connmodel.Realm{Kind: connmodel.KindAccess, InterfaceID: interfaceOf(r.Listen), FullICE: r.ICE == iceFull, Component2: r.RTCPPort != 0}
 	}
 	for _, r := range a.cfg.Realms.Core {
 		cfg.Realms[r.Name] = connmodel.Realm{Kind: connmodel.KindCore, InterfaceID: interfaceOf(r.Listen)}

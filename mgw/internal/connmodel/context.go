@@ -14,7 +14,7 @@ import (
 type Realm struct {
 	Kind        Kind
 	InterfaceID string // network interface, e.g. "eth0"; may be empty
-	Apart       bool   // access: RTCP may have a component of its own
+	Component2  bool   // access: RTCP may have a component of its own
 	FullICE     bool   // access: terminations may be full agents, and are when that is left to us
 }
 

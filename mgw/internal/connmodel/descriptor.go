@@ -36,7 +36,7 @@ func newTermination(d *iqv1.TerminationDescriptor, env Env) (*Termination, *Erro
 		if err != nil {
 			return nil, err.at("transport")
 		}
-		t.FullICE, t.Apart = full, realm.Apart
+		t.FullICE, t.Component2 = full, realm.Component2
 	}
 	t.Stream.RTCP.Mux = t.Kind == KindAccess
 	t.Stream.ID = gwid.StreamID(d.GetStreams()[0].GetStreamId())
@@ -46,7 +46,7 @@ func newTermination(d *iqv1.TerminationDescriptor, env Env) (*Termination, *Erro
 	if err := t.apply(d, env); err != nil {
 		return nil, err
 	}
-	t.Apart = t.Apart && !t.Stream.RTCP.Mux
+	t.Component2 = t.Component2 && !t.Stream.RTCP.Mux
 	if len(t.Stream.Local.Codecs) == 0 {
 		if len(t.Stream.Remote.Codecs) == 0 {
 			return nil, Errorf(gwerr.MissingRemoteOrLocal, "stream %d: no codec in local nor in remote", t.Stream.ID)
@@ -99,7 +99,7 @@ func modified(t Termination, d *iqv1.TerminationDescriptor, env Env) (*Terminati
 	if err := t.apply(d, env); err != nil {
 		return nil, err
 	}
-	t.Apart = t.Apart && !t.Stream.RTCP.Mux // once given up it does not come back
+	t.Component2 = t.Component2 && !t.Stream.RTCP.Mux // once given up it does not come back
 	return &t, nil
 }
 
@@ -263,7 +263,7 @@ func (t *Termination) applyRTCP(m *iqv1.RtcpPolicy) *Error {
 	if m == nil {
 		return nil
 	}
-	if t.Kind == KindAccess && !m.GetMux() && !t.Apart {
+	if t.Kind == KindAccess && !m.GetMux() && !t.Component2 {
 		return Errorf(gwerr.UnsupportedValue, "rtcp: mux must be true on an access termination (RFC 8834 §4.5)")
 	}
 	t.Stream.RTCP = RTCPPolicy{Mux: m.GetMux(), ReducedSize: m.GetReducedSize(), Off: m.GetOff(),

@@ -10,11 +10,11 @@ type Effect interface{ effect() }
 
 // NewAccess opens an access termination, on the worker of Near when that is set. The result carries Local.
 type NewAccess struct {
-	Term  gwid.TerminationID
-	Realm string
-	Near  gwid.TerminationID // a core termination of the context; empty: any worker
-	Full  bool               // full ICE
-	Apart bool               // RTCP has a component of its own
+	Term       gwid.TerminationID
+	Realm      string
+	Near       gwid.TerminationID // a core termination of the context; empty: any worker
+	Full       bool               // full ICE
+	Component2 bool               // RTCP has a component of its own
 }
 
 // NewCore opens a core termination, on the same worker as Near when that is set. The result carries Local.

@@ -95,7 +95,7 @@ func testEnv() Env {
 		Realms: map[string]Realm{
 			"access": {Kind: KindAccess, InterfaceID: "eth0"},
 			"core":   {Kind: KindCore, InterfaceID: "eth1"},
-			"apart":  {Kind: KindAccess, InterfaceID: "eth0", Apart: true},
+			"apart":  {Kind: KindAccess, InterfaceID: "eth0", Component2: true},
 			"full":   {Kind: KindAccess, InterfaceID: "eth0", FullICE: true},
 		},
 		Announcement: func(name string) bool { return name == "welcome" },

@@ -180,7 +180,7 @@ func describe(e Effect) string {
 		if x.Full {
 			line += " full ICE"
 		}
-		if x.Apart {
+		if x.Component2 {
 			line += " RTCP apart"
 		}
 		return line

@@ -281,7 +281,7 @@ func creation(n termView, to view) []step {
 			near = o.t.ID // not connected yet, may be later
 		}
 	}
-	var open Effect = NewAccess{Term: id, Realm: n.t.Realm, Near: near, Full: n.t.FullICE, Apart: n.t.Apart}
+	var open Effect = NewAccess{Term: id, Realm: n.t.Realm, Near: near, Full: n.t.FullICE, Component2: n.t.Component2}
 	if n.t.Kind == KindCore {
 		open = NewCore{Term: id, Realm: n.t.Realm, Near: near}
 	}

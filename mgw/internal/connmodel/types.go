@@ -200,7 +200,7 @@ type Termination struct {
 	Stream Stream
 	// Transport of an access termination.
 	FullICE, Controlling   bool // our ICE agent and its role
-	Apart                  bool // RTCP may have a component of its own: while an Add is read, as the realm has it; then, as it is
+	Component2             bool // RTCP may have a component of its own: while an Add is read, as the realm has it; then, as it is
 	RemoteUfrag, RemotePwd string
 	RemoteCandidates       []Candidate
 	RemoteEnd              bool // no further candidates will come

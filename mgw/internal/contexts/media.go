@@ -11,7 +11,7 @@ import (
 type Media interface {
 	// NewAccess opens an access termination in a realm, on the worker of near unless that is nil. full: full ICE. apart: RTCP has a
 	// component of its own.
-	NewAccess(id, realm string, near Core, full, apart bool) (Access, error)
+	NewAccess(id, realm string, near Core, full, component2 bool) (Access, error)
 	// NewCore opens a core termination in a realm, on the worker of near unless that is nil.
 	NewCore(id, realm string, near Access) (Core, error)
 	Connect(Access, Core) error
@@ -46,8 +46,8 @@ func Engine(e *flow.Engine) Media { return engine{e} }
 
 type engine struct{ *flow.Engine }
 
-func (e engine) NewAccess(id, realm string, near Core, full, apart bool) (Access, error) {
-	spec := flow.AccessSpec{ID: id, Realm: realm, Full: full, Apart: apart}
+func (e engine) NewAccess(id, realm string, near Core, full, component2 bool) (Access, error) {
+	spec := flow.AccessSpec{ID: id, Realm: realm, Full: full, Component2: component2}
 	if c, ok := near.(*flow.Core); ok {
 		spec.Near = c
 	}

@@ -70,7 +70,7 @@ func (c *entry) newAccess(x connmodel.NewAccess) connmodel.Result {
 		near = h.core
 	}
 	c.mgr.index(x.Term, c) // before the first event can come
-	a, err := c.mgr.media.NewAccess(string(x.Term), x.Realm, near, x.Full, x.Apart)
+	a, err := c.mgr.media.NewAccess(string(x.Term), x.Realm, near, x.Full, x.Component2)
 	if err != nil {
 		c.mgr.unindex(x.Term)
 		return connmodel.Result{Err: mediaError(err)}

@@ -35,9 +35,9 @@ type Access struct {
 	hints  atomic.Pointer[map[netip.AddrPort]Candidate] // candidates of the peer, to name pairs by
 
 	// A termination whose RTCP has a component of its own has a second Access for that, whose parent it is.
-	parent *Access
-	apart  *Access // guarded by mu
-	gaveUp bool    // apart is no more, for good; guarded by mu
+	parent     *Access
+	component2 *Access // guarded by mu
+	gaveUp     bool    // apart is no more, for good; guarded by mu
 
 	wg sync.WaitGroup // handshakes and retirements
 
@@ -68,8 +68,8 @@ func (a *Access) Local() AccessLocal {
 	defer a.mu.Unlock()
 	g := a.gens[len(a.gens)-1]
 	candidates := slices.Clone(a.locals)
-	if a.apart != nil {
-		candidates = append(candidates, a.apart.locals...)
+	if a.component2 != nil {
+		candidates = append(candidates, a.component2.locals...)
 	}
 	return AccessLocal{
 		Ufrag: g.agent.Ufrag(), Pwd: g.agent.Pwd(), Candidates: candidates,
@@ -94,7 +94,7 @@ func (a *Access) SetRemote(r AccessRemote) error {
 		}
 	}
 	a.setPeer(r)
-	return a.tellApart(r)
+	return a.tellComponent2(r)
 }
 
 // check refuses what cannot work before anything changes.
@@ -184,10 +184,10 @@ func (a *Access) revert(ufrag, pwd string) bool {
 // newGeneration makes fresh local credentials beside the present ones. Caller holds mu.
 func (a *Access) newGeneration() {
 	agent := a.generation("", "")
-	if a.apart != nil {
-		a.apart.mu.Lock()
-		defer a.apart.mu.Unlock()
-		a.apart.generation(agent.Ufrag(), agent.Pwd())
+	if a.component2 != nil {
+		a.component2.mu.Lock()
+		defer a.component2.mu.Unlock()
+		a.component2.generation(agent.Ufrag(), agent.Pwd())
 	}
 }
 
@@ -318,11 +318,11 @@ func (a *Access) Close() Stats {
 		return a.final
 	}
 	a.closed = true
-	apart := a.apart
+	component2 := a.component2
 	a.mu.Unlock()
 	final := a.shut()
-	if apart != nil {
-		apart.shut()
+	if component2 != nil {
+		component2.shut()
 	}
 	a.e.gone(a.w, a, nil)
 	a.final = final

@@ -138,13 +138,13 @@ type Candidate struct {
 
 // AccessSpec places a new access termination.
 type AccessSpec struct {
-	ID    string // for logs and events, the caller's termination id
-	Realm string
-	Near  *Core  // nil or the core termination whose worker to share
-	Full  bool   // full ICE (RFC 8445); else ICE-lite
-	Apart bool   // RTCP has a component of its own (RFC 8445 §4), until SetRemote says Mux
-	SSRC  uint32 // what we send with; 0: chosen
-	CName string // RTCP CNAME; "": chosen
+	ID         string // for logs and events, the caller's termination id
+	Realm      string
+	Near       *Core  // nil or the core termination whose worker to share
+	Full       bool   // full ICE (RFC 8445); else ICE-lite
+	Component2 bool   // RTCP has a component of its own (RFC 8445 §4), until SetRemote says Mux
+	SSRC       uint32 // what we send with; 0: chosen
+	CName      string // RTCP CNAME; "": chosen
 }
 
 // AccessLocal is what the peer must be told of an access termination.

@@ -52,7 +52,7 @@ func (t *term) sweep(now int64) {
 // emit reports an event if it is armed.
 func (t *term) emit(e Event) {
 	if t.access != nil && t.access.a.parent != nil {
-		t.emitApart(e)
+		t.emitComponent2(e)
 		return
 	}
 	if t.set.Armed&e.Kind.Bit() != 0 {

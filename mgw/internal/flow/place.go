@@ -46,7 +46,7 @@ func (e *Engine) newAccess(w *worker, spec AccessSpec) (*Access, error) {
 	if sock == nil {
 		return nil, fmt.Errorf("%w %q", ErrUnknownRealm, spec.Realm)
 	}
-	if spec.Apart && sock.apart == nil {
+	if spec.Component2 && sock.component2 == nil {
 		return nil, fmt.Errorf("%w in realm %q", ErrNoComponent, spec.Realm)
 	}
 	a := &Access{e: e, w: w, sock: sock, id: spec.ID, full: spec.Full, ssrc: spec.SSRC, cname: spec.CName, ended: make(chan struct{})}
@@ -59,8 +59,8 @@ func (e *Engine) newAccess(w *worker, spec AccessSpec) (*Access, error) {
 	a.s = &accessState{t: t, a: a, sock: sock}
 	t.access = a.s
 	t.out = outbound{secure: true, consent: true, sock: sock.sock, stamp: newStamper(a.ssrc)}
-	if spec.Apart {
-		a.openApart()
+	if spec.Component2 {
+		a.openComponent2()
 	}
 	a.newGeneration()
 	w.do(func() { t.begin() })

@@ -25,8 +25,8 @@ func (t *term) control(now int64, b []byte) {
 // report sends the RTCP report that is due. bye: the last one.
 func (t *term) report(now int64, bye bool) {
 	o, way := &t.out, &t.out
-	if t.apart != nil {
-		way = &t.apart.out
+	if t.component2 != nil {
+		way = &t.component2.out
 	}
 	if o.leg == nil || t.set.RTCPOff || way.rtcp.addr.IsZero() && way.stream == nil || way.secure && way.tx == nil || !way.consent {
 		return

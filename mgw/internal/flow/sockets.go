@@ -87,7 +87,7 @@ func (e *Engine) openAccess(w *worker, r AccessRealm, i int) error {
 	as.mux.UseClock(w.monotonic)
 	w.access = append(w.access, as)
 	if r.RTCP {
-		if as.apart, err = e.openApart(w, r, i); err != nil {
+		if as.component2, err = e.openComponent2(w, r, i); err != nil {
 			return err
 		}
 	}

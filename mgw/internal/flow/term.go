@@ -12,15 +12,15 @@ import (
 
 // term is the packet state of a termination. Everything in it is owned by its worker.
 type term struct {
-	owner  Endpoint
-	w      *worker
-	set    Settings
-	since  int64 // creation, monotonic ns
-	access *accessState
-	apart  *term // of component 2, by which RTCP goes; nil: with the media
-	core   *coreState
-	slot   int // index in worker.terms
-	closed bool
+	owner      Endpoint
+	w          *worker
+	set        Settings
+	since      int64 // creation, monotonic ns
+	access     *accessState
+	component2 *term // of component 2, by which RTCP goes; nil: with the media
+	core       *coreState
+	slot       int // index in worker.terms
+	closed     bool
 
 	in  inbound
 	out outbound

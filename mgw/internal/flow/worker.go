@@ -99,11 +99,11 @@ type sockRef struct {
 
 // accessSock is the worker's port in one access realm.
 type accessSock struct {
-	component uint32      // 1, or 2 of RTCP
-	apart     *accessSock // the port of component 2; nil: none
-	realm     string
-	sock      *udpio.Socket
-	mux       *ice.Mux
+	component  uint32      // 1, or 2 of RTCP
+	component2 *accessSock // the port of component 2; nil: none
+	realm      string
+	sock       *udpio.Socket
+	mux        *ice.Mux
 	// second is the socket of the other address family with its address in candidates; nil: none.
 	second     *udpio.Socket
 	secondAddr netip.AddrPort

@@ -100,7 +100,7 @@ func TestR8858_ClientWithoutMux(t *testing.T) {
 			spec := relaySpec()
 			x := &call{bed: newBed(t, withRTCP)}
 			var err error
-			if x.a, err = x.e.NewAccess(AccessSpec{ID: "a1", Realm: "access", Full: full, Apart: true}); err != nil {
+			if x.a, err = x.e.NewAccess(AccessSpec{ID: "a1", Realm: "access", Full: full, Component2: true}); err != nil {
 				t.Fatal(err)
 			}
 			x.c = x.bed.core("c1", x.a)
@@ -189,7 +189,7 @@ func TestR8858_ClientWithoutMux(t *testing.T) {
 			if n := len(ofComponent(x.a.Local(), 2).Candidates); n != 0 {
 				t.Errorf("%d candidates of component 2", n)
 			}
-			eventually(t, "the second component is gone", func() bool { return x.a.sock.apart.mux.Agents() == 0 })
+			eventually(t, "the second component is gone", func() bool { return x.a.sock.component2.mux.Agents() == 0 })
 			nextReport(t, next.rtp, x.a.Local().SSRC)
 			x.exchange(3, 30)
 
@@ -209,7 +209,7 @@ func TestR8858_FailureOfTheSecondComponent(t *testing.T) {
 		withRTCP(c)
 		c.Timers.DTLS = 300 * time.Millisecond
 	})
-	a, err := b.e.NewAccess(AccessSpec{ID: "a1", Realm: "access", Apart: true})
+	a, err := b.e.NewAccess(AccessSpec{ID: "a1", Realm: "access", Component2: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -230,7 +230,7 @@ func TestR8858_FailureOfTheSecondComponent(t *testing.T) {
 // TestR8858_RealmWithoutPortsForIt: the termination is refused by name and leaves nothing.
 func TestR8858_RealmWithoutPortsForIt(t *testing.T) {
 	b := newBed(t, nil)
-	if _, err := b.e.NewAccess(AccessSpec{ID: "a1", Realm: "access", Apart: true}); !errors.Is(err, ErrNoComponent) {
+	if _, err := b.e.NewAccess(AccessSpec{ID: "a1", Realm: "access", Component2: true}); !errors.Is(err, ErrNoComponent) {
 		t.Errorf("%v", err)
 	}
 }

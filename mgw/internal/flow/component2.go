@@ -9,8 +9,8 @@ import (
 // of the data stream, a DTLS association by the same certificate and fingerprints, SRTCP by its keys (RFC 5764 §3). It is an Access of its own that has no
 // media: what it receives is the parent's, and the parent's reports leave by it.
 
-// openApart opens the ports of component 2 of the i-th worker.
-func (e *Engine) openApart(w *worker, r AccessRealm, i int) (*accessSock, error) {
+// openComponent2 opens the ports of component 2 of the i-th worker.
+func (e *Engine) openComponent2(w *worker, r AccessRealm, i int) (*accessSock, error) {
 	r.Name, r.Port, r.RTCP, r.TCP = r.Name+"/rtcp", r.RTCPPort, false, 0 // no termination is placed in a realm with this name
 	if err := e.openAccess(w, r, i); err != nil {
 		return nil, err
@@ -20,17 +20,17 @@ func (e *Engine) openApart(w *worker, r AccessRealm, i int) (*accessSock, error)
 	return as, nil
 }
 
-// openApart makes the second component of a termination that is being made.
-func (a *Access) openApart() {
-	c := &Access{e: a.e, w: a.w, sock: a.sock.apart, id: a.id, full: a.full, parent: a, cert: a.cert, print: a.print, ended: make(chan struct{})}
+// openComponent2 makes the second component of a termination that is being made.
+func (a *Access) openComponent2() {
+	c := &Access{e: a.e, w: a.w, sock: a.sock.component2, id: a.id, full: a.full, parent: a, cert: a.cert, print: a.print, ended: make(chan struct{})}
 	c.locals = c.sock.candidates()
 	t := &term{owner: a, w: a.w}
 	c.s = &accessState{t: t, a: c, sock: c.sock}
 	t.access = c.s
 	t.out = outbound{secure: true, consent: true, sock: c.sock.sock, stamp: newStamper(1)}
-	a.apart = c
+	a.component2 = c
 	a.w.do(func() {
-		a.s.t.apart = t
+		a.s.t.component2 = t
 		t.begin()
 	})
 }
@@ -46,26 +46,26 @@ func (a *Access) component() uint32 {
 // errGivenUp: what a description asks for needs the component that an earlier one gave up; so it is when that one is undone.
 var errGivenUp = errors.New("component 2 (RTCP) was given up")
 
-// tellApart tells the second component of the peer, or gives it up for good. Caller holds mu. Errors: ErrBadRemote, errGivenUp.
-func (a *Access) tellApart(r AccessRemote) error {
+// tellComponent2 tells the second component of the peer, or gives it up for good. Caller holds mu. Errors: ErrBadRemote, errGivenUp.
+func (a *Access) tellComponent2(r AccessRemote) error {
 	switch {
-	case a.apart == nil && a.gaveUp && !r.Mux:
+	case a.component2 == nil && a.gaveUp && !r.Mux:
 		return fmt.Errorf("%s: %w", a.id, errGivenUp)
-	case a.apart == nil:
+	case a.component2 == nil:
 		return nil
 	}
 	if !r.Mux {
-		return a.apart.SetRemote(r)
+		return a.component2.SetRemote(r)
 	}
-	c := a.apart
-	a.apart, a.gaveUp = nil, true
-	a.w.do(func() { a.s.t.apart = nil })
+	c := a.component2
+	a.component2, a.gaveUp = nil, true
+	a.w.do(func() { a.s.t.component2 = nil })
 	a.wg.Go(func() { c.shut() })
 	return nil
 }
 
-// emitApart reports of the second component what ends the stream: a stream that lacks a component has failed (RFC 8445 §6.1.2.1).
-func (t *term) emitApart(e Event) {
+// emitComponent2 reports of the second component what ends the stream: a stream that lacks a component has failed (RFC 8445 §6.1.2.1).
+func (t *term) emitComponent2(e Event) {
 	if e.Kind != ICEFailed && e.Kind != DTLSFailed {
 		return
 	}
