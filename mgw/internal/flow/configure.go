@@ -3,8 +3,8 @@ package flow
 import (
 	"fmt"
 
+	"github.com/isthmus-gateway/isthmus/mgw/internal/bucket"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/dtmf"
-	"github.com/isthmus-gateway/isthmus/mgw/internal/gate"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/rtcp"
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
 )
@@ -22,9 +22,9 @@ func (t *term) configure(now int64, s Settings) error {
 	t.set, t.in.formats, t.in.types = s, formats, types
 	t.in.open = s.Mode == RecvOnly || s.Mode == SendRecv
 	t.out.open = s.Mode == SendOnly || s.Mode == SendRecv
-	t.in.police = gate.Bucket{}
+	t.in.police = bucket.Bucket{}
 	if s.Police != nil {
-		t.in.police = gate.NewBucket(s.Police.BytesPerSecond, s.Police.BurstBytes)
+		t.in.police = bucket.New(s.Police.BytesPerSecond, s.Police.BurstBytes)
 	}
 	if t.in.open && !wasOpen {
 		t.in.heard, t.in.silent = now, false

@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"github.com/isthmus-gateway/isthmus/mgw/internal/bucket"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/dtmf"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/gate"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/rtcp"
@@ -41,7 +42,7 @@ type inbound struct {
 	types   [128]uint8 // by payload type: 1 + index in formats; 0: not admitted
 	formats []format
 	rx      *srtp.Receiver // nil: no keys, or plain RTP (core)
-	police  gate.Bucket
+	police  bucket.Bucket
 	drops   gate.Drops
 	told    gate.Drops // of drops, what the worker's totals hold already
 

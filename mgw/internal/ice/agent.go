@@ -11,6 +11,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/isthmus-gateway/isthmus/mgw/internal/bucket"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/bufpool"
 )
 
@@ -45,6 +46,10 @@ type Config struct {
 	Local func(netip.AddrPort) uint32
 }
 
+// Checks from addresses that have not authenticated, per agent: a second's worth and what may come at once. A browser sends one per 50 ms and pair while
+// it connects (RFC 8445 §14.2).
+const strangeRate, strangeBurst = 100, 200
+
 // Agent is one generation of ICE credentials: a restart is a new Agent beside the old one, which stays answering until the new one has a nominated
 // pair (RFC 8445 §9). It is lite (RFC 8445 §2.5) after Start and full after StartFull. It has no goroutine: whoever delivers a check answers it, and
 // what a full one does by itself is done by Tick.
@@ -58,7 +63,7 @@ type Agent struct {
 	closed   bool
 	waiting  []waiting
 	paths    []remote
-	strange  ration
+	strange  bucket.Bucket  // checks of addresses that have not authenticated
 	full     *full          // nil: lite
 	selected netip.AddrPort // remote end of the pair that was nominated last; zero: none
 }
@@ -77,7 +82,7 @@ type remote struct {
 
 // NewAgent makes an agent with fresh credentials; checks that come before Start wait, up to a few. The caller closes it.
 func NewAgent(cfg Config) *Agent {
-	a := &Agent{cfg: cfg}
+	a := &Agent{cfg: cfg, strange: bucket.New(strangeRate, strangeBurst)}
 	for {
 		if a.ufrag, a.pwd = cfg.Ufrag, cfg.Pwd; a.ufrag == "" {
 			a.ufrag, a.pwd = text(ufragLen), text(pwdLen)
@@ -156,7 +161,7 @@ func (a *Agent) deliver(b []byte, src netip.AddrPort) Verdict {
 	switch {
 	case a.closed:
 		return NoSuchUser
-	case a.pathOf(src) < 0 && !a.strange.take(a.cfg.Mux.clock()):
+	case a.pathOf(src) < 0 && !a.strange.Admit(a.cfg.Mux.clock(), 1):
 		return Full
 	case a.user != nil:
 		return a.serve(b, src)

@@ -11,6 +11,8 @@ import (
 	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
 	"github.com/pion/srtp/v3"
+
+	"github.com/isthmus-gateway/isthmus/mgw/internal/bucket"
 )
 
 const (
@@ -105,8 +107,8 @@ type Receiver struct {
 	sources sources // of RTP
 	reports sources // of RTCP
 
-	strangers ration
-	clock     func() int64 // monotonic ns
+	strangers bucket.Bucket // packets of unknown SSRCs that may fail
+	clock     func() int64  // monotonic ns
 }
 
 // sources are authenticated SSRCs, at most maxSources, the newest first. Each costs state that pion never frees.
@@ -179,13 +181,13 @@ func (r *Receiver) OpenRTP(b []byte) ([]byte, error) {
 	}
 	ssrc := binary.BigEndian.Uint32(b[8:12])
 	known, room := r.sources.take(ssrc)
-	if !room || !known && r.Heard() && !r.strangers.left(r.clock()) {
+	if !room || !known && r.Heard() && !r.strangers.Holds(r.clock(), 1) {
 		return nil, ErrAuth
 	}
 	out, err := r.ctx.DecryptRTP(b[:0], b, &r.rtp)
 	if err != nil {
 		if !known {
-			r.strangers.spend()
+			r.strangers.Take(1)
 		}
 		return nil, classify(err)
 	}
@@ -208,13 +210,13 @@ func (r *Receiver) OpenRTCP(b []byte) ([]byte, error) {
 	}
 	ssrc := binary.BigEndian.Uint32(b[4:8])
 	known, room := r.reports.take(ssrc)
-	if !room || !known && r.Heard() && !r.strangers.left(r.clock()) {
+	if !room || !known && r.Heard() && !r.strangers.Holds(r.clock(), 1) {
 		return nil, ErrAuth
 	}
 	out, err := r.ctx.DecryptRTCP(b[:0], b, &r.rtcp)
 	if err != nil {
 		if !known {
-			r.strangers.spend()
+			r.strangers.Take(1)
 		}
 		return nil, classify(err)
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/pion/srtp/v3"
+
+	"github.com/isthmus-gateway/isthmus/mgw/internal/bucket"
 )
 
 // Profiles are all that there are here. As crypto-suites of RFC 4568 each has its own name, key and salt length.
@@ -106,5 +108,5 @@ func newReceiver(p Profile, key, salt []byte) (*Receiver, error) {
 	if err != nil {
 		return nil, fmt.Errorf("srtp: receiver: %w", err)
 	}
-	return &Receiver{ctx: ctx, sources: make([]uint32, 0, maxSources), clock: monotonic}, nil
+	return &Receiver{ctx: ctx, sources: make([]uint32, 0, maxSources), strangers: bucket.New(strangerRate, strangerRate), clock: monotonic}, nil
 }

@@ -3,6 +3,7 @@ package srtp
 import (
 	"bytes"
 	"testing"
+	"time"
 )
 
 // Forged packets of ever new SSRCs cost nothing once they are many; the known source is opened all the time, a new one of the peer's a second after.
@@ -43,7 +44,7 @@ func TestStrangersAreRationed(t *testing.T) {
 		if _, err := rx.OpenRTP(bytes.Clone(late)); err != ErrAuth {
 			t.Errorf("a new source while the ration is spent: %v", err)
 		}
-		now += rationEach
+		now += int64(time.Second) / strangerRate
 		if _, err := rx.OpenRTP(late); err != nil {
 			t.Errorf("a new source after: %v", err)
 		}
