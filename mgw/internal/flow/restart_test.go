@@ -231,3 +231,23 @@ func TestR8863_UnfinishedRestartIsNoFailureWhileTheOldPairServes(t *testing.T) {
 		t.Errorf("events %v, want %v", got, want)
 	}
 }
+
+// TestR8445_3_ATakenBackRestartMovesNothing: the peer may have begun to check the credentials of a restart that was refused; what comes of that
+// selects no pair.
+func TestR8445_3_ATakenBackRestartMovesNothing(t *testing.T) {
+	access, core := relaySettings()
+	r := newRig(t, srtp.AES128GCM, access, core)
+	s := r.a.access
+	before := s.selected
+	s.a.newest.Store(2)
+	s.restarted()
+	if !s.revert(2, 1) {
+		t.Fatal("not taken back")
+	}
+	elsewhere := netip.AddrPortFrom(loopback, 40044)
+	s.check(3, 2, ice.Check{From: elsewhere, Nominated: true})
+	if s.selected != before || s.sock.paths[elsewhere] != nil {
+		t.Errorf("the pair is %s, want %s", s.selected, before)
+	}
+	s.a.wg.Wait()
+}
