@@ -35,7 +35,7 @@ func (m *Media) policing(side Side) *iqv1.Policing {
 	}
 	rate = rate * uint64(p.Percent) / 100
 	burst := max(rate*uint64(p.Burst/time.Millisecond)/1000, leastBurst)
-	return &iqv1.Policing{SustainedBytesPerSecond: uint32(rate), BurstBytes: uint32(burst)}
+	return &iqv1.Policing{SustainableDataRate: uint32(rate), MaximumBurstSize: uint32(burst)}
 }
 
 // bitrate is what a codec may need that b=AS does not tell, bit/s; 0: b=AS does.

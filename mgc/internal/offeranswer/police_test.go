@@ -36,14 +36,14 @@ func TestIQ08_RateFollowsTheCodecs(t *testing.T) {
 		l := m.Line(Core)
 		l.Ours, l.Local = c.ours, netip.MustParseAddrPort(c.local)
 		got := m.policing(Core)
-		if got.GetSustainedBytesPerSecond() != 2*c.rate || got.GetBurstBytes() != 4*c.rate {
+		if got.GetSustainableDataRate() != 2*c.rate || got.GetMaximumBurstSize() != 4*c.rate {
 			t.Errorf("%s: %v, want twice %d", name, got, c.rate)
 		}
-		if d := m.ModifyDescriptor(Core, Open); d.Streams[0].LocalControl.Policing.GetSustainedBytesPerSecond() != got.SustainedBytesPerSecond {
+		if d := m.ModifyDescriptor(Core, Open); d.Streams[0].LocalControl.Policing.GetSustainableDataRate() != got.SustainableDataRate {
 			t.Errorf("%s: the media gateway is told %v", name, d.Streams[0].LocalControl.Policing)
 		}
 		// A peer with the shortest packets is within it.
-		if c.ours[0].Is(codec.PCMA) && got.SustainedBytesPerSecond < 100*(80+12) {
+		if c.ours[0].Is(codec.PCMA) && got.SustainableDataRate < 100*(80+12) {
 			t.Errorf("%s: packets of 10 ms are not within %v", name, got)
 		}
 		m.Policy.Police = Police{}

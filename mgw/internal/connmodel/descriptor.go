@@ -205,7 +205,7 @@ func (t *Termination) applyControl(m *iqv1.LocalControl) *Error {
 		return Errorf(gwerr.UnsupportedValue, "dscp %d, at most 63", m.GetDscp())
 	}
 	s.DSCP, s.DTX = uint8(m.GetDscp()), m.GetDtx()
-	s.Policing = Policing{BytesPerSecond: m.GetPolicing().GetSustainedBytesPerSecond(), BurstBytes: m.GetPolicing().GetBurstBytes()}
+	s.Policing = Policing{BytesPerSecond: m.GetPolicing().GetSustainableDataRate(), BurstBytes: m.GetPolicing().GetMaximumBurstSize()}
 	if m.GetPolicing() != nil && (s.Policing.BytesPerSecond == 0 || s.Policing.BurstBytes == 0) {
 		return Errorf(gwerr.UnsupportedValue, "policing with rate %d and burst %d; neither may be 0", s.Policing.BytesPerSecond, s.Policing.BurstBytes)
 	}

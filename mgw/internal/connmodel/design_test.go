@@ -20,60 +20,6 @@ func field(t *testing.T, path string) protoreflect.FieldDescriptor {
 	return m.Fields().ByName(protoreflect.Name(name))
 }
 
-// TestFieldsOfInformationElements: each information element of the Reserve, Configure, Release and Notify procedures of TS 23.334 §8 that concerns audio
-// is one field of the protocol, and no two are the same.
-func TestFieldsOfInformationElements(t *testing.T) {
-	seen := map[string]string{}
-	for element, path := range map[string]string{
-		"Context ID":                                  "ActionReply.context_id",
-		"Context request":                             "Action.context",
-		"Emergency Call Indicator":                    "ContextAttributes.emergency",
-		"Priority information":                        "ContextAttributes.priority",
-		"Termination heartbeat":                       "ContextAttributes.orphan_ttl",
-		"Termination request":                         "Add.termination",
-		"Termination ID":                              "CommandReply.termination_id",
-		"Interface ID":                                "CommandReply.interface_id",
-		"IP Realm Identifier":                         "TerminationDescriptor.realm",
-		"Stream number":                               "Stream.stream_id",
-		"Local IP resources":                          "Stream.local",
-		"Remote IP resources":                         "Stream.remote",
-		"Local IP address":                            "MediaDescription.address",
-		"Local port number":                           "MediaDescription.port",
-		"RTCP port":                                   "MediaDescription.rtcp_port",
-		"Codec list":                                  "MediaDescription.codecs",
-		"SDES cryptographic parameters":               "MediaDescription.cryptos",
-		"Gate status and direction":                   "LocalControl.mode",
-		"Remote source address and port filtering":    "LocalControl.source_filter",
-		"Remote source port range":                    "SourceFilter.port_max",
-		"IP address latching":                         "LocalControl.latch",
-		"Traffic policing":                            "LocalControl.policing",
-		"Sustainable data rate":                       "Policing.sustained_bytes_per_second",
-		"Maximum burst size":                          "Policing.burst_bytes",
-		"Differentiated services code point":          "LocalControl.dscp",
-		"RTCP handling":                               "LocalControl.rtcp",
-		"ICE received username fragment and password": "TransportGroup.remote_ice",
-		"ICE username fragment, password, candidates": "TransportGroup.local_ice",
-		"Remote certificate fingerprint":              "TransportGroup.remote_dtls",
-		"Local certificate fingerprint":               "TransportGroup.local_dtls",
-		"DTLS association (tls-id)":                   "DtlsParameters.tls_id",
-		"Notify events":                               "TerminationDescriptor.events",
-		"Media inactivity detection time":             "EventSpec.timer",
-		"Media inactivity direction":                  "EventSpec.direction",
-		"Signals":                                     "TerminationDescriptor.signals",
-		"Termination out of service: interface":       "ServiceChangeRequest.interface_id",
-		"Service change method":                       "ServiceChangeRequest.method",
-		"Service change reason":                       "ServiceChangeRequest.reason",
-		"Statistics":                                  "CommandReply.statistics",
-		"Error code":                                  "CommandReply.error",
-	} {
-		field(t, path)
-		if other, twice := seen[path]; twice {
-			t.Errorf("%s is %s and %s", path, element, other)
-		}
-		seen[path] = element
-	}
-}
-
 // TestIQ34_ServiceStateIsOfRootOnly: nothing that describes a termination, or is reachable from it, has a service state or an event buffer: service
 // changes travel apart, for the gateway or an interface. What WebRTC groups is one message of the termination, not of a stream.
 func TestIQ34_ServiceStateIsOfRootOnly(t *testing.T) {

@@ -143,7 +143,7 @@ func (s Stream) control() *iqv1.LocalControl {
 		m.Latch = iqv1.LocalControl_LATCH_ON
 	}
 	if s.Policing != (Policing{}) {
-		m.Policing = &iqv1.Policing{SustainedBytesPerSecond: s.Policing.BytesPerSecond, BurstBytes: s.Policing.BurstBytes}
+		m.Policing = &iqv1.Policing{SustainableDataRate: s.Policing.BytesPerSecond, MaximumBurstSize: s.Policing.BurstBytes}
 	}
 	if !s.Filter.IsZero() {
 		m.SourceFilter = &iqv1.SourceFilter{PortMin: uint32(s.Filter.Ports[0]), PortMax: uint32(s.Filter.Ports[1])}

@@ -39,17 +39,22 @@ const (
 	// Not given.
 	EventType_EVENT_TYPE_UNSPECIFIED EventType = 0
 	// ICE connectivity check result: params "result" = "connected" | "failed"; local and remote carry the pair (TS 23.334 §6.2.17.3).
+	// IE: Notify ICE connectivity check result (TS 23.334 §6.2.17.3).
 	EventType_EVENT_TYPE_ICE_RESULT EventType = 1
 	// Consent lost: no authenticated check for the detection time (RFC 7675 §5.1; TS 23.334 §6.2.17.6).
+	// IE: Notify STUN consent freshness test failure (TS 23.334 §6.2.17.6).
 	EventType_EVENT_TYPE_CONSENT_LOST EventType = 2
 	// DTLS state: params "state" = "connected" | "failed" | "closed"; "reason" on failure, "profile" on success.
+	// IE: Notify (D)TLS session establishment failure (TS 23.334 §8.3).
 	EventType_EVENT_TYPE_DTLS_STATE EventType = 3
 	// No media in the direction of EventSpec for the detection time, once until there is some again: params "direction" = "in" | "out" (H.248.40). The
 	// time stands still while the stream's mode closes the direction (hold).
+	// IE: Media Inactivity Detection Required (TS 23.334 §8.3).
 	EventType_EVENT_TYPE_MEDIA_INACTIVE EventType = 4
 	// Media again, after MEDIA_INACTIVE: params "direction".
 	EventType_EVENT_TYPE_MEDIA_ACTIVE EventType = 5
 	// No control activity for orphan_ttl (H.248.36).
+	// IE: Notify termination heartbeat (TS 23.334 §8.3).
 	EventType_EVENT_TYPE_HANGING EventType = 6
 	// The remote address was latched: params "address" (H.248.37).
 	EventType_EVENT_TYPE_LATCHED EventType = 7
@@ -66,6 +71,7 @@ const (
 	// With full ICE: a check of the peer came from an address that none of its candidates has. remote is the new peer-reflexive candidate,
 	// local ours (RFC 8445 §7.3.1.3; TS 23.334 §6.2.17.4). The agent checks it by itself; the MGC may order checks of others by a Modify with
 	// remote_ice.
+	// IE: Notify new peer reflexive candidate (TS 23.334 §6.2.17.4).
 	EventType_EVENT_TYPE_ICE_PEER_REFLEXIVE EventType = 26
 )
 
@@ -990,6 +996,7 @@ func (x *TransactionRequest) GetActions() []*Action {
 type Action struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Context to act on. choose creates one, id names one; all is valid with a single Subtract only.
+	// IE: Context Request (TS 23.334 §8.3).
 	Context *ContextRef `protobuf:"bytes,1,opt,name=context,proto3" json:"context,omitempty"`
 	// Context attributes to set before the commands. Absent: unchanged.
 	Attributes *ContextAttributes `protobuf:"bytes,2,opt,name=attributes,proto3" json:"attributes,omitempty"`
@@ -1293,6 +1300,7 @@ type isTerminationRef_Ref interface {
 
 type TerminationRef_Root struct {
 	// The MGW itself.
+	// IE: Root Termination (TS 23.334 §8, Realm Availability Activate).
 	Root *emptypb.Empty `protobuf:"bytes,1,opt,name=root,proto3,oneof"`
 }
 
@@ -1324,8 +1332,10 @@ type ContextAttributes struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Priority 0 (lowest) to 15 (highest). Contexts of priority 8 and above are admitted beyond the MGW's configured limit, within a reserve that is
 	// smaller than that of emergency calls (TS 23.334 §5.14).
+	// IE: Priority information (TS 23.334 §8.3).
 	Priority uint32 `protobuf:"varint,1,opt,name=priority,proto3" json:"priority,omitempty"`
 	// Emergency call: exempt from admission control while any capacity is left, and from drain (TS 23.334 §5.14).
+	// IE: Emergency Call Indicator (TS 23.334 §8.3).
 	Emergency bool `protobuf:"varint,2,opt,name=emergency,proto3" json:"emergency,omitempty"`
 	// Opaque key of the call in the MGC's store, at most 128 bytes; searchable in AuditValue, repeated in Notify.
 	CorrelationId string `protobuf:"bytes,3,opt,name=correlation_id,json=correlationId,proto3" json:"correlation_id,omitempty"`
@@ -1333,6 +1343,7 @@ type ContextAttributes struct {
 	OwnerHint string `protobuf:"bytes,4,opt,name=owner_hint,json=ownerHint,proto3" json:"owner_hint,omitempty"`
 	// Time without any control activity after which the MGW notifies HANGING and, when told UNKNOWN_CONTEXT, subtracts
 	// (H.248.36). 0: the MGW's default (10 min).
+	// IE: Notify termination heartbeat (TS 23.334 §8.3).
 	OrphanTtl *durationpb.Duration `protobuf:"bytes,5,opt,name=orphan_ttl,json=orphanTtl,proto3" json:"orphan_ttl,omitempty"`
 	// Who hears whom; default is both ways between all terminations (H.248.1 §7.1.18).
 	Topology      []*TopologyTriple `protobuf:"bytes,6,rep,name=topology,proto3" json:"topology,omitempty"`
@@ -1620,6 +1631,7 @@ func (*Command_Move) isCommand_Cmd() {}
 type Add struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Must be choose.
+	// IE: Bearer Termination Request (TS 23.334 §8.3).
 	Termination *TerminationRef `protobuf:"bytes,1,opt,name=termination,proto3" json:"termination,omitempty"`
 	// Description; local fields left unset are chosen.
 	Descriptor_   *TerminationDescriptor `protobuf:"bytes,2,opt,name=descriptor,proto3" json:"descriptor,omitempty"`
@@ -1675,6 +1687,7 @@ func (x *Add) GetDescriptor_() *TerminationDescriptor {
 type Modify struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Termination to change; must be an id.
+	// IE: Bearer Termination (TS 23.334 §8.4).
 	Termination *TerminationRef `protobuf:"bytes,1,opt,name=termination,proto3" json:"termination,omitempty"`
 	// What changes; absent messages leave their part unchanged.
 	Descriptor_   *TerminationDescriptor `protobuf:"bytes,2,opt,name=descriptor,proto3" json:"descriptor,omitempty"`
@@ -1730,6 +1743,7 @@ func (x *Modify) GetDescriptor_() *TerminationDescriptor {
 type Subtract struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// id or all.
+	// IE: Bearer Termination (TS 23.334 §8.5).
 	Termination *TerminationRef `protobuf:"bytes,1,opt,name=termination,proto3" json:"termination,omitempty"`
 	// Leave statistics out of the reply.
 	OmitStatistics bool `protobuf:"varint,2,opt,name=omit_statistics,json=omitStatistics,proto3" json:"omit_statistics,omitempty"`
@@ -1923,6 +1937,7 @@ func (x *TransactionReply) GetError() *ErrorDescriptor {
 type ActionReply struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Context acted on; resolved when it was chosen. Empty when creation failed.
+	// IE: Context (TS 23.334 §8.3).
 	ContextId string `protobuf:"bytes,1,opt,name=context_id,json=contextId,proto3" json:"context_id,omitempty"`
 	// Revision after the action: starts at 1, +1 per mutating action.
 	Revision uint64 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
@@ -2005,10 +2020,12 @@ func (x *ActionReply) GetError() *ErrorDescriptor {
 type CommandReply struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Termination acted on; resolved when it was chosen.
+	// IE: Bearer Termination (TS 23.334 §8.3).
 	TerminationId string `protobuf:"bytes,1,opt,name=termination_id,json=terminationId,proto3" json:"termination_id,omitempty"`
 	// Properties that were left to the MGW to choose, resolved (TS 29.334 §5.8); other fields are absent.
 	Resolved *TerminationDescriptor `protobuf:"bytes,2,opt,name=resolved,proto3" json:"resolved,omitempty"`
 	// Network interface that carries the termination (TS 23.334 §5.2), e.g. "eth0".
+	// IE: Interface ID (TS 23.334 §5.2).
 	InterfaceId string `protobuf:"bytes,3,opt,name=interface_id,json=interfaceId,proto3" json:"interface_id,omitempty"`
 	// Statistics, on Subtract: one per termination and stream.
 	Statistics []*Statistics `protobuf:"bytes,4,rep,name=statistics,proto3" json:"statistics,omitempty"`
@@ -2228,6 +2245,7 @@ type TerminationDescriptor struct {
 	// Kind; fixed at Add.
 	Kind TerminationDescriptor_Kind `protobuf:"varint,1,opt,name=kind,proto3,enum=isthmus.iq.v1.TerminationDescriptor_Kind" json:"kind,omitempty"`
 	// IP realm (H.248.41), as listed in Capabilities; fixed at Add. Unknown realm: error 449.
+	// IE: IP Realm Identifier (TS 23.334 §8.3).
 	Realm string `protobuf:"bytes,2,opt,name=realm,proto3" json:"realm,omitempty"`
 	// Streams; stream_id is the key. A stream not listed in Modify is unchanged.
 	Streams []*Stream `protobuf:"bytes,3,rep,name=streams,proto3" json:"streams,omitempty"`
@@ -2418,11 +2436,14 @@ func (x *TransportGroup) GetIceRole() TransportGroup_IceRole {
 type IceParameters struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Username fragment, 4 to 256 ice-chars.
+	// IE: ICE Ufrag request; ICE received Ufrag (TS 23.334 §8.3).
 	Ufrag string `protobuf:"bytes,1,opt,name=ufrag,proto3" json:"ufrag,omitempty"`
 	// Password, 22 to 256 ice-chars. Never logged.
+	// IE: ICE password request; ICE received password (TS 23.334 §8.3).
 	Pwd string `protobuf:"bytes,2,opt,name=pwd,proto3" json:"pwd,omitempty"`
 	// Candidates. Remote candidates may be empty towards a lite agent. A full one checks those that are new, and those again that have failed
 	// (TS 23.334 §6.2.17.2); of a peer's description at most 16.
+	// IE: ICE host candidate request; ICE received candidate (TS 23.334 §8.3).
 	Candidates []*Candidate `protobuf:"bytes,3,rep,name=candidates,proto3" json:"candidates,omitempty"`
 	// No further candidates will come.
 	EndOfCandidates bool `protobuf:"varint,4,opt,name=end_of_candidates,json=endOfCandidates,proto3" json:"end_of_candidates,omitempty"`
@@ -2601,8 +2622,10 @@ func (x *Candidate) GetTcpType() string {
 type DtlsParameters struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Role.
+	// IE: Establish (D)TLS session (TS 23.334 §8.3).
 	Role DtlsParameters_Role `protobuf:"varint,1,opt,name=role,proto3,enum=isthmus.iq.v1.DtlsParameters_Role" json:"role,omitempty"`
 	// Certificate fingerprints; any one that matches is enough (RFC 8122 §5).
+	// IE: Local certificate fingerprint; Remote certificate fingerprint (TS 23.334 §8.3).
 	Fingerprints []*Fingerprint `protobuf:"bytes,2,rep,name=fingerprints,proto3" json:"fingerprints,omitempty"`
 	// tls-id (RFC 8842 §4); empty when not negotiated.
 	TlsId         string `protobuf:"bytes,3,opt,name=tls_id,json=tlsId,proto3" json:"tls_id,omitempty"`
@@ -2726,8 +2749,10 @@ type Stream struct {
 	// Properties of the stream. Absent in Modify: unchanged.
 	LocalControl *LocalControl `protobuf:"bytes,3,opt,name=local_control,json=localControl,proto3" json:"local_control,omitempty"`
 	// Local description: what the MGW receives. Address, ports and SSRC left unset are chosen.
+	// IE: Local IP Resources (TS 23.334 §8.3).
 	Local *MediaDescription `protobuf:"bytes,4,opt,name=local,proto3" json:"local,omitempty"`
 	// Remote description: where and what the MGW sends. Absent: not known yet, nothing is sent.
+	// IE: Remote IP Resources (TS 23.334 §8.4).
 	Remote        *MediaDescription `protobuf:"bytes,5,opt,name=remote,proto3" json:"remote,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2804,14 +2829,19 @@ type LocalControl struct {
 	// Mode (gate).
 	Mode LocalControl_Mode `protobuf:"varint,1,opt,name=mode,proto3,enum=isthmus.iq.v1.LocalControl_Mode" json:"mode,omitempty"`
 	// DSCP of sent packets, 0 to 63 (H.248.52).
+	// IE: DiffServ Code Point (TS 23.334 §8.3).
 	Dscp uint32 `protobuf:"varint,2,opt,name=dscp,proto3" json:"dscp,omitempty"`
 	// Policing of received packets (H.248.53). Absent: none.
+	// IE: Traffic Policing Required (TS 23.334 §8.3).
 	Policing *Policing `protobuf:"bytes,3,opt,name=policing,proto3" json:"policing,omitempty"`
 	// Allowed sources (H.248.43). Absent: the remote description's address when latching is off.
+	// IE: Remote Source Address Filtering (TS 23.334 §8.3).
 	SourceFilter *SourceFilter `protobuf:"bytes,4,opt,name=source_filter,json=sourceFilter,proto3" json:"source_filter,omitempty"`
 	// Latching.
+	// IE: Latching Requirement (TS 23.334 §8.3).
 	Latch LocalControl_Latch `protobuf:"varint,5,opt,name=latch,proto3,enum=isthmus.iq.v1.LocalControl_Latch" json:"latch,omitempty"`
 	// RTCP handling (H.248.57).
+	// IE: RTCP handling (TS 23.334 §8.3).
 	Rtcp *RtcpPolicy `protobuf:"bytes,6,opt,name=rtcp,proto3" json:"rtcp,omitempty"`
 	// Digits of other terminations on their way to the peer.
 	Digits LocalControl_Digits `protobuf:"varint,12,opt,name=digits,proto3,enum=isthmus.iq.v1.LocalControl_Digits" json:"digits,omitempty"`
@@ -2912,11 +2942,13 @@ func (x *LocalControl) GetDtx() bool {
 type Policing struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Sustained rate, octets per second.
-	SustainedBytesPerSecond uint32 `protobuf:"varint,1,opt,name=sustained_bytes_per_second,json=sustainedBytesPerSecond,proto3" json:"sustained_bytes_per_second,omitempty"`
+	// IE: Sustainable Data Rate (TS 23.334 §8.3).
+	SustainableDataRate uint32 `protobuf:"varint,1,opt,name=sustainable_data_rate,json=sustainableDataRate,proto3" json:"sustainable_data_rate,omitempty"`
 	// Bucket depth, octets.
-	BurstBytes    uint32 `protobuf:"varint,2,opt,name=burst_bytes,json=burstBytes,proto3" json:"burst_bytes,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// IE: Maximum Burst Size (TS 23.334 §8.3).
+	MaximumBurstSize uint32 `protobuf:"varint,2,opt,name=maximum_burst_size,json=maximumBurstSize,proto3" json:"maximum_burst_size,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *Policing) Reset() {
@@ -2949,16 +2981,16 @@ func (*Policing) Descriptor() ([]byte, []int) {
 	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{24}
 }
 
-func (x *Policing) GetSustainedBytesPerSecond() uint32 {
+func (x *Policing) GetSustainableDataRate() uint32 {
 	if x != nil {
-		return x.SustainedBytesPerSecond
+		return x.SustainableDataRate
 	}
 	return 0
 }
 
-func (x *Policing) GetBurstBytes() uint32 {
+func (x *Policing) GetMaximumBurstSize() uint32 {
 	if x != nil {
-		return x.BurstBytes
+		return x.MaximumBurstSize
 	}
 	return 0
 }
@@ -2967,9 +2999,12 @@ func (x *Policing) GetBurstBytes() uint32 {
 type SourceFilter struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Allowed CIDR prefixes, at most 32, of addresses that need not be that of the remote description; empty: any address.
+	// IE: Remote Source Address Mask (TS 23.334 §8.3).
 	Prefixes []string `protobuf:"bytes,1,rep,name=prefixes,proto3" json:"prefixes,omitempty"`
 	// Allowed ports of RTP, from port_min to port_max (H.248.43 spf, spr); both 0: any. port_max 0: port_min alone.
-	PortMin       uint32 `protobuf:"varint,30,opt,name=port_min,json=portMin,proto3" json:"port_min,omitempty"`
+	// IE: Remote Source Port (TS 23.334 §8.3).
+	PortMin uint32 `protobuf:"varint,30,opt,name=port_min,json=portMin,proto3" json:"port_min,omitempty"`
+	// IE: Remote Source Port Range (TS 23.334 §8.3).
 	PortMax       uint32 `protobuf:"varint,31,opt,name=port_max,json=portMax,proto3" json:"port_max,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3135,12 +3170,16 @@ type MediaDescription struct {
 	// Transport protocol of the m= line, e.g. "UDP/TLS/RTP/SAVPF" or "RTP/AVP".
 	Proto string `protobuf:"bytes,2,opt,name=proto,proto3" json:"proto,omitempty"`
 	// IP address literal. Local unset: CHOOSE. On an access termination the candidates rule.
+	// IE: Local Connection Address; Remote Connection Address (TS 23.334 §8.4).
 	Address string `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
 	// RTP port. Local 0: CHOOSE an even one. Remote 0: the stream is disabled.
+	// IE: Local Connection Address; Remote Connection Address (TS 23.334 §8.4).
 	Port uint32 `protobuf:"varint,4,opt,name=port,proto3" json:"port,omitempty"`
 	// RTCP port. 0: port + 1 unless multiplexed.
+	// IE: Local Connection Address; Remote Connection Address (TS 23.334 §8.4).
 	RtcpPort uint32 `protobuf:"varint,5,opt,name=rtcp_port,json=rtcpPort,proto3" json:"rtcp_port,omitempty"`
 	// Remote, with rtcp_port: IP address literal for RTCP (RFC 3605 §2.1). Empty: address.
+	// IE: Remote Connection Address (TS 23.334 §8.4).
 	RtcpAddress string `protobuf:"bytes,15,opt,name=rtcp_address,json=rtcpAddress,proto3" json:"rtcp_address,omitempty"`
 	// Payload formats in order of preference. The first one that is no telephone-event is what that side wants to receive.
 	Codecs []*Codec `protobuf:"bytes,6,rep,name=codecs,proto3" json:"codecs,omitempty"`
@@ -3158,6 +3197,7 @@ type MediaDescription struct {
 	// what the peer protects its media with, one at most; absent when it has none. Media is SRTP both ways when proto is RTP/SAVP(F) or
 	// remote has a key, and nothing passes while local lists suites and remote is not known. A suite that the MGW does not have, or a
 	// remote one that local does not list, is error 449, a key of a wrong length 442.
+	// IE: Local cryptographic SDES attribute; Remote cryptographic SDES attribute (TS 23.334 §8.3).
 	Cryptos       []*SrtpCrypto `protobuf:"bytes,11,rep,name=cryptos,proto3" json:"cryptos,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3486,6 +3526,7 @@ type EventSpec struct {
 	// Stream it concerns; 0: all of the termination.
 	StreamId uint32 `protobuf:"varint,2,opt,name=stream_id,json=streamId,proto3" json:"stream_id,omitempty"`
 	// Detection time; 0: the MGW's default (consent 30 s, media inactivity 30 s).
+	// IE: Inactivity Detection Time (TS 23.334 §8.3).
 	Timer *durationpb.Duration `protobuf:"bytes,3,opt,name=timer,proto3" json:"timer,omitempty"`
 	// DTMF: look for tones in the peer's audio too (H.248.1 §E.6, dd; ITU-T Q.24). What is found is a digit like any other and taken out of
 	// the audio, which is transcoded for it. Error 512 when the MGW has no codec that the peer may send.
@@ -3493,6 +3534,7 @@ type EventSpec struct {
 	// QUALITY: the limit, hundredths of a MOS, 100 to 450; needed.
 	MosCenti uint32 `protobuf:"varint,12,opt,name=mos_centi,json=mosCenti,proto3" json:"mos_centi,omitempty"`
 	// MEDIA_INACTIVE, MEDIA_ACTIVE: where media is missed (H.248.40 direction).
+	// IE: Inactivity Detection Direction (TS 23.334 §8.3).
 	Direction EventSpec_Direction `protobuf:"varint,30,opt,name=direction,proto3,enum=isthmus.iq.v1.EventSpec_Direction" json:"direction,omitempty"`
 	// MEDIA_INACTIVE: RTCP from the peer counts as media of it too. STUN never does.
 	Rtcp          bool `protobuf:"varint,31,opt,name=rtcp,proto3" json:"rtcp,omitempty"`
@@ -3765,8 +3807,10 @@ type NotifyRequest struct {
 	// Its boot_id.
 	BootId string `protobuf:"bytes,2,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
 	// Context.
+	// IE: Context (TS 23.334 §6.2.17.3).
 	ContextId string `protobuf:"bytes,3,opt,name=context_id,json=contextId,proto3" json:"context_id,omitempty"`
 	// Termination; empty when the event concerns the context.
+	// IE: Bearer Termination (TS 23.334 §6.2.17.3).
 	TerminationId string `protobuf:"bytes,4,opt,name=termination_id,json=terminationId,proto3" json:"termination_id,omitempty"`
 	// Per context, from 1, +1 per request; with boot_id and context_id the deduplication key.
 	EventSeq uint64 `protobuf:"varint,5,opt,name=event_seq,json=eventSeq,proto3" json:"event_seq,omitempty"`
@@ -3889,6 +3933,7 @@ type ObservedEvent struct {
 	// Local candidate of the selected pair.
 	Local *Candidate `protobuf:"bytes,5,opt,name=local,proto3" json:"local,omitempty"`
 	// Remote candidate of the selected pair.
+	// IE: New Peer Reflexive Candidate (TS 23.334 §6.2.17.4).
 	Remote        *Candidate `protobuf:"bytes,6,opt,name=remote,proto3" json:"remote,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -4548,6 +4593,7 @@ func (x *AuditRequest) GetStatistics() bool {
 type AuditReply struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Context; empty for root.
+	// IE: Context (TS 23.334 §8.3).
 	ContextId string `protobuf:"bytes,1,opt,name=context_id,json=contextId,proto3" json:"context_id,omitempty"`
 	// Its revision.
 	Revision uint64 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
@@ -4827,10 +4873,12 @@ type Realm struct {
 	// Addresses announced to peers.
 	Addresses []string `protobuf:"bytes,3,rep,name=addresses,proto3" json:"addresses,omitempty"`
 	// Network interface.
+	// IE: Interface ID (TS 23.334 §5.2).
 	InterfaceId string `protobuf:"bytes,4,opt,name=interface_id,json=interfaceId,proto3" json:"interface_id,omitempty"`
 	// Mode of ICE that ICE_MODE_CHOOSE gives, of an access realm.
 	IceMode TransportGroup_IceMode `protobuf:"varint,5,opt,name=ice_mode,json=iceMode,proto3,enum=isthmus.iq.v1.TransportGroup_IceMode" json:"ice_mode,omitempty"`
 	// No termination can be placed in it now: its interface is down or its address is gone (H.248.41, ipra).
+	// IE: Available Realms (TS 29.334 §5.17.1).
 	Unavailable   bool `protobuf:"varint,30,opt,name=unavailable,proto3" json:"unavailable,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -4932,8 +4980,10 @@ type ServiceChangeRequest struct {
 	LiveContexts uint32 `protobuf:"varint,9,opt,name=live_contexts,json=liveContexts,proto3" json:"live_contexts,omitempty"`
 	// Set when not root is concerned but all terminations on this network interface (TS 23.334 §6.1.15): FORCED, reason 906, when it has failed, RESTART,
 	// reason 900, when it serves again. From MGW to MGC only, and only of profile version 2: an older MGC takes it for root.
+	// IE: Interface ID (TS 23.334 §6.1.15).
 	InterfaceId string `protobuf:"bytes,30,opt,name=interface_id,json=interfaceId,proto3" json:"interface_id,omitempty"`
 	// With interface_id: the realms whose terminations those are; FORCED: they are not available, RESTART: they are (H.248.41, ipra).
+	// IE: Realm Availability Changes (TS 23.334 §8, Realm Availability Notification).
 	Realms        []string `protobuf:"bytes,31,rep,name=realms,proto3" json:"realms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -5135,6 +5185,7 @@ type HeartbeatRequest struct {
 	// True while draining.
 	Draining bool `protobuf:"varint,6,opt,name=draining,proto3" json:"draining,omitempty"`
 	// Realms that are not available now, all of them; so the pool's view becomes right when a ServiceChange was lost.
+	// IE: Available Realms (TS 29.334 §5.17.1).
 	UnavailableRealms []string `protobuf:"bytes,30,rep,name=unavailable_realms,json=unavailableRealms,proto3" json:"unavailable_realms,omitempty"`
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
@@ -5485,11 +5536,10 @@ const file_isthmus_iq_v1_iq_proto_rawDesc = "" +
 	"\x06Digits\x12\x16\n" +
 	"\x12DIGITS_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vDIGITS_PLAY\x10\x01\x12\x0f\n" +
-	"\vDIGITS_DROP\x10\x02\"h\n" +
-	"\bPolicing\x12;\n" +
-	"\x1asustained_bytes_per_second\x18\x01 \x01(\rR\x17sustainedBytesPerSecond\x12\x1f\n" +
-	"\vburst_bytes\x18\x02 \x01(\rR\n" +
-	"burstBytes\"`\n" +
+	"\vDIGITS_DROP\x10\x02\"l\n" +
+	"\bPolicing\x122\n" +
+	"\x15sustainable_data_rate\x18\x01 \x01(\rR\x13sustainableDataRate\x12,\n" +
+	"\x12maximum_burst_size\x18\x02 \x01(\rR\x10maximumBurstSize\"`\n" +
 	"\fSourceFilter\x12\x1a\n" +
 	"\bprefixes\x18\x01 \x03(\tR\bprefixes\x12\x19\n" +
 	"\bport_min\x18\x1e \x01(\rR\aportMin\x12\x19\n" +
