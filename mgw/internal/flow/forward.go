@@ -190,7 +190,9 @@ func (f *Flow) config(c codec.Codec) audio.Config {
 	if cn := f.dst.set.SendCN; cfg.DTX && !cn.IsZero() && cn.ClockRate == cfg.Dst.ClockRate && !cfg.Dst.IsAMR() && !cfg.Dst.Is(codec.Opus) { // those have pauses of their own
 		cfg.DstCN = &cn
 	}
-	cfg.Tones, cfg.Silent = f.src.listens(), f.dst.set.DropDigits
+	if cfg.Tones, cfg.Silent = f.src.listens(), f.dst.set.DropDigits; cfg.Tones {
+		cfg.SrcDTMF = nil // beside events tones would be what a gateway lets through
+	}
 	if ev := f.dst.set.SendDTMF; !ev.IsZero() && (cfg.SrcDTMF != nil || cfg.Tones) {
 		cfg.DstDTMF = &ev
 	}

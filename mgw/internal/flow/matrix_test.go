@@ -18,6 +18,8 @@ type form struct {
 	audio  codec.Codec
 	events codec.Codec // zero: none
 	info   bool        // by signalling
+
+	declined codec.Codec // telephone-event that it was offered and does not have; zero: none was offered
 }
 
 var (
@@ -25,13 +27,14 @@ var (
 	ev16 = codec.Codec{Name: codec.TelephoneEvent, PT: 99, ClockRate: 16000, Fmtp: "0-16"}
 
 	forms = []form{
-		{"4733 at 48000", opus, ev48, false},
-		{"4733 at 16000", wb, ev16, false},
-		{"4733 at 8000", pcma, ev8, false},
-		{"4733 at 8000 beside Opus", opus, ev8, false},
-		{"INFO", pcma, codec.Codec{}, true},
-		{"in-band", pcma, codec.Codec{}, false},
-		{"in-band in Opus", opus, codec.Codec{}, false},
+		{name: "4733 at 48000", audio: opus, events: ev48},
+		{name: "4733 at 16000", audio: wb, events: ev16},
+		{name: "4733 at 8000", audio: pcma, events: ev8},
+		{name: "4733 at 8000 beside Opus", audio: opus, events: ev8},
+		{name: "INFO", audio: pcma, info: true},
+		{name: "in-band", audio: pcma},
+		{name: "in-band in Opus", audio: opus},
+		{name: "in-band, events declined", audio: pcma, declined: ev8},
 	}
 )
 
@@ -40,6 +43,9 @@ func (f form) settings() Settings {
 	s := both(SendRecv, []codec.Codec{f.audio}, f.audio, f.events)
 	if !f.events.IsZero() {
 		s.Recv = append(s.Recv, f.events)
+	}
+	if !f.declined.IsZero() {
+		s.Recv = append(s.Recv, f.declined)
 	}
 	s.Armed = DTMF.Bit()
 	s.DropDigits = f.info
@@ -273,8 +279,8 @@ func TestR4733_DigitMatrix(t *testing.T) {
 // TestLeakBesideEvents: a gateway that lets 40 ms of the tone through before and after the events of the same press is no second digit, for a
 // peer that takes tones, or events, or gets digits by signalling.
 func TestLeakBesideEvents(t *testing.T) {
-	source := form{"leaky", pcma, ev8, false}
-	for _, to := range []form{forms[0], {"in-band in G.711 of the other law", pcmu, codec.Codec{}, false}, {"INFO", opus, codec.Codec{}, true}} {
+	source := form{name: "leaky", audio: pcma, events: ev8}
+	for _, to := range []form{forms[0], {name: "in-band in G.711 of the other law", audio: pcmu}, {name: "INFO", audio: opus, info: true}} {
 		t.Run(to.name, func(t *testing.T) {
 			if !transcode.Supported(to.audio) {
 				t.Log("codec not in this build")

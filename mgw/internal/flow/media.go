@@ -87,10 +87,14 @@ func (t *term) digit(d dtmf.Detected) {
 	}
 }
 
-// listens reports whether keys are looked for in the peer's audio: not where it has telephone events.
+// listens reports whether keys are looked for in the peer's audio: not where it has telephone events. That we would take them does not tell that
+// it has: an answer without them means that none will come (RFC 3264 §6.1).
 func (t *term) listens() bool {
 	if !t.set.DetectTones {
 		return false
+	}
+	if !t.set.Send.IsZero() && t.set.SendDTMF.IsZero() {
+		return true
 	}
 	for i := range t.in.formats {
 		if t.in.formats[i].class == classEvent {
