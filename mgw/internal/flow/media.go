@@ -27,7 +27,7 @@ func (t *term) media(now int64, b []byte) []byte {
 	f := &t.in.formats[i-1]
 	size := len(b)
 	p = p.Plain()
-	if t.out.leg.Received(now, rtcp.Arrival{SSRC: p.SSRC(), Seq: p.Seq(), TS: p.TS(), Payload: len(p) - rtp.HeaderLen, Event: f.class == classEvent}) {
+	if t.out.leg.Received(now-t.w.waited, rtcp.Arrival{SSRC: p.SSRC(), Seq: p.Seq(), TS: p.TS(), Payload: len(p) - rtp.HeaderLen, Event: f.class == classEvent}) {
 		_, g := t.figures()
 		t.out.leg.SetDiscarded(g.late)
 	}

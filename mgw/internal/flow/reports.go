@@ -8,7 +8,7 @@ func (t *term) control(now int64, b []byte) {
 		t.in.drops.Count(gate.PayloadType)
 		return
 	}
-	info, err := t.out.leg.Handle(now, b)
+	info, err := t.out.leg.Handle(now-t.w.waited, b)
 	if err != nil {
 		t.in.drops.Count(gate.Malformed)
 		return

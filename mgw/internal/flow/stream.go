@@ -115,6 +115,7 @@ func (w *worker) adopt(as *accessSock, s *udpio.Stream, p *icetcp.Place, first [
 		w.streamsAt = w.now + int64(sweepStreams)
 	}
 	as.streams[st.from] = st
+	st.StampArrivals(as.timed > 0)
 	w.streams = append(w.streams, st)
 	w.accessPacket(as, first, st.from)
 }
@@ -131,6 +132,7 @@ func (w *worker) readStream(st *stream) (got int) {
 		return 0
 	}
 	open := st.Fill()
+	w.waited = w.arrivals.waited(st.Stamp)
 	for {
 		p, err := st.Next(readSize)
 		if err != nil {

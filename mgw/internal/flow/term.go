@@ -42,6 +42,7 @@ type inbound struct {
 	types   [128]uint8 // by payload type: 1 + index in formats; 0: not admitted
 	formats []format
 	rx      *srtp.Receiver // nil: no keys, or plain RTP (core)
+	timed   bool           // it matters when they came: they are transcoded
 	police  bucket.Bucket
 	drops   gate.Drops
 	told    gate.Drops // of drops, what the worker's totals hold already

@@ -1,6 +1,8 @@
 package flow
 
 import (
+	"time"
+
 	"github.com/isthmus-gateway/isthmus/mgw/internal/audio"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/gate"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
@@ -46,6 +48,7 @@ func (f *Flow) newTranscoder(r *route) bool {
 	// The SSRC only tells the stamper one pipeline from another; it never leaves.
 	f.active = &transcoder{flow: f, cfg: r.via, dir: dir, ssrc: f.made}
 	f.active.of = f.active
+	f.src.setTimed(true)
 	f.dst.out.stamp.Switch()
 	return true
 }
@@ -55,6 +58,7 @@ func (f *Flow) endTranscoder(fades bool) {
 	t := f.active
 	t.rest(fades)
 	f.active = nil
+	f.src.setTimed(false)
 	f.gone.add(t.dir.Stats())
 	f.src.w.clock.remove(&t.pulse)
 	t.dir.Close()
@@ -63,7 +67,7 @@ func (f *Flow) endTranscoder(fades bool) {
 
 func (f *Flow) push(now int64, p rtp.Packet) {
 	t := f.active
-	switch t.dir.Push(now, p) {
+	switch t.dir.Push(now-f.src.w.waited, p) {
 	case audio.Accepted:
 		// What the source asks for concerns what it receives: the other flow's encoder makes that.
 		f.dst.to.request(t.dir.Asked())
@@ -86,10 +90,18 @@ func (t *transcoder) schedule() {
 	t.flow.src.w.clock.set(&t.pulse, due)
 }
 
+// lateFrame is how late a frame may be made as if it were on time: packets have been stamped when they came, so that the lateness of the worker is no
+// part of their delay. Beyond it the frame clock gives the time up.
+const lateFrame = int64(100 * time.Millisecond)
+
 // tick produces the frame that is due and sends it.
 func (t *transcoder) tick(now int64) {
+	at := t.due
+	if now-at > lateFrame {
+		at = now
+	}
 	buf := t.flow.src.w.buffer()
-	n, frame := t.dir.Tick(now, buf[rtp.HeaderLen:len(buf)-overhead])
+	n, frame := t.dir.Tick(at, buf[rtp.HeaderLen:len(buf)-overhead])
 	t.schedule()
 	t.digits()
 	t.send(now, buf, n, frame)

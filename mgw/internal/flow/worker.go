@@ -57,8 +57,12 @@ type worker struct {
 
 	// Below: owned by the worker goroutine.
 	stop      bool
-	now       int64
+	now       int64 // when the round began
 	round     uint64
+	arrivals  arrivals
+	waited    int64     // how long the packet in hand had waited for the round, ns; 0: not known
+	timed     int       // terminations whose sockets tell that
+	more      bool      // a socket of this round had more than was read
 	socks     []sockRef // by poll key
 	free      []uint32  // unused poll keys
 	access    []*accessSock
@@ -101,6 +105,7 @@ type sockRef struct {
 type accessSock struct {
 	component  uint32      // 1, or 2 of RTCP
 	component2 *accessSock // the port of component 2; nil: none
+	timed      int         // terminations that want to know when media came
 	realm      string
 	sock       *udpio.Socket
 	mux        *ice.Mux
@@ -144,7 +149,8 @@ func slab(n int) [][]byte {
 }
 
 // run is the worker goroutine. One round:
-// 1st wait for datagrams, commands or the clock; 2nd commands; 3rd read, forward and queue; 4th code the frames that are due; 5th sweep;
+// 1st wait for datagrams, commands or the clock; 2nd commands; 3rd read, forward and queue; 4th, when all has been read, code the frames that
+// are due, so that none lacks a packet that the kernel had; 5th sweep;
 // 6th send; 7th under load, let datagrams gather.
 func (w *worker) run() {
 	runtime.LockOSThread()
@@ -156,14 +162,9 @@ func (w *worker) run() {
 			// Only a broken descriptor gets here, which is a fault of the program.
 			panic(err)
 		}
-		w.now = w.monotonic()
-		w.round++
+		w.begin()
 		w.runCommands()
-		got := 0
-		w.warmCore(n)
-		for i := range n {
-			got += w.read(w.poll.Ready(i))
-		}
+		got := w.readAll(n)
 		w.runClock()
 		w.runSweep()
 		w.runStreams()

@@ -20,6 +20,7 @@ func TestQueueReadFlushDoNotAllocate(t *testing.T) {
 	if err := p.Add(rx, 1); err != nil {
 		t.Fatal(err)
 	}
+	rx.StampArrivals(true)
 	n := testing.AllocsPerRun(50, func() {
 		for range 8 {
 			w.Queue(tx, &to, out, 0x2e<<2)

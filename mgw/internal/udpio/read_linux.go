@@ -14,13 +14,28 @@ type mmsghdr struct {
 	_   [4]byte
 }
 
-// Reader reads datagrams for one worker. Use NewReader; it holds about 8 KiB of headers.
+// Reader reads datagrams for one worker. Use NewReader; it holds about 10 KiB of headers.
 type Reader struct {
 	hdrs  [MaxBatch]mmsghdr
 	iovs  [MaxBatch]unix.Iovec
 	names [MaxBatch]unix.RawSockaddrInet6
+	ctrl  [MaxBatch]stampRoom
 	one   unix.RawSockaddrInet6
 	oneN  uint32
+}
+
+// stampRoom is room for one SCM_TIMESTAMPNS_NEW control message.
+type stampRoom struct {
+	hdr       unix.Cmsghdr
+	sec, nsec int64
+}
+
+// stamp is what the kernel wrote, ns; 0: nothing. n: length of all control messages.
+func (c *stampRoom) stamp(n uint64) int64 {
+	if n < uint64(unix.SizeofCmsghdr+16) || c.hdr.Level != unix.SOL_SOCKET || c.hdr.Type != unix.SO_TIMESTAMPNS_NEW {
+		return 0
+	}
+	return c.sec*1e9 + c.nsec
 }
 
 // NewReader returns a Reader.
@@ -44,6 +59,9 @@ func (r *Reader) ReadBatch(s *Socket, bufs [][]byte, msgs []Message) (int, error
 		r.iovs[i].SetLen(len(b))
 		r.hdrs[i].hdr.Namelen = unix.SizeofSockaddrInet6
 	}
+	if s.stamps {
+		r.ask(n)
+	}
 	got, _, e := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&r.hdrs[0])), uintptr(n), unix.MSG_DONTWAIT, 0, 0)
 	if e != 0 {
 		return 0, quiet(e)
@@ -53,11 +71,23 @@ func (r *Reader) ReadBatch(s *Socket, bufs [][]byte, msgs []Message) (int, error
 		msgs[i].From = addrPort(&r.names[i])
 		msgs[i].N = int(h.n)
 		msgs[i].Truncated = h.hdr.Flags&unix.MSG_TRUNC != 0
+		msgs[i].Stamp = 0
+		if s.stamps {
+			msgs[i].Stamp = r.ctrl[i].stamp(uint64(h.hdr.Controllen))
+		}
 	}
 	return int(got), nil
 }
 
-// ReadOne takes one waiting datagram; it is cheaper than a batch of one. ok is false when none waits or the kernel reports an error,
+// ask gives the first n headers room for stamps. It stays there, a socket that is not asked for stamps leaves it empty.
+func (r *Reader) ask(n int) {
+	for i := range r.hdrs[:n] {
+		r.hdrs[i].hdr.Control = (*byte)(unsafe.Pointer(&r.ctrl[i]))
+		r.hdrs[i].hdr.SetControllen(int(unsafe.Sizeof(r.ctrl[i])))
+	}
+}
+
+// ReadOne takes one waiting datagram, without its stamp; it is cheaper than a batch of one. ok is false when none waits or the kernel reports an error,
 // which a later read will meet again. It never blocks.
 func (r *Reader) ReadOne(s *Socket, buf []byte, m *Message) (ok bool) {
 	r.oneN = unix.SizeofSockaddrInet6
@@ -67,7 +97,7 @@ func (r *Reader) ReadOne(s *Socket, buf []byte, m *Message) (ok bool) {
 		return false
 	}
 	m.From = addrPort(&r.one)
-	m.N, m.Truncated = int(n), int(n) > len(buf)
+	m.N, m.Truncated, m.Stamp = int(n), int(n) > len(buf), 0
 	return true
 }
 

@@ -24,9 +24,14 @@ const (
 type Stream struct {
 	Socket // for the Poller; its UDP methods are not for use
 	Remote netip.AddrPort
+	// Stamp is when the kernel took the newest of what the last Fill has read, ns of the wall clock; 0: not told. See StampArrivals.
+	Stamp int64
 
-	in  frames
-	out outbox
+	in   frames
+	out  outbox
+	hdr  unix.Msghdr
+	iov  unix.Iovec
+	ctrl stampRoom
 }
 
 // NewStream takes the connection over; c is closed whatever happens. The caller closes the Stream. Errors: the kernel's.
@@ -53,8 +58,7 @@ func NewStream(c *net.TCPConn) (*Stream, error) {
 
 // Fill reads once what waits. False: the stream has ended, or failed.
 func (s *Stream) Fill() (open bool) {
-	b := s.in.space()
-	n, _, e := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(s.fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), unix.MSG_DONTWAIT, 0, 0)
+	n, e := s.receive(s.in.space())
 	switch {
 	case e == unix.EAGAIN || e == unix.EINTR:
 		return true
@@ -63,6 +67,25 @@ func (s *Stream) Fill() (open bool) {
 	}
 	s.in.filled(int(n))
 	return true
+}
+
+func (s *Stream) receive(b []byte) (n uintptr, e unix.Errno) {
+	s.Stamp = 0
+	if !s.stamps {
+		n, _, e = unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(s.fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), unix.MSG_DONTWAIT, 0, 0)
+		return n, e
+	}
+	s.iov.Base = &b[0]
+	s.iov.SetLen(len(b))
+	s.hdr.Iov = &s.iov
+	s.hdr.SetIovlen(1)
+	s.hdr.Control = (*byte)(unsafe.Pointer(&s.ctrl))
+	s.hdr.SetControllen(int(unsafe.Sizeof(s.ctrl)))
+	n, _, e = unix.RawSyscall(unix.SYS_RECVMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&s.hdr)), unix.MSG_DONTWAIT)
+	if e == 0 {
+		s.Stamp = s.ctrl.stamp(uint64(s.hdr.Controllen))
+	}
+	return n, e
 }
 
 // Next is the next whole packet of what Fill has read; it is valid until the next Fill. nil: none. Errors: ErrFrame.

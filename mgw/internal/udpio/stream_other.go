@@ -12,6 +12,7 @@ import (
 type Stream struct {
 	Socket
 	Remote netip.AddrPort
+	Stamp  int64
 	in     frames
 }
 

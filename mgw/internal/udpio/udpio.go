@@ -32,4 +32,6 @@ type Message struct {
 	N         int            // bytes; 0 with Truncated
 	From      netip.AddrPort // IPv4 is never given as IPv4-mapped IPv6
 	Truncated bool           // longer than its buffer: to be dropped
+	// Stamp is when the kernel took it, ns of the wall clock; 0: not told. See Socket.StampArrivals.
+	Stamp int64
 }

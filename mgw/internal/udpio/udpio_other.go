@@ -88,6 +88,9 @@ func (s *Socket) Local() netip.AddrPort { return s.local }
 // SetTOS is not supported on this platform; it does nothing.
 func (s *Socket) SetTOS(int) error { return nil }
 
+// StampArrivals is not supported on this platform: Message.Stamp is 0.
+func (s *Socket) StampArrivals(bool) {}
+
 // SendTo sends one datagram at once, from any goroutine. Errors: ErrClosed, or the kernel's.
 func (s *Socket) SendTo(b []byte, to netip.AddrPort) error {
 	if s.closed.Load() {
@@ -274,6 +277,9 @@ func (p *Poller) collect() (int, bool) {
 	p.woken = false
 	return len(p.keys), woken
 }
+
+// More is never so here: Wait tells of all.
+func (p *Poller) More() bool { return false }
 
 // Ready is the key of the i-th ready socket of the last Wait.
 func (p *Poller) Ready(i int) uint32 { return p.keys[i] }
