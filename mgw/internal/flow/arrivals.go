@@ -52,6 +52,19 @@ func (w *worker) begin() {
 	w.arrivals.look(w.now, t.UnixNano())
 }
 
+// timeSource has the source's packets timed as long as they are transcoded, and before the first where that is to be expected: the delay of a jitter
+// buffer begins with it.
+func (f *Flow) timeSource() {
+	coded := f.active != nil
+	for i := 0; !coded && i < len(f.routes); i++ {
+		if f.src.in.formats[i].class == classAudio {
+			coded = f.routes[i].kind == routeTranscode
+			break // the format that the source prefers
+		}
+	}
+	f.src.setTimed(coded)
+}
+
 // setTimed lets the sockets that bring media of t tell when they came, or no longer. An access socket, which many share, does so as long as one of
 // them wants it.
 func (t *term) setTimed(on bool) {

@@ -153,27 +153,30 @@ func TestTranscodedSourcesAreTimed(t *testing.T) {
 		rtp.PutHeader(buf, rtp.Header{PT: pt, Seq: uint16(now / milli), TS: uint32(now / milli * 8), SSRC: 5})
 		x.media(now, buf[:rtp.HeaderLen+160])
 	}
+	configure := func(now int64, x *term, s Settings) {
+		t.Helper()
+		if err := x.configure(now, s); err != nil {
+			t.Fatal(err)
+		}
+	}
 	speak(milli, 8, r.a)
 	speak(milli, 8, r.c)
 	wants("relayed", false, false, 0, 0)
-	if err := r.c.configure(2*milli, both(SendRecv, []codec.Codec{pcmu}, pcmu, codec.Codec{})); err != nil {
-		t.Fatal(err)
-	}
+	configure(2*milli, r.c, both(SendRecv, []codec.Codec{pcmu}, pcmu, codec.Codec{}))
+	wants("to be transcoded", true, true, 1, 2)
 	speak(3*milli, 8, r.a)
-	wants("browser transcoded", true, false, 1, 1)
-	speak(4*milli, 0, r.c)
-	wants("both transcoded", true, true, 1, 2)
-	if err := r.c.configure(5*milli, core); err != nil {
-		t.Fatal(err)
-	}
-	speak(6*milli, 8, r.a)
-	speak(6*milli, 8, r.c)
+	speak(3*milli, 0, r.c)
+	wants("transcoded", true, true, 1, 2)
+	configure(4*milli, r.c, core)
+	wants("to be relayed", false, false, 0, 0)
+	configure(5*milli, r.a, both(SendRecv, []codec.Codec{pcma, pcmu}, pcma, codec.Codec{}))
+	wants("may be transcoded", false, false, 0, 0)
+	speak(300*milli, 0, r.a)
+	wants("transcoded from one side", true, false, 1, 1)
+	speak(600*milli, 8, r.a)
 	wants("relayed again", false, false, 0, 0)
-	if err := r.c.configure(7*milli, both(SendRecv, []codec.Codec{pcmu}, pcmu, codec.Codec{})); err != nil {
-		t.Fatal(err)
-	}
-	speak(300*milli, 8, r.a)
-	wants("and transcoded", true, false, 1, 1)
+	configure(601*milli, r.c, both(SendRecv, []codec.Codec{pcmu}, pcmu, codec.Codec{}))
+	wants("and to be transcoded", true, true, 1, 2)
 	r.c.disconnect()
 	wants("apart", false, false, 0, 0)
 }

@@ -82,6 +82,7 @@ func (f *Flow) rebuild() {
 		f.endTranscoder(true)
 	}
 	f.switched = 0
+	f.timeSource()
 }
 
 // wanted reports whether a route still asks for what t does.
@@ -327,6 +328,7 @@ func (f *Flow) end() transcoded {
 	if f.active != nil {
 		f.endTranscoder(true)
 	}
+	f.src.setTimed(false)
 	return f.gone
 }
 

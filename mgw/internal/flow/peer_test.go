@@ -134,10 +134,13 @@ func newBed(t *testing.T, change func(*Config)) *bed {
 			}
 		}
 		for _, w := range e.workers {
-			if len(w.terms) != 0 || len(w.clock.heap) != 0 {
-				t.Errorf("worker keeps %d terminations, %d transcoders", len(w.terms), len(w.clock.heap))
+			if len(w.terms) != 0 || len(w.clock.heap) != 0 || w.timed != 0 {
+				t.Errorf("worker keeps %d terminations, %d transcoders, %d timed sources", len(w.terms), len(w.clock.heap), w.timed)
 			}
 			for _, as := range w.access {
+				if as.timed != 0 {
+					t.Errorf("worker keeps %d timed sources of a port", as.timed)
+				}
 				if len(as.streams) != 0 || len(w.streams) != 0 {
 					t.Errorf("worker keeps %d streams", len(w.streams))
 				}

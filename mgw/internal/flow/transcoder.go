@@ -48,7 +48,7 @@ func (f *Flow) newTranscoder(r *route) bool {
 	// The SSRC only tells the stamper one pipeline from another; it never leaves.
 	f.active = &transcoder{flow: f, cfg: r.via, dir: dir, ssrc: f.made}
 	f.active.of = f.active
-	f.src.setTimed(true)
+	f.timeSource()
 	f.dst.out.stamp.Switch()
 	return true
 }
@@ -58,7 +58,7 @@ func (f *Flow) endTranscoder(fades bool) {
 	t := f.active
 	t.rest(fades)
 	f.active = nil
-	f.src.setTimed(false)
+	f.timeSource()
 	f.gone.add(t.dir.Stats())
 	f.src.w.clock.remove(&t.pulse)
 	t.dir.Close()
