@@ -119,8 +119,9 @@ const (
 	wrong            // not what the other end sent
 )
 
-// receive takes a datagram that came to the end at the far side of d. delay: from the sender's system call to now, ns, 0 when unknown.
-func (c *call) receive(d Direction, b []byte, now int64) (v verdict, delay int64) {
+// receive takes a datagram that came to the end at the far side of d at a time, 0: not known. delay: from the sender's system call, ns, 0 when
+// unknown.
+func (c *call) receive(d Direction, b []byte, at int64) (v verdict, delay int64) {
 	if d == Down {
 		if b[0] < 128 {
 			c.browser.control(b)
@@ -139,9 +140,9 @@ func (c *call) receive(d Direction, b []byte, now int64) (v verdict, delay int64
 		return wrong, 0
 	}
 	if c.media.Transcoded() {
-		return c.transcoded(d, b, now), 0
+		return c.transcoded(d, b, at), 0
 	}
-	return c.relayed(d, b, now)
+	return c.relayed(d, b, at)
 }
 
 // open decrypts in place; nil when the packet is not authentic.
@@ -154,7 +155,7 @@ func (c *call) open(b []byte) []byte {
 }
 
 // relayed compares a payload with what was sent, octet by octet.
-func (c *call) relayed(d Direction, b []byte, now int64) (verdict, int64) {
+func (c *call) relayed(d Direction, b []byte, at int64) (verdict, int64) {
 	p := b[rtpHeader:]
 	if b[1]&0x7f != ptPCMA || len(p) != frameLen || binary.BigEndian.Uint16(p) != mark || int(binary.BigEndian.Uint16(p[2:])) != c.index {
 		return wrong, 0
@@ -171,14 +172,14 @@ func (c *call) relayed(d Direction, b []byte, now int64) (verdict, int64) {
 	if k < s.first {
 		return aside, 0
 	}
-	if s.count-k > uint32(len(s.sent)) {
+	if at == 0 || s.count-k > uint32(len(s.sent)) {
 		return good, 0
 	}
-	return good, now - s.sent[k%uint32(len(s.sent))]
+	return good, at - s.sent[k%uint32(len(s.sent))]
 }
 
 // transcoded checks the form and keeps the payload of a sample call.
-func (c *call) transcoded(d Direction, b []byte, now int64) verdict {
+func (c *call) transcoded(d Direction, b []byte, at int64) verdict {
 	p, pt := b[rtpHeader:], b[1]&0x7f
 	var ok bool
 	switch {
@@ -201,7 +202,7 @@ func (c *call) transcoded(d Direction, b []byte, now int64) verdict {
 	if cap(h.record)-len(h.record) >= 2+len(p) {
 		h.record = binary.BigEndian.AppendUint16(h.record, uint16(len(p)))
 		h.record = append(h.record, p...)
-		h.at = append(h.at, now)
+		h.at = append(h.at, at)
 		h.records++
 	}
 	return good

@@ -127,11 +127,17 @@ func (f *Fleet) connect(ctx context.Context, id *identity, i int) (*call, error)
 	return c, nil
 }
 
-// watch gives the sockets to the poller: keys 2i and 2i+1 for browser and core of call i.
+// watch gives the sockets to the poller, keys 2i and 2i+1 for browser and core of call i, and has arrivals stamped.
 func (f *Fleet) watch() error {
 	for i, c := range f.calls {
 		if err := errors.Join(f.poll.add(c.browser.socket, int32(2*i)), f.poll.add(c.core, int32(2*i+1))); err != nil {
 			return err
+		}
+		if i%f.stampEvery() != 0 {
+			continue
+		}
+		if err := errors.Join(c.browser.stamp(), c.core.stamp()); err != nil {
+			return fmt.Errorf("load: times of arrival: %w", err)
 		}
 	}
 	return nil

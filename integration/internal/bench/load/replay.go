@@ -112,7 +112,7 @@ func (p *player) until(at int64) {
 
 // record receives from the n sockets that are ready.
 func (p *player) record(n int) {
-	now := time.Duration(p.now())
+	g := p.glance()
 	for i := range n {
 		key := p.f.poll.events[i].Fd
 		c := p.f.calls[key/2]
@@ -120,10 +120,10 @@ func (p *player) record(n int) {
 		if key%2 == 1 {
 			d, s = Up, c.core
 		}
-		for size := s.receive(p.buf[:]); size > 0; size = s.receive(p.buf[:]) {
+		for size, at := s.receiveAt(p.buf[:], g); size > 0; size, at = s.receiveAt(p.buf[:], g) {
 			if b := c.rtpOf(d, p.buf[:size]); b != nil {
 				p.out[key/2][d] = append(p.out[key/2][d], Recorded{
-					now, binary.BigEndian.Uint16(b[2:]), binary.BigEndian.Uint32(b[4:]), append([]byte(nil), b[rtpHeader:]...),
+					time.Duration(at), binary.BigEndian.Uint16(b[2:]), binary.BigEndian.Uint32(b[4:]), append([]byte(nil), b[rtpHeader:]...),
 				})
 			}
 		}

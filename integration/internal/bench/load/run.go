@@ -43,7 +43,7 @@ func (w *Window) Share() float64 {
 	return share
 }
 
-// Delays are percentiles of the one-way delay between the system calls of the two ends, the generator's polling included.
+// Delays are percentiles of the one-way delay from the sender's system call until the kernel has the packet for the far end.
 type Delays struct{ P50, P99 time.Duration }
 
 // runner is the state of one Run.
@@ -67,7 +67,7 @@ func (f *Fleet) Run(warm, window time.Duration, meter func() (time.Duration, err
 	warm = max(warm, restart)
 	f.listen(warm, window)
 	now := time.Now()
-	r := &runner{f: f, base: now, clock: uint32(now.Sub(f.began) / frameTime), delays: make([]int64, 0, int(window/frameTime+50)*len(f.active())*2)}
+	r := &runner{f: f, base: now, clock: uint32(now.Sub(f.began) / frameTime), delays: make([]int64, 0, int(window/frameTime+50)*(len(f.active())/f.stampEvery()+1)*2)}
 	for _, c := range f.calls { // what came in a pause is of no interest
 		for c.browser.receive(r.buf[:]) > 0 || c.core.receive(r.buf[:]) > 0 {
 		}
@@ -162,7 +162,7 @@ func (r *runner) drain(n int) {
 	if n == 0 {
 		return
 	}
-	now := r.now()
+	g := r.glance()
 	for i := range n {
 		key := r.f.poll.events[i].Fd
 		c := r.f.calls[key/2]
@@ -170,14 +170,14 @@ func (r *runner) drain(n int) {
 		if key%2 == 1 {
 			d, s = Up, c.core
 		}
-		if size := s.receive(r.buf[:]); size > 0 {
-			r.count(d, c, size, now)
+		if size, at := s.receiveAt(r.buf[:], g); size > 0 {
+			r.count(d, c, size, at)
 		}
 	}
 }
 
-func (r *runner) count(d Direction, c *call, size int, now int64) {
-	v, delay := c.receive(d, r.buf[:size], now)
+func (r *runner) count(d Direction, c *call, size int, at int64) {
+	v, delay := c.receive(d, r.buf[:size], at)
 	if !r.open {
 		return
 	}

@@ -12,9 +12,10 @@ var loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 
 // socket is a non-blocking UDP socket on loopback, with one destination.
 type socket struct {
-	fd    int
-	local netip.AddrPort
-	to    unix.RawSockaddrInet4
+	fd      int
+	local   netip.AddrPort
+	to      unix.RawSockaddrInet4
+	stamped bool // the kernel notes when packets came
 }
 
 // openSocket binds port, 0: any. Errors: the kernel's.
