@@ -19,7 +19,7 @@ var levels = [...]int{30, 70}
 
 const (
 	nearly  = 10  // percent by which a load may miss its level before it is tried again
-	drowned = 0.9 // share of its core from which on the generator's own queue is in the delay
+	drowned = 0.9 // share of its core from which on the generator sends in bursts
 )
 
 // LoadSample is the gateway with one packet thread under a load.
@@ -128,7 +128,7 @@ func (s *LoadSample) line() string {
 		text += fmt.Sprintf(", %.2f of the codec limit", s.Sample.callsPerCore()/s.Limit.CallsPerCore())
 	}
 	if own := s.Sample.Window.Own.Seconds() / s.Sample.Window.Length.Seconds(); own > drowned {
-		text += fmt.Sprintf("; the generator used %.0f %% of its core: its own queue is in the delay", 100*own)
+		text += fmt.Sprintf("; the generator used %.0f %% of its core: it sends in bursts", 100*own)
 	}
 	if f := s.Sample.fault(s.Work); f != "" {
 		text += "  NOT COUNTED: " + f

@@ -81,6 +81,7 @@ type CoreConfig struct {
 // MediaConfig is the packet path.
 type MediaConfig struct {
 	Workers       int           `conf:"workers" default:"0" range:"0..256" doc:"Packet threads. 0: one per core."`
+	Nice          int           `conf:"nice" default:"-10" range:"-20..0" doc:"Nice value of the packet threads: media goes before other work on a busy machine. Needs CAP_SYS_NICE; without it they run as others do, with a warning. 0: as others."`
 	InactiveAfter time.Duration `conf:"inactive_after" default:"30s" range:"1s..1h" doc:"Default detection time of media inactivity (H.248.40)."`
 	ConsentAfter  time.Duration `conf:"consent_after" default:"30s" range:"5s..10m" doc:"Default detection time of lost consent (RFC 7675)."`
 	CertLife      time.Duration `conf:"cert_life" default:"168h" range:"1h..600h" doc:"Time until new calls get a new DTLS certificate (RFC 8827)."`

@@ -62,6 +62,9 @@ type Config struct {
 
 	Logger *zap.Logger // nil: none; never used per packet
 
+	// Nice is the workers' nice value, -20 (before all others) to 19; where the system does not allow it they run as others do. 0: as others.
+	Nice int
+
 	Timers Timers
 }
 

@@ -49,7 +49,8 @@ func New(cfg Config) (*Engine, error) {
 		return nil, err
 	}
 	addProcessors(len(e.workers))
-	for _, w := range e.workers {
+	for i, w := range e.workers {
+		w.quiet = i > 0
 		go w.run()
 	}
 	return e, nil

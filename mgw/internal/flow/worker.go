@@ -52,6 +52,7 @@ type worker struct {
 	stopped  bool
 	pending  atomic.Bool // commands is not empty
 	exited   chan struct{}
+	quiet    bool // another worker tells what concerns all
 
 	count counters
 
@@ -153,8 +154,8 @@ func slab(n int) [][]byte {
 // are due, so that none lacks a packet that the kernel had; 5th sweep;
 // 6th send; 7th under load, let datagrams gather.
 func (w *worker) run() {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
+	runtime.LockOSThread() // never unlocked: the thread, which has a priority of its own, ends with the worker
+	w.prioritize()
 	defer close(w.exited)
 	for !w.stop {
 		n, _, err := w.poll.Wait(w.timeout(), w.load.busy)
@@ -170,6 +171,16 @@ func (w *worker) run() {
 		w.runStreams()
 		w.flush()
 		w.rest(got)
+	}
+}
+
+// prioritize lets packets go before whatever else the machine has to do: 20 ms late is lost.
+func (w *worker) prioritize() {
+	if w.cfg.Nice == 0 {
+		return
+	}
+	if err := udpio.Prioritize(w.cfg.Nice); err != nil && !w.quiet {
+		w.log.Warn("packets have no priority over other work on this machine; CAP_SYS_NICE allows it", zap.Int("nice", w.cfg.Nice), zap.Error(err))
 	}
 }
 

@@ -64,6 +64,7 @@ type runner struct {
 func (f *Fleet) Run(warm, window time.Duration, meter func() (time.Duration, error)) (Window, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	defer first()()
 	warm = max(warm, restart)
 	f.listen(warm, window)
 	now := time.Now()

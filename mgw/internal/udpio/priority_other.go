@@ -1,0 +1,8 @@
+//go:build !linux
+
+package udpio
+
+import "errors"
+
+// Prioritize is of Linux. Errors: errors.ErrUnsupported.
+func Prioritize(int) error { return errors.ErrUnsupported }
