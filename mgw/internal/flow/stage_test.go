@@ -20,6 +20,7 @@ type stage struct {
 	ev   []Event
 	last [2]rtp.Packet // newest packet of each end
 	all  [2][]arrival
+	peer *peerCrypto // of the core's peer, with SRTP
 }
 
 // arrival is a plaintext packet and when it came.
@@ -113,6 +114,9 @@ func (s *stage) receive(u *net.UDPConn, end int) rtp.Packet {
 		if b, err = s.peerRx.OpenRTP(b); err != nil {
 			s.t.Fatalf("the browser cannot open a packet: %v", err)
 		}
+	}
+	if end == coreEnd && s.peer != nil {
+		return s.peer.open(b)
 	}
 	return b
 }
