@@ -149,7 +149,7 @@ func (a *Access) setCredentials(r *AccessRemote) error {
 			g.agent.AddCandidates(a.remotes(r.Candidates))
 			return nil
 		}
-		if a.revert(r.Ufrag, r.Pwd) || a.parent != nil { // the parent has made the generation for both
+		if a.parent != nil || a.revert(r) { // the parent has made the generation for both, or taken it back
 			return nil
 		}
 		a.newGeneration()
@@ -160,25 +160,6 @@ func (a *Access) setCredentials(r *AccessRemote) error {
 		return a.startFull(g.agent, r)
 	}
 	return g.agent.Start(r.Ufrag, r.Pwd)
-}
-
-// revert gives a restart up: the peer's credentials are again those of a generation that is still there, whose local ones the peer has
-// kept too (RFC 3264 §8: after a refused offer all is as before it). False: there is none, or the restart has got a pair. Caller holds mu.
-func (a *Access) revert(ufrag, pwd string) bool {
-	i := slices.IndexFunc(a.gens, func(g generation) bool { return g.ufrag == ufrag && g.pwd == pwd })
-	if i < 0 {
-		return false
-	}
-	n, ok := a.gens[i].n, false
-	a.w.alive(a.s.t, func() { ok = a.s.revert(a.w.now, n) })
-	if !ok {
-		return false
-	}
-	for _, g := range a.gens[i+1:] {
-		g.agent.Close()
-	}
-	a.gens = slices.Delete(a.gens, i+1, len(a.gens))
-	return true
 }
 
 // newGeneration makes fresh local credentials beside the present ones. Caller holds mu.

@@ -350,17 +350,13 @@ func (s *accessState) sweep(now int64) {
 // restarted notes new credentials: the checks of RFC 8445 §9 begin anew while the old pair serves.
 func (s *accessState) restarted() { s.iceFrom, s.iceDone = 0, false }
 
-// revert makes generation n the newest again; false when a later one has a pair.
-func (s *accessState) revert(now int64, n uint64) bool {
-	if s.gen > n {
-		return false
-	}
+// revert makes generation n the newest again. No later one has a pair.
+func (s *accessState) revert(now int64, n uint64) {
 	s.a.newest.Store(n)
 	s.iceFrom, s.iceDone = 0, s.gen == n
 	if s.run != nil && !s.begun && s.iceDone {
 		s.startClock(now)
 	}
-	return true
 }
 
 // clear forgets all paths; the termination ends.

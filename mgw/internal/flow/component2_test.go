@@ -69,6 +69,42 @@ func (p twoSockets) secure(t *testing.T, l AccessLocal) {
 	}
 }
 
+// newCallWithoutMux is a call with a client that has two components, both connected.
+func newCallWithoutMux(t *testing.T, full bool) (*call, twoSockets) {
+	t.Helper()
+	spec := relaySpec()
+	x := &call{bed: newBed(t, withRTCP)}
+	var err error
+	if x.a, err = x.e.NewAccess(AccessSpec{ID: "a1", Realm: "access", Full: full, Component2: true}); err != nil {
+		t.Fatal(err)
+	}
+	x.c = x.bed.core("c1", x.a)
+	x.configure(x.a, spec.access)
+	x.configure(x.c, spec.core)
+	if err := x.e.Connect(x.a, x.c); err != nil {
+		t.Fatal(err)
+	}
+	x.s = newSIP(t)
+	if err := x.c.SetRemote(CoreRemote{RTP: x.s.addr(), RTCP: addrPortOf(x.s.rtcp)}); err != nil {
+		t.Fatal(err)
+	}
+	p := newTwoSockets(t, "user1", !full)
+	x.b = p.rtp
+	l := x.a.Local()
+	if len(ofComponent(l, 1).Candidates) != 1 || len(ofComponent(l, 2).Candidates) != 1 || ofComponent(l, 2).Candidates[0].Priority != ofComponent(l, 1).Candidates[0].Priority-1 ||
+		ofComponent(l, 2).Candidates[0].Port == ofComponent(l, 1).Candidates[0].Port {
+		t.Fatalf("candidates %+v", l.Candidates)
+	}
+	if err := x.a.SetRemote(p.remote(!full)); err != nil {
+		t.Fatal(err)
+	}
+	p.connect(t, l)
+	p.secure(t, l)
+	x.ev.wait(t, x.a, DTLSConnected, 1)
+	x.exchange(5, 1)
+	return x, p
+}
+
 // nextReport waits for a report of ours at b.
 func nextReport(t *testing.T, b *browser, want uint32) (info rtcp.Info) {
 	t.Helper()
@@ -97,36 +133,7 @@ func nextReport(t *testing.T, b *browser, want uint32) (info rtcp.Info) {
 func TestR8858_ClientWithoutMux(t *testing.T) {
 	for name, full := range map[string]bool{"lite": false, "full": true} {
 		t.Run(name, func(t *testing.T) {
-			spec := relaySpec()
-			x := &call{bed: newBed(t, withRTCP)}
-			var err error
-			if x.a, err = x.e.NewAccess(AccessSpec{ID: "a1", Realm: "access", Full: full, Component2: true}); err != nil {
-				t.Fatal(err)
-			}
-			x.c = x.bed.core("c1", x.a)
-			x.configure(x.a, spec.access)
-			x.configure(x.c, spec.core)
-			if err := x.e.Connect(x.a, x.c); err != nil {
-				t.Fatal(err)
-			}
-			x.s = newSIP(t)
-			if err := x.c.SetRemote(CoreRemote{RTP: x.s.addr(), RTCP: addrPortOf(x.s.rtcp)}); err != nil {
-				t.Fatal(err)
-			}
-			p := newTwoSockets(t, "user1", !full)
-			x.b = p.rtp
-			l := x.a.Local()
-			if len(ofComponent(l, 1).Candidates) != 1 || len(ofComponent(l, 2).Candidates) != 1 || ofComponent(l, 2).Candidates[0].Priority != ofComponent(l, 1).Candidates[0].Priority-1 ||
-				ofComponent(l, 2).Candidates[0].Port == ofComponent(l, 1).Candidates[0].Port {
-				t.Fatalf("candidates %+v", l.Candidates)
-			}
-			if err := x.a.SetRemote(p.remote(!full)); err != nil {
-				t.Fatal(err)
-			}
-			p.connect(t, l)
-			p.secure(t, l)
-			x.ev.wait(t, x.a, DTLSConnected, 1)
-			x.exchange(5, 1)
+			x, p := newCallWithoutMux(t, full)
 			info := nextReport(t, p.rtcp, x.a.Local().SSRC)
 			loss := func(b *browser, lost byte) {
 				rr := make([]byte, 32)
@@ -199,6 +206,76 @@ func TestR8858_ClientWithoutMux(t *testing.T) {
 				t.Errorf("the second component is asked for again: %v", err)
 			}
 			x.exchange(3, 40)
+		})
+	}
+}
+
+// TestR8445_3_RestartIsTakenBackForBothComponentsOrNone: when a refused offer with new credentials is taken back, the components go on with one set of credentials:
+// those before, or, when one of them has a pair of the restart by then, new ones (RFC 8839 §5.4).
+func TestR8445_3_RestartIsTakenBackForBothComponentsOrNone(t *testing.T) {
+	for name, which := range map[string]int{"none has a pair": 0, "RTP has a pair": 1, "RTCP has a pair": 2} {
+		t.Run(name, func(t *testing.T) {
+			x, p := newCallWithoutMux(t, false)
+			before, theirs := x.a.Local(), p.remote(true)
+			theirs.Role = 0
+			next := newTwoSockets(t, "user2", true)
+			r := next.remote(true)
+			r.Role, r.Fingerprints = 0, nil
+			if err := x.a.SetRemote(r); err != nil {
+				t.Fatal(err)
+			}
+			components := []*Access{x.a, x.a.component2}
+			if which != 0 {
+				[]*browser{next.rtp, next.rtcp}[which-1].connect(ofComponent(x.a.Local(), uint32(which)))
+				eventually(t, "a pair of the restart", func() bool { return components[which-1].inUse.Load() == 2 })
+			}
+			if err := x.a.SetRemote(theirs); err != nil {
+				t.Fatal(err)
+			}
+			var local [2]string
+			for i, c := range components {
+				c.mu.Lock()
+				g := c.gens[len(c.gens)-1]
+				local[i] = g.agent.Ufrag() + " " + g.agent.Pwd()
+				if g.ufrag != theirs.Ufrag || g.pwd != theirs.Pwd {
+					t.Errorf("component %d expects the checks of %s", i+1, g.ufrag)
+				}
+				if n := c.newest.Load(); n != g.n {
+					t.Errorf("component %d listens to generation %d, the newest is %d", i+1, n, g.n)
+				}
+				c.mu.Unlock()
+			}
+			if local[0] != local[1] {
+				t.Errorf("the components have credentials %q", local)
+			}
+			if back := x.a.Local().Ufrag == before.Ufrag; back != (which == 0) {
+				t.Errorf("the credentials are those before: %v", back)
+			}
+			// The next restart is one for both again.
+			last := newTwoSockets(t, "user3", true)
+			for i, b := range []*browser{last.rtp, last.rtcp} {
+				old := []*browser{p.rtp, p.rtcp}[i]
+				b.print, b.cert, b.tx, b.rx = old.print, old.cert, old.tx, old.rx
+			}
+			r = last.remote(true)
+			r.Role = 0
+			if err := x.a.SetRemote(r); err != nil {
+				t.Fatal(err)
+			}
+			last.connect(t, x.a.Local())
+			for i, c := range components {
+				eventually(t, "a pair of the last restart", func() bool {
+					c.mu.Lock()
+					defer c.mu.Unlock()
+					return len(c.gens) == 1 && c.inUse.Load() == c.made
+				})
+				if c.sock.mux.Agents() != 1 {
+					t.Errorf("component %d has %d agents", i+1, c.sock.mux.Agents())
+				}
+			}
+			x.b = last.rtp
+			x.exchange(3, 20)
+			nextReport(t, last.rtcp, x.a.Local().SSRC)
 		})
 	}
 }
