@@ -48,6 +48,7 @@ type accessState struct {
 	begun    bool       // run has a pair to go over
 	dtlsFrom int64      // when the handshake's time began; 0: not running
 	former   *handshake // its keys serve until run has ended; nil: none
+	reserve  int64      // until when the association before run, whose handshake has ended, may be taken back; 0: not
 	past     pastKeys
 	keyed    *handshake // has given the keys in use, with which nothing has been heard yet; nil: not so
 
@@ -169,84 +170,6 @@ func (s *accessState) nominate(now int64, gen uint64, c ice.Check) {
 	s.t.emit(Event{Kind: ICEConnected, Pair: s.a.pair(c.From, c.Priority)})
 }
 
-// startClock begins the time of a handshake that waited for a pair.
-func (s *accessState) startClock(now int64) {
-	s.dtlsFrom, s.begun = now, true
-	s.run.connected()
-}
-
-// associate makes run the handshake in progress; the keys of former serve until it has ended. With new ICE credentials it goes over their
-// pair: at the other end of the old one may be an endpoint that has only the old association.
-func (s *accessState) associate(now int64, run, former *handshake) {
-	s.run, s.link, s.former = run, run.link, former
-	s.dtlsFrom, s.begun = 0, false
-	if s.selected.IsValid() && s.gen == s.a.newest.Load() {
-		s.startClock(now)
-	}
-}
-
-// resume makes the association whose keys serve the present one again.
-func (s *accessState) resume(run *handshake) {
-	s.run, s.link, s.former = run, run.link, nil
-	s.dtlsFrom, s.begun = 0, true
-}
-
-// secured takes the keys of run, unless another has taken its place.
-func (s *accessState) secured(now int64, run *handshake, profile srtp.Profile, tx *srtp.Sender, rx *srtp.Receiver) {
-	switch run {
-	case s.run:
-		s.dtlsFrom = 0
-		if s.former != nil {
-			s.former = nil
-			s.past.keep(now, s.t.in.rx)
-		}
-		s.a.settled(run)
-	case s.former: // done in the moment in which another was asked for
-	default:
-		return
-	}
-	s.keyed = run
-	s.t.out.tx, s.t.in.rx = tx, rx
-	s.t.emit(Event{Kind: DTLSConnected, Profile: profile.String()})
-}
-
-// unsecured notes the end of run: kind DTLSFailed or DTLSClosed. Without keys nothing passes.
-func (s *accessState) unsecured(run *handshake, kind EventKind, reason string) {
-	if s.run != run {
-		return // a former one may be closed by the peer before the new one is done
-	}
-	s.run, s.link, s.dtlsFrom, s.former = nil, nil, 0, nil
-	s.t.out.tx, s.t.in.rx, s.past.rx = nil, nil, nil
-	s.keyed = nil
-	s.a.settled(run)
-	s.t.emit(Event{Kind: kind, Reason: reason})
-}
-
-// pastKeys are those of the association before, for packets on their way when the new one was done.
-type pastKeys struct {
-	rx    *srtp.Receiver
-	until int64
-}
-
-func (k *pastKeys) keep(now int64, rx *srtp.Receiver) { k.rx, k.until = rx, now+keyOverlap }
-
-// open authenticates and decrypts b in place. control: b is SRTCP.
-func (s *accessState) open(now int64, b []byte, control bool) ([]byte, error) {
-	if s.past.rx == nil {
-		return openWith(s.t.in.rx, b, control)
-	}
-	if now >= s.past.until {
-		s.past.rx = nil
-		return openWith(s.t.in.rx, b, control)
-	}
-	scratch := s.t.w.scratch[:copy(s.t.w.scratch, b)] // a failure leaves nothing of b
-	plain, err := openWith(s.t.in.rx, b, control)
-	if err == srtp.ErrAuth {
-		plain, err = openWith(s.past.rx, b[:copy(b, scratch)], control)
-	}
-	return plain, err
-}
-
 // dtls takes a DTLS datagram from an authenticated address.
 func (s *accessState) dtls(b []byte, src netip.AddrPort) {
 	if s.link == nil {
@@ -337,6 +260,10 @@ func (s *accessState) sweep(now int64) {
 		s.dtlsFrom = 0
 		s.run.expire()
 	}
+	if s.reserve != 0 && now >= s.reserve {
+		s.reserve = 0
+		s.a.settled(s.run)
+	}
 	if s.keyed != nil && s.t.in.rx.Heard() && s.keyed.settle() {
 		s.keyed = nil
 	}
@@ -368,6 +295,6 @@ func (s *accessState) clear() {
 		}
 		s.forget(s.paths[0])
 	}
-	s.run, s.link, s.former, s.keyed = nil, nil, nil, nil
+	s.run, s.link, s.former, s.keyed, s.reserve = nil, nil, nil, nil, 0
 	s.t.out.addr, s.t.out.rtcp.addr = udpio.Addr{}, udpio.Addr{}
 }

@@ -37,7 +37,8 @@ func (x association) with(r AccessRemote) association {
 }
 
 // setPeer starts a DTLS association unless the present one is wanted on. The present one serves until the new handshake has ended, and
-// comes back when the description that asked for another is taken back before that (RFC 3264 §8). Caller holds mu.
+// comes back when the description that asked for another is taken back by then (RFC 3264 §8). Whether the handshake's end or that comes first is chance
+// when both are at once: the association before is therefore kept as long as its keys are, keyOverlap longer. Caller holds mu.
 func (a *Access) setPeer(r AccessRemote) {
 	want := a.peer.with(r)
 	if want.same(a.peer) {
@@ -50,7 +51,7 @@ func (a *Access) setPeer(r AccessRemote) {
 	if a.former != nil && a.former.of.same(want) && a.former.serves() {
 		a.run.stop()
 		a.run, a.former = a.former, nil
-		a.w.alive(a.s.t, func() { a.s.resume(a.run) })
+		a.w.alive(a.s.t, func() { a.s.resume(a.w.now, a.run) })
 		return
 	}
 	var idle *handshake
@@ -68,17 +69,18 @@ func (a *Access) setPeer(r AccessRemote) {
 	a.wg.Go(func() { a.runHandshake(h) })
 }
 
-// settled ends the association that run has taken the place of. Called by the worker; the work is done elsewhere.
-func (a *Access) settled(run *handshake) {
-	a.wg.Go(func() {
-		a.mu.Lock()
-		var old *handshake
-		if a.run == run {
-			old, a.former = a.former, nil
-		}
-		a.mu.Unlock()
-		if old != nil {
-			old.stop()
-		}
-	})
+// settled ends the association that run has taken the place of; nothing takes it back any more. Called by the worker; the work is done elsewhere.
+func (a *Access) settled(run *handshake) { a.wg.Go(func() { a.endFormer(run) }) }
+
+// endFormer ends the association before run, if run still is the present one.
+func (a *Access) endFormer(run *handshake) {
+	a.mu.Lock()
+	var old *handshake
+	if a.run == run {
+		old, a.former = a.former, nil
+	}
+	a.mu.Unlock()
+	if old != nil {
+		old.stop()
+	}
 }

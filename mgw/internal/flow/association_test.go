@@ -59,6 +59,7 @@ func TestR5763_R8842_NewAssociation(t *testing.T) {
 			if d := x.a.Stats().Dropped; len(d) != 0 {
 				t.Errorf("dropped %v", d)
 			}
+			x.a.w.do(func() { x.a.s.sweep(x.a.w.now + keyOverlap) })
 			eventually(t, "the former association ends", func() bool {
 				x.a.mu.Lock()
 				defer x.a.mu.Unlock()
@@ -135,6 +136,121 @@ func TestR8842_RefusedChangeIsTakenBack(t *testing.T) {
 			t.Errorf("event %d", k)
 		}
 	}
+}
+
+// TestR8842_ChangeTakenBackAsItsHandshakeEnds: the end of the handshake and the description that takes the change back may meet in any order. The
+// association before goes on with its keys in all of them; once it has ended, the description asks for one more.
+func TestR8842_ChangeTakenBackAsItsHandshakeEnds(t *testing.T) {
+	type meeting struct {
+		*call
+		before, changed AccessRemote
+		old, run        *handshake // before and after the change
+		tx              *srtp.Sender
+		rx              *srtp.Receiver
+	}
+	begin := func(t *testing.T) *meeting {
+		x := newCall(t, relaySpec())
+		m := &meeting{call: x, before: x.b.remote(RoleServer), old: x.a.run, tx: x.b.tx, rx: x.b.rx}
+		x.exchange(3, 65530)
+		m.changed = m.before
+		m.changed.TLSID = "another"
+		x.b.renew()
+		if err := x.a.SetRemote(m.changed); err != nil {
+			t.Fatal(err)
+		}
+		m.run = x.a.run
+		return m
+	}
+	handshake := func(t *testing.T, m *meeting, n int) {
+		if err := m.b.secure(m.a.Local(), true); err != nil {
+			t.Fatal(err)
+		}
+		m.ev.wait(t, m.a, DTLSConnected, n)
+	}
+	back := func(t *testing.T, m *meeting) {
+		if err := m.a.SetRemote(m.before); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// goesOn checks that the association before is the present one, for the peer as for us, and no other is left.
+	goesOn := func(t *testing.T, m *meeting, late *srtp.Sender) {
+		if m.a.run != m.old || !m.old.serves() {
+			t.Fatal("another association than before")
+		}
+		if late != nil { // on its way under the keys of the change
+			m.b.tx = late
+			m.b.send(packet(8, 0xbb, 60, 9600, make([]byte, 160)))
+			m.s.read()
+		}
+		m.b.tx, m.b.rx = m.tx, m.rx
+		m.exchange(3, 100)
+		m.a.w.do(func() { m.a.s.sweep(m.a.w.now + keyOverlap); m.a.s.past.until = 0 })
+		m.exchange(3, 200)
+		if d := m.a.Stats().Dropped; len(d) != 0 {
+			t.Errorf("dropped %v", d)
+		}
+		m.a.mu.Lock()
+		former := m.a.former
+		m.a.mu.Unlock()
+		if former != nil || !m.run.isStopped() {
+			t.Error("the association of the change is left")
+		}
+	}
+	t.Run("handshake, description", func(t *testing.T) {
+		m := begin(t)
+		handshake(t, m, 2)
+		back(t, m)
+		goesOn(t, m, m.b.tx)
+	})
+	t.Run("handshake, packets, description", func(t *testing.T) {
+		m := begin(t)
+		handshake(t, m, 2)
+		m.exchange(3, 50)
+		back(t, m)
+		goesOn(t, m, m.b.tx)
+	})
+	t.Run("description, handshake", func(t *testing.T) {
+		m := begin(t)
+		back(t, m)
+		key := srtp.AES128GCM.NewKey()
+		tx, _ := srtp.NewSender(srtp.AES128GCM, key)
+		rx, err := srtp.NewReceiver(srtp.AES128GCM, key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.a.w.do(func() { m.a.s.secured(m.a.w.now, m.run, srtp.AES128GCM, tx, rx) })
+		goesOn(t, m, nil)
+		if _, told := m.ev.find(m.a, DTLSConnected, 2); told {
+			t.Error("the end of a handshake that was given up is told")
+		}
+	})
+	t.Run("handshake, description, end of the time to take back", func(t *testing.T) {
+		m := begin(t)
+		handshake(t, m, 2)
+		m.a.w.do(func() { m.a.s.reserve = 0 }) // the sweep has seen it end
+		back(t, m)
+		m.a.endFormer(m.run) // what it began comes too late
+		goesOn(t, m, m.b.tx)
+	})
+	t.Run("handshake, end of the time to take back, description", func(t *testing.T) {
+		m := begin(t)
+		handshake(t, m, 2)
+		m.exchange(3, 50)
+		m.a.w.do(func() { m.a.s.sweep(m.a.w.now + keyOverlap) })
+		eventually(t, "the association before has ended", func() bool {
+			m.a.mu.Lock()
+			defer m.a.mu.Unlock()
+			return m.a.former == nil && !m.old.serves()
+		})
+		m.b.renew()
+		back(t, m)
+		if m.a.run == m.old || m.a.run == m.run {
+			t.Fatal("an association that has ended")
+		}
+		m.exchange(3, 100)
+		handshake(t, m, 3)
+		m.exchange(3, 200)
+	})
 }
 
 // TestR5763_NewDeviceWithAnICERestart: a ClientHello of ours goes to the device that the new credentials belong to, not to the one before,

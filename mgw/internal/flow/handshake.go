@@ -24,6 +24,10 @@ type handshake struct {
 	up     chan struct{} // closed when a pair is selected
 	upOnce sync.Once
 
+	// The keys, once the worker has them, which owns them. Nil: not yet.
+	tx *srtp.Sender
+	rx *srtp.Receiver
+
 	mu      sync.Mutex // guards assoc, stopped, over
 	assoc   *dtls.Association
 	stopped bool
