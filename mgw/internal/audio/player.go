@@ -118,6 +118,12 @@ func (p *Player) Ptime() time.Duration { return p.cfg.Ptime }
 // Idle reports whether nothing is left to play.
 func (p *Player) Idle() bool { return len(p.queue) == 0 }
 
+// Endless reports whether what sounds goes on until it is told to end.
+func (p *Player) Endless() bool {
+	cur := p.current()
+	return cur != nil && cur.Source != nil && cur.Source.Endless()
+}
+
 // Audible reports whether what waits needs a codec of audio.
 func (p *Player) Audible(items []Item) bool {
 	for i := range items {

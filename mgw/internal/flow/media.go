@@ -84,6 +84,7 @@ func (t *term) digit(d dtmf.Detected) {
 	t.emit(Event{Kind: DTMF, Digit: d.Digit, Duration: d.Duration})
 	if t.sound != nil && t.set.Armed&DTMF.Bit() != 0 {
 		t.sound.player.Interrupt()
+		t.sound.wake(t.w.now)
 	}
 }
 

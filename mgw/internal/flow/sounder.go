@@ -64,9 +64,7 @@ func (t *term) play(now int64, s Signals) error {
 		x.internal = s.Internal
 		t.aimSounds()
 	}
-	if x.heap == 0 {
-		t.w.clock.set(&x.pulse, onBeat(now))
-	}
+	x.wake(now)
 	x.settle()
 	return nil
 }
@@ -119,12 +117,22 @@ func (t *term) voice() *sounder {
 	return nil
 }
 
-// aim follows what the listener takes.
+// wake puts x on the frame clock, if it is not.
+func (x *sounder) wake(now int64) {
+	if x.heap == 0 {
+		x.t.w.clock.set(&x.pulse, onBeat(now))
+	}
+}
+
+// aim follows what the listener takes. Without one the signal goes on, as it is the termination's (H.248.1 §7.1.11), but unheard: only time passes, and a
+// signal without end lets even that be.
 func (x *sounder) aim() {
 	to := x.hears()
 	if to == nil {
+		x.player.Aim(audio.PlayerConfig{})
 		return
 	}
+	x.wake(x.t.w.now)
 	x.player.Aim(audio.PlayerConfig{Dst: to.set.Send, Events: to.set.SendDTMF, Ptime: to.set.framing()})
 	if from := to.partner; from != nil {
 		x.player.Request(from.to.asked)
@@ -147,6 +155,9 @@ func (x *sounder) tick(now int64) {
 	w.clock.set(&x.pulse, onBeat(due))
 	if to := x.hears(); f.Kind != audio.None && to != nil && to.voice() == x {
 		x.send(now, to, buf[:rtp.HeaderLen+n], f)
+	}
+	if x.hears() == nil && x.player.Endless() {
+		w.clock.remove(&x.pulse)
 	}
 	x.settle()
 }

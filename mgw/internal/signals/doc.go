@@ -51,6 +51,11 @@ func (s *Source) Stop() {
 // Over reports whether the signal has ended by itself, by its limit or by Stop.
 func (s *Source) Over() bool { return s.over }
 
+// Endless reports whether the signal does not end by itself or by a limit, nor has been stopped.
+func (s *Source) Endless() bool {
+	return s.limit == 0 && !s.over && (s.rounds < 0 || s.tone != nil && s.tone.Segments[s.part].MS == 0)
+}
+
 // Fill writes the next samples at rate, Hz, which divides 96000, and returns their number: less than len(pcm) when the signal has ended.
 func (s *Source) Fill(pcm []int16, rate int) int {
 	step := int64(base / rate)
