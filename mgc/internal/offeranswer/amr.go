@@ -61,19 +61,28 @@ func answeredAMR(c codec.Codec) string {
 
 // payloadAMR is the most octets of one frame with its header: CMR, table of contents and padding (RFC 4867 §4.3, §4.4).
 func payloadAMR(c codec.Codec) int {
-	bits := bitsAMR
-	if c.Is(codec.AMRWB) {
-		bits = bitsAMRWB
-	}
 	set, _ := c.ModeSet() // known
 	most := 0
-	for mode, n := range bits {
+	for mode, n := range modesAMR(c) {
 		if set.Has(uint8(mode)) {
 			most = n
 		}
 	}
-	if packing(c) != "" {
-		return 2 + (most+7)/8
+	return octetsAMR(c, most)
+}
+
+// modesAMR is the bits of speech in a frame of c, by mode.
+func modesAMR(c codec.Codec) []int {
+	if c.Is(codec.AMRWB) {
+		return bitsAMRWB
 	}
-	return (4 + 6 + most + 7) / 8
+	return bitsAMR
+}
+
+// octetsAMR is the length of a payload of one frame with so many bits of speech.
+func octetsAMR(c codec.Codec, bits int) int {
+	if packing(c) != "" {
+		return 2 + (bits+7)/8
+	}
+	return (4 + 6 + bits + 7) / 8
 }

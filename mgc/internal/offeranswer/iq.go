@@ -155,7 +155,7 @@ func (m *Media) remoteDescription(side Side) *iqv1.MediaDescription {
 	if l.noiseAgreed() {
 		cs = append(cs, l.Noise)
 	}
-	d := &iqv1.MediaDescription{Media: "audio", Proto: m.proto(side), Codecs: codecs(cs), PtimeMs: l.Ptime, MaxptimeMs: l.MaxPtime}
+	d := &iqv1.MediaDescription{Media: "audio", Proto: m.proto(side), Codecs: codecs(cs), PtimeMs: l.Ptime, MaxptimeMs: l.MaxPtime, MaxBitrate: m.maxBitrate(side, c)}
 	if side == Core {
 		d.Address, d.Port, d.RtcpPort = l.Remote.Addr().String(), uint32(l.Remote.Port()), uint32(l.RemoteRTCP.Port())
 		if a := l.RemoteRTCP.Addr(); a.IsValid() && a != l.Remote.Addr() {

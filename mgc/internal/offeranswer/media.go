@@ -70,6 +70,7 @@ type Line struct {
 	CName      string         `json:"cname,omitempty"`
 	Ptime      uint32         `json:"ptime,omitempty"` // ms, what the peer asks for; 0: nothing
 	MaxPtime   uint32         `json:"maxptime,omitempty"`
+	Allowed    Allowed        `json:"allowed,omitzero"`
 	RTCPOff    bool           `json:"rtcp_off,omitempty"` // b=RS:0 and b=RR:0
 	RS         bps            `json:"rs,omitempty"`       // core: bandwidth of reports, RFC 3556
 	RR         bps            `json:"rr,omitempty"`
@@ -258,7 +259,7 @@ func (m *Media) takePeer(side Side, d *sdp.Description, a *sdp.Media, answer boo
 	if !slices.ContainsFunc(l.Theirs, isAudio) {
 		return ch, unacceptable(305, "no usable audio codec")
 	}
-	l.Ptime, l.MaxPtime = a.Ptime, a.MaxPtime
+	l.Ptime, l.MaxPtime, l.Allowed = a.Ptime, a.MaxPtime, allowed(d, a)
 	said := l.XR.Said
 	l.XR = readXR(d, a)
 	l.XR.Said = said

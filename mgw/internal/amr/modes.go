@@ -20,30 +20,24 @@ type Modes struct {
 	begun    bool
 }
 
-// DefaultBitrate is the rate that a Modes without bit rate keeps to, bit/s: the highest of AMR, and the one of AMR-WB above which
-// little is won.
-func (c Codec) DefaultBitrate() int {
-	if c == Wide {
-		return 12650
-	}
-	return 12200
-}
-
-// NewModes starts with the highest mode of p's set that needs no more than bitrate, bit/s, or with its lowest. 0: DefaultBitrate.
-func NewModes(p Params, bitrate int) Modes {
-	if bitrate == 0 {
-		bitrate = p.Codec.DefaultBitrate()
-	}
+// NewModes starts with the highest mode of p's set that needs no more than bitrate, bit/s, or with its lowest. The peer may ask for a higher one,
+// but no mode of the set above most is ever sent as long as the set has one that is not. 0: no limit.
+func NewModes(p Params, bitrate, most int) Modes {
 	m := Modes{codec: p.Codec, set: p.Modes, period: uint32(max(p.Period, 1)), neighbor: p.Neighbor}
-	limit := uint8(0)
-	for i := range p.Codec.SID() {
-		if p.Codec.Bitrate(i) <= bitrate {
-			limit = i
-		}
-	}
-	m.own = m.upTo(limit)
+	m.set &= 1<<(m.upTo(m.within(most))+1) - 1
+	m.own = m.upTo(m.within(bitrate))
 	m.want, m.now = m.own, m.own
 	return m
+}
+
+// within is the highest mode of the codec that needs no more than bitrate, or the lowest. 0: the highest.
+func (m *Modes) within(bitrate int) (mode uint8) {
+	for i := range m.codec.SID() {
+		if bitrate == 0 || m.codec.Bitrate(i) <= bitrate {
+			mode = i
+		}
+	}
+	return mode
 }
 
 // upTo is the highest mode of the set that is not above limit, or the lowest.

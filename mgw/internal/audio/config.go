@@ -32,7 +32,8 @@ type Config struct {
 	DelayStart time.Duration // playout delay before anything was measured; default 20 ms
 	DelayMax   time.Duration // largest playout delay; default 200 ms
 
-	Bitrate    int  // Opus encoder, bit/s; 0: 24000. AMR: see transcode.EncoderConfig
+	Bitrate    int  // of Opus and AMR encoders, bit/s: see transcode.EncoderConfig
+	MaxBitrate int  // the most that the peer takes of them, bit/s; 0: no limit
 	Complexity int  // Opus encoder, 1..10; default 5
 	Loss       int  // expected loss towards the peer before the first report, percent
 	DTX        bool // Opus and AMR encoders: stop in silence
@@ -67,6 +68,12 @@ func (c *Config) check() error {
 		return fmt.Errorf("%w: telephone-event/%d beside %s/%d", ErrConfig, c.DstDTMF.ClockRate, c.Dst.Name, c.Dst.ClockRate)
 	}
 	return nil
+}
+
+// EncoderRate is the PCM rate at which the encoder works, Hz; both codecs are ones that transcode supports.
+func (c *Config) EncoderRate() int {
+	_, enc := c.rates()
+	return enc
 }
 
 // rates chooses the PCM rates of decoder and encoder, Hz: the best that both know, else the best of each with rate conversion between.

@@ -171,7 +171,7 @@ func New(cfg Config) (*Direction, error) {
 		return nil, fmt.Errorf("audio: source: %w", err)
 	}
 	enc, err := transcode.NewEncoder(cfg.Dst, transcode.EncoderConfig{
-		Rate: encRate, Ptime: cfg.Ptime, Bitrate: cfg.Bitrate, Complexity: cfg.Complexity, Loss: cfg.Loss, DTX: cfg.DTX,
+		Rate: encRate, Ptime: cfg.Ptime, Bitrate: cfg.Bitrate, MaxBitrate: cfg.MaxBitrate, Complexity: cfg.Complexity, Loss: cfg.Loss, DTX: cfg.DTX,
 	})
 	if err != nil {
 		dec.Close()

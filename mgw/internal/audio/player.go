@@ -17,6 +17,9 @@ const MaxItems = 64
 // digitPause is the time between two digits, which receivers need to tell them apart (ITU-T Q.24 table A-1 wants 40 ms).
 const digitPause = 60 * time.Millisecond
 
+// PlayerRate is the PCM rate at which a Player feeds an encoder that could do with less, Hz.
+const PlayerRate = 16000
+
 const defaultFrame = 20 * time.Millisecond
 
 // ErrQueue tells that too much waits to be played.
@@ -52,11 +55,13 @@ type Done struct {
 	How Ending
 }
 
-// PlayerConfig is what the peer takes. Ptime 0: 20 ms.
+// PlayerConfig is what the peer takes. Ptime 0: 20 ms. Bitrate and MaxBitrate: as in Config.
 type PlayerConfig struct {
 	Dst    codec.Codec // zero: not known yet; time passes, nothing is sent
 	Events codec.Codec // telephone events, zero: digits are tones
 	Ptime  time.Duration
+
+	Bitrate, MaxBitrate int
 }
 
 // Player plays signals one after the other in packets of the peer's codec. Owner: a worker; it allocates only with Aim and Replace. Use
@@ -278,7 +283,7 @@ func (p *Player) ready() bool {
 	if len(rates) == 0 {
 		return false
 	}
-	enc, err := transcode.NewEncoder(p.cfg.Dst, transcode.EncoderConfig{Rate: rates[0], Ptime: p.cfg.Ptime})
+	enc, err := transcode.NewEncoder(p.cfg.Dst, transcode.EncoderConfig{Rate: rates[0], Ptime: p.cfg.Ptime, Bitrate: p.cfg.Bitrate, MaxBitrate: p.cfg.MaxBitrate})
 	if err != nil {
 		return false
 	}

@@ -242,6 +242,9 @@ func describeSettings(s Settings) string {
 	if !s.SendCN.IsZero() {
 		line += fmt.Sprintf(" cn=%d/%d", s.SendCN.PT, s.SendCN.ClockRate)
 	}
+	if s.MaxBitrate != 0 {
+		line += fmt.Sprintf(" most=%d", s.MaxBitrate)
+	}
 	line += fmt.Sprintf(" ptime=%v dscp=%d", s.Ptime, s.DSCP)
 	if s.Policing != (Policing{}) {
 		line += fmt.Sprintf(" police=%d/%d", s.Policing.BytesPerSecond, s.Policing.BurstBytes)

@@ -158,7 +158,7 @@ func (s Stream) control() *iqv1.LocalControl {
 func (d Description) message() *iqv1.MediaDescription {
 	m := &iqv1.MediaDescription{
 		Media: "audio", Proto: d.Proto, Port: uint32(d.Port), RtcpPort: uint32(d.RTCPPort), Codecs: codecMessages(d.Codecs),
-		PtimeMs: d.PtimeMs, MaxptimeMs: d.MaxMs, Ssrc: d.SSRC, Cname: d.CName, Cryptos: cryptoMessages(d.Cryptos, nil),
+		PtimeMs: d.PtimeMs, MaxptimeMs: d.MaxMs, MaxBitrate: d.MaxBps, Ssrc: d.SSRC, Cname: d.CName, Cryptos: cryptoMessages(d.Cryptos, nil),
 	}
 	if d.Addr.IsValid() {
 		m.Address = d.Addr.String()

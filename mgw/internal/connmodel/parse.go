@@ -33,6 +33,7 @@ func parseDescription(m *iqv1.MediaDescription, kind Kind) (Description, *Error)
 		return d, Errorf(gwerr.UnsupportedValue, "ptime_ms %d, maxptime_ms %d; at most 240 and 1000", m.GetPtimeMs(), m.GetMaxptimeMs())
 	}
 	d.PtimeMs, d.MaxMs = m.GetPtimeMs(), m.GetMaxptimeMs()
+	d.MaxBps = m.GetMaxBitrate()
 	d.SSRC, d.CName = m.GetSsrc(), Clip(m.GetCname())
 	var err *Error
 	d.Codecs, err = parseCodecs(m.GetCodecs(), kind)

@@ -150,6 +150,7 @@ func termViewOf(env Env, t *Termination, mask Mode) termView {
 		Mode: s.Mode & mask, Recv: s.Local.Codecs, DSCP: s.DSCP, Policing: s.Policing, RTCPOff: s.RTCP.Off, Senders: s.RTCP.Senders, Receivers: s.RTCP.Receivers,
 		XRMetrics: s.RTCP.XRMetrics, XRReference: s.RTCP.XRReference, DTX: s.DTX,
 		Ptime:         ptime(s.Remote),
+		MaxBitrate:    s.Remote.MaxBps,
 		DropDigits:    s.DropDigits,
 		InactiveAfter: detection(t.Events, eventMediaInactive, env.InactiveAfter),
 		ConsentAfter:  detection(t.Events, eventConsentLost, env.ConsentAfter),

@@ -84,9 +84,11 @@ type Settings struct {
 	SendDTMF codec.Codec   // telephone-event that we send; zero: none
 	SendCN   codec.Codec   // comfort noise of the audio's clock rate that we send; zero: none
 	Ptime    time.Duration // packet duration that the peer asks for; whoever makes the packets comes as near as it can
-	DSCP     uint8         // 0..63
-	Policing Policing      // of received packets; zero: none
-	RTCPOff  bool
+	// MaxBitrate is the most that the peer takes of transcoded audio, bit/s without RTP headers; 0: no limit.
+	MaxBitrate uint32
+	DSCP       uint8    // 0..63
+	Policing   Policing // of received packets; zero: none
+	RTCPOff    bool
 	// Senders and Receivers are the bandwidth of reports, bit/s; 0: no limit.
 	Senders, Receivers uint32
 	// XRMetrics and XRReference: what of RFC 3611 reports hold. DTX: what is transcoded for the peer pauses in silence.
@@ -247,6 +249,7 @@ type Description struct {
 	Codecs   []codec.Codec
 	PtimeMs  uint32
 	MaxMs    uint32
+	MaxBps   uint32   // remote: most bit/s of payloads; 0: no limit
 	SSRC     uint32   // remote: announced
 	CName    string   // remote: announced
 	Cryptos  []Crypto // core: local without keys, remote with one at most

@@ -159,6 +159,8 @@ func TestR4867_RequestReachesTheOtherDirectionsEncoder(t *testing.T) {
 		return
 	}
 	r := newRig(t, srtp.AES128GCM, both(SendRecv, []codec.Codec{pcma}, pcma, codec.Codec{}), both(SendRecv, []codec.Codec{oa}, oa, codec.Codec{}))
+	r.w.cfg.Bitrates.AMRWB = 12650
+	r.a.to.rebuild()
 	buf := make([]byte, bufferSize)
 	model := bytes.Clone(r.frames(buf, 104, wideOA, 0, 2))
 	now, law := int64(time.Second), uint16(0)
@@ -198,6 +200,16 @@ func TestR4867_RequestReachesTheOtherDirectionsEncoder(t *testing.T) {
 		}
 		if last != x.want {
 			t.Errorf("asked for %d, mode %d is sent, want %d", x.cmr, last, x.want)
+		}
+	}
+	r.c.set.MaxBitrate = 9000 // the peer has said with another description that it takes less
+	r.a.to.rebuild()
+	for _, x := range []struct{ cmr, want uint8 }{{15, 1}, {8, 1}, {0, 0}} {
+		for range 12 {
+			step(x.cmr, true)
+		}
+		if last != x.want {
+			t.Errorf("asked for %d, mode %d is sent where the peer takes 9000 bit/s, want %d", x.cmr, last, x.want)
 		}
 	}
 	cmr := uint8(0)

@@ -60,12 +60,33 @@ type Config struct {
 	// Events receives every armed event, from several engine goroutines, in order per termination. It must not block. Nil: dropped.
 	Events func(Event)
 
+	Bitrates Bitrates // of what is transcoded
+
 	Logger *zap.Logger // nil: none; never used per packet
 
 	// Nice is the workers' nice value, -20 (before all others) to 19; where the system does not allow it they run as others do. 0: as others.
 	Nice int
 
 	Timers Timers
+}
+
+// Bitrates are what encoders start with, bit/s; a peer's wishes bound them. 0: the default of transcode.EncoderConfig.
+type Bitrates struct {
+	OpusNarrow, OpusWide int // by the audio bandwidth of the other side's codec
+	AMRWB                int
+}
+
+// of is that of an encoder for c which is fed at rate, Hz.
+func (b *Bitrates) of(c codec.Codec, rate int) int {
+	switch {
+	case c.Is(codec.AMRWB):
+		return b.AMRWB
+	case !c.Is(codec.Opus):
+		return 0
+	case rate == 8000:
+		return b.OpusNarrow
+	}
+	return b.OpusWide
 }
 
 // Timers are the engine's time constants; a zero field takes the default named at it.
@@ -249,6 +270,8 @@ type Settings struct {
 	SendCN codec.Codec
 	// Ptime of transcoded output, one that the function Ptime gives. 0: 20 ms. Relayed packets keep theirs.
 	Ptime time.Duration
+	// MaxBitrate is the most that the peer takes of transcoded Opus, AMR and AMR-WB, bit/s without RTP headers; 0: no limit.
+	MaxBitrate int
 	// DSCP of what we send, 0..63 (H.248.52).
 	DSCP int
 	// Police limits what the peer may send; nil: no limit.

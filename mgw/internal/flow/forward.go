@@ -96,7 +96,7 @@ func (f *Flow) wanted(t *transcoder) bool {
 }
 
 func sameConfig(a, b *audio.Config) bool {
-	return a.Src == b.Src && a.Dst == b.Dst && a.Ptime == b.Ptime && same(a.SrcDTMF, b.SrcDTMF) && same(a.DstDTMF, b.DstDTMF) && same(a.SrcCN, b.SrcCN) &&
+	return a.Src == b.Src && a.Dst == b.Dst && a.Ptime == b.Ptime && a.Bitrate == b.Bitrate && a.MaxBitrate == b.MaxBitrate && same(a.SrcDTMF, b.SrcDTMF) && same(a.DstDTMF, b.DstDTMF) && same(a.SrcCN, b.SrcCN) &&
 		a.Tones == b.Tones && a.Silent == b.Silent && a.DTX == b.DTX && same(a.DstCN, b.DstCN)
 }
 
@@ -171,7 +171,8 @@ func (s *Settings) framing() time.Duration {
 
 // config is that of the transcoder for source codec c.
 func (f *Flow) config(c codec.Codec) audio.Config {
-	cfg := audio.Config{Src: c, Dst: f.dst.set.Send, Ptime: f.dst.set.framing(), DTX: f.dst.set.DTX}
+	cfg := audio.Config{Src: c, Dst: f.dst.set.Send, Ptime: f.dst.set.framing(), DTX: f.dst.set.DTX, MaxBitrate: f.dst.set.MaxBitrate}
+	cfg.Bitrate = f.src.w.cfg.Bitrates.of(cfg.Dst, cfg.EncoderRate())
 	for i := range f.src.in.formats {
 		g := &f.src.in.formats[i]
 		switch g.class {

@@ -54,6 +54,8 @@ func (s *Settings) check() error {
 		return fmt.Errorf("%w: DSCP %d", ErrBadSettings, s.DSCP)
 	case s.Ptime != 0 && s.Ptime != Ptime(s.Ptime):
 		return fmt.Errorf("%w: ptime %v", ErrBadSettings, s.Ptime)
+	case s.MaxBitrate < 0:
+		return fmt.Errorf("%w: %d bit/s", ErrBadSettings, s.MaxBitrate)
 	case s.Police != nil && s.Police.BytesPerSecond == 0:
 		return fmt.Errorf("%w: policing without a rate", ErrBadSettings)
 	case s.DetectTones && !s.audible():

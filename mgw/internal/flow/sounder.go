@@ -133,7 +133,9 @@ func (x *sounder) aim() {
 		return
 	}
 	x.wake(x.t.w.now)
-	x.player.Aim(audio.PlayerConfig{Dst: to.set.Send, Events: to.set.SendDTMF, Ptime: to.set.framing()})
+	x.player.Aim(audio.PlayerConfig{
+		Dst: to.set.Send, Events: to.set.SendDTMF, Ptime: to.set.framing(), Bitrate: to.w.cfg.Bitrates.of(to.set.Send, audio.PlayerRate), MaxBitrate: to.set.MaxBitrate,
+	})
 	if from := to.partner; from != nil {
 		x.player.Request(from.to.asked)
 	}

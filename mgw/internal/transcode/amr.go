@@ -34,7 +34,7 @@ func newAMREncoder(c codec.Codec, cfg EncoderConfig) (*amrEncoder, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrUnsupported, c.Name, err)
 	}
-	e := &amrEncoder{format: p.Format, modes: amr.NewModes(p, cfg.Bitrate)}
+	e := &amrEncoder{format: p.Format, modes: amr.NewModes(p, cfg.Bitrate, cfg.MaxBitrate)}
 	if err := e.lib.open(p.Codec, cfg.DTX); err != nil {
 		return nil, fmt.Errorf("transcode: %s encoder: %w", c.Name, err)
 	}

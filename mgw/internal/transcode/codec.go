@@ -141,9 +141,11 @@ type FrameDecoder interface {
 type EncoderConfig struct {
 	Rate  int           // PCM rate, Hz: 8000 or 16000
 	Ptime time.Duration // frame length, one that the function Ptime gives; default 20 ms
-	// Bitrate, bit/s. Opus: 6000..128000; default 24000; under loss 4000 more. AMR: the highest mode of the
-	// peer's mode-set that needs no more is sent until the peer asks for another; default 12200, AMR-WB 12650.
-	Bitrate    int
+	// Bitrate, bit/s. Opus: 6000..128000; default 32000, in narrow band 24000; under loss 4000 more, up to 32000. AMR: the highest mode of the
+	// peer's mode-set that needs no more is sent until the peer asks for another; default: the highest.
+	Bitrate int
+	// MaxBitrate is the most that the peer takes, bit/s, whatever it asks for later; 0: it sets no limit. Neither codec goes below its lowest rate.
+	MaxBitrate int
 	Complexity int  // Opus: 1..10, default 5
 	Loss       int  // Opus: expected packet loss until the first report, percent; default 0
 	DTX        bool // Opus, AMR: stop sending in silence

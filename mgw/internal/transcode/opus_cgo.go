@@ -40,6 +40,10 @@ const (
 	// fecBitrate is what the redundancy costs, bit/s. Below 20 kbit/s narrow band and 28 kbit/s wide band libopus leaves it out,
 	// whatever it was told about loss (measured with 1.3.1).
 	fecBitrate = 4000
+	// What is sent unless told otherwise, bit/s (RFC 7587 §3.1.1). In ESTOI narrow band at 24 kbit/s is 0.008 below its source, at 16 0.022. Wide band
+	// at 32, which browsers choose too, is 0.009 to 0.011 below it, at 24 0.015 to 0.018 (mgw/docs/quality.md).
+	narrowBitrate = 24000
+	wideBitrate   = 32000
 )
 
 // opusBuilt tells that this build has Opus.
@@ -87,9 +91,12 @@ type opusParams struct {
 // Forward error correction is on unless refused; every Opus decoder takes it.
 func opusSettings(c codec.Codec, cfg EncoderConfig) opusParams {
 	s := opusParams{bitrate: cfg.Bitrate, complexity: cfg.Complexity, fec: true, dtx: cfg.DTX, vbr: true, bandwidth: C.OPUS_BANDWIDTH_WIDEBAND}
-	if s.bitrate == 0 {
-		// With 16 kbit/s narrow band falls 0.022 below its source in ESTOI, with 24 it is 0.008, with 32 0.005 (mgw/docs/quality.md).
-		s.bitrate = 24000
+	switch {
+	case s.bitrate != 0:
+	case cfg.Rate == 8000:
+		s.bitrate = narrowBitrate
+	default:
+		s.bitrate = wideBitrate
 	}
 	if s.complexity == 0 {
 		s.complexity = 5
@@ -97,10 +104,13 @@ func opusSettings(c codec.Codec, cfg EncoderConfig) opusParams {
 	s.complexity = min(max(s.complexity, 1), 10)
 	limit := maxBitrate
 	if v, ok := intParam(c, "maxaveragebitrate"); ok {
-		limit = min(max(v, minBitrate), maxBitrate)
+		limit = min(max(v, minBitrate), limit)
+	}
+	if cfg.MaxBitrate != 0 {
+		limit = min(max(cfg.MaxBitrate, minBitrate), limit)
 	}
 	s.bitrate = min(max(s.bitrate, minBitrate), limit)
-	s.guarded = min(s.bitrate+fecBitrate, limit)
+	s.guarded = min(max(s.bitrate, min(s.bitrate+fecBitrate, wideBitrate)), limit) // from there on the redundancy has its place
 	if v, ok := intParam(c, "maxplaybackrate"); cfg.Rate == 8000 || ok && v <= 8000 {
 		s.bandwidth = C.OPUS_BANDWIDTH_NARROWBAND
 	} else if ok && v <= 12000 {

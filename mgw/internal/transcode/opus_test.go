@@ -95,6 +95,49 @@ func distance(a, b []int16) (e float64) {
 	return e
 }
 
+// Unless a peer or the configuration wants it otherwise: wide band with redundancy within 24 to 32 kbit/s, narrow band a little less; and no peer gets
+// more than it takes.
+func TestR7587_BitRates(t *testing.T) {
+	for _, x := range []struct {
+		name           string
+		cfg            EncoderConfig
+		fmtp           string
+		plain, guarded int
+	}{
+		{"wide band", EncoderConfig{Rate: 16000}, "", 32000, 32000},
+		{"narrow band", EncoderConfig{Rate: 8000}, "", 24000, 28000},
+		{"configured low", EncoderConfig{Rate: 16000, Bitrate: 20000}, "", 20000, 24000},
+		{"configured high", EncoderConfig{Rate: 16000, Bitrate: 48000}, "", 48000, 48000},
+		{"maxaveragebitrate", EncoderConfig{Rate: 16000}, "maxaveragebitrate=22000", 22000, 22000},
+		{"b=AS", EncoderConfig{Rate: 16000, MaxBitrate: 26000}, "", 26000, 26000},
+		{"both", EncoderConfig{Rate: 16000, MaxBitrate: 26000}, "maxaveragebitrate=22000", 22000, 22000},
+		{"both the other way", EncoderConfig{Rate: 8000, MaxBitrate: 16000}, "maxaveragebitrate=22000", 16000, 16000},
+		{"b=AS below any rate of Opus", EncoderConfig{Rate: 8000, MaxBitrate: 1}, "", 6000, 6000},
+	} {
+		c := opus
+		c.Fmtp = x.fmtp + ";cbr=1" // else the rate follows the signal
+		enc, _ := pair(t, c, x.cfg)
+		in, code := speech(x.cfg.Rate, 3*x.cfg.Rate), make([]byte, MaxPayload)
+		for _, loss := range []int{0, 10} {
+			enc.SetLoss(loss)
+			want, n, total := x.plain, x.cfg.Rate/50, 0
+			if loss > 0 {
+				want = x.guarded
+			}
+			for i := 0; i < len(in); i += n {
+				k, err := enc.Encode(in[i:i+n], code)
+				if err != nil {
+					t.Fatal(err)
+				}
+				total += k
+			}
+			if got := total * 8 / 3; got > want || got < want*95/100 {
+				t.Errorf("%s, %d %% loss: %d bit/s, want %d", x.name, loss, got, want)
+			}
+		}
+	}
+}
+
 func TestR7587_PeerWishesBind(t *testing.T) {
 	size := func(fmtp string) float64 {
 		c := opus

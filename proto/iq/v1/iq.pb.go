@@ -3187,6 +3187,9 @@ type MediaDescription struct {
 	PtimeMs uint32 `protobuf:"varint,7,opt,name=ptime_ms,json=ptimeMs,proto3" json:"ptime_ms,omitempty"`
 	// Longest packet duration in ms; 0: not given.
 	MaxptimeMs uint32 `protobuf:"varint,8,opt,name=maxptime_ms,json=maxptimeMs,proto3" json:"maxptime_ms,omitempty"`
+	// Remote: most bit/s of payloads without RTP headers that the MGW makes for that side when it transcodes: what b=AS or b=TIAS leaves (RFC 8866 §5.8,
+	// RFC 3890). Codecs that have no lower rate are not bound by it. 0: no limit.
+	MaxBitrate uint32 `protobuf:"varint,12,opt,name=max_bitrate,json=maxBitrate,proto3" json:"max_bitrate,omitempty"`
 	// SSRC. Local 0: CHOOSE.
 	Ssrc uint32 `protobuf:"varint,9,opt,name=ssrc,proto3" json:"ssrc,omitempty"`
 	// RTCP CNAME. Local empty: CHOOSE.
@@ -3292,6 +3295,13 @@ func (x *MediaDescription) GetPtimeMs() uint32 {
 func (x *MediaDescription) GetMaxptimeMs() uint32 {
 	if x != nil {
 		return x.MaxptimeMs
+	}
+	return 0
+}
+
+func (x *MediaDescription) GetMaxBitrate() uint32 {
+	if x != nil {
+		return x.MaxBitrate
 	}
 	return 0
 }
@@ -5553,7 +5563,7 @@ const file_isthmus_iq_v1_iq_proto_rawDesc = "" +
 	"\vxr_rcvr_rtt\x18\x05 \x01(\bR\txrRcvrRtt\x12\x1f\n" +
 	"\vsenders_bps\x18\b \x01(\rR\n" +
 	"sendersBps\x12#\n" +
-	"\rreceivers_bps\x18\t \x01(\rR\freceiversBps\"\xf5\x02\n" +
+	"\rreceivers_bps\x18\t \x01(\rR\freceiversBps\"\x96\x03\n" +
 	"\x10MediaDescription\x12\x14\n" +
 	"\x05media\x18\x01 \x01(\tR\x05media\x12\x14\n" +
 	"\x05proto\x18\x02 \x01(\tR\x05proto\x12\x18\n" +
@@ -5564,7 +5574,9 @@ const file_isthmus_iq_v1_iq_proto_rawDesc = "" +
 	"\x06codecs\x18\x06 \x03(\v2\x14.isthmus.iq.v1.CodecR\x06codecs\x12\x19\n" +
 	"\bptime_ms\x18\a \x01(\rR\aptimeMs\x12\x1f\n" +
 	"\vmaxptime_ms\x18\b \x01(\rR\n" +
-	"maxptimeMs\x12\x12\n" +
+	"maxptimeMs\x12\x1f\n" +
+	"\vmax_bitrate\x18\f \x01(\rR\n" +
+	"maxBitrate\x12\x12\n" +
 	"\x04ssrc\x18\t \x01(\rR\x04ssrc\x12\x14\n" +
 	"\x05cname\x18\n" +
 	" \x01(\tR\x05cname\x123\n" +

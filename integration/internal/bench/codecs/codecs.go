@@ -39,7 +39,8 @@ const (
 // The MGW's settings for an Opus peer (opusSettings of its transcode package); the bench compares TOC and size of what the MGW sends with
 // what these give and says so when they differ.
 const (
-	gatewayBitrate    = 24000
+	gatewayNarrow     = 24000 // bit/s
+	gatewayWide       = 32000
 	gatewayComplexity = 5
 )
 

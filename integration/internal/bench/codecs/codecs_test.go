@@ -59,7 +59,7 @@ func TestLimitCodesTheMaterial(t *testing.T) {
 		core    Core
 		toc     byte // SILK, 20 ms, mono: configurations 1 and 9 (RFC 6716 §3.1)
 		bitrate float64
-	}{{PCMA, 0x08, gatewayBitrate}, {AMRWB, 0x48, gatewayBitrate}} {
+	}{{PCMA, 0x08, gatewayNarrow}, {AMRWB, 0x48, gatewayWide}} {
 		for _, pairs := range []int{1, 3} {
 			l, err := MeasureLimit(m, c.core, pairs, 20*time.Millisecond)
 			if err != nil {

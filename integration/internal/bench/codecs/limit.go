@@ -113,16 +113,16 @@ func MeasureLimit(m *Material, core Core, pairs int, budget time.Duration) (Limi
 }
 
 func openPair(p *C.bench_pair, core Core) error {
-	rate, bandwidth := speech.Narrow, C.int(C.OPUS_BANDWIDTH_NARROWBAND)
+	rate, bitrate, bandwidth := speech.Narrow, gatewayNarrow, C.int(C.OPUS_BANDWIDTH_NARROWBAND)
 	if core == AMRWB {
-		rate, bandwidth = speech.Middle, C.OPUS_BANDWIDTH_WIDEBAND
+		rate, bitrate, bandwidth = speech.Middle, gatewayWide, C.OPUS_BANDWIDTH_WIDEBAND
 		p.amr_enc, p.amr_dec = C.E_IF_init(), C.D_IF_init()
 		if p.amr_enc == nil || p.amr_dec == nil {
 			return errors.New("codecs: no AMR-WB codec")
 		}
 	}
 	var rc C.int
-	p.enc = newEncoder(rate, gatewayBitrate, gatewayComplexity, bandwidth)
+	p.enc = newEncoder(rate, bitrate, gatewayComplexity, bandwidth)
 	if p.dec = C.opus_decoder_create(C.opus_int32(rate), 1, &rc); p.enc == nil || p.dec == nil {
 		return errors.New("codecs: no Opus codec")
 	}
