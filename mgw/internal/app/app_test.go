@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc/reflection/grpc_reflection_v1"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/isthmus-gateway/isthmus/mgw/internal/flow"
 	"github.com/isthmus-gateway/isthmus/pkg/conf"
 	adminv1 "github.com/isthmus-gateway/isthmus/proto/admin/v1"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
@@ -464,5 +465,21 @@ func TestStopWithManyCallsIsQuick(t *testing.T) {
 	}
 	if got := c.methods(); got != "RESTART FORCED" {
 		t.Errorf("service changes: %s", got)
+	}
+}
+
+// Bit rates of the configuration are those of the packet path.
+func TestBitratesReachThePacketPath(t *testing.T) {
+	for args, want := range map[string]flow.Bitrates{
+		"": {OpusNarrow: 24000, OpusWide: 32000, AMRWB: 23850},
+		"--media.opus_wide_bitrate=40000 --media.opus_narrow_bitrate=20000 --media.amr_wb_bitrate=12650": {OpusNarrow: 20000, OpusWide: 40000, AMRWB: 12650},
+	} {
+		cfg := Defaults()
+		if err := conf.Load(&cfg, conf.Options{Name: "mgw", EnvPrefix: "ISTHMUS_MGW_TEST", Args: strings.Fields(args), Env: []string{}}); err != nil {
+			t.Fatal(err)
+		}
+		if got := (&App{cfg: cfg, log: zap.NewNop()}).flowConfig().Bitrates; got != want {
+			t.Errorf("%q: %+v, want %+v", args, got, want)
+		}
 	}
 }
