@@ -6,22 +6,75 @@ package transcode
 #cgo pkg-config: opus
 #include <opus.h>
 
-// opus_*_ctl are variadic, which cgo cannot call.
-static int isthmus_opus_set(OpusEncoder *e, int request, int value) { return opus_encoder_ctl(e, request, value); }
+#include "park.h"
 
+// An encoder keeps its state as it is in own, or parked; one of them is null. wide is for the second kind, see park.h.
+typedef struct {
+	OpusEncoder *own;
+	park_state *parked;
+} isthmus_encoder;
+
+static OpusEncoder *isthmus_begin(const isthmus_encoder *e, void *wide) {
+	if (e->own) return e->own;
+	park_spread(e->parked, wide);
+	return wide;
+}
+
+static int isthmus_end(const isthmus_encoder *e, void *wide, int result) {
+	if (!e->own && !park_keep(e->parked, wide)) return OPUS_ALLOC_FAIL;
+	return result;
+}
+
+// opus_*_ctl are variadic, which cgo cannot call.
 static int isthmus_opus_reset(OpusDecoder *d) { return opus_decoder_ctl(d, OPUS_RESET_STATE); }
 
-// One crossing into C per encoder: all settings of a new encoder, the first error ends.
-static int isthmus_opus_setup(OpusEncoder *e, int bitrate, int complexity, int loss, int fec, int dtx, int vbr, int bandwidth) {
+typedef struct {
+	int rate, bitrate, complexity, loss, fec, dtx, vbr, bandwidth;
+} isthmus_settings;
+
+static int isthmus_set_up(OpusEncoder *e, const isthmus_settings *s) {
 	int r;
-	if ((r = opus_encoder_ctl(e, OPUS_SET_BITRATE(bitrate)))) return r;
-	if ((r = opus_encoder_ctl(e, OPUS_SET_COMPLEXITY(complexity)))) return r;
+	if ((r = opus_encoder_init(e, s->rate, 1, OPUS_APPLICATION_VOIP))) return r;
+	if ((r = opus_encoder_ctl(e, OPUS_SET_BITRATE(s->bitrate)))) return r;
+	if ((r = opus_encoder_ctl(e, OPUS_SET_COMPLEXITY(s->complexity)))) return r;
 	if ((r = opus_encoder_ctl(e, OPUS_SET_SIGNAL(OPUS_SIGNAL_VOICE)))) return r;
-	if ((r = opus_encoder_ctl(e, OPUS_SET_INBAND_FEC(fec)))) return r;
-	if ((r = opus_encoder_ctl(e, OPUS_SET_PACKET_LOSS_PERC(loss)))) return r;
-	if ((r = opus_encoder_ctl(e, OPUS_SET_DTX(dtx)))) return r;
-	if ((r = opus_encoder_ctl(e, OPUS_SET_VBR(vbr)))) return r;
-	return opus_encoder_ctl(e, OPUS_SET_MAX_BANDWIDTH(bandwidth));
+	if ((r = opus_encoder_ctl(e, OPUS_SET_INBAND_FEC(s->fec)))) return r;
+	if ((r = opus_encoder_ctl(e, OPUS_SET_PACKET_LOSS_PERC(s->loss)))) return r;
+	if ((r = opus_encoder_ctl(e, OPUS_SET_DTX(s->dtx)))) return r;
+	if ((r = opus_encoder_ctl(e, OPUS_SET_VBR(s->vbr)))) return r;
+	return opus_encoder_ctl(e, OPUS_SET_MAX_BANDWIDTH(s->bandwidth));
+}
+
+// One crossing into C per encoder: memory and all settings, the first error ends.
+static int isthmus_opus_new(isthmus_encoder *e, void *wide, const isthmus_settings *s) {
+	int size = opus_encoder_get_size(1);
+	e->own = 0, e->parked = 0;
+	if (wide) e->parked = park_new(size); else e->own = malloc(size);
+	if (!e->own && !e->parked) return OPUS_ALLOC_FAIL;
+	return isthmus_end(e, wide, isthmus_set_up(isthmus_begin(e, wide), s));
+}
+
+static int isthmus_opus_loss(const isthmus_encoder *e, void *wide, int percent, int bitrate) {
+	OpusEncoder *enc = isthmus_begin(e, wide);
+	int r = opus_encoder_ctl(enc, OPUS_SET_BITRATE(bitrate));
+	if (!r) r = opus_encoder_ctl(enc, OPUS_SET_PACKET_LOSS_PERC(percent));
+	return isthmus_end(e, wide, r);
+}
+
+static int isthmus_opus_encode(const isthmus_encoder *e, void *wide, const opus_int16 *pcm, int n, unsigned char *out, int room) {
+	return isthmus_end(e, wide, opus_encode(isthmus_begin(e, wide), pcm, n, out, room));
+}
+
+static void isthmus_opus_free(isthmus_encoder *e) {
+	free(e->own);
+	if (e->parked) park_free(e->parked);
+	e->own = 0, e->parked = 0;
+}
+
+// What it takes between two frames, bytes.
+static int isthmus_opus_kept(const isthmus_encoder *e) {
+	if (e->own) return opus_encoder_get_size(1);
+	return e->parked ? sizeof *e->parked + e->parked->words * sizeof(uint64_t) + e->parked->room * PARK_BLOCK : 0;
 }
 */
 import "C"
@@ -51,26 +104,39 @@ const opusBuilt = true
 
 // opusEncoder owns one libopus encoder.
 type opusEncoder struct {
-	enc     *C.OpusEncoder // nil after Close
-	loss    int            // percent
-	plain   int            // bit/s without loss
-	guarded int            // bit/s under loss
+	enc     C.isthmus_encoder // without memory after Close
+	scratch *Scratch          // nil: the state stays spread out
+	loss    int               // percent
+	plain   int               // bit/s without loss
+	guarded int               // bit/s under loss
 }
 
 func newOpusEncoder(c codec.Codec, cfg EncoderConfig) (*opusEncoder, error) {
-	var rc C.int
-	enc := C.opus_encoder_create(C.opus_int32(cfg.Rate), 1, C.OPUS_APPLICATION_VOIP, &rc)
-	if enc == nil || rc != C.OPUS_OK {
-		return nil, opusError("create encoder", rc)
-	}
 	s := opusSettings(c, cfg)
-	e := &opusEncoder{enc: enc, loss: clampPercent(cfg.Loss), plain: s.bitrate, guarded: s.guarded}
-	if rc = C.isthmus_opus_setup(enc, C.int(e.bitrate()), C.int(s.complexity), C.int(e.loss), cBool(s.fec), cBool(s.dtx), cBool(s.vbr), s.bandwidth); rc != C.OPUS_OK {
+	e := &opusEncoder{scratch: cfg.Scratch, loss: clampPercent(cfg.Loss), plain: s.bitrate, guarded: s.guarded}
+	if e.scratch != nil && e.scratch.wide == nil {
+		e.scratch.wide = make([]byte, int(C.park_words(C.opus_encoder_get_size(1)))*64*C.PARK_BLOCK)
+	}
+	settings := C.isthmus_settings{
+		rate: C.int(cfg.Rate), bitrate: C.int(e.bitrate()), complexity: C.int(s.complexity), loss: C.int(e.loss),
+		fec: cBool(s.fec), dtx: cBool(s.dtx), vbr: cBool(s.vbr), bandwidth: s.bandwidth,
+	}
+	if rc := C.isthmus_opus_new(&e.enc, e.wide(), &settings); rc != C.OPUS_OK {
 		e.Close()
-		return nil, opusError("set up encoder", rc)
+		return nil, opusError("create encoder", rc)
 	}
 	return e, nil
 }
+
+// wide is where the state is spread out for the time of a call.
+func (e *opusEncoder) wide() unsafe.Pointer {
+	if e.scratch == nil {
+		return nil
+	}
+	return unsafe.Pointer(&e.scratch.wide[0])
+}
+
+func (e *opusEncoder) open() bool { return e.enc.own != nil || e.enc.parked != nil }
 
 // bitrate is the rate for the present loss, bit/s.
 func (e *opusEncoder) bitrate() int {
@@ -137,18 +203,22 @@ func intParam(c codec.Codec, key string) (int, bool) {
 
 // Encode runs libopus on one frame. A payload of at most two bytes is a DTX frame and is not sent (RFC 7587 §3.1.3).
 func (e *opusEncoder) Encode(pcm []int16, out []byte) (int, error) {
-	if e.enc == nil || len(pcm) == 0 {
+	if !e.open() || len(pcm) == 0 {
 		return 0, ErrFrame
 	}
 	if len(out) == 0 {
 		return 0, ErrSpace
 	}
-	n := C.opus_encode(e.enc, (*C.opus_int16)(unsafe.Pointer(&pcm[0])), C.int(len(pcm)), (*C.uchar)(unsafe.Pointer(&out[0])), C.opus_int32(min(len(out), MaxPayload)))
+	n := C.isthmus_opus_encode(&e.enc, e.wide(), (*C.opus_int16)(unsafe.Pointer(&pcm[0])), C.int(len(pcm)), (*C.uchar)(unsafe.Pointer(&out[0])),
+		C.int(min(len(out), MaxPayload)))
 	switch {
 	case n == C.OPUS_BAD_ARG:
 		return 0, ErrFrame
 	case n == C.OPUS_BUFFER_TOO_SMALL:
 		return 0, ErrSpace
+	case n == C.OPUS_ALLOC_FAIL: // the state is lost
+		e.Close()
+		return 0, ErrFrame
 	case n < 0:
 		return 0, ErrPayload
 	case n <= 2:
@@ -160,23 +230,19 @@ func (e *opusEncoder) Encode(pcm []int16, out []byte) (int, error) {
 // SetLoss steers how much redundancy goes into the stream; libopus adds none at 0.
 func (e *opusEncoder) SetLoss(percent int) {
 	percent = clampPercent(percent)
-	if e.enc == nil || percent == e.loss {
+	if !e.open() || percent == e.loss {
 		return
 	}
-	before := e.bitrate()
 	e.loss = percent
-	if now := e.bitrate(); now != before {
-		C.isthmus_opus_set(e.enc, C.OPUS_SET_BITRATE_REQUEST, C.int(now))
+	if C.isthmus_opus_loss(&e.enc, e.wide(), C.int(percent), C.int(e.bitrate())) == C.OPUS_ALLOC_FAIL {
+		e.Close()
 	}
-	C.isthmus_opus_set(e.enc, C.OPUS_SET_PACKET_LOSS_PERC_REQUEST, C.int(percent))
 }
 
-func (e *opusEncoder) Close() {
-	if e.enc != nil {
-		C.opus_encoder_destroy(e.enc)
-		e.enc = nil
-	}
-}
+// kept is the memory outside Go's heap between two frames, bytes.
+func (e *opusEncoder) kept() int { return int(C.isthmus_opus_kept(&e.enc)) }
+
+func (e *opusEncoder) Close() { C.isthmus_opus_free(&e.enc) }
 
 // opusDecoder owns one libopus decoder; stereo is mixed down by it.
 type opusDecoder struct {
