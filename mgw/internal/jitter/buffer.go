@@ -1,5 +1,6 @@
 // Package jitter orders the packets of one audio source and plays them out at the least delay that the network allows. Floor 1. // hot
-// Owner: the worker of the Direction that holds it; not safe for concurrent use, no clock of its own, no allocation after New.
+// Owner: the worker of the Direction that holds it; not safe for concurrent use, no clock of its own. It allocates when more has to wait than
+// ever before since New or Release, so not in the long run.
 // It works in two time lines: packets have timestamps (ticks of the RTP clock), Push and Pop have the caller's monotonic time.
 package jitter
 
@@ -12,6 +13,10 @@ import (
 const (
 	slots     = 64   // packets kept at most; a power of two
 	arenaSize = 8192 // payload bytes kept at most: 1 s of G.711, 200 ms of Opus at 320 kbit/s
+
+	// What a source begins with; both double as needed.
+	firstSlots = 8
+	firstArena = 512
 
 	// MaxPayload is the longest payload taken, bytes.
 	MaxPayload = 1500
@@ -109,11 +114,11 @@ type slot struct {
 type Buffer struct {
 	clock    uint32
 	fec      bool
-	min, max int64 // delay bounds, ticks
-	start    int64 // target before measurements, ticks
-	slot     [slots]slot
+	min, max int64  // delay bounds, ticks
+	start    int64  // target before measurements, ticks
+	slot     []slot // by sequence number; none before the first packet
 	count    int
-	arena    []byte
+	arena    []byte // likewise
 	head     uint64 // next arena position
 	tail     uint64 // no kept payload starts before it
 	delay    meter
@@ -138,7 +143,7 @@ type playout struct {
 	gen     uint8  // source of the last frame
 }
 
-// New returns an empty buffer. It allocates all that the buffer will ever use, about 10 KiB.
+// New returns an empty buffer. What packets need is allocated as they come, at most 10 KiB.
 func New(cfg Config) *Buffer {
 	if cfg.ClockRate == 0 {
 		cfg.ClockRate = 8000
@@ -154,7 +159,6 @@ func New(cfg Config) *Buffer {
 		fec:   cfg.FEC,
 		min:   pick(cfg.Min, 10*time.Millisecond),
 		max:   pick(cfg.Max, 200*time.Millisecond),
-		arena: make([]byte, arenaSize),
 		ptime: cfg.ClockRate / 50,
 	}
 	b.start = pick(cfg.Start, 20*time.Millisecond)
@@ -194,7 +198,7 @@ func (b *Buffer) Push(now int64, p Packet) Verdict {
 
 // store puts p of a source in its slot and makes room where needed.
 func (b *Buffer) store(p Packet, gen uint8) Verdict {
-	s := &b.slot[p.Seq%slots]
+	s := b.place(p.Seq)
 	if s.used {
 		if rtp.SeqDiff(p.Seq, s.seq) <= 0 {
 			b.stats.Late++
@@ -208,38 +212,13 @@ func (b *Buffer) store(p Packet, gen uint8) Verdict {
 		return Late
 	}
 	at := b.reserve(len(p.Payload))
-	copy(b.arena[at%arenaSize:], p.Payload)
+	copy(b.arena[at%uint64(len(b.arena)):], p.Payload)
 	*s = slot{used: true, seq: p.Seq, n: uint16(len(p.Payload)), gen: gen, kind: Frame, ts: p.TS, dur: p.Dur, at: at}
 	if p.Noise {
 		s.kind = Noise
 	}
 	b.count++
 	return Kept
-}
-
-// reserve finds n bytes in one piece of the arena and drops the packets whose payload stood there.
-func (b *Buffer) reserve(n int) uint64 {
-	if room := arenaSize - int(b.head%arenaSize); room < n {
-		b.head += uint64(room)
-	}
-	at := b.head
-	b.head += uint64(n)
-	if b.head-b.tail > arenaSize {
-		b.tail = b.head
-		for i := range b.slot {
-			s := &b.slot[i]
-			switch {
-			case !s.used:
-			case b.head-s.at > arenaSize:
-				b.drop(s)
-				b.stats.Skipped++
-			case s.at < b.tail:
-				b.tail = s.at
-			}
-		}
-		b.tail = min(b.tail, at)
-	}
-	return at
 }
 
 // drop frees a slot.
@@ -250,7 +229,7 @@ func (b *Buffer) drop(s *slot) {
 
 // payload is what a slot holds.
 func (b *Buffer) payload(s *slot) []byte {
-	at := s.at % arenaSize
+	at := s.at % uint64(len(b.arena))
 	return b.arena[at : at+uint64(s.n) : at+uint64(s.n)]
 }
 
@@ -259,7 +238,7 @@ func (b *Buffer) earliest() *slot {
 	if b.count == 0 {
 		return nil
 	}
-	if s := &b.slot[(b.play.seq+1)%slots]; b.play.running && s.used && s.seq == b.play.seq+1 {
+	if s := &b.slot[int(b.play.seq+1)%len(b.slot)]; b.play.running && s.used && s.seq == b.play.seq+1 {
 		return s
 	}
 	var best *slot

@@ -278,7 +278,7 @@ func FuzzBuffer(f *testing.F) {
 			for i := range b.slot {
 				if s := &b.slot[i]; s.used {
 					used++
-					if b.head-s.at > arenaSize || s.at < b.tail {
+					if b.head-s.at > uint64(len(b.arena)) || s.at < b.tail {
 						t.Fatalf("payload at %d has been overwritten, head %d tail %d", s.at, b.head, b.tail)
 					}
 				}
