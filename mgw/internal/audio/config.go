@@ -37,6 +37,8 @@ type Config struct {
 	Complexity int  // Opus encoder, 1..10; default 5
 	Loss       int  // expected loss towards the peer before the first report, percent
 	DTX        bool // Opus and AMR encoders: stop in silence
+
+	Scratch *Scratch // of the worker; nil: one of its own
 }
 
 // check refuses what cannot work and fills the defaults in.

@@ -1,6 +1,7 @@
 // Package audio is the transcoding pipeline from RTP to RTP: jitter buffer, decoder with concealment and in-band FEC, rate change,
 // frame clock, encoder. Between floors 1 and 2: it composes jitter, transcode and dtmf for package flow. // hot
-// Owner: the worker that holds the flow; no goroutine, no clock, no allocation after New; not safe for concurrent use.
+// Owner: the worker that holds the flow; no goroutine, no clock, no allocation in the long run; not safe for concurrent use. What is needed
+// for one frame only is the worker's, see Scratch; what depends on what comes is made as it comes.
 //
 //	stage             where                  paced by
 //	Push              jitter buffer, events  arrival
@@ -101,9 +102,9 @@ type Stats struct {
 type Direction struct {
 	cfg  Config
 	buf  *jitter.Buffer
-	rx   *dtmf.Receiver // nil when the source has no events
-	keys *dtmf.Player   // nil when the peer has none
-	beep *dtmf.Tones    // for a peer without events, nil else
+	rx   *dtmf.Receiver // nil before the first event of the source
+	keys *dtmf.Player   // nil before the first press, and when the peer has no events
+	beep *dtmf.Tones    // for a peer without events, likewise
 	find *dtmf.Detector // of keys in the audio; nil: none could be there
 	codecs
 	samples
@@ -139,7 +140,7 @@ type codecs struct {
 	decRate, encRate int                  // Hz
 }
 
-// samples are the buffers between the stages.
+// samples are the buffers between the stages. All but pcm are the worker's.
 type samples struct {
 	pcm   fifo    // at the encoder's rate
 	work  []int16 // one packet at the decoder's rate
@@ -170,8 +171,12 @@ func New(cfg Config) (*Direction, error) {
 	if err != nil {
 		return nil, fmt.Errorf("audio: source: %w", err)
 	}
+	if cfg.Scratch == nil {
+		cfg.Scratch = NewScratch()
+	}
 	enc, err := transcode.NewEncoder(cfg.Dst, transcode.EncoderConfig{
 		Rate: encRate, Ptime: cfg.Ptime, Bitrate: cfg.Bitrate, MaxBitrate: cfg.MaxBitrate, Complexity: cfg.Complexity, Loss: cfg.Loss, DTX: cfg.DTX,
+		Scratch: &cfg.Scratch.codecs,
 	})
 	if err != nil {
 		dec.Close()
@@ -183,14 +188,13 @@ func New(cfg Config) (*Direction, error) {
 			d.Close()
 			return nil, fmt.Errorf("audio: %w", err)
 		}
-		d.conv = make([]int16, encRate*transcode.Longest(cfg.Src)/1000)
+		d.conv = cfg.Scratch.conv[:encRate*transcode.Longest(cfg.Src)/1000]
 	}
 	return d, nil
 }
 
-// assemble allocates everything that the direction will ever use.
 func assemble(cfg Config, dec transcode.Decoder, enc transcode.Encoder, decRate, encRate int) *Direction {
-	frame, longest := int(rtp.Ticks(int64(cfg.Ptime), uint32(encRate))), transcode.Longest(cfg.Src)
+	frame, packet := int(rtp.Ticks(int64(cfg.Ptime), uint32(encRate))), transcode.Longest(cfg.Src)
 	d := &Direction{
 		cfg: cfg,
 		buf: jitter.New(jitter.Config{
@@ -198,10 +202,10 @@ func assemble(cfg Config, dec transcode.Decoder, enc transcode.Encoder, decRate,
 		}),
 		codecs: codecs{dec: dec, enc: enc, decRate: decRate, encRate: encRate},
 		samples: samples{
-			pcm:   newFIFO(frame + encRate*(longest+spareMS)/1000),
-			work:  make([]int16, decRate*longest/1000),
-			frame: make([]int16, frame),
-			tail:  make([]int16, decRate*seamMS/1000),
+			pcm:   newFIFO(frame + encRate*(packet+spareMS)/1000),
+			work:  cfg.Scratch.work[:decRate*packet/1000],
+			frame: cfg.Scratch.frame[:frame],
+			tail:  cfg.Scratch.tail[:decRate*seamMS/1000],
 		},
 		timeline: timeline{
 			ptime: int64(cfg.Ptime), step: uint32(rtp.Ticks(int64(cfg.Ptime), cfg.Dst.ClockRate)),
@@ -212,21 +216,9 @@ func assemble(cfg Config, dec transcode.Decoder, enc transcode.Encoder, decRate,
 	}
 	d.from, _ = dec.(transcode.FrameDecoder)
 	d.to, _ = enc.(transcode.FrameEncoder)
-	clock := uint32(dtmf.DetectorClock)
-	if cfg.SrcDTMF != nil {
-		clock = cfg.SrcDTMF.ClockRate
-		d.rx = dtmf.NewReceiver(clock)
-	}
 	if cfg.Tones || cfg.SrcDTMF != nil && !cfg.Src.Is(codec.Opus) && encRate <= 16000 {
 		// Gateways of the telephone network send events and let the tones through for a moment; a browser has none.
 		d.find = dtmf.NewDetector(encRate)
-	}
-	switch {
-	case cfg.Silent || cfg.SrcDTMF == nil && !cfg.Tones:
-	case cfg.DstDTMF != nil:
-		d.keys = dtmf.NewPlayer(clock, cfg.DstDTMF.ClockRate)
-	default:
-		d.beep = dtmf.NewTones(clock, uint32(encRate))
 	}
 	return d
 }
@@ -238,7 +230,7 @@ func (d *Direction) Push(now int64, p rtp.Packet) Verdict {
 		return Unexpected
 	case pt == d.cfg.Src.PT:
 		return d.pushAudio(now, p)
-	case d.rx != nil && pt == d.cfg.SrcDTMF.PT:
+	case d.cfg.SrcDTMF != nil && pt == d.cfg.SrcDTMF.PT:
 		return d.pushEvent(now, p)
 	case d.cfg.SrcCN != nil && pt == d.cfg.SrcCN.PT:
 		return d.pushNoise(now, p)
@@ -288,6 +280,9 @@ func (d *Direction) Request(r transcode.Request) {
 
 // pushEvent follows a key press; its packets are made anew by Tick.
 func (d *Direction) pushEvent(now int64, p rtp.Packet) Verdict {
+	if d.rx == nil {
+		d.rx = dtmf.NewReceiver(d.cfg.SrcDTMF.ClockRate)
+	}
 	press, v := d.rx.Push(now, dtmf.Packet{SSRC: p.SSRC(), TS: p.TS(), Marker: p.Marker(), Payload: p.Payload()})
 	switch v {
 	case dtmf.Stale:
@@ -303,12 +298,24 @@ func (d *Direction) pushEvent(now int64, p rtp.Packet) Verdict {
 
 // pressed tells who plays the keys of their state.
 func (d *Direction) pressed(p dtmf.Press) {
-	switch {
-	case d.keys != nil:
-		d.keys.Update(p)
-	case d.beep != nil:
-		d.beep.Update(p)
+	if p.ID == 0 || d.cfg.Silent {
+		return
 	}
+	clock := uint32(dtmf.DetectorClock)
+	if d.cfg.SrcDTMF != nil {
+		clock = d.cfg.SrcDTMF.ClockRate
+	}
+	if to := d.cfg.DstDTMF; to != nil {
+		if d.keys == nil {
+			d.keys = dtmf.NewPlayer(clock, to.ClockRate)
+		}
+		d.keys.Update(p)
+		return
+	}
+	if d.beep == nil {
+		d.beep = dtmf.NewTones(clock, uint32(d.encRate))
+	}
+	d.beep.Update(p)
 }
 
 // TakeDTMF returns the oldest key press of the source that is over and was not taken yet; the last eight are kept.
@@ -387,6 +394,7 @@ func (d *Direction) pause(now int64) {
 	d.next, d.heard = Idle, now
 	d.silent, d.marker, d.quieted = true, true, false
 	d.pcm.reset()
+	d.buf.Release()
 	d.bed.rest()
 }
 

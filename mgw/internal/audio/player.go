@@ -2,6 +2,7 @@ package audio
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/isthmus-gateway/isthmus/mgw/internal/dtmf"
@@ -64,8 +65,8 @@ type PlayerConfig struct {
 	Bitrate, MaxBitrate int
 }
 
-// Player plays signals one after the other in packets of the peer's codec. Owner: a worker; it allocates only with Aim and Replace. Use
-// NewPlayer; Close it.
+// Player plays signals one after the other in packets of the peer's codec. Owner: a worker; it allocates only with Aim and Replace and
+// for the first frame after. Use NewPlayer; Close it.
 type Player struct {
 	cfg   PlayerConfig
 	queue []Item
@@ -76,7 +77,8 @@ type Player struct {
 	to    transcode.FrameEncoder
 	asked transcode.Request
 	rate  int // PCM, Hz
-	frame []int16
+	work  *Scratch
+	frame []int16 // of it
 	keys  *dtmf.Player
 	beep  *dtmf.Tones
 	held  bool // queue[0] is a digit and being played
@@ -91,9 +93,9 @@ type Player struct {
 	done []Done
 }
 
-// NewPlayer makes a Player with nothing to play.
-func NewPlayer() *Player {
-	return &Player{cfg: PlayerConfig{Ptime: defaultFrame}, marker: true, queue: make([]Item, 0, MaxItems), done: make([]Done, 0, MaxItems)}
+// NewPlayer makes a Player with nothing to play, which works in s.
+func NewPlayer(s *Scratch) *Player {
+	return &Player{cfg: PlayerConfig{Ptime: defaultFrame}, marker: true, work: s}
 }
 
 // Aim tells what the peer takes from now on.
@@ -162,6 +164,7 @@ func (p *Player) Replace(items []Item) error {
 		next = append(next, *cur)
 	}
 	p.queue = append(append(append(p.queue[:0], next...), digits...), items...)
+	p.done = slices.Grow(p.done, len(p.queue))
 	return nil
 }
 
@@ -241,7 +244,7 @@ func (p *Player) pop(how Ending) {
 		how = p.halt
 	}
 	p.halt = ByItself
-	if len(p.done) == cap(p.done) {
+	if len(p.done) == MaxItems {
 		p.done = append(p.done[:0], p.done[1:]...)
 	}
 	p.done = append(p.done, Done{Item: p.queue[0], How: how})
@@ -283,7 +286,9 @@ func (p *Player) ready() bool {
 	if len(rates) == 0 {
 		return false
 	}
-	enc, err := transcode.NewEncoder(p.cfg.Dst, transcode.EncoderConfig{Rate: rates[0], Ptime: p.cfg.Ptime, Bitrate: p.cfg.Bitrate, MaxBitrate: p.cfg.MaxBitrate})
+	enc, err := transcode.NewEncoder(p.cfg.Dst, transcode.EncoderConfig{
+		Rate: rates[0], Ptime: p.cfg.Ptime, Bitrate: p.cfg.Bitrate, MaxBitrate: p.cfg.MaxBitrate, Scratch: &p.work.codecs,
+	})
 	if err != nil {
 		return false
 	}
@@ -291,7 +296,7 @@ func (p *Player) ready() bool {
 	if p.to, _ = enc.(transcode.FrameEncoder); p.to != nil {
 		p.to.Request(p.asked)
 	}
-	p.frame = make([]int16, rtp.Ticks(int64(p.cfg.Ptime), uint32(p.rate)))
+	p.frame = p.work.frame[:rtp.Ticks(int64(p.cfg.Ptime), uint32(p.rate))]
 	return true
 }
 

@@ -117,6 +117,7 @@ func (f *fifo) cut(lag, w int) {
 
 // repeat inserts lag samples at the head: after the first lag samples, the continuation fades into the head again.
 func (f *fifo) repeat(lag, w int) {
+	f.grow(f.n + lag)
 	copy(f.s[lag:f.n+lag], f.s[:f.n])
 	// Now s[lag:] is the whole signal and s[:lag] still its first part; the seam is at lag, where the original went on with s[2*lag:].
 	for i := range w {
@@ -133,4 +134,4 @@ func fade(a, b int16, i, w int) int16 {
 }
 
 // room is how many samples still fit.
-func (f *fifo) room() int { return len(f.s) - f.n }
+func (f *fifo) room() int { return f.most - f.n }

@@ -48,7 +48,7 @@ func (t *term) play(now int64, s Signals) error {
 		if len(s.List) == 0 {
 			return nil
 		}
-		t.sound = &sounder{t: t, internal: s.Internal, player: audio.NewPlayer(), ssrc: sounderSSRC | t.w.sounded&(sounderSSRC-1)}
+		t.sound = &sounder{t: t, internal: s.Internal, player: audio.NewPlayer(t.w.coding), ssrc: sounderSSRC | t.w.sounded&(sounderSSRC-1)}
 		t.w.sounded++
 		t.sound.of = t.sound
 		t.aimSounds()

@@ -38,7 +38,7 @@ func (f *Flow) newTranscoder(r *route) bool {
 		f.endTranscoder(true)
 	}
 	cfg := r.via
-	cfg.Loss = f.loss
+	cfg.Loss, cfg.Scratch = f.loss, f.src.w.coding
 	dir, err := audio.New(cfg)
 	if err != nil {
 		return false

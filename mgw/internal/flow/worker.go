@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/isthmus-gateway/isthmus/mgw/internal/audio"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/bufpool"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/gate"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/ice"
@@ -78,6 +79,7 @@ type worker struct {
 	own       [][]byte // ownArena buffers, each bufferSize long
 	ownUsed   int
 	scratch   []byte // a packet that may have to be opened twice
+	coding    *audio.Scratch
 	msgs      []udpio.Message
 	clock     frameClock
 	sounded   uint32 // sounders so far
@@ -132,7 +134,7 @@ func newWorker(cfg *Config, base time.Time, log *zap.Logger) (*worker, error) {
 		reader: udpio.NewReader(), writer: udpio.NewWriter(),
 		reads: make([][]byte, arena), msgs: make([]udpio.Message, arena),
 	}
-	w.own, w.scratch = slab(ownArena), make([]byte, bufferSize)
+	w.own, w.scratch, w.coding = slab(ownArena), make([]byte, bufferSize), audio.NewScratch()
 	w.bufs = slab(arena)
 	for i, b := range w.bufs {
 		w.reads[i] = b[:readSize]

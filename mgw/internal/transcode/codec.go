@@ -153,7 +153,7 @@ type EncoderConfig struct {
 }
 
 // Scratch is memory that encoders use for the time of a call only and so can share: those of one worker. The zero value is ready. An encoder
-// without one keeps that memory for itself: 43 KiB for Opus, in the place of 8 to 12.
+// without one keeps that memory for itself: 43 KiB for Opus, in the place of 7 to 12.
 type Scratch struct {
 	wide []byte // for the state of the largest codec; zero between calls
 }

@@ -9,7 +9,7 @@ const (
 	halfPairs  = 12              // non-zero taps on each side of the centre
 	halfReach  = 2*halfPairs - 1 // samples at the higher rate to each side
 	halfShape  = 5.6             // Kaiser window: stop band about 60 dB down from 4.6 kHz at 16 kHz
-	maxConvert = 16 * MaxFrame   // samples at a time; even
+	maxConvert = 160             // samples at a time; even: what is kept for a stream has room for them
 )
 
 // Resampler converts between 8 and 16 kHz with a half-band filter; its delay is 1.4 ms. Use NewResampler.
