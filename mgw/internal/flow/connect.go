@@ -30,7 +30,7 @@ func (t *term) disconnect() {
 	}
 	for _, x := range [2]*term{t, p} {
 		// Its figures belong to the source's stream and outlive the flow.
-		x.went, x.coded = x.to.path(), x.to.active != nil
+		x.went, x.coded = x.to.path(), x.to.transcoding()
 		x.past.merge(x.to.end())
 		x.partner, x.to = nil, nil
 	}

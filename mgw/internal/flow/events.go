@@ -41,6 +41,9 @@ func (t *term) sweep(now int64) {
 		}
 	}
 	t.tellDrops()
+	if t.to != nil {
+		t.to.rest(now)
+	}
 	if t.watch.due(now) {
 		t.judge(now)
 	}

@@ -17,6 +17,7 @@ type Flow struct {
 	src, dst *term
 	routes   []route // by index of src.in.formats
 	active   *transcoder
+	resting  bool              // the source has been silent for so long that active was given up
 	replaced bool              // a signal is played to the partner's peer in place of this flow
 	relayed  bool              // the newest audio was relayed
 	switched int64             // when the source last changed between routes
@@ -285,7 +286,7 @@ func (f *Flow) turn(now int64) bool {
 		}
 		f.endTranscoder(false) // the source goes on
 	}
-	f.relayed, f.switched = true, now
+	f.relayed, f.resting, f.switched = true, false, now
 	return true
 }
 

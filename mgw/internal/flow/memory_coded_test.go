@@ -3,6 +3,7 @@ package flow
 import (
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/transcode"
@@ -51,5 +52,52 @@ func TestMemoryPerTranscodedCall(t *testing.T) {
 			}
 			runtime.KeepAlive(stages)
 		})
+	}
+}
+
+// A source that is silent for long, as on a hold that only one side knows of, costs no codecs; what it says then goes on in the stream that its
+// hearer knows, at its time.
+func TestSilentSourceHoldsNoCodecs(t *testing.T) {
+	s := newStage(t, both(SendRecv, []codec.Codec{opus, ev48}, opus, ev48), both(SendRecv, []codec.Codec{pcma, ev8}, pcma, ev8))
+	talker := newTone(t, pcma, 600, 0xcc)
+	talk := func(packets int) {
+		for range packets {
+			s.speak(s.c, talker.next())
+			s.step()
+			s.c.sweep(s.now)
+		}
+	}
+	talk(50)
+	first, last := s.c.to.active, s.all[browserEnd][len(s.all[browserEnd])-1]
+	if first == nil {
+		t.Fatal("no transcoder")
+	}
+	outside := transcode.Outside()
+	begin := s.now
+	for s.c.to.active != nil && s.now-begin < int64(time.Minute) {
+		s.step()
+		s.c.sweep(s.now)
+	}
+	if gone := time.Duration(s.now - begin); gone < 9*time.Second || gone > 11*time.Second {
+		t.Fatalf("the transcoder was there for %v", gone)
+	}
+	if freed := outside - transcode.Outside(); freed < 4<<10 {
+		t.Errorf("%d octets in C given back", freed)
+	}
+	if !s.c.stats().Transcoding {
+		t.Error("statistics say that the call is not transcoded")
+	}
+	heard := len(s.all[browserEnd])
+	talk(50)
+	if s.c.to.active == nil || s.c.to.active == first {
+		t.Fatal("no other transcoder")
+	}
+	after := s.all[browserEnd][heard:]
+	if len(after) < 45 || !after[0].Marker() {
+		t.Fatalf("%d packets heard after the silence", len(after))
+	}
+	passed, stamps := after[0].at-last.at, rtp.Nanos(int64(rtp.TSDiff(after[0].TS(), last.TS())), 48000)
+	if off := time.Duration(passed - stamps); off < -25*time.Millisecond || off > 25*time.Millisecond {
+		t.Errorf("%v passed, %v in timestamps", time.Duration(passed), time.Duration(stamps))
 	}
 }

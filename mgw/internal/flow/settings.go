@@ -145,7 +145,7 @@ func (t *term) stats() Stats {
 	s.Path, s.Transcoding = t.went, t.coded
 	if t.to != nil {
 		g.merge(t.to.figures())
-		s.Path, s.Transcoding = t.to.path(), t.to.active != nil
+		s.Path, s.Transcoding = t.to.path(), t.to.transcoding()
 	}
 	s.FramesConcealed, s.FramesRecovered, s.PacketsLate = g.concealed, g.recovered, g.late
 	s.SelectedPair = t.pairText()

@@ -45,6 +45,7 @@ func (f *Flow) newTranscoder(r *route) bool {
 	}
 	dir.Request(f.asked)
 	f.made++
+	f.resting = false
 	// The SSRC only tells the stamper one pipeline from another; it never leaves.
 	f.active = &transcoder{flow: f, cfg: r.via, dir: dir, ssrc: f.made}
 	f.active.of = f.active
@@ -63,6 +64,22 @@ func (f *Flow) endTranscoder(fades bool) {
 	f.src.w.clock.remove(&t.pulse)
 	t.dir.Close()
 	f.dst.out.stamp.Switch()
+}
+
+// restAfter is the silence of a source after which its codecs are given up: they hold more memory than all else of a flow.
+const restAfter = int64(10 * time.Second)
+
+// rest gives the transcoder of a source up that has sent nothing for long, as on hold that only one side knows of; its next packet makes another.
+func (f *Flow) rest(now int64) {
+	if f.active != nil && f.active.dir.NextTick() == audio.Idle && now-f.src.in.heard > restAfter {
+		f.endTranscoder(false)
+		f.resting = true
+	}
+}
+
+// transcoding reports whether what the source sends is transcoded, or was before it fell silent.
+func (f *Flow) transcoding() bool {
+	return f.active != nil || f.resting && f.path().Kind == PathTranscode
 }
 
 func (f *Flow) push(now int64, p rtp.Packet) {
