@@ -98,7 +98,11 @@ func TestLoadsAreSummarised(t *testing.T) {
 	r := &Results{Loads: []LoadSample{
 		under(Relay, 30, 1*ms, nil), under(Relay, 70, 2*ms, nil), under(Transcode, 30, 30*ms, limit), under(Transcode, 70, 40*ms, limit),
 	}}
+	for i := range r.Loads {
+		r.Loads[i].Memory = Memory{Empty: 1000, Up: 1000 + 20*60, Speaking: 1000 + 20*60 + 10*50, Calls: 20} // 20 are up, 10 speak
+	}
 	s := r.Summary()
+	check(t, "KiB per call at 70", s.OpusKiBAtLevel, 110)
 	check(t, "relay p50 at 30", s.RelayP50Low, 0.5)
 	check(t, "relay p99 at 70", s.RelayP99, 2)
 	check(t, "relay load", s.RelayShare, 70)
@@ -110,7 +114,7 @@ func TestLoadsAreSummarised(t *testing.T) {
 		t.Errorf("a window that does not count: %v", *s.RelayP99)
 	}
 	object, _ := last(t, r)
-	for _, k := range []string{"delay_p99_ms_relay_70", "delay_p99_ms_transcode_70", "opus_pcma_vs_limit_70"} {
+	for _, k := range []string{"delay_p99_ms_relay_70", "delay_p99_ms_transcode_70", "opus_pcma_vs_limit_70", "kib_per_call_opus_70", "opus_pcma_calls_70"} {
 		if _, ok := object[k]; !ok {
 			t.Errorf("no %s", k)
 		}

@@ -29,6 +29,21 @@ type LoadSample struct {
 	Calls  int
 	Sample Sample
 	Limit  *codecs.Limit // of the codecs alone, measured right after; transcoding only
+	Memory Memory
+}
+
+// Memory is the resident memory of the gateway at points of the measurement, KiB. More calls may be up than speak.
+type Memory struct {
+	Empty, Up, Speaking int // before the first call, with all up and silent, after the window
+	Calls               int // that are up
+}
+
+// perCall is what a call added that was up and spoke, KiB; 0: not measured.
+func (m *Memory) perCall(speaking int) float64 {
+	if m.Speaking == 0 || m.Calls == 0 || speaking == 0 {
+		return 0
+	}
+	return float64(m.Up-m.Empty)/float64(m.Calls) + float64(m.Speaking-m.Up)/float64(speaking)
 }
 
 // share is the load that there was, percent of a core.
@@ -72,6 +87,11 @@ func (r *Results) loadsOf(ctx context.Context, p *part, most int) error {
 	if err := p.setUp(ctx, s); err != nil {
 		return err
 	}
+	memory := Memory{Empty: s.empty, Calls: most}
+	var err error
+	if memory.Up, err = procstat.Resident(s.sys.Pid()); err != nil {
+		return err
+	}
 	calls := most / 5
 	at, err := p.under(ctx, s, calls, 0)
 	for _, level := range levels {
@@ -81,6 +101,10 @@ func (r *Results) loadsOf(ctx context.Context, p *part, most int) error {
 			if off := at.share() - float64(level); off < nearly && off > -nearly || calls == most && off < 0 {
 				break
 			}
+		}
+		if err == nil {
+			at.Memory = memory
+			at.Memory.Speaking, err = procstat.Resident(s.sys.Pid())
 		}
 		if err == nil && p.work.media().Transcoded() {
 			var l codecs.Limit
@@ -138,7 +162,7 @@ func (s *LoadSample) line() string {
 
 func millis(d time.Duration) float64 { return d.Seconds() * 1e3 }
 
-// LoadSummary is the part of the summary about delays under load, ms, and what transcoding makes of the codec limit at 70 %.
+// LoadSummary is the part of the summary about delays under load, ms, and what transcoding makes of the codec limit and takes of memory at 70 %.
 type LoadSummary struct {
 	RelayP50Low      *float64 `json:"delay_p50_ms_relay_30"`
 	RelayP99Low      *float64 `json:"delay_p99_ms_relay_30"`
@@ -151,6 +175,8 @@ type LoadSummary struct {
 	RelayShare       *float64 `json:"load_percent_relay_70"`
 	TranscodeShare   *float64 `json:"load_percent_transcode_70"`
 	OpusLimitAtLevel *float64 `json:"opus_pcma_vs_limit_70"`
+	OpusKiBAtLevel   *float64 `json:"kib_per_call_opus_70"`
+	OpusCallsAtLevel *float64 `json:"opus_pcma_calls_70"`
 }
 
 func (r *Results) loadSummary() (s LoadSummary) {
@@ -178,6 +204,10 @@ func (r *Results) loadSummary() (s LoadSummary) {
 		if l.Limit != nil {
 			put(&s.OpusLimitAtLevel, l.Sample.callsPerCore()/l.Limit.CallsPerCore())
 		}
+		if kib := l.Memory.perCall(l.Calls); l.Work != Relay && kib > 0 {
+			put(&s.OpusKiBAtLevel, kib)
+			put(&s.OpusCallsAtLevel, float64(l.Calls))
+		}
 	}
 	return s
 }
@@ -188,6 +218,11 @@ func (r *Results) printLoads(w io.Writer) {
 	}
 	fmt.Fprintf(w, "\ndelay under load, one packet thread (transcoded: of what is heard, with look-ahead of the codecs and jitter buffer)\n")
 	for i := range r.Loads {
-		fmt.Fprintf(w, "%-10s %3d %%  %s\n", r.Loads[i].Work, r.Loads[i].Level, r.Loads[i].line())
+		l := &r.Loads[i]
+		fmt.Fprintf(w, "%-10s %3d %%  %s", l.Work, l.Level, l.line())
+		if kib := l.Memory.perCall(l.Calls); kib > 0 {
+			fmt.Fprintf(w, ", %.0f KiB per call", kib)
+		}
+		fmt.Fprintln(w)
 	}
 }

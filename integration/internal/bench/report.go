@@ -260,6 +260,7 @@ func (s *Summary) targets(w io.Writer) {
 		{"Opus-AMR-WB / codec limit", s.WideLimit, ">= 0.85", func(v float64) bool { return v >= 0.85 }},
 		{"KiB per relayed call", s.KiBPerCall, "<= 128", func(v float64) bool { return v <= 128 }},
 		{"KiB per transcoded call", s.KiBPerCallOpus, "<= 128", func(v float64) bool { return v <= 128 }},
+		{"the same at 70 % of a core", s.OpusKiBAtLevel, "<= 128", func(v float64) bool { return v <= 128 }},
 		{"relay p99 at 70 %, ms", s.RelayP99, "<= 2", func(v float64) bool { return v <= 2 }},
 		{"transcode p99 at 70 %, ms", s.TranscodeP99, "<= 40", func(v float64) bool { return v <= 40 }},
 		{"speech below no gateway", s.Below, "<= 0.02", func(v float64) bool { return v <= quality.GoalBelow }},
