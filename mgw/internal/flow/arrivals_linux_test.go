@@ -120,31 +120,34 @@ func socket(t *testing.T) *udpio.Socket {
 	return s
 }
 
-// TestTranscodedCorePeerIsReadToTheEnd: what has gathered of one peer is read in the round in which its frame is played.
-func TestTranscodedCorePeerIsReadToTheEnd(t *testing.T) {
+// TestCorePeerIsReadToTheEndBeforeItsFrame: what has gathered of one peer is read in the round in which its frame is played.
+func TestCorePeerIsReadToTheEndBeforeItsFrame(t *testing.T) {
 	r := newRig(t, srtp.AES128GCM, both(SendRecv, []codec.Codec{pcmu}, pcmu, codec.Codec{}), both(SendRecv, []codec.Codec{pcma}, pcma, codec.Codec{}))
 	from := socket(t)
 	if err := r.c.core.setRemote(0, CoreRemote{RTP: from.Local()}); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := r.w.watch(r.c.core.rtp, sockRef{core: r.c.core}); err != nil {
+		t.Fatal(err)
+	}
 	seq := uint16(0)
-	read := func(n int) int {
-		t.Helper()
+	for _, n := range []int{1, 3, 9, 25} {
 		for range n {
 			seq++
 			if err := from.SendTo(packet(8, 5, seq, uint32(seq)*160, make([]byte, 160)), r.c.core.rtp.Local()); err != nil {
 				t.Fatal(err)
 			}
 		}
+		ready, _, err := r.w.poll.Wait(0, false)
+		if err != nil {
+			t.Fatal(err)
+		}
 		r.w.begin()
-		return r.w.readCore(r.c.core, false)
-	}
-	if n := read(1); n != 1 || !r.c.in.timed {
-		t.Fatalf("%d datagrams, timed %v: %v", n, r.c.in.timed, r.c.in.drops.Map())
-	}
-	for _, n := range []int{3, timedBatch, 9} {
-		if got := read(n); got != n || r.c.in.packets != uint64(seq) {
-			t.Errorf("%d of %d datagrams, %d admitted of %d", got, n, r.c.in.packets, seq)
+		if due, ok := r.w.clock.next(); ok {
+			r.w.now = due
+		}
+		if got := r.w.readAll(ready); got != n || r.c.in.packets != uint64(seq) {
+			t.Errorf("%d of %d datagrams, %d admitted of %d: %v", got, n, r.c.in.packets, seq, r.c.in.drops.Map())
 		}
 		if r.w.used != 0 {
 			t.Errorf("%d buffers kept for what nobody sends", r.w.used)

@@ -12,24 +12,23 @@ import (
 // maxLooks bounds how often a round looks for more to read before it plays: beyond that it is overload, and frames must not wait for its end.
 const maxLooks = 8
 
-// readAll reads what waits on the n ready sockets, in a round that plays frames all that waits, and returns the number of datagrams.
+// readAll reads from the n ready sockets, in a round that plays frames until nothing waits, and returns the number of datagrams.
 func (w *worker) readAll(n int) (got int) {
-	for looks := 1; ; looks++ {
-		w.more = w.poll.More()
+	for looks := 1; n > 0; looks++ {
 		w.warmCore(n)
 		for i := range n {
 			got += w.read(w.poll.Ready(i))
 		}
-		w.waited = 0
-		if due, ok := w.clock.next(); !w.more || !ok || due > w.now || looks == maxLooks {
-			return got
+		if due, ok := w.clock.next(); !ok || due > w.now || looks == maxLooks {
+			break
 		}
-		w.flush()
 		var err error
 		if n, _, err = w.poll.Wait(0, true); err != nil {
 			panic(err) // as in run
 		}
 	}
+	w.waited = 0
+	return got
 }
 
 // read takes what waits on a ready socket and returns the number of datagrams.
@@ -78,14 +77,10 @@ func (w *worker) readAccess(as *accessSock, sock *udpio.Socket) (got int) {
 			return got
 		}
 	}
-	w.more = true
 	return got
 }
 
 func (w *worker) readCore(c *coreState, isRTCP bool) (got int) {
-	if c.t.in.timed && !isRTCP {
-		return w.readTimed(c)
-	}
 	s := c.rtp
 	if isRTCP {
 		s = c.rtcp
@@ -104,48 +99,16 @@ func (w *worker) readCore(c *coreState, isRTCP bool) (got int) {
 			c.t.in.drops.Count(gate.Malformed)
 			continue
 		}
+		w.waited = w.arrivals.waited(m.Stamp)
 		if w.corePacket(c, b[:m.N:bufferSize], m.From, isRTCP) {
 			w.used++
 		}
 		// The usual case is one datagram per round; a second look costs a system call and pays only in a burst.
-		if c.round != w.round-1 {
+		if c.round != w.round-1 && c.round != w.round {
 			break
 		}
 	}
 	c.round = w.round
-	return got
-}
-
-// timedBatch is how many datagrams of a transcoded core peer are read at once: mostly there is one.
-const timedBatch = 4
-
-// readTimed is readCore of media with the times at which they came. All that wait are read, with no second system call for that.
-func (w *worker) readTimed(c *coreState) (got int) {
-	for range maxBursts {
-		if arena-w.used < timedBatch {
-			w.flush()
-		}
-		first := w.used
-		n, err := w.reader.ReadBatch(c.rtp, w.reads[first:first+timedBatch], w.msgs)
-		if err != nil {
-			return got
-		}
-		for i := range n {
-			m := &w.msgs[i]
-			if m.Truncated {
-				c.t.in.drops.Count(gate.Malformed)
-				continue
-			}
-			w.waited = w.arrivals.waited(m.Stamp)
-			if w.corePacket(c, w.reads[first+i][:m.N:bufferSize], m.From, false) {
-				w.used = first + i + 1
-			}
-		}
-		if got += n; n < timedBatch {
-			return got
-		}
-	}
-	w.more = true
 	return got
 }
 

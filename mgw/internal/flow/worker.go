@@ -64,7 +64,6 @@ type worker struct {
 	arrivals  arrivals
 	waited    int64     // how long the packet in hand had waited for the round, ns; 0: not known
 	timed     int       // terminations whose sockets tell that
-	more      bool      // a socket of this round had more than was read
 	socks     []sockRef // by poll key
 	free      []uint32  // unused poll keys
 	access    []*accessSock

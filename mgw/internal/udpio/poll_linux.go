@@ -22,7 +22,6 @@ type Poller struct {
 	events [maxEvents]unix.EpollEvent
 	ts     unix.Timespec
 	nap    unix.PollFd
-	full   bool // the last Wait had no room for more
 }
 
 // NewPoller makes a Poller; the caller closes it. Errors: the kernel's.
@@ -77,13 +76,11 @@ func (p *Poller) Wait(timeout time.Duration, hold bool) (n int, woken bool, err 
 		got, e = p.block(timeout, call(hold))
 	}
 	if e != 0 {
-		p.full = false
 		if e == unix.EINTR {
 			return 0, false, nil
 		}
 		return 0, false, fmt.Errorf("udpio: epoll wait: %w", e)
 	}
-	p.full = got == maxEvents
 	for i := range int(got) {
 		if uint32(p.events[i].Fd) == wakeKey {
 			p.drain()
@@ -123,9 +120,6 @@ func (p *Poller) block(timeout time.Duration, enter func(trap, a1, a2, a3, a4, a
 	got, _, e = enter(unix.SYS_EPOLL_PWAIT, uintptr(p.ep), uintptr(unsafe.Pointer(&p.events[0])), maxEvents, uintptr(ms), 0, 0)
 	return got, e
 }
-
-// More reports whether there may be ready sockets that the last Wait had no room for: the next one tells of those first.
-func (p *Poller) More() bool { return p.full }
 
 // Ready is the key of the i-th ready socket of the last Wait.
 func (p *Poller) Ready(i int) uint32 { return uint32(p.events[i].Fd) }

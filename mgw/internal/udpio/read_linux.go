@@ -87,9 +87,12 @@ func (r *Reader) ask(n int) {
 	}
 }
 
-// ReadOne takes one waiting datagram, without its stamp; it is cheaper than a batch of one. ok is false when none waits or the kernel reports an error,
+// ReadOne takes one waiting datagram; it is cheaper than a batch of one. ok is false when none waits or the kernel reports an error,
 // which a later read will meet again. It never blocks.
 func (r *Reader) ReadOne(s *Socket, buf []byte, m *Message) (ok bool) {
+	if s.stamps {
+		return r.readStamped(s, buf, m)
+	}
 	r.oneN = unix.SizeofSockaddrInet6
 	n, _, e := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(s.fd), uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf)),
 		unix.MSG_DONTWAIT|unix.MSG_TRUNC, uintptr(unsafe.Pointer(&r.one)), uintptr(unsafe.Pointer(&r.oneN)))
@@ -98,6 +101,22 @@ func (r *Reader) ReadOne(s *Socket, buf []byte, m *Message) (ok bool) {
 	}
 	m.From = addrPort(&r.one)
 	m.N, m.Truncated, m.Stamp = int(n), int(n) > len(buf), 0
+	return true
+}
+
+// readStamped is ReadOne with a stamp.
+func (r *Reader) readStamped(s *Socket, buf []byte, m *Message) (ok bool) {
+	r.iovs[0].Base = &buf[0]
+	r.iovs[0].SetLen(len(buf))
+	h := &r.hdrs[0].hdr
+	h.Namelen = unix.SizeofSockaddrInet6
+	r.ask(1)
+	n, _, e := unix.RawSyscall(unix.SYS_RECVMSG, uintptr(s.fd), uintptr(unsafe.Pointer(h)), unix.MSG_DONTWAIT)
+	if e != 0 {
+		return false
+	}
+	m.From = addrPort(&r.names[0])
+	m.N, m.Truncated, m.Stamp = int(n), h.Flags&unix.MSG_TRUNC != 0, r.ctrl[0].stamp(uint64(h.Controllen))
 	return true
 }
 

@@ -96,8 +96,8 @@ func (s *Socket) SetTOS(tos int) error {
 	return unix.SetsockoptInt(s.fd, unix.IPPROTO_IP, unix.IP_TOS, tos)
 }
 
-// StampArrivals lets ReadBatch, and Fill of a Stream, tell when the kernel took what they read, or stops it. It costs some 100 ns for each
-// datagram. It is a wish: where the kernel cannot (before Linux 5.1), and for datagrams that came before, stamps are missing or those of
+// StampArrivals lets reading, Fill of a Stream too, tell when the kernel took what is read, or stops it. It costs 0.1 us for each datagram of
+// a batch, 0.3 us for one alone. It is a wish: where the kernel cannot (before Linux 5.1), and for datagrams that came before, stamps are missing or those of
 // the reading. By the worker only.
 func (s *Socket) StampArrivals(on bool) {
 	v := 0

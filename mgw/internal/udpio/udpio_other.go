@@ -278,9 +278,6 @@ func (p *Poller) collect() (int, bool) {
 	return len(p.keys), woken
 }
 
-// More is never so here: Wait tells of all.
-func (p *Poller) More() bool { return false }
-
 // Ready is the key of the i-th ready socket of the last Wait.
 func (p *Poller) Ready(i int) uint32 { return p.keys[i] }
 
