@@ -23,6 +23,10 @@ import (
 // ErrDone reports that Load answered --help, --version or --print-config on Out; the caller exits with status 0.
 var ErrDone = errors.New("conf: done")
 
+// ErrReady reports that --ready was given: the caller asks the daemon that runs with the configuration just read whether it
+// is ready (obs.AskReady), and exits with status 0 or 1.
+var ErrReady = errors.New("conf: ask the running daemon")
+
 // Error is one refused setting. File and Line are empty for flags and environment variables, which Source names instead.
 type Error struct {
 	File   string // configuration file
@@ -59,7 +63,7 @@ type Options struct {
 // broken rule (joined); it is called after all sources were read.
 type Validator interface{ Validate() error }
 
-// Load fills the struct that dst points to. All problems are returned joined, each an *Error. ErrDone: see there.
+// Load fills the struct that dst points to. All problems are returned joined, each an *Error. ErrDone, ErrReady: see there.
 func Load(dst any, o Options) error {
 	root := reflect.ValueOf(dst)
 	if root.Kind() != reflect.Pointer || root.Elem().Kind() != reflect.Struct {
@@ -103,8 +107,11 @@ func Load(dst any, o Options) error {
 	if len(l.errs) > 0 {
 		return errors.Join(l.errs...)
 	}
-	if cmd.special == "print-config" {
+	switch cmd.special {
+	case "print-config":
 		return done(l.printConfig())
+	case "ready":
+		return ErrReady
 	}
 	return nil
 }
@@ -125,7 +132,7 @@ type loader struct {
 type flagValue struct{ name, value string }
 
 type command struct {
-	special string // "help", "version", "print-config" or ""
+	special string // "help", "version", "print-config", "ready" or ""
 	file    string
 	flags   []flagValue
 }
@@ -145,7 +152,7 @@ func (l *loader) parseArgs() (command, error) {
 		case "h", "help":
 			c.special = "help"
 			continue
-		case "version", "print-config":
+		case "version", "print-config", "ready":
 			c.special = name
 			continue
 		}

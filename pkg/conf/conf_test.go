@@ -120,6 +120,19 @@ func TestPrintConfigReadsBack(t *testing.T) {
 	}
 }
 
+// --ready needs the settings, to know whom to ask: they are read and checked first.
+func TestReadyReadsTheSettings(t *testing.T) {
+	var c config
+	opt := Options{Name: "x", EnvPrefix: "X", Args: []string{"--ready", "--wait=5s"}, Env: []string{"X_ID=m7"}}
+	if err := Load(&c, opt); !errors.Is(err, ErrReady) || c.ID != "m7" || c.Wait != 5*time.Second {
+		t.Errorf("%v, %+v", err, c)
+	}
+	opt.Args = []string{"--ready", "--wait=5h"}
+	if err := Load(&c, opt); err == nil || errors.Is(err, ErrReady) {
+		t.Errorf("a bad setting: %v", err)
+	}
+}
+
 func TestHelpNamesEverySetting(t *testing.T) {
 	var out bytes.Buffer
 	var c config

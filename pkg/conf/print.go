@@ -114,6 +114,7 @@ func (l *loader) printHelp() error {
 	fmt.Fprintf(&b, "%s - %s\n\nUsage: %s [--config FILE] [--SETTING VALUE ...]\n\n", l.opt.Name, l.opt.About, l.opt.Name)
 	fmt.Fprintf(&b, "  --config FILE      YAML configuration file (also %s_CONFIG)\n", l.opt.EnvPrefix)
 	b.WriteString("  --print-config     print the effective configuration with comments, and exit\n")
+	b.WriteString("  --ready            ask the daemon that runs with these settings whether it is ready, and exit with 0 or 1\n")
 	b.WriteString("  --version          print the version, and exit\n  --help             print this, and exit\n\nSettings (flag, default, meaning; each also as environment variable and in the file):\n\n")
 	walk(l.root, "", func(path string, f field) {
 		fmt.Fprintf(&b, "  --%s=%s\n        %s\n", path, leafText(f.value), docText(f))

@@ -2,6 +2,7 @@ package obs
 
 import (
 	"errors"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -38,5 +39,29 @@ func TestNewLogger(t *testing.T) {
 	l, err := NewLogger(LogConfig{Level: "warn", Format: "json"}, "x")
 	if err != nil || l.Core().Enabled(0) || !l.Core().Enabled(1) {
 		t.Errorf("level not applied: %v", err)
+	}
+}
+
+func TestAskReady(t *testing.T) {
+	var notReady error
+	srv := httptest.NewServer(Handler(NewMetrics(), func() error { return notReady }))
+	defer srv.Close()
+	_, port, _ := net.SplitHostPort(srv.Listener.Addr().String()) // what it listens on
+	t.Setenv("HTTP_PROXY", "http://192.0.2.1:1")                  // nobody there: must not be asked
+	for _, addr := range []string{"127.0.0.1:" + port, "0.0.0.0:" + port, ":" + port, "[::]:" + port} {
+		notReady = nil
+		if err := AskReady(t.Context(), addr); err != nil {
+			t.Errorf("%s: %v", addr, err)
+		}
+		notReady = errors.New("draining")
+		if err := AskReady(t.Context(), addr); err == nil || err.Error() != "not ready: draining" {
+			t.Errorf("%s while draining: %v", addr, err)
+		}
+	}
+	srv.Close()
+	for _, addr := range []string{"127.0.0.1:" + port, "nonsense"} {
+		if err := AskReady(t.Context(), addr); err == nil || !strings.Contains(err.Error(), addr) {
+			t.Errorf("%s, where nobody is: %v", addr, err)
+		}
 	}
 }

@@ -1,7 +1,7 @@
 // Command mgc is the controller of Isthmus: SIP over WebSocket for browsers on one side, SIP of the core on the other, media
 // gateways commanded over Iq. Floor 6: flags, signals, exit status.
 //
-// Exit status: 0 after an ordered stop, 1 when something failed, 2 when the configuration is refused.
+// Exit status: 0 after an ordered stop, 1 when something failed or, with --ready, the running daemon is not ready, 2 when the configuration is refused.
 package main
 
 import (
@@ -37,6 +37,8 @@ func run() int {
 	switch {
 	case errors.Is(err, conf.ErrDone):
 		return 0
+	case errors.Is(err, conf.ErrReady):
+		return ready(cfg.Admin.HTTP)
 	case err != nil:
 		fmt.Fprintln(os.Stderr, err)
 		return exitConfig
@@ -52,6 +54,16 @@ func run() int {
 		return exitFailed
 	}
 	log.Info("stopped")
+	return 0
+}
+
+// ready asks the daemon whose HTTP side is at addr whether it is ready.
+func ready(addr string) int {
+	if err := obs.AskReady(context.Background(), addr); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return exitFailed
+	}
+	fmt.Println("ready")
 	return 0
 }
 

@@ -167,3 +167,31 @@ func TestVersionAndHelp(t *testing.T) {
 		}
 	}
 }
+
+// TestReadyAsksTheRunningDaemon: --ready with the daemon's settings tells by its status whether that one is ready.
+func TestReadyAsksTheRunningDaemon(t *testing.T) {
+	d := newDaemon(t)
+	ask := func() (int, string) {
+		q := newDaemon(t, "--admin.http="+d.ip+":7402", "--ready")
+		if err := q.cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		return q.wait(t), q.out.String()
+	}
+	if code, out := ask(); code != exitFailed || !strings.Contains(out, "connection refused") {
+		t.Errorf("nobody there: exit status %d:\n%s", code, out)
+	}
+	if err := d.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	d.up(t)
+	if code, out := ask(); code != exitFailed || !strings.Contains(out, "not ready: ") { // it has no media gateway
+		t.Errorf("up, not ready: exit status %d:\n%s", code, out)
+	}
+	if err := d.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if code := d.wait(t); code != 0 {
+		t.Errorf("exit status %d:\n%s", code, d.out.String())
+	}
+}

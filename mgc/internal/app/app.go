@@ -375,8 +375,8 @@ func (a *App) ready() error {
 	return nil
 }
 
-// Run serves until ctx ends, then drains (new calls refused, present ones let end within the grace time) and stops; now
-// ends the drain at once. It returns nil after an ordered stop.
+// Run serves until ctx ends, then releases the calls (see drain) and stops; now ends the wait for them at once. It returns nil
+// after an ordered stop.
 func (a *App) Run(ctx context.Context, now <-chan struct{}) error {
 	a.core.Start(a.layer)
 	a.log.Info("serving", zap.String("version", a.version), zap.Stringer("access", a.cfg.Access.Listen), zap.Stringer("core", a.cfg.Core.Listen),
@@ -394,7 +394,7 @@ func (a *App) Run(ctx context.Context, now <-chan struct{}) error {
 	return err
 }
 
-// drain waits for the calls to end, up to ten seconds; then it releases them.
+// drain releases the calls and waits until they have ended, up to ten seconds.
 func (a *App) drain(now <-chan struct{}) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
