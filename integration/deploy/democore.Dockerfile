@@ -7,5 +7,5 @@ RUN go build -trimpath -o /out/democore ./integration/cmd/democore
 
 FROM debian:bookworm-slim
 COPY --from=build /out/democore /usr/local/bin/democore
-USER 10001
+USER 10001:10001
 ENTRYPOINT ["/usr/local/bin/democore"]
