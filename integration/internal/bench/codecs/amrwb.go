@@ -15,8 +15,14 @@ import (
 	"github.com/isthmus-gateway/isthmus/integration/internal/bench/speech"
 )
 
-// AMR-WB at 12.65 kbit/s: what TS 26.114 has phones start with, and what the gateway makes.
-const amrwbMode = 2
+// Modes of AMR-WB: the highest that most mobile networks allow, and the highest.
+const (
+	AMRWB1265 = 2
+	AMRWB2385 = 8
+)
+
+// amrwbMode is that of the material.
+const amrwbMode = AMRWB1265
 
 // amrwbFrame is 20 ms at 16 kHz.
 const amrwbFrame = speech.Middle / 50
@@ -24,8 +30,8 @@ const amrwbFrame = speech.Middle / 50
 // amrwbBits is the length of a frame by type (RFC 4867 §3.6, TS 26.201 table 2); beyond 9 there is no speech.
 var amrwbBits = [10]int{132, 177, 253, 285, 317, 365, 397, 461, 477, 40}
 
-// EncodeAMRWB makes one payload per frame of pcm at 16 kHz.
-func EncodeAMRWB(pcm []int16) ([][]byte, error) {
+// EncodeAMRWB makes one payload in a mode per frame of pcm at 16 kHz.
+func EncodeAMRWB(pcm []int16, mode byte) ([][]byte, error) {
 	enc := C.E_IF_init()
 	if enc == nil {
 		return nil, errors.New("codecs: no AMR-WB encoder")
@@ -34,11 +40,11 @@ func EncodeAMRWB(pcm []int16) ([][]byte, error) {
 	var payloads [][]byte
 	var out [64]byte
 	for ; len(pcm) >= amrwbFrame; pcm = pcm[amrwbFrame:] {
-		n := C.E_IF_encode(enc, amrwbMode, (*C.short)(unsafe.Pointer(&pcm[0])), (*C.uchar)(&out[0]), 0)
-		if n != 1+32 {
+		n := C.E_IF_encode(enc, C.int(mode), (*C.short)(unsafe.Pointer(&pcm[0])), (*C.uchar)(&out[0]), 0)
+		if int(n) != 1+(amrwbBits[mode]+7)/8 {
 			return nil, fmt.Errorf("codecs: AMR-WB frame of %d octets", int(n))
 		}
-		payloads = append(payloads, packAMRWB(amrwbMode, out[1:n]))
+		payloads = append(payloads, packAMRWB(mode, out[1:n]))
 	}
 	return payloads, nil
 }

@@ -63,7 +63,7 @@ func NewMaterial(frames int) (*Material, error) {
 		m.PCMA = append(m.PCMA, tone.ALaw.Encode(nil, m.PCM[i*frame:(i+1)*frame]))
 	}
 	var err error
-	if m.AMRWB, err = EncodeAMRWB(speech.Wideband(wide)); err != nil {
+	if m.AMRWB, err = EncodeAMRWB(speech.Wideband(wide), amrwbMode); err != nil {
 		return nil, err
 	}
 	enc := newEncoder(speech.Wide, browserBitrate, browserComplexity, C.OPUS_BANDWIDTH_FULLBAND)

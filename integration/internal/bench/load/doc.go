@@ -17,10 +17,11 @@ type Media int
 
 // The kinds of media.
 const (
-	PCMA      Media = iota // on both sides
-	OpusPCMA               // Opus at the browser
-	OpusAMRWB              // Opus at the browser, AMR-WB 12.65 at the core, bandwidth-efficient
-	OpusG722               // Opus at the browser, G.722 at the core; for Replay only
+	PCMA          Media = iota // on both sides
+	OpusPCMA                   // Opus at the browser
+	OpusAMRWB                  // Opus at the browser, AMR-WB at the core, bandwidth-efficient, with the mode-set of mobile networks: up to 12.65
+	OpusAMRWBFull              // the same without a mode-set: up to 23.85; for Replay only
+	OpusG722                   // Opus at the browser, G.722 at the core; for Replay only
 )
 
 // Transcoded reports whether the ends have different codecs.
@@ -29,7 +30,7 @@ func (m Media) Transcoded() bool { return m != PCMA }
 // core is the payload type at the core and how far its timestamp goes in 20 ms.
 func (m Media) core() (pt byte, step uint32) {
 	switch m {
-	case OpusAMRWB:
+	case OpusAMRWB, OpusAMRWBFull:
 		return ptAMRWB, 320
 	case OpusG722:
 		return ptG722, frameLen // its clock is 8 kHz (RFC 3551 §4.5.2)

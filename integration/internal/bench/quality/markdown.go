@@ -33,24 +33,25 @@ func (r *Results) table(w io.Writer, p *Part, d load.Direction) {
 	fmt.Fprintf(w, "\n| %s |", p.pair.title(d))
 	rule := "\n|---|"
 	for _, s := range p.Systems {
-		if s.Name == Reference {
+		if !s.gateway() {
 			fmt.Fprintf(w, " %s |", s.Name)
 			rule += "---|"
 			continue
 		}
-		fmt.Fprintf(w, " %s (below) | delay ms, end | level dB |", s.Name)
+		fmt.Fprintf(w, " %s (below; by itself) | delay ms, end | level dB (by itself) |", s.Name)
 		rule += "---|---|---|"
 	}
 	fmt.Fprint(w, rule)
 	for i, c := range r.conditions {
 		fmt.Fprintf(w, "\n| %s |", c.Name)
+		ref, twice := p.at(Reference, i, d), p.at(Twice, i, d)
 		for _, s := range p.Systems {
 			m := s.Means[i][d]
-			if s.Name == Reference {
+			if !s.gateway() {
 				fmt.Fprintf(w, " %.3f (%+.1f dB) |", m.Score, m.Level)
 				continue
 			}
-			fmt.Fprintf(w, " %.3f (%+.3f) | %.1f, %.1f | %+.1f |", m.Score, m.Score-p.find(Reference).Means[i][d].Score, m.Delay, m.Last, m.Level)
+			fmt.Fprintf(w, " %.3f (%+.3f; %+.3f) | %.1f, %.1f | %+.1f (%+.1f) |", m.Score, m.Score-ref.Score, m.Score-twice.Score, m.Delay, m.Last, m.Level, m.Level-twice.Level)
 		}
 	}
 	fmt.Fprintln(w)

@@ -19,13 +19,23 @@ type pair struct {
 	wide  int    // what is compared has so many times rate
 	clock int    // of RTP at the core, Hz
 	peer  bool   // rtpengine as packaged can do it
+	mode  byte   // of AMR-WB
+	opus  int    // what the gateway makes of it, bit/s
 }
+
+// Defaults of the gateway's Opus encoder.
+const (
+	narrowOpus     = 24000
+	wideOpus       = 32000
+	opusComplexity = 5
+)
 
 // pairs in the order in which they are measured.
 var pairs = []*pair{
-	{load.OpusPCMA, "PCMA", 1, 8000, true},
-	{load.OpusAMRWB, "AMR-WB", 2, 16000, false},
-	{load.OpusG722, "G.722", 2, 8000, true},
+	{load.OpusPCMA, "PCMA", 1, 8000, true, 0, narrowOpus},
+	{load.OpusAMRWB, "AMR-WB 12.65", 2, 16000, false, codecs.AMRWB1265, wideOpus},
+	{load.OpusAMRWBFull, "AMR-WB 23.85", 2, 16000, false, codecs.AMRWB2385, wideOpus},
+	{load.OpusG722, "G.722", 2, 8000, true, 0, wideOpus},
 }
 
 // title of a direction.
@@ -62,8 +72,8 @@ func (p *pair) score(clean, heard []float64) (float64, error) {
 func (p *pair) encodeCore(pcm []int16) (out [][]byte, err error) {
 	n := p.frame()
 	switch p.media {
-	case load.OpusAMRWB:
-		return codecs.EncodeAMRWB(pcm)
+	case load.OpusAMRWB, load.OpusAMRWBFull:
+		return codecs.EncodeAMRWB(pcm, p.mode)
 	case load.OpusG722:
 		enc := g722.NewEncoder()
 		for ; len(pcm) >= n; pcm = pcm[n:] {
@@ -86,7 +96,7 @@ func (p *pair) decode(way load.Direction, payloads [][]byte) ([]float64, error) 
 		return p.decodeOpus(payloads)
 	}
 	switch p.media {
-	case load.OpusAMRWB:
+	case load.OpusAMRWB, load.OpusAMRWBFull:
 		pcm, err := codecs.DecodeAMRWB(payloads)
 		return speech.Floats(pcm), err
 	case load.OpusG722:

@@ -35,9 +35,12 @@ func TestReferenceFallsWithLoss(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				sc, lag, err := s.judgeReference()
+				sc, twice, lag, err := s.judgeReference()
 				if err != nil || sc.Score >= last {
 					t.Errorf("%s, %s: %.3f after %.3f, %v", p.title(d), name, sc.Score, last, err)
+				}
+				if twice.Score >= sc.Score || twice.Score < sc.Score-0.1 || math.Abs(twice.Level-sc.Level) > 1 {
+					t.Errorf("%s, %s: coded twice %+v, once %+v", p.title(d), name, twice, sc)
 				}
 				if name == "clean" && (sc.Score < 0.85 || p == pairs[0] && sc.Score < 0.9 || math.Abs(sc.Level) > 1 || lag < 0 || lag > 80) {
 					t.Errorf("%s: %+v, codec lag %d", p.title(d), sc, lag)
@@ -80,7 +83,7 @@ func TestDelayAndStandingTimestampsAreSeen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	concealed, _, err1 := s.judgeReference()
+	concealed, _, _, err1 := s.judgeReference()
 	s.way = load.Up // PCMA comes out
 	still, err2 := s.judgeGateway(relayed(s, 0, true), 0)
 	if err1 != nil || err2 != nil || still.Score > concealed.Score-0.01 || still.Score < 0.7 {

@@ -57,6 +57,17 @@ func (p *Part) find(name string) *System {
 	return nil
 }
 
+// gateway reports whether the system is one, and not what gateways are compared with.
+func (s *System) gateway() bool { return s.Name != Reference && s.Name != Twice }
+
+// at is the mean of a system in a condition and direction.
+func (p *Part) at(name string, condition int, d load.Direction) Score {
+	if s := p.find(name); s != nil {
+		return s.Means[condition][d]
+	}
+	return Score{}
+}
+
 // Goals.
 const (
 	GoalBelow = 0.02 // below the reference
@@ -77,9 +88,9 @@ func (r *Results) part(m load.Media) *Part {
 	return nil
 }
 
-// below is how much the system falls below the reference where it does so most; nil when it was not measured.
-func (p *Part) below(name string) *float64 {
-	s, ref := p.find(name), p.find(Reference)
+// below is how much the system falls below another where it does so most; nil when one of them was not measured.
+func (p *Part) below(name, other string) *float64 {
+	s, ref := p.find(name), p.find(other)
 	if s == nil || ref == nil {
 		return nil
 	}

@@ -30,19 +30,20 @@ func scored(r *Results, p *pair, name string, up, down Score) {
 func TestSummaryTakesTheWorst(t *testing.T) {
 	r := &Results{Config: Config{Seeds: 1, Out: io.Discard}, conditions: traces.Conditions()}
 	scored(r, pairs[0], Reference, Score{Score: 0.95}, Score{Score: 0.98})
+	scored(r, pairs[0], Twice, Score{Score: 0.945, Level: -0.1}, Score{Score: 0.96})
 	scored(r, pairs[0], Isthmus, Score{Score: 0.94, Delay: 25, Level: -0.3}, Score{Score: 0.951, Delay: 31, Level: 0.1})
 	s := r.Summary()
-	if *s.Below != 0.029 || *s.Delay != 31 || *s.Level != -0.3 || *s.Loss5 != 0.94 || *s.RefLoss5 != 0.95 || s.PeerBelow != nil || s.PeerLoss5 != nil {
+	if *s.Below != 0.029 || *s.Delay != 31 || *s.Level != -0.3 || *s.Loss5 != 0.94 || *s.RefLoss5 != 0.95 || *s.Itself != 0.009 || s.PeerBelow != nil || s.PeerLoss5 != nil {
 		t.Errorf("%+v", s)
 	}
 	scored(r, pairs[1], Reference, Score{Score: 0.9}, Score{Score: 0.9})
 	scored(r, pairs[1], Isthmus, Score{Score: 0.85, Delay: 33}, Score{Score: 0.89, Level: 2})
-	if s := r.Summary(); *s.Below != 0.05 || *s.BelowAMR != 0.05 || s.BelowG722 != nil || *s.Delay != 33 || *s.Level != -0.3 {
+	if s := r.Summary(); *s.Below != 0.05 || *s.BelowAMR != 0.05 || s.BelowG722 != nil || s.BelowFull != nil || *s.Itself != 0.009 || *s.Delay != 33 || *s.Level != -0.3 {
 		t.Errorf("with AMR-WB: %+v", s)
 	}
 	var out bytes.Buffer
 	r.Print(&out)
-	if text := out.String(); strings.Count(text, "0.940 (-0.010)") != len(r.conditions) || strings.Contains(text, Rtpengine) || strings.Contains(text, "busy") {
+	if text := out.String(); strings.Count(text, "| 0.945 (-0.1 dB) | 0.940 (-0.010; -0.005) | 25.0, 0.0 | -0.3 (-0.2) |") != len(r.conditions) || strings.Contains(text, Rtpengine) || strings.Contains(text, "busy") {
 		t.Errorf("%s", text)
 	}
 	if s := (*Results)(nil).Summary(); s != (Summary{}) {
@@ -53,8 +54,10 @@ func TestSummaryTakesTheWorst(t *testing.T) {
 // The tables come in place of those that the document has, and nothing else of it changes.
 func TestTablesAreWrittenIntoTheDocument(t *testing.T) {
 	r := &Results{Config: Config{Seeds: 1, Out: io.Discard}, conditions: traces.Conditions()}
-	scored(r, pairs[2], Reference, Score{Score: 0.95}, Score{Score: 0.98})
-	scored(r, pairs[2], Isthmus, Score{Score: 0.94}, Score{Score: 0.951})
+	g722 := pairs[len(pairs)-1]
+	scored(r, g722, Reference, Score{Score: 0.95}, Score{Score: 0.98})
+	scored(r, g722, Twice, Score{Score: 0.95}, Score{Score: 0.97})
+	scored(r, g722, Isthmus, Score{Score: 0.94}, Score{Score: 0.951})
 	path := filepath.Join(t.TempDir(), "quality.md")
 	for _, doc := range []string{"before\n" + docBegin + "\nold\n" + docEnd + "\nafter\n", "no place", docBegin + " without an end"} {
 		if err := os.WriteFile(path, []byte(doc), 0o600); err != nil {
@@ -69,8 +72,8 @@ func TestTablesAreWrittenIntoTheDocument(t *testing.T) {
 			}
 			continue
 		}
-		if err != nil || !strings.HasPrefix(text, "before\n"+docBegin+"\n\nMachine, today.\n\n| Opus to G.722 | no gateway |") || !strings.HasSuffix(text, "\n\n"+docEnd+"\nafter\n") ||
-			strings.Contains(text, "old") || strings.Count(text, "| 0.951 (-0.029) |") != len(r.conditions) {
+		if err != nil || !strings.HasPrefix(text, "before\n"+docBegin+"\n\nMachine, today.\n\n| Opus to G.722 | no gateway | both codecs, no gateway | isthmus (below; by itself) |") || !strings.HasSuffix(text, "\n\n"+docEnd+"\nafter\n") ||
+			strings.Contains(text, "old") || strings.Count(text, "| 0.951 (-0.029; -0.019) |") != len(r.conditions) {
 			t.Errorf("%v: %s", err, text)
 		}
 	}

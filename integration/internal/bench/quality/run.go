@@ -15,6 +15,7 @@ import (
 // The names of what is compared.
 const (
 	Reference = "no gateway"
+	Twice     = "both codecs, no gateway"
 	Isthmus   = "isthmus"
 	Rtpengine = "rtpengine"
 )
@@ -123,15 +124,16 @@ func each(calls []call, f func(call, direction int) error) error {
 	return errors.Join(errs...)
 }
 
-// reference scores the receiver without gateway; lags are those of the codecs.
+// reference scores the receiver without gateway, and what a second coding leaves of that; lags are those of the codecs.
 func (r *Results) reference(p *Part, calls []call) (lags [][2]int, err error) {
 	lags = make([][2]int, len(calls))
-	scores := make([][2]Score, len(calls))
+	scores, twice := make([][2]Score, len(calls)), make([][2]Score, len(calls))
 	err = each(calls, func(i, d int) (err error) {
-		scores[i][d], lags[i][d], err = calls[i].way[d].judgeReference()
+		scores[i][d], twice[i][d], lags[i][d], err = calls[i].way[d].judgeReference()
 		return err
 	})
 	r.take(p, Reference, calls, scores)
+	r.take(p, Twice, calls, twice)
 	return lags, err
 }
 

@@ -29,14 +29,22 @@ func (s *stream) judge(heard []float64) (Score, alignment, error) {
 	return Score{Score: v, Level: 10 * math.Log10((energy(laid)+1)/(energy(clean)+1))}, a, nil
 }
 
-// judgeReference scores the receiver without gateway. lag: that of the codecs alone, samples.
-func (s *stream) judgeReference() (sc Score, lag int, err error) {
+// judgeReference scores the receiver without gateway, and the same coded twice. lag: that of the codecs alone, samples.
+func (s *stream) judgeReference() (sc, twice Score, lag int, err error) {
 	heard, err := s.reference()
 	if err != nil {
-		return Score{}, 0, err
+		return sc, twice, 0, err
 	}
 	sc, a, err := s.judge(heard)
-	return sc, a.usual(), err
+	if err != nil {
+		return sc, twice, 0, err
+	}
+	again, err := s.codedTwice(heard)
+	if err != nil {
+		return sc, twice, 0, err
+	}
+	twice, _, err = s.judge(again)
+	return sc, twice, a.usual(), err
 }
 
 // judgeGateway scores what a gateway made of the stream. lag: from judgeReference.

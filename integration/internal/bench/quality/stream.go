@@ -30,7 +30,7 @@ func newStream(p *pair, way load.Direction, cond traces.Condition, m *material, 
 	s := &stream{pair: p, way: way, cond: cond, speech: m}
 	var err error
 	if way == load.Up {
-		s.payloads, err = encodeOpus(m.wide, int(100*cond.Loss+0.5))
+		s.payloads, err = encodeOpus(m.wide, speech.Wide, bitrate, complexity, int(100*cond.Loss+0.5))
 	} else {
 		s.payloads, err = p.encodeCore(p.said(m))
 	}
@@ -38,9 +38,9 @@ func newStream(p *pair, way load.Direction, cond traces.Condition, m *material, 
 	return s, err
 }
 
-// encodeOpus makes packets of 20 ms with redundancy for so many percent of loss, as a browser does after its first reports.
-func encodeOpus(wide []int16, loss int) (out [][]byte, err error) {
-	enc, err := opus.NewEncoder(speech.Wide)
+// encodeOpus makes packets of 20 ms of pcm at hz, with redundancy for so many percent of loss, as a browser does after its first reports.
+func encodeOpus(pcm []int16, hz, bitrate, complexity, loss int) (out [][]byte, err error) {
+	enc, err := opus.NewEncoder(hz)
 	if err != nil {
 		return nil, err
 	}
@@ -49,8 +49,8 @@ func encodeOpus(wide []int16, loss int) (out [][]byte, err error) {
 		return nil, err
 	}
 	var buf [opus.MaxPacket]byte
-	for at := 0; at+speech.Wide/50 <= len(wide); at += speech.Wide / 50 {
-		n, err := enc.Encode(buf[:], wide[at:at+speech.Wide/50])
+	for ; len(pcm) >= hz/50; pcm = pcm[hz/50:] {
+		n, err := enc.Encode(buf[:], pcm[:hz/50])
 		if err != nil {
 			return nil, err
 		}
@@ -75,6 +75,24 @@ func (s *stream) reference() ([]float64, error) {
 		came[a.Packet] = s.payloads[a.Packet]
 	}
 	return s.decode(s.way, came)
+}
+
+// codedTwice is what is heard of it when it is coded once more, as every gateway that transcodes has to, by the same libraries and with Isthmus'
+// settings, and reaches the far end whole: there is no gateway's buffer in between.
+func (s *stream) codedTwice(heard []float64) ([]float64, error) {
+	pcm, way := speech.Samples(heard), load.Down
+	var payloads [][]byte
+	var err error
+	if s.way == load.Up {
+		payloads, err = s.encodeCore(pcm)
+	} else {
+		way = load.Up
+		payloads, err = encodeOpus(pcm, s.hz(), s.opus, opusComplexity, 0)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s.decode(way, payloads)
 }
 
 var errSilent = errors.New("nothing came out")

@@ -8,7 +8,9 @@ import (
 type Summary struct {
 	Below     *float64 `json:"quality_below_reference"` // most that Isthmus falls below the receiver without gateway, of all conditions and codecs
 	BelowAMR  *float64 `json:"quality_below_opus_amrwb"`
+	BelowFull *float64 `json:"quality_below_opus_amrwb_2385"`
 	BelowG722 *float64 `json:"quality_below_opus_g722"`
+	Itself    *float64 `json:"quality_below_both_codecs"` // the same against a receiver that has coded twice: what the gateway takes by itself
 	PeerBelow *float64 `json:"rtpengine_quality_below_reference"`
 	Loss5     *float64 `json:"quality_opus_pcma_5_loss"` // ESTOI at 5 % random loss
 	PeerLoss5 *float64 `json:"rtpengine_quality_opus_pcma_5_loss"`
@@ -19,13 +21,15 @@ type Summary struct {
 
 // Summary reduces the results; nil has none.
 func (r *Results) Summary() Summary {
-	narrow, amr, g722 := r.part(load.OpusPCMA), r.part(load.OpusAMRWB), r.part(load.OpusG722)
-	s := Summary{BelowAMR: amr.below(Isthmus), BelowG722: g722.below(Isthmus), PeerBelow: narrow.below(Rtpengine)}
+	narrow, amr, full, g722 := r.part(load.OpusPCMA), r.part(load.OpusAMRWB), r.part(load.OpusAMRWBFull), r.part(load.OpusG722)
+	s := Summary{
+		BelowAMR: amr.below(Isthmus, Reference), BelowFull: full.below(Isthmus, Reference), BelowG722: g722.below(Isthmus, Reference),
+		PeerBelow: narrow.below(Rtpengine, Reference),
+	}
 	s.Loss5, s.PeerLoss5, s.RefLoss5 = r.fivePercent(Isthmus), r.fivePercent(Rtpengine), r.fivePercent(Reference)
-	for _, p := range []*Part{narrow, amr, g722} {
-		if v := p.below(Isthmus); v != nil && (s.Below == nil || *v > *s.Below) {
-			s.Below = v
-		}
+	for _, p := range []*Part{narrow, amr, full, g722} {
+		s.Below = worse(s.Below, p.below(Isthmus, Reference))
+		s.Itself = worse(s.Itself, p.below(Isthmus, Twice))
 		if sys := p.find(Isthmus); sys != nil {
 			up, down := sys.Means[0][load.Up], sys.Means[0][load.Down]
 			if v := rounded(max(up.Delay, down.Delay)); s.Delay == nil || *v > *s.Delay {
@@ -37,6 +41,14 @@ func (r *Results) Summary() Summary {
 		}
 	}
 	return s
+}
+
+// worse is the higher of two; nil: not measured.
+func worse(a, b *float64) *float64 {
+	if a == nil || b != nil && *b > *a {
+		return b
+	}
+	return a
 }
 
 func further(a, b float64) float64 {

@@ -12,18 +12,36 @@ func Convert(pcm []float64, from, to int) []float64 {
 	low := float64(min(from, to))
 	edge := 0.92 * low / float64(from) // of the input's Nyquist frequency
 	half := float64(reach) / edge
+	filters := make(map[int][]float64) // by place between two samples of pcm, in parts of to
 	out := make([]float64, len(pcm)*to/from)
 	for i := range out {
-		at := float64(i) * float64(from) / float64(to)
+		at, part := i*from/to, i*from%to
+		taps, ok := filters[part]
+		if !ok {
+			taps = filter(float64(part)/float64(to), half, edge)
+			filters[part] = taps
+		}
+		first := at - len(taps)/2
 		sum := 0.0
-		for k := max(0, int(math.Ceil(at-half))); k <= int(at+half) && k < len(pcm); k++ {
-			d := float64(k) - at
-			w := math.Cos(math.Pi / 2 * d / half)
-			sum += pcm[k] * edge * sinc(edge*d) * w * w
+		for k := max(0, first); k < min(first+len(taps), len(pcm)); k++ {
+			sum += pcm[k] * taps[k-first]
 		}
 		out[i] = sum
 	}
 	return out
+}
+
+// filter is the weights of samples around a place that lies frac of a sample after the middle one. half: samples to each side.
+func filter(frac, half, edge float64) []float64 {
+	n := int(half) + 1
+	taps := make([]float64, 2*n+1)
+	for i := range taps {
+		if d := float64(i-n) - frac; math.Abs(d) <= half {
+			w := math.Cos(math.Pi / 2 * d / half)
+			taps[i] = edge * sinc(edge*d) * w * w
+		}
+	}
+	return taps
 }
 
 func sinc(x float64) float64 {

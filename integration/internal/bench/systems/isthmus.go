@@ -126,6 +126,8 @@ func setUp(o load.Offer) *iqv1.TransactionRequest {
 	switch o.Media {
 	case load.OpusAMRWB:
 		plain = []*iqv1.Codec{{PayloadType: 97, Name: "AMR-WB", ClockRate: 16000, Channels: 1, Fmtp: "mode-set=0,1,2"}} // as mobile networks have it
+	case load.OpusAMRWBFull:
+		plain = []*iqv1.Codec{{PayloadType: 97, Name: "AMR-WB", ClockRate: 16000, Channels: 1}}
 	case load.OpusG722:
 		plain = []*iqv1.Codec{{PayloadType: 9, Name: "G722", ClockRate: 8000}}
 	}
