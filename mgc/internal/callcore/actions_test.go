@@ -43,6 +43,7 @@ func (w *world) actions() []action {
 		}
 	}
 	w.rareActions(add)
+	w.soundActions(add)
 	return out
 }
 
@@ -93,6 +94,9 @@ func (w *world) agentActions(a *agent, add func(int, func() error)) {
 	}
 	if a.up || a.leg == w.caller && a.seq > 0 {
 		add(6, func() error { return w.sendOther(a) })
+		if w.sounds && len(w.presses) < 60 {
+			add(6, func() error { return w.sendDigits(a) })
+		}
 	}
 	if !a.up && a.leg == w.caller && a.seq > 0 && a.open != "" {
 		add(1, func() error { a.ourTag = []string{"at", "ct"}[a.leg]; return w.sendBye(a) }) // BYE of an early dialog
@@ -213,6 +217,7 @@ func (w *world) sendOther(a *agent) error {
 
 func (w *world) failClient(c *clientTx, timeout bool) error {
 	c.final = true
+	w.digitFinal(c.id, 0)
 	if a := w.forkOf(headers.ToTag(&c.msg)); a != nil && c.msg.Method == "PRACK" {
 		a.rel.failed = true
 	}
@@ -236,7 +241,7 @@ func (w *world) fireTimer() error {
 	if first != timerAck && first != timerRel {
 		w.seen["timer "+first]++
 	}
-	w.mustEnd = strings.HasPrefix(first, "expire") || first == timerRelEnd || first == timerReserve
+	w.mustEnd = strings.HasPrefix(first, "expire") || first == timerRelEnd || first == timerReserve || first == timerAnnounce
 	return w.step(TimerFired{Name: first})
 }
 
@@ -267,7 +272,7 @@ func (w *world) notify() error {
 	type ev = iqv1.ObservedEvent
 	var e *ev
 	switch i := w.r.IntN(30); {
-	case !w.secure && i < 25 && w.s.d.Phase == phaseUp:
+	case !w.secure && i < 25 && (w.s.d.Phase == phaseUp || w.caller == LegAccess && w.agents[LegAccess].answer != nil):
 		w.secure = true
 		e = &ev{Type: iqv1.EventType_EVENT_TYPE_DTLS_STATE, Params: map[string]string{"state": "connected"}}
 	case i < 10:
@@ -303,6 +308,14 @@ func (w *world) respond(c *clientTx) error {
 		return w.respondUpdate(c, a)
 	}
 	status := peertest.Pick(w.r, 200, 200, 200, 200, 404, 500)
+	if w.byClient[c.id] != nil {
+		status = w.digitStatus(a)
+		w.digitFinal(c.id, status)
+		if a != nil && status == 481 && headers.ToTag(&c.msg) == a.tag {
+			a.over = true
+		}
+		return w.step(ResponseIn{Leg: c.leg, Tx: c.id, Msg: headers.NewResponse(&c.msg, status, "")})
+	}
 	if c.msg.Method != "INFO" && w.r.IntN(20) == 0 {
 		status = 481
 	}

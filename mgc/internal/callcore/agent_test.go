@@ -46,6 +46,8 @@ type agent struct {
 	byes    int  // BYE received
 
 	update   bool              // its Allow lists UPDATE
+	info     bool              // its Allow lists INFO
+	noDigits int               // how it refuses INFO with digits; 1: it takes them, 0: not known yet
 	invite   uint32            // CSeq of its initial INVITE
 	bare     bool              // its INVITE has no offer: ours comes in a response
 	replies  map[uint32][]byte // answers that its ACKs bring, by CSeq
@@ -59,7 +61,7 @@ type agent struct {
 }
 
 func newAgent(r *rand.Rand, l Leg, callID, tag string, srtp offeranswer.SRTP) *agent {
-	a := &agent{leg: l, r: r, callID: callID, tag: tag, update: peertest.Chance(r, 70)}
+	a := &agent{leg: l, r: r, callID: callID, tag: tag, update: peertest.Chance(r, 70), info: peertest.Chance(r, 60)}
 	if l == LegAccess {
 		a.web = peertest.NewBrowser(r)
 		a.user = a.web
@@ -116,10 +118,14 @@ func (a *agent) request(method string, body []byte) headers.Msg {
 }
 
 func (a *agent) allows() string {
+	list := "INVITE, ACK, BYE"
 	if a.update {
-		return "INVITE, ACK, BYE, UPDATE"
+		list += ", UPDATE"
 	}
-	return "INVITE, ACK, BYE"
+	if a.info {
+		list += ", INFO"
+	}
+	return list
 }
 
 // offers makes a request with its next offer.

@@ -55,6 +55,7 @@ type digitOrder struct {
 	Tones bool `json:"tones,omitempty"` // they are looked for in its audio
 	Drop  bool `json:"drop,omitempty"`  // others' do not reach its peer's media
 	Ends  bool `json:"ends,omitempty"`  // of signals are notified
+	Named bool `json:"named,omitempty"` // Tell is, by the request toldApart; not in records of older controllers
 }
 
 const (
@@ -65,6 +66,9 @@ const (
 	infoType    = "application/"
 	digitKeys   = "0123456789*#ABCD"
 	digitSuffix = "0123456789soabcd" // of signals dg/d... (H.248.1 §E.5)
+
+	// Requests of EventsDescriptors: under toldApart digits are told and kept out of the other side's media.
+	armed, toldApart = 1, 4
 )
 
 func (s *State) digitForm(l Leg) DigitForm {
@@ -98,6 +102,7 @@ func (s *State) plays(l Leg) bool {
 func (s *State) digitOrder(l Leg) digitOrder {
 	line := s.d.Media.Line(side(l))
 	d := digitOrder{Tell: s.byInfo(l.Other()), Drop: s.byInfo(l)}
+	d.Named = d.Tell
 	d.Ends = l == LegAccess && s.d.Failed != nil
 	d.Tones = s.digitForm(l) == DigitsTone && !line.Chosen.IsZero() && line.Event.Name == "" && s.plays(l)
 	return d
@@ -109,8 +114,10 @@ func (s *State) orderDigits(l Leg, d *iqv1.TerminationDescriptor) {
 	if want == *told {
 		return
 	}
-	if want.Tell != told.Tell || want.Tones != told.Tones || want.Ends != told.Ends {
-		d.Events = s.events(l)
+	if want.Tell != told.Tell || want.Named != told.Named || want.Tones != told.Tones || want.Ends != told.Ends {
+		if d.Events = s.events(l); want.Tell {
+			d.Events.RequestId = toldApart
+		}
 		if want.Ends {
 			d.Events.Specs = append(d.Events.Specs, &iqv1.EventSpec{Type: iqv1.EventType_EVENT_TYPE_SIGNAL_COMPLETED})
 		}
@@ -291,18 +298,26 @@ func (s *State) digitSent(l Leg, status int) {
 	s.nextDigit(l)
 }
 
-// onPressed takes a digit that the media gateway has detected on the leg.
-func (s *State) onPressed(l Leg, e *iqv1.ObservedEvent) {
+// onPressed takes a digit that the media gateway has detected on the leg. What was ordered when it was pressed counts, which the request tells, not
+// what is now: a digit that was kept out of the media has to come somewhere, one that was let through must not come again.
+func (s *State) onPressed(l Leg, request uint64, e *iqv1.ObservedEvent) {
 	o := l.Other()
 	key := keyOf(e.GetParams()["digit"])
-	if key == "" || !s.byInfo(o) || s.d.Phase == phaseEnding || s.d.Phase == phaseEnded {
+	orders := s.d.Orders[l]
+	apart := request == toldApart || orders.Tell && !orders.Named && s.byInfo(o)
+	if key == "" || !apart || s.d.Phase == phaseEnding || s.d.Phase == phaseEnded {
 		return
 	}
 	d := digit{Key: key, For: digitHeld}
 	if ms, err := strconv.ParseUint(e.GetParams()["duration_ms"], 10, 31); err == nil && ms > 0 {
 		d.For = min(max(time.Duration(ms)*time.Millisecond, digitLeast), digitMost)
 	}
-	s.sendDigit(o, d)
+	switch {
+	case s.byInfo(o):
+		s.sendDigit(o, d)
+	case s.d.Node.Context != "" && !s.d.Node.Dead:
+		s.playDigit(o, d, l, "")
+	}
 }
 
 // queueSignals plays signals on the termination of a leg; tx is answered with the outcome.

@@ -115,7 +115,7 @@ func TestR2976_DigitsToAPeerThatWantsThem(t *testing.T) {
 			t.Errorf("%s, want %s", got, want)
 		}
 		pressed := func(key, ms string) {
-			b.step(IqNotify{Req: &iqv1.NotifyRequest{ContextId: "cx1", TerminationId: "ip/0", Events: []*iqv1.ObservedEvent{{
+			b.step(IqNotify{Req: &iqv1.NotifyRequest{ContextId: "cx1", TerminationId: "ip/0", RequestId: toldApart, Events: []*iqv1.ObservedEvent{{
 				Type: iqv1.EventType_EVENT_TYPE_DTMF, Params: map[string]string{"digit": key, "duration_ms": ms}}}}})
 		}
 		b.log = nil
@@ -148,7 +148,7 @@ func TestR2976_DigitsToAPeerThatWantsThem(t *testing.T) {
 func TestR2976_PeerThatTakesNoInfo(t *testing.T) {
 	b := talking(t, Digits{Core: DigitsInfo})
 	for _, k := range "12" {
-		b.step(IqNotify{Req: &iqv1.NotifyRequest{ContextId: "cx1", TerminationId: "ip/0", Events: []*iqv1.ObservedEvent{{
+		b.step(IqNotify{Req: &iqv1.NotifyRequest{ContextId: "cx1", TerminationId: "ip/0", RequestId: toldApart, Events: []*iqv1.ObservedEvent{{
 			Type: iqv1.EventType_EVENT_TYPE_DTMF, Params: map[string]string{"digit": string(k)}}}}})
 	}
 	b.answers(LegCore, "INFO", 415, "")
@@ -197,7 +197,7 @@ func TestDigitsThatComeTooLate(t *testing.T) {
 // pressed tells a key that the media gateway has detected on a leg.
 func (b *bench) pressed(l Leg, key string) {
 	b.t.Helper()
-	b.step(IqNotify{Req: &iqv1.NotifyRequest{ContextId: "cx1", TerminationId: b.s.d.Node.Terms[l], Events: []*iqv1.ObservedEvent{{
+	b.step(IqNotify{Req: &iqv1.NotifyRequest{ContextId: "cx1", TerminationId: b.s.d.Node.Terms[l], RequestId: toldApart, Events: []*iqv1.ObservedEvent{{
 		Type: iqv1.EventType_EVENT_TYPE_DTMF, Params: map[string]string{"digit": key, "duration_ms": "100"}}}}})
 }
 

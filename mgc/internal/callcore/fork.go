@@ -33,8 +33,7 @@ func (s *State) turn(l Leg, m *headers.Msg) bool {
 		if len(s.d.Forks.Parked) >= maxForks {
 			return false
 		}
-		s.park(g)
-		*g = *s.d.Forks.Blank
+		s.useDialog(g, *s.d.Forks.Blank)
 		g.Remote = m.Get("To")
 	}
 	if t := contactOf(m); t != "" {
@@ -56,9 +55,17 @@ func (s *State) turnTo(l Leg, tag string) bool {
 	}
 	g := &s.d.Legs[l]
 	delete(s.d.Forks.Parked, tag)
-	s.park(g)
-	*g = f
+	s.useDialog(g, f)
 	return true
+}
+
+// useDialog parks the dialog in use and goes on with another. Digits wait for whoever answers.
+func (s *State) useDialog(g *leg, next leg) {
+	waiting := g.Digits
+	g.Digits = nil
+	s.park(g)
+	*g = next
+	g.Digits = waiting
 }
 
 func (s *State) park(g *leg) {

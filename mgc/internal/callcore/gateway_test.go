@@ -19,6 +19,7 @@ type mgwWorld struct {
 	subtract int
 	dead     bool                           // nothing can be subtracted
 	state    [2]*iqv1.TerminationDescriptor // as it was told last, by leg
+	sounding
 }
 
 func (w *world) takeTransact(e Transact) error {
@@ -58,12 +59,21 @@ func (w *world) execute() (IqReply, error) {
 		switch {
 		case c.GetAdd() != nil:
 			g.up, g.state[i] = true, c.GetAdd().GetDescriptor_()
+			if err := w.hearsOrders(Leg(i), g.state[i]); err != nil {
+				return IqReply{}, err
+			}
 			r.Resolved = g.Add(i == 1)
 		case c.GetModify() != nil:
 			l := int(c.GetModify().GetTermination().GetId()[3] - '0')
 			d := c.GetModify().GetDescriptor_()
-			g.state[l] = d
+			if err := w.hearsOrders(Leg(l), d); err != nil {
+				return IqReply{}, err
+			}
 			r.TerminationId = fmt.Sprintf("ip/%d", l)
+			if len(d.GetStreams()) == 0 {
+				break // signals
+			}
+			g.state[l] = d
 			if l == 0 {
 				r.Resolved = &iqv1.TerminationDescriptor{}
 				if d.GetTransport().GetLocalIce() == nil {
@@ -88,6 +98,7 @@ func (w *world) execute() (IqReply, error) {
 func (w *world) refuse() IqReply {
 	g := &w.mgw
 	id := g.out.Req.GetTransactionId()
+	w.refusesDigits(g.out.Req)
 	if g.out.Req.GetActions()[0].GetCommands()[0].GetSubtract() != nil {
 		g.dead = true // left to the clean-up of hanging terminations
 	}

@@ -209,6 +209,7 @@ func (s *State) sendInvite(l Leg, body []byte) {
 	req.Body = body
 	s.send(l, req, client{Method: "INVITE", Kind: "initial"})
 	blank := s.d.Legs[l]
+	blank.Digits = nil
 	s.d.Forks = forks{Blank: &blank}
 }
 
@@ -238,7 +239,9 @@ func (s *State) tryAgain(l Leg, m *headers.Msg) bool {
 	blank := s.d.Forks.Blank
 	blank.Timer.Min = least
 	s.hear(l, "")
+	waiting := s.d.Legs[l].Digits
 	s.d.Legs[l] = *blank
+	s.d.Legs[l].Digits = waiting
 	s.sendInvite(l, s.d.Media.Line(side(l)).Said)
 	return true
 }

@@ -66,7 +66,7 @@ func (s *State) add() {
 }
 
 func (s *State) events(l Leg) *iqv1.EventsDescriptor {
-	e := &iqv1.EventsDescriptor{RequestId: 1}
+	e := &iqv1.EventsDescriptor{RequestId: armed}
 	if l == LegAccess {
 		for _, t := range []iqv1.EventType{iqv1.EventType_EVENT_TYPE_ICE_RESULT, iqv1.EventType_EVENT_TYPE_DTLS_STATE, iqv1.EventType_EVENT_TYPE_CONSENT_LOST} {
 			e.Specs = append(e.Specs, &iqv1.EventSpec{Type: t})
@@ -234,7 +234,7 @@ func (s *State) onNotify(r *iqv1.NotifyRequest) {
 		case iqv1.EventType_EVENT_TYPE_DTMF:
 			for _, l := range []Leg{LegAccess, LegCore} {
 				if r.GetTerminationId() == s.d.Node.Terms[l] {
-					s.onPressed(l, e)
+					s.onPressed(l, r.GetRequestId(), e)
 				}
 			}
 		case iqv1.EventType_EVENT_TYPE_CONSENT_LOST:

@@ -1,8 +1,11 @@
 package callcore
 
 import (
+	"fmt"
 	"strings"
 	"testing"
+
+	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
 
 // rearmed are the terminations that the last transaction gives events.
@@ -66,5 +69,57 @@ func TestRestartThatTheGatewayRefuses(t *testing.T) {
 	b.refused(510)
 	if got := b.modified(); got != "ip/0; ip/1 DIGITS_PLAY" || b.rearmed() != "ip/0" {
 		t.Errorf("then %s, events of %s", got, b.rearmed())
+	}
+}
+
+// TestR2976_DigitThatIsToldLate: what the media gateway was told when a digit was pressed decides, not what holds when the digit comes to be known: kept out of
+// the media it is played there, since the peer takes no INFO any more; let through it does not come again.
+func TestR2976_DigitThatIsToldLate(t *testing.T) {
+	told := func(b *bench, request uint64, key string) {
+		b.step(IqNotify{Req: &iqv1.NotifyRequest{ContextId: "cx1", TerminationId: "ip/0", RequestId: request, Events: []*iqv1.ObservedEvent{{
+			Type: iqv1.EventType_EVENT_TYPE_DTMF, Params: map[string]string{"digit": key, "duration_ms": "100"}}}}})
+	}
+	b := talking(t, Digits{Core: DigitsInfo})
+	b.pressed(LegAccess, "1")
+	b.answers(LegCore, "INFO", 415, "")
+	told(b, toldApart, "2") // pressed before the Modify was performed
+	b.reply()
+	b.reply()
+	if got := b.modified(); got != "ip/1 dg/d2 100ms" {
+		t.Errorf("after 415: %s", got)
+	}
+	b.reply()
+	sent := len(b.sent)
+	if told(b, armed, "3"); len(b.sent) != sent {
+		t.Errorf("a digit that was in the media is played: %s", b.modified())
+	}
+	// The order to tell digits has left, what is pressed meanwhile is let through.
+	b = talking(t, Digits{Core: DigitsInfo})
+	b.log = nil
+	if told(b, armed, "4"); len(b.log) > 0 {
+		t.Errorf("a digit that was in the media: %v", b.log)
+	}
+	// A record of a controller that did not name the request.
+	b.s.d.Orders[LegAccess].Named = false
+	if told(b, armed, "5"); b.infos(LegCore) != "5" {
+		t.Errorf("a digit of a call from before: %v", b.log)
+	}
+}
+
+// TestR2976_DigitsWaitForWhoeverAnswers: digits that were pressed before the answer go to the fork that answers, whichever was heard then.
+func TestR2976_DigitsWaitForWhoeverAnswers(t *testing.T) {
+	b := newBench(t)
+	b.s.d.Cfg.Policy.Digits = Digits{Core: DigitsInfo}
+	b.step(RequestIn{Leg: LegAccess, Tx: "s1", Msg: browser("INVITE", 1, browserOffer)})
+	b.reply()
+	b.response("core INVITE", 183, "r1", fmt.Sprintf(coreAnswer, 1, "sendrecv"), "P-Early-Media: sendrecv")
+	b.reply()
+	b.pressed(LegAccess, "7")
+	b.response("core INVITE", 180, "r2", "")
+	b.pressed(LegAccess, "8")
+	b.response("core INVITE", 200, "r1", "")
+	b.log = nil
+	if got := b.infos(LegCore); got != "78" {
+		t.Errorf("%q has come: %v", got, b.log)
 	}
 }

@@ -173,11 +173,19 @@ func (w *world) wind(silent bool) error {
 // agree checks, when nothing is under way, that the MGW was told what the peers were, and that directions follow from what both want.
 func (w *world) agree() error {
 	d := &w.s.d
+	if d.Waiting == nil && len(d.Queue) == 0 {
+		if err := w.quiet(); err != nil {
+			return err
+		}
+	}
 	if d.Phase != phaseUp || d.Waiting != nil || len(d.Queue) > 0 || len(w.openClients()) > 0 || d.Reoffer != nil || d.Late || d.Server != "" {
 		return nil
 	}
 	if d.Legs[LegAccess].Ack != "" || d.Legs[LegCore].Ack != "" || w.agents[0].over || w.agents[1].over {
 		return nil
+	}
+	if err := w.noDigitLost(); err != nil {
+		return err
 	}
 	b, p := w.agents[LegAccess].peer(), w.agents[LegCore].peer()
 	want := [2]sdp.Direction{sdp.Dir(p.Sends && b.Receives, b.Sends && p.Receives), sdp.Dir(b.Sends && p.Receives, p.Sends && b.Receives)}

@@ -58,6 +58,8 @@ var rare = []string{
 	"early offer in UPDATE of the caller: 200", "early offer in PRACK of the caller: 200", "PRACK of the caller: 481", "PRACK of the caller: 488",
 	"late offer of the caller", "late offer of the callee", "422 to INVITE", "422 to our INVITE", "422 to our re-INVITE", "580 to INVITE", "504 to INVITE",
 	"refresh by UPDATE", "timer refresh_core", "timer refresh_access", "timer expire_core", "timer expire_access", "timer rel_end", "timer reserve",
+	"digit by INFO", "digit as a signal", "INFO with a digit: 200", "INFO with a digit: 487", "signal cg/rt", "signal cg/bt", "signal an/apf", "an announcement ends", "timer announce",
+	"the MGW is lost while a sound plays",
 }
 
 // gated checks what the MGW may let through before the call is answered.

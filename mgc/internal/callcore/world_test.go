@@ -53,6 +53,16 @@ type world struct {
 	watching   bool // this step brought a reliable response
 	mustEnd    bool // this step has to end the call
 	seen       map[string]int
+
+	sounds     bool // digits and signals are part of it
+	presses    []*press
+	order      int               // digits that the call core knows of
+	byTx       map[string]*press // by server transaction of their INFO
+	byClient   map[string]*press // by client transaction of our INFO
+	passed     map[*press]bool   // their INFO went on as it was
+	lostDigits map[*press]bool   // the MGW has refused to play them
+	plays      map[string]int    // outcomes of what operators wanted
+	operators  [2]bool           // an operator has played on the leg
 }
 
 // clientTx is a request of ours at an agent.
@@ -95,10 +105,14 @@ func newWorld(seed uint64, i int) *world {
 	p.Media.SRTP = peertest.Pick(r, offeranswer.SRTPOff, offeranswer.SRTPOff, offeranswer.SRTPOsrtp, offeranswer.SRTPRequired)
 	p.SessionExpires = peertest.Pick[uint32](r, 0, 0, 1800)
 	p.MinSE = peertest.Pick[uint32](r, 0, 0, 0, 0, 300)
+	about := world{r: r}
+	about.soundPolicy(&p)
 	cfg := Config{Key: "k1", Instance: "i", Seed: fmt.Sprintf("0123456789abcdef%016x", r.Uint64()), AccessContact: "sip:at@a.example",
 		CoreContact: "sip:ct@c.example", AccessTag: "at", CoreTag: "ct", AccessRealm: "access", CoreRealm: "core", UserAgent: "isthmus", Policy: p}
 	w := &world{r: r, now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), s: New(cfg), caller: Leg(r.IntN(2)), policy: p, stores: i%everyStored == 0,
 		seqs: map[string]uint32{}, seen: map[string]int{}, client: map[string]*clientTx{}, server: map[string]*serverTx{}, timers: map[string]time.Time{}}
+	w.sounds = about.sounds
+	w.byTx, w.byClient, w.passed, w.lostDigits, w.plays = map[string]*press{}, map[string]*press{}, map[*press]bool{}, map[*press]bool{}, map[string]int{}
 	w.agents[w.caller] = newAgent(r, w.caller, "caller-call-id", "f1", p.Media.SRTP)
 	return w
 }
@@ -213,6 +227,8 @@ func (w *world) take(e Effect) error {
 		w.timers[e.Name] = e.At
 	case StopTimer:
 		delete(w.timers, e.Name)
+	case Played:
+		return w.played(e)
 	case Ended:
 		w.note("    -> Ended %s", e.Cause)
 		w.ended++
@@ -253,6 +269,9 @@ func (w *world) takeRequest(e SendRequest) error {
 	}
 	w.seqs[dialog] = cs.Seq
 	w.client[e.Tx] = &clientTx{id: e.Tx, leg: e.Leg, msg: *m}
+	if err := w.takeDigit(e); err != nil {
+		return err
+	}
 	if slices.Contains(w.byes, dialog) {
 		return fmt.Errorf("%s in a dialog that has had its BYE", m.Method)
 	}
@@ -344,6 +363,9 @@ func (w *world) takeResponse(e SendResponse) error {
 	} else if tx.method != "INVITE" {
 		return fmt.Errorf("%d to %s", e.Msg.Status, tx.method)
 	}
+	if err := w.digitAnswered(e.Tx, e.Msg.Status); err != nil {
+		return err
+	}
 	switch {
 	case e.Tx == a.open && tx.ok && a.rel.holds():
 		return fmt.Errorf("%d before the PRACK of a description (RFC 3262 §3)", e.Msg.Status)
@@ -377,5 +399,5 @@ func (w *world) checkEnd() error {
 			return fmt.Errorf("the dialog of %s has had no BYE", a.leg)
 		}
 	}
-	return w.mgw.checkEnd()
+	return errors.Join(w.mgw.checkEnd(), w.checkSounds())
 }
