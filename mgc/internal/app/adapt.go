@@ -64,7 +64,7 @@ type gateways struct {
 }
 
 func (g *gateways) Pick(need call.Need) (call.Node, error) {
-	n, err := g.pool.Pick(mgwpool.Request{AccessRealm: need.AccessRealm, CoreRealm: need.CoreRealm, Codecs: need.Codecs, Features: g.needs, Emergency: need.Emergency})
+	n, err := g.pool.Pick(mgwpool.Request{AccessRealm: need.AccessRealm, CoreRealm: need.CoreRealm, Codecs: need.Codecs, Features: slices.Concat(g.needs, need.Features), Emergency: need.Emergency})
 	if err != nil {
 		return call.Node{}, gwerr.New(gwerr.NoGateway, "pick", "", err)
 	}
@@ -73,25 +73,13 @@ func (g *gateways) Pick(need call.Need) (call.Node, error) {
 
 func (g *gateways) Codecs(names []string) []string { return g.pool.Codecs(names) }
 
+func (g *gateways) Features(names []string) []string { return g.pool.Features(names) }
+
 func (g *gateways) Down(node call.Node) []string {
 	if n, ok := g.pool.Node(node.MGW); ok && n.Boot == node.Boot {
 		return n.Down
 	}
 	return nil
-}
-
-// missing is a capability that the transaction needs and is none of those given; "": there is none. A media gateway ignores signals that it does not
-// know of, so nobody would learn that nothing was played: a digit that came by INFO, say.
-func missing(features []string, req *iqv1.TransactionRequest) string {
-	for _, action := range req.GetActions() {
-		for _, c := range action.GetCommands() {
-			played := len(c.GetModify().GetDescriptor_().GetSignals().GetSignals()) + len(c.GetAdd().GetDescriptor_().GetSignals().GetSignals())
-			if played > 0 && !slices.Contains(features, "signals") {
-				return "signals"
-			}
-		}
-	}
-	return ""
 }
 
 func (g *gateways) Transact(ctx context.Context, node call.Node, req *iqv1.TransactionRequest) (*iqv1.TransactionReply, error) {

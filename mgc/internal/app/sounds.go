@@ -56,15 +56,6 @@ func (c *CallConfig) sounds() (callcore.Sounds, error) {
 	return out, nil
 }
 
-// sounding is what media gateways must be able to do for what is configured.
-func (c *Config) sounding() []string {
-	auto := func(s string) bool { return s == "" || s == string(callcore.DigitsAuto) }
-	if c.Call.Ringback == "gateway" || len(c.Call.Announce) > 0 || !auto(c.Media.DTMF.Access) || !auto(c.Media.DTMF.Core) {
-		return []string{"signals"}
-	}
-	return nil
-}
-
 // play plays an operator's signals.
 func (a *App) play(ctx context.Context, key string, toBrowser bool, signals []*iqv1.Signal) error {
 	leg := callcore.LegCore

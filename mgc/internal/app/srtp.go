@@ -38,26 +38,6 @@ func (c *CoreConfig) keysInClear() bool {
 	return !strings.HasPrefix(uri, "sips:") && !slices.Contains(strings.Split(params, ";"), "transport=tls")
 }
 
-// features are the capabilities that a media gateway must have for this configuration.
-func (c *Config) features() []string {
-	needs := c.Core.features()
-	if offeranswer.RTCPMux(c.Media.RTCPMux) == offeranswer.MuxNegotiate {
-		needs = append(needs, "rtcp-component")
-	}
-	if c.Media.QualityLimit > 0 {
-		needs = append(needs, "quality") // an older one refuses the event, and the call with it
-	}
-	return needs
-}
-
-// features are those for this core.
-func (c *CoreConfig) features() []string {
-	if s := offeranswer.SRTP(c.SRTP); s == offeranswer.SRTPOsrtp || s == offeranswer.SRTPRequired {
-		return []string{"sdes"}
-	}
-	return nil
-}
-
 func suiteNames() string {
 	var out []string
 	for _, s := range offeranswer.Suites {

@@ -78,6 +78,7 @@ func direction(leg callcore.Leg) string {
 func (m *Manager) coreConfig(key string, out callcore.Outbound) callcore.Config {
 	at, ct := seal(m.deps.Sealer, key, callcore.LegAccess), seal(m.deps.Sealer, key, callcore.LegCore)
 	policy := m.cfg.Policy
+	policy = policy.Within(m.deps.Gateways.Features)
 	policy.Media.Transcode = m.deps.Gateways.Codecs(policy.Media.Transcode)
 	return callcore.Config{
 		Key: key, Instance: m.cfg.Instance, Seed: newKey() + newKey(),

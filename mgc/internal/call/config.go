@@ -96,6 +96,8 @@ type Gateways interface {
 	Pick(need Need) (Node, error)
 	// Codecs returns those of the encoding names that any node which Pick may choose can transcode. It does not block on the network.
 	Codecs(names []string) []string
+	// Features is the same for capabilities.
+	Features(names []string) []string
 	// Down is the realms of the node that are not available now; none when another boot of it, or none, is known. It does not block on the network.
 	Down(node Node) []string
 	// Transact executes req on node; a refusal of the whole transaction is an error too. Ends with ctx.
@@ -106,6 +108,7 @@ type Gateways interface {
 type Need struct {
 	AccessRealm, CoreRealm string
 	Codecs                 []string // to be transcoded between, encoding names
+	Features               []string // capabilities, besides those that the configuration needs
 	Emergency              bool     // placed while any capacity is left (TS 23.334 §5.14)
 }
 

@@ -203,6 +203,7 @@ type mgws struct {
 	down      map[Node][]string
 	none      error                                                                                 // what Pick fails with
 	onRequest func(context.Context, Node, *iqv1.TransactionRequest) (*iqv1.TransactionReply, error) // nil result: the default
+	lacks     []string                                                                              // capabilities that the pool has not
 	seen      []string                                                                              // "mgw: kinds id"
 }
 
@@ -213,6 +214,10 @@ func (g *mgws) Down(node Node) []string {
 }
 
 func (*mgws) Codecs(names []string) []string { return names }
+
+func (g *mgws) Features(names []string) []string {
+	return slices.DeleteFunc(slices.Clone(names), func(n string) bool { return slices.Contains(g.lacks, n) })
+}
 
 func (g *mgws) Pick(need Need) (Node, error) {
 	g.mu.Lock()

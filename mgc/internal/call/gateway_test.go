@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/callcore"
+	"github.com/isthmus-gateway/isthmus/mgc/internal/offeranswer"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/store"
 	"github.com/isthmus-gateway/isthmus/pkg/gwerr"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
@@ -213,5 +215,27 @@ func TestIQ04_REL02_RealmLostBeforeAdoption(t *testing.T) {
 				t.Errorf("at the media gateway: %v", b.mgw.kindsSeen())
 			}
 		})
+	}
+}
+
+// TestPoolWithAnOlderGateway: what a gateway of the pool cannot do is not part of a call, whatever is configured, and not asked of the gateway that is picked; once
+// all can, it is.
+func TestPoolWithAnOlderGateway(t *testing.T) {
+	for _, older := range []bool{true, false} {
+		p := newPool(t)
+		i := p.instance("m1", func(c *Config) { c.Policy.Media.XR = offeranswer.XROffer })
+		if older {
+			i.mgw.lacks = []string{callcore.FeatureXR}
+		}
+		x := i.ask(callcore.LegAccess, request("INVITE", browserSDP), "fa")
+		out := i.expectOut(callcore.LegCore, "INVITE")
+		if offered := strings.Contains(string(out.msg.Body), "a=rtcp-xr:"); offered == older {
+			t.Errorf("an older gateway: %v, extended reports offered: %v", older, offered)
+		}
+		if asked := slices.Contains(i.mgw.picks()[0].Features, callcore.FeatureXR); asked == older {
+			t.Errorf("an older gateway: %v, %+v", older, i.mgw.picks())
+		}
+		out.respond(486, "")
+		x.expect(486)
 	}
 }

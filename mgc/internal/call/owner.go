@@ -251,7 +251,7 @@ func (o *owner) choose(effects []callcore.Effect) {
 	for _, e := range effects {
 		if t, ok := e.(callcore.Transact); ok && t.Pick && o.node().MGW == "" {
 			n, err := o.m.deps.Gateways.Pick(Need{
-				AccessRealm: o.m.cfg.AccessRealm, CoreRealm: o.m.cfg.CoreRealm, Codecs: o.state.Transcode(),
+				AccessRealm: o.m.cfg.AccessRealm, CoreRealm: o.m.cfg.CoreRealm, Codecs: o.state.Transcode(), Features: o.state.Needs(),
 				Emergency: o.state.Facts().Emergency,
 			})
 			if o.unpicked = err; err == nil {

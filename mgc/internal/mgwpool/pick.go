@@ -70,7 +70,7 @@ func (c *candidate) fits(req Request) (tier int, reason string) {
 	case !containsAll(c.Codecs, req.Codecs):
 		return 0, "codec not served"
 	case !containsAll(c.Features, req.Features):
-		return 0, "feature not served"
+		return 0, "feature " + firstMissing(c.Features, req.Features) + " not served"
 	case c.state == Draining && !req.Emergency:
 		return 0, "draining"
 	case !req.Emergency && c.room(c.pending, false) <= 0:
@@ -83,6 +83,15 @@ func (c *candidate) fits(req Request) (tier int, reason string) {
 		return 1, ""
 	}
 	return 0, ""
+}
+
+func firstMissing(have, want []string) string {
+	for _, w := range want {
+		if !containsAll(have, []string{w}) {
+			return w
+		}
+	}
+	return ""
 }
 
 func containsAll(have, want []string) bool {

@@ -57,7 +57,7 @@ func TestChoice(t *testing.T) {
 		"any realm":                        {[]candidate{cand("a", 0)}, Request{}, seq(0), "a"},
 		"codec not served":                 {[]candidate{cand("a", 0)}, Request{Codecs: []string{"AMR-WB"}}, nil, "1 codec not served"},
 		"codec names ignore case":          {[]candidate{cand("a", 0)}, Request{Codecs: []string{"PCMA", "Opus"}}, seq(0), "a"},
-		"feature not served":               {[]candidate{cand("a", 0)}, Request{Features: []string{"move", "sctp"}}, nil, "1 feature not served"},
+		"feature not served":               {[]candidate{cand("a", 0)}, Request{Features: []string{"move", "sctp"}}, nil, "1 feature sctp not served"},
 		"excluded":                         {[]candidate{cand("a", 0), cand("b", 50)}, Request{Exclude: []string{"a"}}, seq(0), "b"},
 		"none is registered":               {nil, both, nil, "none is registered"},
 		"draining":                         {[]candidate{cand("a", 0, inState(Draining))}, both, nil, "1 draining"},

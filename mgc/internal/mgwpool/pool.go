@@ -185,10 +185,19 @@ func (p *Pool) Pick(req Request) (Node, error) {
 // Codecs returns those of the encoding names that every node which may be picked can transcode: a codec is used once the whole pool has it.
 // A pool without nodes has them all.
 func (p *Pool) Codecs(names []string) []string {
+	return p.common(names, func(n *Node) []string { return n.Codecs })
+}
+
+// Features returns those of the capabilities that every node which may be picked has, likewise.
+func (p *Pool) Features(names []string) []string {
+	return p.common(names, func(n *Node) []string { return n.Features })
+}
+
+func (p *Pool) common(names []string, of func(*Node) []string) []string {
 	out := slices.Clone(names)
 	for _, c := range p.candidates() {
 		if c.state == InService || c.state == Suspect {
-			out = slices.DeleteFunc(out, func(n string) bool { return !containsAll(c.Codecs, []string{n}) })
+			out = slices.DeleteFunc(out, func(n string) bool { return !containsAll(of(&c.Node), []string{n}) })
 		}
 	}
 	return out

@@ -4763,7 +4763,9 @@ type Capabilities struct {
 	SrtpProfiles []string `protobuf:"bytes,6,rep,name=srtp_profiles,json=srtpProfiles,proto3" json:"srtp_profiles,omitempty"`
 	// Most contexts at once; 0: no configured limit.
 	MaxContexts uint32 `protobuf:"varint,7,opt,name=max_contexts,json=maxContexts,proto3" json:"max_contexts,omitempty"`
-	// Optional features: "move"; "rtcp-component": RtcpPolicy.mux false on access terminations; "sdes": MediaDescription.cryptos; "signals": TerminationDescriptor.signals and EventSpec.tones; "quality": EVENT_TYPE_QUALITY.
+	// Optional features: "move"; "rtcp-component": RtcpPolicy.mux false on access terminations; "sdes": MediaDescription.cryptos; "signals": TerminationDescriptor.signals and EventSpec.tones; "quality": EVENT_TYPE_QUALITY;
+	// "rtcp-xr": RtcpPolicy.xr_voip_metrics and xr_rcvr_rtt; "inactivity-rtcp": EventSpec.rtcp. A field that an MGW does not know of it ignores, so an MGC
+	// does not ask for what is not listed.
 	Features []string `protobuf:"bytes,8,rep,name=features,proto3" json:"features,omitempty"`
 	// Signals by name.
 	Signals []string `protobuf:"bytes,12,rep,name=signals,proto3" json:"signals,omitempty"`

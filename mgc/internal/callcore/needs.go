@@ -1,0 +1,25 @@
+package callcore
+
+import "github.com/isthmus-gateway/isthmus/mgc/internal/offeranswer"
+
+// FeatureXR is the capability of a media gateway for extended reports (RFC 3611).
+const FeatureXR = "rtcp-xr"
+
+// Within is the policy without what the pool of media gateways cannot do yet, as long as one of them is older: a peer is told of nothing then that it would
+// not get. common returns those of the capabilities that all have.
+func (p Policy) Within(common func([]string) []string) Policy {
+	if p.extendedReports() && len(common([]string{FeatureXR})) == 0 {
+		p.Media.XR = offeranswer.XROff
+	}
+	return p
+}
+
+// Needs returns the capabilities that the call's media gateway must have.
+func (s *State) Needs() []string {
+	if s.d.Cfg.Policy.extendedReports() {
+		return []string{FeatureXR}
+	}
+	return nil
+}
+
+func (p *Policy) extendedReports() bool { return p.Media.XR != "" && p.Media.XR != offeranswer.XROff }
