@@ -122,7 +122,7 @@ func (w *world) rareActions(add func(int, func() error)) {
 		switch {
 		case (name == timerRel || name == timerRelEnd) && w.agents[w.caller].rel.silent:
 			weight = 100
-		case strings.HasPrefix(name, timerAck), name == timerSettle, name == timerRel:
+		case strings.HasPrefix(name, timerAck), name == timerSettle, name == timerRel, name == timerAnnounce:
 			weight = 10
 		case strings.HasPrefix(name, "refresh"):
 			weight = 4
