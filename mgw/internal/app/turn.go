@@ -3,11 +3,11 @@ package app
 import (
 	"fmt"
 	"net/netip"
-	"runtime"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/isthmus-gateway/isthmus/mgw/internal/flow"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/turnserver"
 	"github.com/isthmus-gateway/isthmus/pkg/tlsfiles"
 	"github.com/isthmus-gateway/isthmus/pkg/turnauth"
@@ -141,7 +141,7 @@ func (a *App) openTURN(reg prometheus.Registerer) (err error) {
 func (a *App) accessPorts() (own []turnserver.OwnPeer) {
 	workers := a.cfg.Media.Workers
 	if workers == 0 {
-		workers = runtime.NumCPU() // as flow takes it
+		workers = flow.Cores() // as flow takes it
 	}
 	for _, r := range a.cfg.Realms.Access {
 		o := turnserver.OwnPeer{Local: r.Listen, Advertise: r.Advertise, PortMin: r.Port, PortMax: r.Port + uint16(workers-1)}

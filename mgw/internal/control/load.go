@@ -3,9 +3,10 @@ package control
 import (
 	"bytes"
 	"os"
-	"runtime"
 	"strconv"
 	"time"
+
+	"github.com/isthmus-gateway/isthmus/mgw/internal/flow"
 )
 
 // clockTicks is USER_HZ, in which Linux counts CPU time for user space (proc(5)); 100 on all of Go's platforms.
@@ -29,7 +30,7 @@ func newLoadMeter(packets func() uint64) *loadMeter {
 	return m
 }
 
-// sample returns CPU use in permille of all cores and packets per second since the sample before; a sample within 100 ms
+// sample returns CPU use in permille of all cores (flow.Cores) and packets per second since the sample before; a sample within 100 ms
 // returns the former result.
 func (m *loadMeter) sample(now time.Time) (permille uint32, pps uint64) {
 	elapsed := now.Sub(m.at)
@@ -43,7 +44,7 @@ func (m *loadMeter) sample(now time.Time) (permille uint32, pps uint64) {
 		}
 	}
 	if !m.at.IsZero() {
-		m.percent = uint32(1000 * (cpu - m.cpu) / (elapsed * time.Duration(runtime.NumCPU())))
+		m.percent = uint32(1000 * (cpu - m.cpu) / (elapsed * time.Duration(flow.Cores())))
 		m.rate = uint64(float64(count-m.count) / elapsed.Seconds())
 	}
 	m.at, m.cpu, m.count = now, cpu, count

@@ -50,7 +50,7 @@ var (
 
 // Config is everything an Engine needs; New copies it.
 type Config struct {
-	Workers int           // packet threads; 0: one per core
+	Workers int           // packet threads; 0: one per core (Cores)
 	Access  []AccessRealm // at least one of Access and Core must be given
 	Core    []CoreRealm
 

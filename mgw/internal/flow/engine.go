@@ -69,7 +69,7 @@ func addProcessors(n int) {
 
 func (c *Config) defaults() {
 	if c.Workers <= 0 {
-		c.Workers = runtime.NumCPU()
+		c.Workers = Cores()
 	}
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()
