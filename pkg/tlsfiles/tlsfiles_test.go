@@ -1,22 +1,18 @@
 package tlsfiles
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/pem"
-	"math/big"
 	"net"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
+
+	"github.com/isthmus-gateway/isthmus/pkg/tlstest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -24,33 +20,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // pair returns certificate and key in PEM.
 func pair(t *testing.T, name string) (cert, key []byte) {
 	t.Helper()
-	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tmpl := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &k.PublicKey, k)
-	if err != nil {
-		t.Fatal(err)
-	}
-	kd, err := x509.MarshalECPrivateKey(k)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: kd})
-}
-
-func put(t *testing.T, path string, b []byte) {
-	t.Helper()
-	if err := os.WriteFile(path+".new", b, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(path+".new", path); err != nil {
-		t.Fatal(err)
-	}
+	return tlstest.SelfSigned(t, name, name).PEM(t)
 }
 
 // served returns the name in the certificate that a handshake shows.
@@ -81,8 +51,8 @@ func TestReload(t *testing.T) {
 	dir := t.TempDir()
 	certFile, keyFile := filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")
 	cert, key := pair(t, "first")
-	put(t, certFile, cert)
-	put(t, keyFile, key)
+	tlstest.Put(t, certFile, cert)
+	tlstest.Put(t, keyFile, key)
 	c, err := Load(certFile, keyFile, 10*time.Millisecond, zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
@@ -111,15 +81,15 @@ func TestReload(t *testing.T) {
 	}
 
 	cert2, key2 := pair(t, "second")
-	put(t, certFile, cert2) // key still the old one: they do not fit
+	tlstest.Put(t, certFile, cert2) // key still the old one: they do not fit
 	eventually(t, "the failure", func() bool { _, f := c.Counts(); return f > 0 })
 	if got := served(t, addr); got != "first" {
 		t.Errorf("half a pair was taken: %q", got)
 	}
-	put(t, keyFile, key2)
+	tlstest.Put(t, keyFile, key2)
 	eventually(t, "the reload", func() bool { return served(t, addr) == "second" })
 
-	put(t, certFile, []byte("garbage"))
+	tlstest.Put(t, certFile, []byte("garbage"))
 	_, before := c.Counts()
 	eventually(t, "another failure", func() bool { _, f := c.Counts(); return f > before })
 	if got := served(t, addr); got != "second" {
@@ -138,8 +108,8 @@ func TestLoadFailsAtOnce(t *testing.T) {
 	}
 	cert, _ := pair(t, "x")
 	_, key := pair(t, "y")
-	put(t, certFile, cert)
-	put(t, keyFile, key)
+	tlstest.Put(t, certFile, cert)
+	tlstest.Put(t, keyFile, key)
 	if _, err := Load(certFile, keyFile, 0, zap.NewNop()); err == nil {
 		t.Error("a key of another certificate was accepted")
 	}
@@ -161,7 +131,7 @@ func TestRootsReload(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "ca.crt")
 	one, _ := pair(t, "one")
 	two, _ := pair(t, "two")
-	put(t, file, one)
+	tlstest.Put(t, file, one)
 	r, err := LoadRoots(file, 10*time.Millisecond, zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
@@ -170,12 +140,12 @@ func TestRootsReload(t *testing.T) {
 	if !knows(t, r, one) || knows(t, r, two) {
 		t.Fatal("not the authorities of the file")
 	}
-	put(t, file, append(append([]byte{}, one...), "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"...))
+	tlstest.Put(t, file, append(append([]byte{}, one...), "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"...))
 	eventually(t, "the failure", func() bool { _, f := r.Counts(); return f > 0 })
 	if !knows(t, r, one) {
 		t.Error("a broken list was taken")
 	}
-	put(t, file, two)
+	tlstest.Put(t, file, two)
 	eventually(t, "the reload", func() bool { return knows(t, r, two) && !knows(t, r, one) })
 }
 
@@ -184,7 +154,7 @@ func TestRootsFailAtOnce(t *testing.T) {
 	if _, err := LoadRoots(file, 0, zap.NewNop()); err == nil {
 		t.Error("an absent file was accepted")
 	}
-	put(t, file, []byte("no PEM"))
+	tlstest.Put(t, file, []byte("no PEM"))
 	if _, err := LoadRoots(file, 0, zap.NewNop()); err == nil {
 		t.Error("a file without certificates was accepted")
 	}

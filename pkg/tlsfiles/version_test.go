@@ -8,14 +8,16 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/isthmus-gateway/isthmus/pkg/tlstest"
 )
 
 // TestR7118_1_OldTLSIsRefused: browsers are served over TLS 1.2 and later only (RFC 7118 §9.1, RFC 8996).
 func TestR7118_1_OldTLSIsRefused(t *testing.T) {
 	certFile, keyFile := filepath.Join(t.TempDir(), "tls.crt"), filepath.Join(t.TempDir(), "tls.key")
 	cert, key := pair(t, "gw.example")
-	put(t, certFile, cert)
-	put(t, keyFile, key)
+	tlstest.Put(t, certFile, cert)
+	tlstest.Put(t, keyFile, key)
 	c, err := Load(certFile, keyFile, time.Hour, zap.NewNop())
 	if err != nil {
 		t.Fatal(err)

@@ -4,22 +4,15 @@
 package badinput
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
-	"math/big"
-	"net"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/isthmus-gateway/isthmus/integration/internal/scenario"
 	"github.com/isthmus-gateway/isthmus/integration/internal/stack"
+	"github.com/isthmus-gateway/isthmus/pkg/tlstest"
 )
 
 const domain = "isthmus.example"
@@ -43,7 +36,7 @@ type bed struct {
 func newBed(t *testing.T, base int) *bed {
 	t.Helper()
 	b := &bed{Pair: scenario.Pair{Programs: &programs, Base: base}, procs: map[string]*stack.Stack{}, logs: map[string]*scenario.Log{}}
-	b.cert, b.key = certificate(t)
+	b.cert, b.key = tlstest.SelfSigned(t, "badinput", "127.0.0.1").Write(t, t.TempDir(), "tls")
 	t.Cleanup(func() {
 		for _, name := range []string{"mgw", "mgc", "democore"} {
 			if s := b.procs[name]; s != nil {
@@ -106,35 +99,6 @@ func (b *bed) startMGW(t *testing.T, args ...string) {
 	b.start(t, b.MGW("mgw-bad", append([]string{
 		"--media.workers=2", fmt.Sprintf("--realms.core.0.port_max=%d", b.Base+portRTPMax), "--log.level=debug",
 	}, args...)...))
-}
-
-// certificate makes a self-signed one for 127.0.0.1 and returns its files.
-func certificate(t *testing.T) (cert, key string) {
-	t.Helper()
-	priv, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tmpl := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &priv.PublicKey, priv)
-	if err != nil {
-		t.Fatal(err)
-	}
-	raw, err := x509.MarshalPKCS8PrivateKey(priv)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	for name, block := range map[string]*pem.Block{cert: {Type: "CERTIFICATE", Bytes: der}, key: {Type: "PRIVATE KEY", Bytes: raw}} {
-		if err := os.WriteFile(name, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return cert, key
 }
 
 // eventually waits until f gives "", which else says what is missing.

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/isthmus-gateway/isthmus/pkg/tlstest"
 )
 
 // TestConfiguration starts both daemons with what they cannot use: they end at once, with a status and a text that name the
@@ -20,7 +22,7 @@ func TestConfiguration(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	cert, key := certificate(t)
+	cert, key := tlstest.SelfSigned(t, "badinput", "127.0.0.1").Write(t, t.TempDir(), "tls")
 	const refused, failed = 2, 1
 	bomb := "a: &a [x,x,x,x,x,x,x,x,x]\n"
 	for c := 'b'; c <= 'j'; c++ {

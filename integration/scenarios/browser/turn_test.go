@@ -1,27 +1,15 @@
 package browser
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/sha256"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/base64"
-	"encoding/pem"
 	"fmt"
 	"io"
-	"math/big"
-	"net"
 	"net/http"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/isthmus-gateway/isthmus/integration/internal/peers/netns"
+	"github.com/isthmus-gateway/isthmus/pkg/tlstest"
 	"github.com/isthmus-gateway/isthmus/pkg/turnauth"
 )
 
@@ -108,34 +96,10 @@ func turnOverTLS(p *party) {
 // makeCertificate makes the certificate of TURN over TLS and returns the hash of its key, by which Chromium is told to take it.
 func (w *world) makeCertificate(t *testing.T) (spki string) {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "turn"}, IPAddresses: []net.IP{net.ParseIP(netns.Here)},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	public, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.turnTLS = []string{"--turn.tls=" + turnTLS}
-	for name, b := range map[string]*pem.Block{"cert": {Type: "CERTIFICATE", Bytes: der}, "key": {Type: "PRIVATE KEY", Bytes: pkcs8}} {
-		file := filepath.Join(w.dir, "turn-"+name+".pem")
-		if err := os.WriteFile(file, pem.EncodeToMemory(b), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		w.turnTLS = append(w.turnTLS, "--turn."+name+"="+file)
-	}
-	sum := sha256.Sum256(public)
-	return base64.StdEncoding.EncodeToString(sum[:])
+	c := tlstest.SelfSigned(t, "turn", netns.Here)
+	cert, key := c.Write(t, w.dir, "turn")
+	w.turnTLS = []string{"--turn.tls=" + turnTLS, "--turn.cert=" + cert, "--turn.key=" + key}
+	return c.SPKI()
 }
 
 // credentialsHidden: the ladder, which people copy into mails, has the servers but not the password, and the daemons' logs have neither it

@@ -17,6 +17,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/integration/internal/tone"
 	"github.com/isthmus-gateway/isthmus/integration/internal/ua"
 	"github.com/isthmus-gateway/isthmus/integration/internal/ua/sipnode"
+	"github.com/isthmus-gateway/isthmus/pkg/tlstest"
 )
 
 func TestMain(m *testing.M) { os.Exit(netns.Main(m)) }
@@ -63,10 +64,12 @@ func newWorld(t *testing.T) *world {
 	w.dir = scenario.Dir(t)
 	w.build(t)
 	w.startCore(t, ctx)
-	spki := w.makeCertificate(t)
+	cert := tlstest.SelfSigned(t, "turn", gateway)
+	certFile, keyFile := cert.Write(t, w.dir, "turn")
+	w.turnFlags = append(w.turnFlags, "--turn.cert="+certFile, "--turn.key="+keyFile)
 	w.startMGC(t, ctx)
 	w.startMGW(t, ctx, "--realms.access.0.listen="+gateway)
-	w.startBrowser(t, ctx, spki)
+	w.startBrowser(t, ctx, cert.SPKI())
 	return w
 }
 

@@ -207,7 +207,7 @@ func (a *App) makeMedia() error {
 	notify := func(_ context.Context, r *iqv1.NotifyRequest) iqv1.NotifyReply_Verdict { return a.calls.Notify(r) }
 	a.link, err = iqlink.New(iqlink.Config{
 		Instance: a.cfg.Instance, Insecure: a.cfg.Iq.Insecure,
-		TLS: iqlink.TLSFiles{Cert: a.cfg.Iq.Cert, Key: a.cfg.Iq.Key, CA: a.cfg.Iq.CA},
+		TLS: tlsfiles.Files{Cert: a.cfg.Iq.Cert, Key: a.cfg.Iq.Key, CA: a.cfg.Iq.CA},
 	}, a.pool, notify, a.log.Named("iq"), a.metrics)
 	if err != nil {
 		return fmt.Errorf("iq: %w", err)

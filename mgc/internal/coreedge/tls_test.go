@@ -1,19 +1,10 @@
 package coreedge
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
-	"math/big"
-	"net"
 	"net/netip"
-	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -22,81 +13,29 @@ import (
 	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/siptransport"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/siptx"
+	"github.com/isthmus-gateway/isthmus/pkg/tlstest"
 )
 
-// authority signs certificates.
+// authority signs certificates of one test.
 type authority struct {
-	t    *testing.T
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-	pem  []byte
+	*tlstest.Authority
+	t *testing.T
 }
 
 func newAuthority(t *testing.T, name string) *authority {
 	t.Helper()
-	a := &authority{t: t}
-	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageCertSign, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
-	var der []byte
-	der, a.key = sign(t, tmpl, tmpl, nil)
-	var err error
-	if a.cert, err = x509.ParseCertificate(der); err != nil {
-		t.Fatal(err)
-	}
-	a.pem = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	return a
+	return &authority{tlstest.NewAuthority(t, name), t}
 }
 
-// sign makes a key and a certificate for it; by nil: signed by itself.
-func sign(t *testing.T, tmpl, parent *x509.Certificate, by *ecdsa.PrivateKey) ([]byte, *ecdsa.PrivateKey) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if by == nil {
-		by = key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, parent, &key.PublicKey, by)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return der, key
-}
-
-// issue makes a certificate of a server that names ids: "sip:..." URIs, addresses, DNS names; mutate may change it.
-func (a *authority) issue(mutate func(*x509.Certificate), ids ...string) tls.Certificate {
+// issue makes a certificate of a server that names ids; change may be nil.
+func (a *authority) issue(change tlstest.Change, ids ...string) tls.Certificate {
 	a.t.Helper()
-	tmpl := &x509.Certificate{SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: "cn.test"},
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
-	for _, id := range ids {
-		if ip := net.ParseIP(id); ip != nil {
-			tmpl.IPAddresses = append(tmpl.IPAddresses, ip)
-		} else if strings.Contains(id, ":") {
-			u, err := url.Parse(id)
-			if err != nil {
-				a.t.Fatal(err)
-			}
-			tmpl.URIs = append(tmpl.URIs, u)
-		} else {
-			tmpl.DNSNames = append(tmpl.DNSNames, id)
+	return a.Issue(a.t, "cn.test", ids, func(c *x509.Certificate) {
+		c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+		if change != nil {
+			change(c)
 		}
-	}
-	if mutate != nil {
-		mutate(tmpl)
-	}
-	der, key := sign(a.t, tmpl, a.cert, a.key)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
-}
-
-func write(t *testing.T, file string, data []byte) {
-	t.Helper()
-	if err := os.WriteFile(file+".new", data, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(file+".new", file); err != nil {
-		t.Fatal(err)
-	}
+	}).Certificate
 }
 
 // files writes what an operator would, and returns the configuration for it.
@@ -105,25 +44,20 @@ func files(t *testing.T, ours tls.Certificate, ca *authority) TLS {
 	dir := t.TempDir()
 	c := TLS{Cert: filepath.Join(dir, "tls.crt"), Key: filepath.Join(dir, "tls.key"), CA: filepath.Join(dir, "ca.crt"), Mutual: true, Look: 10 * time.Millisecond}
 	put(t, c, ours)
-	write(t, c.CA, ca.pem)
+	tlstest.Put(t, c.CA, ca.PEM())
 	return c
 }
 
 func put(t *testing.T, c TLS, ours tls.Certificate) {
 	t.Helper()
-	key, err := x509.MarshalECPrivateKey(ours.PrivateKey.(*ecdsa.PrivateKey))
-	if err != nil {
-		t.Fatal(err)
-	}
-	write(t, c.Cert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ours.Certificate[0]}))
-	write(t, c.Key, pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: key}))
+	cert, key := tlstest.Certificate{Certificate: ours}.PEM(t)
+	tlstest.Put(t, c.Cert, cert)
+	tlstest.Put(t, c.Key, key)
 }
 
 // serving is the configuration of a peer that demands a certificate of ca.
 func serving(cert tls.Certificate, ca *authority) *tls.Config {
-	pool := x509.NewCertPool()
-	pool.AddCert(ca.cert)
-	return &tls.Config{Certificates: []tls.Certificate{cert}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert}
+	return &tls.Config{Certificates: []tls.Certificate{cert}, ClientCAs: ca.Pool(), ClientAuth: tls.RequireAndVerifyClientCert}
 }
 
 // ours marks a certificate for both sides of a connection, as peers with the standard check want it.
@@ -315,7 +249,7 @@ func TestReloadWithoutRestart(t *testing.T) {
 		t.Fatalf("a certificate of an unknown authority: %d", got)
 	}
 	put(t, conf, next.issue(ours, "sip:gw.test"))
-	write(t, conf.CA, next.pem)
+	tlstest.Put(t, conf.CA, next.PEM())
 	eventually(t, "the new authority is accepted", func() bool { return inbound(t, g.Local("TLS"), peer) == 200 })
 	shown := func() string {
 		c, err := tls.Dial("tcp", g.Local("TLS").String(), &tls.Config{InsecureSkipVerify: true, Certificates: peer.Certificates})

@@ -12,10 +12,13 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
 	"github.com/isthmus-gateway/isthmus/pkg/gwerr"
+	"github.com/isthmus-gateway/isthmus/pkg/tlsfiles"
+	"github.com/isthmus-gateway/isthmus/pkg/tlstest"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
 
@@ -253,16 +256,17 @@ func TestServiceChangeAndHeartbeat(t *testing.T) {
 	}
 }
 
+func client(m *tlsfiles.Mutual, name string) grpc.DialOption {
+	return grpc.WithTransportCredentials(credentials.NewTLS(m.Client(name)))
+}
+
 // TestCertificateNamesTheGateway: with TLS each end proves who it is, and an MGW speaks for no other.
 func TestCertificateNamesTheGateway(t *testing.T) {
-	ca := newAuthority(t)
-	l, _ := newLink(t, Config{TLS: ca.issue("mgc", "mgc-1")}, (&calls{verdict: ack}).notify)
+	ca := tlstest.NewAuthority(t, "pool")
+	l, _ := newLink(t, Config{TLS: member(t, ca, "mgc-1")}, (&calls{verdict: ack}).notify)
 	addr := serve(t, l)
-	g1, err := newCredsSource(ca.issue("g1", "g1"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	mgw := dial(t, addr, grpc.WithTransportCredentials(g1.client("mgc-1")))
+	g1 := end(t, member(t, ca, "g1"))
+	mgw := dial(t, addr, client(g1, "mgc-1"))
 	if reply, err := mgw.ServiceChange(t.Context(), &iqv1.ServiceChangeRequest{MgwId: "g1"}); err != nil || reply.GetError() != nil {
 		t.Errorf("own name: %v, %v", reply, err)
 	}
@@ -283,80 +287,35 @@ func TestCertificateNamesTheGateway(t *testing.T) {
 	if _, err := dial(t, addr, plain()).Heartbeat(t.Context(), &iqv1.HeartbeatRequest{MgwId: "g1"}); err == nil {
 		t.Error("plaintext was served")
 	}
-	foreign, err := newCredsSource(newAuthority(t).issue("g1", "g1"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	foreign.roots = g1.roots // it trusts us; we must not trust it
-	if _, err := dial(t, addr, grpc.WithTransportCredentials(foreign.client("mgc-1"))).Heartbeat(t.Context(), &iqv1.HeartbeatRequest{MgwId: "g1"}); err == nil {
+	files := member(t, tlstest.NewAuthority(t, "foreign"), "g1")
+	tlstest.Put(t, files.CA, ca.PEM()) // it trusts us; we must not trust it
+	if _, err := dial(t, addr, client(end(t, files), "mgc-1")).Heartbeat(t.Context(), &iqv1.HeartbeatRequest{MgwId: "g1"}); err == nil {
 		t.Error("a certificate of another authority was accepted")
 	}
-	if _, err := dial(t, addr, grpc.WithTransportCredentials(g1.client("mgc-2"))).Heartbeat(t.Context(), &iqv1.HeartbeatRequest{MgwId: "g1"}); err == nil {
+	if _, err := dial(t, addr, client(g1, "mgc-2")).Heartbeat(t.Context(), &iqv1.HeartbeatRequest{MgwId: "g1"}); err == nil {
 		t.Error("the controller was taken for another")
 	}
 }
 
 // TestGatewayProvesItsName: the controller commands only the node that the certificate names, also beyond loopback.
 func TestGatewayProvesItsName(t *testing.T) {
-	ca := newAuthority(t)
-	l, _ := newLink(t, Config{TLS: ca.issue("mgc", "mgc-1"), Deadline: 500 * time.Millisecond}, nil)
-	g1, err := newCredsSource(ca.issue("g1", "g1"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	ca := tlstest.NewAuthority(t, "pool")
+	l, _ := newLink(t, Config{TLS: member(t, ca, "mgc-1"), Deadline: 500 * time.Millisecond}, nil)
+	g1 := end(t, member(t, ca, "g1"))
 	f := &fakeMGW{}
-	addr, _ := f.start(t, "", grpc.Creds(g1.server()))
+	addr, _ := f.start(t, "", grpc.Creds(credentials.NewTLS(g1.Server("h2"))))
 	if _, err := l.Transact(t.Context(), Node{"g1", addr}, request("t1")); err != nil {
 		t.Errorf("its own name: %v", err)
 	}
 	if _, err := l.Transact(t.Context(), Node{"g2", addr}, request("t2")); !errors.Is(err, ErrUnreachable) {
 		t.Errorf("another name: %v", err)
 	}
-	foreign, err := newCredsSource(newAuthority(t).issue("g3", "g3"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr3, _ := (&fakeMGW{}).start(t, "", grpc.Creds(foreign.server()))
+	foreign := end(t, member(t, tlstest.NewAuthority(t, "foreign"), "g3"))
+	addr3, _ := (&fakeMGW{}).start(t, "", grpc.Creds(credentials.NewTLS(foreign.Server("h2"))))
 	if _, err := l.Transact(t.Context(), Node{"g3", addr3}, request("t3")); err == nil {
 		t.Error("a certificate of another authority was accepted")
 	}
 	if got := f.seen(); !slices.Equal(got, []string{"t1"}) {
 		t.Errorf("the node saw %q", got)
-	}
-}
-
-// TestCertificatesAreReadAnew: changed files count at the next handshake; a broken change leaves the former content in force.
-func TestCertificatesAreReadAnew(t *testing.T) {
-	ca := newAuthority(t)
-	files := ca.issue("mgc", "mgc-1")
-	s, err := newCredsSource(files)
-	if err != nil {
-		t.Fatal(err)
-	}
-	look := func() []byte {
-		s.mu.Lock()
-		s.checked = time.Time{} // as if a second had passed
-		s.mu.Unlock()
-		cert, _ := s.current()
-		return cert.Certificate[0]
-	}
-	first := look()
-	ca.write(files.Key, []byte("half a ke"))
-	if !slices.Equal(look(), first) {
-		t.Error("a broken pair was taken")
-	}
-	ca.issue("mgc", "mgc-1")
-	second := look()
-	if slices.Equal(second, first) {
-		t.Error("the new certificate is not in force")
-	}
-	ca.write(files.CA, []byte("nothing"))
-	if !slices.Equal(look(), second) || s.roots == nil {
-		t.Error("an empty file of authorities was taken")
-	}
-	for name, bad := range map[string]TLSFiles{"no key": {Cert: files.Cert, CA: files.CA}, "no CA": {Cert: files.Cert, Key: files.Key}, "empty CA": files} {
-		if _, err := newCredsSource(bad); err == nil {
-			t.Errorf("%s: no error", name)
-		}
 	}
 }

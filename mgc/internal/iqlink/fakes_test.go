@@ -2,15 +2,7 @@ package iqlink
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
-	"math/big"
 	"net"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -22,6 +14,8 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 
+	"github.com/isthmus-gateway/isthmus/pkg/tlsfiles"
+	"github.com/isthmus-gateway/isthmus/pkg/tlstest"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
 
@@ -147,67 +141,21 @@ func (f *fakeMGW) start(t *testing.T, addr string, opts ...grpc.ServerOption) (s
 	return lis.Addr().String(), stop
 }
 
-// authority issues certificates for one test.
-type authority struct {
-	t    *testing.T
-	dir  string
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-	pem  []byte
-	n    int64
-}
-
-func newAuthority(t *testing.T) *authority {
+// member writes the files of one end of Iq: a certificate of ca that names it.
+func member(t *testing.T, ca *tlstest.Authority, name string) tlsfiles.Files {
 	t.Helper()
-	a := &authority{t: t, dir: t.TempDir()}
-	a.key = newKey(t)
-	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test CA"}, NotBefore: time.Now().Add(-time.Hour),
-		NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &a.key.PublicKey, a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if a.cert, err = x509.ParseCertificate(der); err != nil {
-		t.Fatal(err)
-	}
-	a.pem = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	return a
-}
-
-func newKey(t *testing.T) *ecdsa.PrivateKey {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
-}
-
-// issue writes a certificate for the name and returns its files; files of the same label are replaced.
-func (a *authority) issue(label, name string) TLSFiles {
-	a.t.Helper()
-	a.n++
-	key := newKey(a.t)
-	tmpl := &x509.Certificate{SerialNumber: big.NewInt(100 + a.n), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name}, NotBefore: time.Now().Add(-time.Hour),
-		NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth}}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, a.cert, &key.PublicKey, a.key)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	keyDER, err := x509.MarshalECPrivateKey(key)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	f := TLSFiles{Cert: filepath.Join(a.dir, label+".crt"), Key: filepath.Join(a.dir, label+".key"), CA: filepath.Join(a.dir, label+".ca")}
-	a.write(f.Cert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
-	a.write(f.Key, pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: keyDER}))
-	a.write(f.CA, a.pem)
+	f := tlsfiles.Files{CA: filepath.Join(t.TempDir(), "ca.crt")}
+	f.Cert, f.Key = ca.Issue(t, name, []string{name}, nil).Write(t, filepath.Dir(f.CA), name)
+	tlstest.Put(t, f.CA, ca.PEM())
 	return f
 }
 
-func (a *authority) write(path string, b []byte) {
-	a.t.Helper()
-	if err := os.WriteFile(path, b, 0o600); err != nil {
-		a.t.Fatal(err)
+// end is one end of Iq with files of its own.
+func end(t *testing.T, f tlsfiles.Files) *tlsfiles.Mutual {
+	t.Helper()
+	m, err := tlsfiles.NewMutual(f)
+	if err != nil {
+		t.Fatal(err)
 	}
+	return m
 }

@@ -12,17 +12,19 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 
+	"github.com/isthmus-gateway/isthmus/pkg/tlsfiles"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
 
 // Config of a Link.
 type Config struct {
 	Instance string // this controller instance; sent as mgc_instance and, with TLS, a name in its certificate
-	TLS      TLSFiles
+	TLS      tlsfiles.Files
 	Insecure bool // speak plaintext beyond loopback; never in production
 
 	Deadline   time.Duration // of one transaction with its repetitions; default 3 s
@@ -75,7 +77,7 @@ type Link struct {
 	notify   NotifyFunc
 	log      *zap.Logger
 	metrics  *metrics
-	creds    *credsSource // nil: plaintext
+	creds    *tlsfiles.Mutual // nil: plaintext
 	server   *grpc.Server
 	health   *health.Server
 	dedup    *dedup
@@ -104,13 +106,13 @@ func New(cfg Config, registry Registry, notify NotifyFunc, log *zap.Logger, reg 
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: cfg.Keepalive, Timeout: cfg.Keepalive}),
 		grpc.ConnectionTimeout(5 * time.Second),
 	}
-	if cfg.TLS.set() {
-		creds, err := newCredsSource(cfg.TLS)
+	if cfg.TLS.Set() {
+		creds, err := tlsfiles.NewMutual(cfg.TLS)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("iqlink: %w", err)
 		}
 		l.creds = creds
-		opts = append(opts, grpc.Creds(creds.server()))
+		opts = append(opts, grpc.Creds(credentials.NewTLS(creds.Server("h2"))))
 	}
 	l.server = grpc.NewServer(opts...)
 	iqv1.RegisterMediaGatewayControllerServer(l.server, &controller{l: l})

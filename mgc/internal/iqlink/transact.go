@@ -22,7 +22,7 @@ func (l *Link) dial(n Node) (*grpc.ClientConn, error) {
 	var creds credentials.TransportCredentials
 	switch {
 	case l.creds != nil:
-		creds = l.creds.client(n.ID)
+		creds = credentials.NewTLS(l.creds.Client(n.ID))
 	case l.cfg.Insecure || loopback(n.Address):
 		creds = insecure.NewCredentials()
 	default:

@@ -2,14 +2,7 @@ package policy
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
-	"math/big"
 	"net"
 	"net/http"
 	"net/url"
@@ -21,68 +14,30 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap/zaptest"
+
+	"github.com/isthmus-gateway/isthmus/pkg/tlstest"
 )
 
-// authority makes certificates for loopback.
+// authority makes certificates for loopback, in files NAME.crt and NAME.key.
 type authority struct {
-	t    *testing.T
-	dir  string
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
+	*tlstest.Authority
+	t     *testing.T
+	dir   string
+	certs map[string]*tls.Certificate
 }
 
 func newAuthority(t *testing.T) *authority {
-	a := &authority{t: t, dir: t.TempDir()}
-	a.cert, a.key = a.make("ca", nil, nil)
+	a := &authority{tlstest.NewAuthority(t, "ca"), t, t.TempDir(), map[string]*tls.Certificate{}}
+	tlstest.Put(t, a.file("ca.crt"), a.PEM())
 	return a
 }
 
 func (a *authority) file(name string) string { return filepath.Join(a.dir, name) }
 
-func (a *authority) make(name string, parent *x509.Certificate, signer *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	c := &x509.Certificate{SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: parent == nil, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign}
-	if parent == nil {
-		parent, signer = c, key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, c, parent, key.Public(), signer)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	raw, err := x509.MarshalECPrivateKey(key)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	for file, block := range map[string]*pem.Block{name + ".pem": {Type: "CERTIFICATE", Bytes: der}, name + ".key": {Type: "EC PRIVATE KEY", Bytes: raw}} {
-		if err := os.WriteFile(a.file(file), pem.EncodeToMemory(block), 0o600); err != nil {
-			a.t.Fatal(err)
-		}
-	}
-	parsed, err := x509.ParseCertificate(der)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return parsed, key
-}
-
-func (a *authority) pool() *x509.CertPool {
-	p := x509.NewCertPool()
-	p.AddCert(a.cert)
-	return p
-}
-
-// load returns the named certificate.
-func (a *authority) load(name string) *tls.Certificate {
-	a.t.Helper()
-	c, err := tls.LoadX509KeyPair(a.file(name+".pem"), a.file(name+".key"))
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return &c
+func (a *authority) make(name string) {
+	c := a.Issue(a.t, name, []string{"127.0.0.1"}, nil)
+	c.Write(a.t, a.dir, name)
+	a.certs[name] = &c.Certificate
 }
 
 func listen(t *testing.T) net.Listener {
@@ -102,7 +57,7 @@ func http2Only() *http.Protocols {
 
 // serve serves h with mutual TLS until the test ends.
 func (a *authority) serve(ln net.Listener, h http.Handler, name string) {
-	srv := &http.Server{Handler: h, Protocols: http2Only(), TLSConfig: &tls.Config{Certificates: []tls.Certificate{*a.load(name)}, ClientCAs: a.pool(), ClientAuth: tls.RequireAndVerifyClientCert}}
+	srv := &http.Server{Handler: h, Protocols: http2Only(), TLSConfig: &tls.Config{Certificates: []tls.Certificate{*a.certs[name]}, ClientCAs: a.Pool(), ClientAuth: tls.RequireAndVerifyClientCert}}
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
@@ -114,7 +69,7 @@ func (a *authority) serve(ln net.Listener, h http.Handler, name string) {
 // notify posts body as the PCF does, with its certificate, which is taken, and without, which is not.
 func (a *authority) notify(notifURI, body string) {
 	a.t.Helper()
-	for name, conf := range map[string]*tls.Config{"with": {RootCAs: a.pool(), Certificates: []tls.Certificate{*a.load("pcf")}}, "without": {RootCAs: a.pool()}} {
+	for name, conf := range map[string]*tls.Config{"with": {RootCAs: a.Pool(), Certificates: []tls.Certificate{*a.certs["pcf"]}}, "without": {RootCAs: a.Pool()}} {
 		tr := &http.Transport{Protocols: http2Only(), TLSClientConfig: conf}
 		resp, err := (&http.Client{Transport: tr}).Post(notifURI+"/notify", "application/json", strings.NewReader(body))
 		if name == "without" {
@@ -133,8 +88,8 @@ func (a *authority) notify(notifURI, body string) {
 // TestPCC08_MutualTLSAndHTTP2 goes over real sockets: PCF and NRF with mutual TLS, and a notification back over HTTP/2.
 func TestPCC08_MutualTLSAndHTTP2(t *testing.T) {
 	ca := newAuthority(t)
-	ca.make("pcf", ca.cert, ca.key)
-	ca.make("pcscf", ca.cert, ca.key)
+	ca.make("pcf")
+	ca.make("pcscf")
 	secret := ca.file("secret")
 	if err := os.WriteFile(secret, []byte("s3cret"), 0o600); err != nil {
 		t.Fatal(err)
@@ -144,9 +99,9 @@ func TestPCC08_MutualTLSAndHTTP2(t *testing.T) {
 	p.root, p.token = "https://"+ln.Addr().String(), true
 	ca.serve(ln, p, "pcf")
 
-	cfg := testConfig(t, "--pcf="+p.root, "--tls.ca="+ca.file("ca.pem"), "--tls.cert="+ca.file("pcscf.pem"), "--tls.key="+ca.file("pcscf.key"), "--failure=refuse", "--limits.timeout=10s",
+	cfg := testConfig(t, "--pcf="+p.root, "--tls.ca="+ca.file("ca.crt"), "--tls.cert="+ca.file("pcscf.crt"), "--tls.key="+ca.file("pcscf.key"), "--failure=refuse", "--limits.timeout=10s",
 		"--token.url="+p.root+"/oauth2/token", "--token.instance="+testInstance, "--token.client=isthmus", "--token.secret_file="+secret,
-		"--callback.listen="+back.Addr().String(), "--callback.cert="+ca.file("pcscf.pem"), "--callback.key="+ca.file("pcscf.key"), "--callback.client_ca="+ca.file("ca.pem"))
+		"--callback.listen="+back.Addr().String(), "--callback.cert="+ca.file("pcscf.crt"), "--callback.key="+ca.file("pcscf.key"), "--callback.client_ca="+ca.file("ca.crt"))
 	a, err := New(cfg, Deps{Sealer: testSealer(t), Metrics: NewMetrics(prometheus.NewRegistry()), Log: zaptest.NewLogger(t)})
 	if err != nil {
 		t.Fatal(err)
@@ -156,7 +111,7 @@ func TestPCC08_MutualTLSAndHTTP2(t *testing.T) {
 	life, end := context.WithCancel(ctx)
 	stopped := make(chan error, 1)
 	go func() {
-		stopped <- a.Serve(life, back, func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return ca.load("pcscf"), nil })
+		stopped <- a.Serve(life, back, func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return ca.certs["pcscf"], nil })
 	}()
 
 	s, err := a.Create(ctx, offer())
@@ -186,7 +141,8 @@ func TestPCC08_MutualTLSAndHTTP2(t *testing.T) {
 
 func TestPCC08_TLSFilesAreChecked(t *testing.T) {
 	ca := newAuthority(t)
-	for _, args := range [][]string{{"--tls.ca=" + ca.file("none")}, {"--tls.ca=" + ca.file("ca.key")}, {"--tls.cert=" + ca.file("ca.pem"), "--tls.key=" + ca.file("none")}} {
+	ca.make("pcf")
+	for _, args := range [][]string{{"--tls.ca=" + ca.file("none")}, {"--tls.ca=" + ca.file("pcf.key")}, {"--tls.cert=" + ca.file("ca.crt"), "--tls.key=" + ca.file("none")}} {
 		if _, err := New(testConfig(t, args...), Deps{Sealer: testSealer(t), Metrics: NewMetrics(prometheus.NewRegistry()), Log: zaptest.NewLogger(t)}); err == nil {
 			t.Errorf("%v accepted", args)
 		}

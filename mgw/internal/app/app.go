@@ -75,7 +75,7 @@ func (a *App) open(version string) error {
 	if a.engine, err = flow.New(a.flowConfig()); err != nil {
 		return err
 	}
-	sec, err := control.NewSecurity(control.TLSFiles{Cert: a.cfg.Iq.Cert, Key: a.cfg.Iq.Key, CA: a.cfg.Iq.CA}, a.cfg.Iq.Insecure)
+	sec, err := control.NewSecurity(tlsfiles.Files{Cert: a.cfg.Iq.Cert, Key: a.cfg.Iq.Key, CA: a.cfg.Iq.CA}, a.cfg.Iq.Insecure)
 	if err != nil {
 		return err
 	}

@@ -2,25 +2,18 @@ package control
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"io"
-	"math/big"
 	"net"
-	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/isthmus-gateway/isthmus/pkg/tlsfiles"
+	"github.com/isthmus-gateway/isthmus/pkg/tlstest"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
 
@@ -59,7 +52,7 @@ func connect(t *testing.T, address string, sec *Security) *grpc.ClientConn {
 
 func plaintext(t *testing.T) *Security {
 	t.Helper()
-	sec, err := NewSecurity(TLSFiles{}, false)
+	sec, err := NewSecurity(tlsfiles.Files{}, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +85,7 @@ func auditAll(t *testing.T, c iqv1.MediaGatewayClient, req *iqv1.AuditRequest) [
 
 func TestPlaintextIsForLoopback(t *testing.T) {
 	sec := plaintext(t)
-	open, err := NewSecurity(TLSFiles{}, true)
+	open, err := NewSecurity(tlsfiles.Files{}, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,71 +116,16 @@ func TestOversizeTransactionIsRefused(t *testing.T) {
 	}
 }
 
-// authority issues certificates into files.
-type authority struct {
-	t    *testing.T
-	key  *ecdsa.PrivateKey
-	cert *x509.Certificate
-	dir  string
-}
-
-func newAuthority(t *testing.T) *authority {
+// member writes the files of one end of Iq: a certificate of ca that names it and 127.0.0.1.
+func member(t *testing.T, ca *tlstest.Authority, name string) tlsfiles.Files {
 	t.Helper()
-	a := &authority{t: t, dir: t.TempDir()}
-	a.key = a.newKey()
-	tmpl := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "pool CA"}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &a.key.PublicKey, a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if a.cert, err = x509.ParseCertificate(der); err != nil {
-		t.Fatal(err)
-	}
-	a.write("ca.pem", "CERTIFICATE", der)
-	return a
+	f := tlsfiles.Files{CA: filepath.Join(t.TempDir(), "ca.crt")}
+	f.Cert, f.Key = ca.Issue(t, name, []string{name, "127.0.0.1"}, nil).Write(t, filepath.Dir(f.CA), name)
+	tlstest.Put(t, f.CA, ca.PEM())
+	return f
 }
 
-func (a *authority) newKey() *ecdsa.PrivateKey {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return key
-}
-
-func (a *authority) write(name, typ string, der []byte) string {
-	path := filepath.Join(a.dir, name)
-	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: typ, Bytes: der}), 0o600); err != nil {
-		a.t.Fatal(err)
-	}
-	return path
-}
-
-// issue writes a certificate for a name and 127.0.0.1.
-func (a *authority) issue(name string) TLSFiles {
-	key := a.newKey()
-	tmpl := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, a.cert, &key.PublicKey, a.key)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	raw, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return TLSFiles{
-		Cert: a.write(name+".pem", "CERTIFICATE", der), Key: a.write(name+".key", "PRIVATE KEY", raw), CA: filepath.Join(a.dir, "ca.pem"),
-	}
-}
-
-func security(t *testing.T, f TLSFiles) *Security {
+func security(t *testing.T, f tlsfiles.Files) *Security {
 	t.Helper()
 	sec, err := NewSecurity(f, false)
 	if err != nil {
@@ -197,10 +135,10 @@ func security(t *testing.T, f TLSFiles) *Security {
 }
 
 func TestMutualTLSBindsTheInstanceName(t *testing.T) {
-	ca, foreign := newAuthority(t), newAuthority(t)
+	ca, foreign := tlstest.NewAuthority(t, "pool"), tlstest.NewAuthority(t, "foreign")
 	s, m := newServer(t, newFakeMedia(8), ServerConfig{})
-	address := serve(t, s, security(t, ca.issue("mgw")))
-	client := iqv1.NewMediaGatewayClient(connect(t, address, security(t, ca.issue("mgc-1"))))
+	address := serve(t, s, security(t, member(t, ca, "mgw")))
+	client := iqv1.NewMediaGatewayClient(connect(t, address, security(t, member(t, ca, "mgc-1"))))
 	rep, err := client.Transact(t.Context(), setUp("t-1"))
 	if err != nil || rep.Error != nil {
 		t.Fatalf("own name: %v %v", rep, err)
@@ -214,13 +152,13 @@ func TestMutualTLSBindsTheInstanceName(t *testing.T) {
 	if rep, err := client.Transact(t.Context(), other); err != nil || rep.GetError().GetCode() != 504 {
 		t.Errorf("no name: %v %v", rep, err)
 	}
-	files := foreign.issue("mgc-1")
-	files.CA = filepath.Join(ca.dir, "ca.pem") // it trusts us, we do not trust it
+	files := member(t, foreign, "mgc-1")
+	tlstest.Put(t, files.CA, ca.PEM()) // it trusts us, we do not trust it
 	stranger := iqv1.NewMediaGatewayClient(connect(t, address, security(t, files)))
 	if _, err := stranger.Transact(t.Context(), setUp("t-3")); status.Code(err) != codes.Unavailable {
 		t.Errorf("foreign certificate: %v", err)
 	}
-	trusting := iqv1.NewMediaGatewayClient(connect(t, address, security(t, foreign.issue("mgc-9"))))
+	trusting := iqv1.NewMediaGatewayClient(connect(t, address, security(t, member(t, foreign, "mgc-9"))))
 	if _, err := trusting.Transact(t.Context(), setUp("t-4")); status.Code(err) != codes.Unavailable {
 		t.Errorf("client of another pool took our certificate: %v", err)
 	}
@@ -229,28 +167,15 @@ func TestMutualTLSBindsTheInstanceName(t *testing.T) {
 	}
 }
 
-func TestRotatedCertificateIsTaken(t *testing.T) {
-	ca := newAuthority(t)
-	files := ca.issue("mgw")
-	sec := security(t, files)
-	before, _ := sec.current()
-	ca.issue("mgw") // over the same files
-	later := time.Now().Add(2 * time.Second)
-	for _, f := range []string{files.Cert, files.Key} {
-		if err := os.Chtimes(f, later, later); err != nil {
-			t.Fatal(err)
-		}
-	}
-	sec.looked = time.Now().Add(-lookAgain)
-	after, _ := sec.current()
-	if string(after.Certificate[0]) == string(before.Certificate[0]) {
-		t.Fatal("the former certificate is still in force")
-	}
-	if err := os.WriteFile(files.Cert, []byte("half"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	sec.looked = time.Now().Add(-lookAgain)
-	if kept, _ := sec.current(); string(kept.Certificate[0]) != string(after.Certificate[0]) {
-		t.Fatal("an unusable file replaced the certificate")
+// TestServerMustNameItsAddress: a member of the pool is not taken for the controller because it is where the controller ought to be.
+func TestServerMustNameItsAddress(t *testing.T) {
+	ca := tlstest.NewAuthority(t, "pool")
+	s, _ := newServer(t, newFakeMedia(8), ServerConfig{})
+	files := member(t, ca, "mgw-2")
+	files.Cert, files.Key = ca.Issue(t, "mgw-2", []string{"mgw-2"}, nil).Write(t, t.TempDir(), "mgw-2")
+	address := serve(t, s, security(t, files))
+	client := iqv1.NewMediaGatewayClient(connect(t, address, security(t, member(t, ca, "mgw-1"))))
+	if _, err := client.Transact(t.Context(), setUp("t-1")); status.Code(err) != codes.Unavailable {
+		t.Errorf("a server that does not name its address: %v", err)
 	}
 }

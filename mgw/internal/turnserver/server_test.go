@@ -1,15 +1,9 @@
 package turnserver
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"errors"
 	"fmt"
-	"math/big"
 	"net"
 	"net/netip"
 	"strings"
@@ -25,6 +19,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/isthmus-gateway/isthmus/mgw/internal/pionlog"
+	"github.com/isthmus-gateway/isthmus/pkg/tlstest"
 	"github.com/isthmus-gateway/isthmus/pkg/turnauth"
 )
 
@@ -57,10 +52,10 @@ func newBed(t *testing.T, change ...func(*Config)) *bed {
 	b.secrets.Store(&[]string{newSecret, oldSecret})
 	b.media = echo(t, func([]byte) {})
 	b.other = echo(t, func([]byte) { b.heard.Add(1) })
-	cert := certificate(t)
+	cert := tlstest.SelfSigned(t, "turn.example", "turn.example")
 	any := []netip.AddrPort{netip.AddrPortFrom(loopback, 0)}
 	cfg := Config{
-		UDP: any, TCP: any, TLS: any, Certificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return cert, nil },
+		UDP: any, TCP: any, TLS: any, Certificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &cert.Certificate, nil },
 		Realm: "isthmus", Secrets: func() []string { return *b.secrets.Load() },
 		Relay: Relay{Listen: loopback, PortMin: 33000, PortMax: 33999},
 		Peers: Peers{Own: []OwnPeer{{Local: loopback, Advertise: advertised, PortMin: b.media.Port(), PortMax: b.media.Port()}}},
@@ -110,21 +105,6 @@ func echo(t *testing.T, got func([]byte)) netip.AddrPort {
 	}()
 	t.Cleanup(func() { _ = conn.Close(); <-done })
 	return addrPort(conn.LocalAddr())
-}
-
-func certificate(t *testing.T) *tls.Certificate {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "turn.example"}, DNSNames: []string{"turn.example"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
 func (b *bed) credential(user string, life time.Duration) turnauth.Credential {
