@@ -1,10 +1,11 @@
 // Package scenario is what the tests that run whole daemons have in common: programs built from the tree or found in bin/, a gateway pair on ports of
-// its own, logs, and waiting with a bound. What a test looks at stays with the test. Floor 2 of the integration module: above stack. Owner: the test;
+// its own, logs, and waiting with a bound. What a test looks at stays with the test. Floor 2 of the integration module: above stack and netns. Owner: the test;
 // what is started here ends with it.
 package scenario
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/isthmus-gateway/isthmus/integration/internal/peers/netns"
 	"github.com/isthmus-gateway/isthmus/integration/internal/stack"
 )
 
@@ -30,27 +32,52 @@ type Programs struct {
 	dir string // "" unless Main runs
 }
 
-// Main builds mgc, mgw and democore, and the packages that more names relative to the workspace, runs the tests and removes the programs. It returns
-// the exit status, for TestMain's os.Exit. With ISTHMUS_RACE_DAEMONS set races show in the daemons' logs, which then are twice as slow.
-func (p *Programs) Main(m *testing.M, more ...string) int {
-	dir, err := os.MkdirTemp("", "scenario")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
+// built names a folder that has the programs already; it is used as it is.
+const built = "ISTHMUS_PROGRAMS"
+
+// Runner runs tests: *testing.M, or what does something more before and after.
+type Runner interface{ Run() int }
+
+// RunnerFunc is a function as a Runner.
+type RunnerFunc func() int
+
+// Run implements Runner.
+func (f RunnerFunc) Run() int { return f() }
+
+// Main builds mgc, mgw and democore, and the packages that more names relative to the workspace, runs the tests in a network namespace of their own
+// (netns.Main) and removes the programs. It returns the exit status, for TestMain's os.Exit. ISTHMUS_PROGRAMS may name a folder where they are built
+// already. With ISTHMUS_RACE_DAEMONS set races show in the daemons' logs, which then are twice as slow.
+func (p *Programs) Main(m Runner, more ...string) int {
+	if p.dir = os.Getenv(built); p.dir == "" {
+		dir, err := build(more)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "scenario:", err)
+			return 1
+		}
+		defer os.RemoveAll(dir)
+		if err := os.Setenv(built, dir); err != nil { // for the process in the namespace
+			fmt.Fprintln(os.Stderr, "scenario:", err)
+			return 1
+		}
 	}
-	defer os.RemoveAll(dir)
+	return netns.Main(m)
+}
+
+// build makes the programs in a new folder, which the caller removes.
+func build(more []string) (dir string, err error) {
+	if dir, err = os.MkdirTemp("", "scenario"); err != nil {
+		return "", err
+	}
 	args := []string{"build"}
 	if os.Getenv("ISTHMUS_RACE_DAEMONS") != "" {
 		args = append(args, "-race")
 	}
-	build := exec.Command("go", append(append(args, "-o", dir+"/", "./mgc/cmd/mgc", "./mgw/cmd/mgw", "./integration/cmd/democore"), more...)...)
-	build.Dir = Root
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "build of the daemons: %v\n%s", err, out)
-		return 1
+	cmd := exec.Command("go", append(append(args, "-o", dir+"/", "./mgc/cmd/mgc", "./mgw/cmd/mgw", "./integration/cmd/democore"), more...)...)
+	cmd.Dir = Root
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", errors.Join(fmt.Errorf("build of the daemons: %w\n%s", err, out), os.RemoveAll(dir))
 	}
-	p.dir = dir
-	return m.Run()
+	return dir, nil
 }
 
 // Path returns the executable of the name that Main has built.

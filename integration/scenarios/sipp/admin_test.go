@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/isthmus-gateway/isthmus/integration/internal/scenario"
 	adminv1 "github.com/isthmus-gateway/isthmus/proto/admin/v1"
 )
 
@@ -23,19 +25,11 @@ func settled() error {
 func until(check func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := check(ctx)
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return fmt.Errorf("left behind: %w", err)
-		}
+	var err error
+	if !scenario.Poll(ctx, func() bool { err = check(ctx); return err == nil }) {
+		return fmt.Errorf("left behind: %w", err)
 	}
+	return nil
 }
 
 // held says what the daemons hold of calls: records, contexts, terminations, port pairs.
@@ -84,7 +78,7 @@ func contexts() string {
 // exist yet is 0.
 func metric(t *testing.T, series string) float64 {
 	t.Helper()
-	req, err := http.NewRequestWithContext(deadline(t, 5*time.Second), http.MethodGet, "http://"+mgcHTTPAddr+"/metrics", nil)
+	req, err := http.NewRequestWithContext(scenario.Within(t, 5*time.Second), http.MethodGet, "http://"+gateway.At(scenario.PortHTTP)+"/metrics", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,22 +102,11 @@ func metric(t *testing.T, series string) float64 {
 // disconnected waits until the controller has noticed that the user's WebSocket is gone.
 func disconnected(ctx context.Context, t *testing.T, user string) {
 	t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for {
+	scenario.Until(ctx, t, user+" to be disconnected", func() (bool, any) {
 		regs, err := world.mgc.ListRegistrations(ctx, &adminv1.ListRegistrationsRequest{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, r := range regs.Registrations {
-			if r.Aor == "sip:"+user+"@"+domain && !r.Connected {
-				return
-			}
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			t.Fatalf("%s is still connected: %v", user, regs)
-		}
-	}
+		scenario.Must(t, err)
+		return slices.ContainsFunc(regs.Registrations, func(r *adminv1.Registration) bool {
+			return r.Aor == "sip:"+user+"@"+domain && !r.Connected
+		}), regs
+	})
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	peer "github.com/isthmus-gateway/isthmus/integration/internal/peers/sipp"
+	"github.com/isthmus-gateway/isthmus/integration/internal/scenario"
 	"github.com/isthmus-gateway/isthmus/integration/internal/tone"
 	"github.com/isthmus-gateway/isthmus/integration/internal/webua"
 )
@@ -38,13 +39,13 @@ func newBrowser(t *testing.T, transport string, core netip.AddrPort, change func
 	}
 	world.registrar.serve(b.user, route)
 	cfg := webua.Config{
-		URL: "ws://" + accessAddr + "/sip", Domain: domain, User: b.user, Password: "none", Codecs: []string{"PCMA"},
+		URL: gateway.WebSocket(), Domain: domain, User: b.user, Password: "none", Codecs: []string{"PCMA"},
 		OnCall: func(c *webua.Call) { b.calls <- c }, Trace: b.ladder.add,
 	}
 	if change != nil {
 		change(&cfg)
 	}
-	ctx := deadline(t, 20*time.Second)
+	ctx := scenario.Within(t, 20*time.Second)
 	var err error
 	if b.UA, err = webua.Dial(ctx, cfg); err != nil {
 		t.Fatal(err)
@@ -61,14 +62,6 @@ func newBrowser(t *testing.T, transport string, core netip.AddrPort, change func
 		t.Fatalf("register: %v", err)
 	}
 	return b
-}
-
-// deadline is a context that ends with the test or after d.
-func deadline(t *testing.T, d time.Duration) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), d)
-	t.Cleanup(cancel)
-	return ctx
 }
 
 // incoming waits for the next call to the browser.

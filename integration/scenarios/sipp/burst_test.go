@@ -6,6 +6,7 @@ import (
 	"time"
 
 	peer "github.com/isthmus-gateway/isthmus/integration/internal/peers/sipp"
+	"github.com/isthmus-gateway/isthmus/integration/internal/scenario"
 	"github.com/isthmus-gateway/isthmus/integration/internal/webua"
 )
 
@@ -18,7 +19,7 @@ func TestBurst(t *testing.T) {
 			ended := func(cause string) float64 { return metric(t, `isthmus_mgc_calls_ended_total{cause="`+cause+`"}`) }
 			access, core := ended("hangup_access"), ended("hangup_core")
 			dropped := metric(t, "isthmus_mgc_call_events_dropped_total")
-			ctx := deadline(t, 60*time.Second)
+			ctx := scenario.Within(t, 60*time.Second)
 			// The calls are shared out among browsers, to stay below the bound on one registration's calls. sipp learns of the
 			// called ones from the registrar.
 			var callers []*browser

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	peer "github.com/isthmus-gateway/isthmus/integration/internal/peers/sipp"
+	"github.com/isthmus-gateway/isthmus/integration/internal/scenario"
 	"github.com/isthmus-gateway/isthmus/integration/internal/tone"
 	"github.com/isthmus-gateway/isthmus/integration/internal/webua"
 )
@@ -73,7 +74,7 @@ func TestLostFromBrowser(t *testing.T) {
 			t.Parallel()
 			p := params{"Code": 486, "Phrase": "Busy Here"}
 			b, r, relay := relayed(t, c.scenario, nil, p, peer.LoseFirst(c.times, c.way, c.what), peer.Config{})
-			ctx := deadline(t, patience)
+			ctx := scenario.Within(t, patience)
 			switch c.end {
 			case 0:
 				call, err := b.Call(ctx, callee, tone.Silence{})
@@ -161,7 +162,7 @@ func TestLostToBrowser(t *testing.T) {
 				p = cancelling(b, "180")
 			}
 			_, r, relay := relayed(t, c.scenario, b, p, peer.LoseFirst(c.times, c.way, c.what), peer.Config{})
-			ctx := deadline(t, patience)
+			ctx := scenario.Within(t, patience)
 			switch c.scenario {
 			case "uac_call":
 				over(ctx, t, b.answered(ctx, t))
@@ -196,7 +197,7 @@ func lostProvisional(t *testing.T) {
 	}
 	before := metric(t, `isthmus_mgc_sip_retransmissions_total{direction="in"}`)
 	_, r, _ := relayed(t, "uac_call", b, b.caller(), judge, peer.Config{})
-	ctx := deadline(t, patience)
+	ctx := scenario.Within(t, patience)
 	call := b.incoming(ctx, t)
 	if err := until(func(context.Context) error {
 		if after := metric(t, `isthmus_mgc_sip_retransmissions_total{direction="in"}`); after < before+2 {
@@ -236,7 +237,7 @@ func TestLossyCalls(t *testing.T) {
 			t.Parallel()
 			// sipp hangs up, as only it knows when the ACK has come.
 			b, r, _ := relayed(t, "uas_plain", nil, params{"Hold": 200, "HangsUp": true}, c.judge(), cfg)
-			ctx := deadline(t, patience)
+			ctx := scenario.Within(t, patience)
 			placeCalls(ctx, t, []*browser{b}, calls, func(c *webua.Call) error {
 				select {
 				case <-c.Ended():
@@ -251,7 +252,7 @@ func TestLossyCalls(t *testing.T) {
 			t.Parallel()
 			b := newBrowser(t, "udp", nowhere, answerAll)
 			_, r, _ := relayed(t, "uac_call", b, b.caller(), c.judge(), cfg)
-			r.done(deadline(t, patience))
+			r.done(scenario.Within(t, patience))
 		})
 	}
 }

@@ -73,8 +73,8 @@ func TestMalformed(t *testing.T) {
 
 // options is a request that the gateway answers 200.
 func options(transport string) string {
-	return "OPTIONS sip:" + coreAddr + " SIP/2.0\r\nVia: SIP/2.0/" + strings.ToUpper(transport) + " 127.0.0.1:5555;branch=z9hG4bK" + fmt.Sprint(nextPort.Add(1)) +
-		";rport\r\nMax-Forwards: 70\r\nFrom: <sip:core@" + domain + ">;tag=1\r\nTo: <sip:" + coreAddr + ">\r\nCall-ID: a\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
+	return "OPTIONS sip:" + world.core.String() + " SIP/2.0\r\nVia: SIP/2.0/" + strings.ToUpper(transport) + " 127.0.0.1:5555;branch=z9hG4bK" + fmt.Sprint(nextPort.Add(1)) +
+		";rport\r\nMax-Forwards: 70\r\nFrom: <sip:core@" + domain + ">;tag=1\r\nTo: <sip:" + world.core.String() + ">\r\nCall-ID: a\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
 }
 
 // exchange sends bytes from an address and returns the first response.
@@ -85,7 +85,7 @@ func exchange(t *testing.T, transport, from, text string) (peer.Message, error) 
 	if transport == "udp" {
 		d.LocalAddr = &net.UDPAddr{IP: at.IP}
 	}
-	conn, err := d.Dial(transport, coreAddr)
+	conn, err := d.Dial(transport, world.core.String())
 	if err != nil {
 		return peer.Message{}, err
 	}

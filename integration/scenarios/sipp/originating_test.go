@@ -8,6 +8,7 @@ import (
 	"time"
 
 	peer "github.com/isthmus-gateway/isthmus/integration/internal/peers/sipp"
+	"github.com/isthmus-gateway/isthmus/integration/internal/scenario"
 	"github.com/isthmus-gateway/isthmus/integration/internal/tone"
 	"github.com/isthmus-gateway/isthmus/integration/internal/webua"
 )
@@ -56,7 +57,7 @@ func TestBrowserCalls(t *testing.T) {
 // browserHangsUp is the plain call, with audio that sipp sends back.
 func browserHangsUp(t *testing.T, transport string) {
 	b, r := toSipp(t, "uas_answer", transport, nil)
-	ctx := deadline(t, patience)
+	ctx := scenario.Within(t, patience)
 	call, err := b.Call(ctx, callee, tone.NewSine(620, -12))
 	if err != nil {
 		t.Fatalf("%v; the browser saw\n%s", err, b.ladder)
@@ -103,7 +104,7 @@ func checkInvite(t *testing.T, res peer.Result, transport string) {
 
 func calleeHangsUp(t *testing.T, transport string) {
 	b, r := toSipp(t, "uas_answer_bye", transport, nil)
-	ctx := deadline(t, patience)
+	ctx := scenario.Within(t, patience)
 	call, err := b.Call(ctx, callee, tone.Silence{})
 	if err != nil {
 		t.Fatal(err)
@@ -118,7 +119,7 @@ func calleeHangsUp(t *testing.T, transport string) {
 // earlyMedia: the browser's answer is made of the 183 and stays the same in the 200.
 func earlyMedia(t *testing.T, transport string) {
 	b, r := toSipp(t, "uas_progress", transport, nil)
-	ctx := deadline(t, patience)
+	ctx := scenario.Within(t, patience)
 	call, err := b.Call(ctx, callee, tone.Silence{})
 	if err != nil {
 		t.Fatal(err)
@@ -136,7 +137,7 @@ func earlyMedia(t *testing.T, transport string) {
 // reliableProgress: the gateway acknowledges a reliable 183 by itself, and the browser sees an unreliable one (RFC 3262).
 func reliableProgress(t *testing.T, transport string) {
 	b, r := toSipp(t, "uas_reliable", transport, nil)
-	ctx := deadline(t, patience)
+	ctx := scenario.Within(t, patience)
 	call, err := b.Call(ctx, callee, tone.NewSine(620, -12))
 	if err != nil {
 		t.Fatalf("%v; the browser saw\n%s", err, b.ladder)
@@ -164,7 +165,7 @@ func refusedByCallee(t *testing.T, transport string, code int, phrase, reason st
 		extra = "Reason: " + reason
 	}
 	b, r := toSipp(t, "uas_refuse", transport, params{"Code": code, "Phrase": phrase, "Headers": extra})
-	ctx := deadline(t, patience)
+	ctx := scenario.Within(t, patience)
 	_, err := b.Call(ctx, callee, tone.Silence{})
 	kept := refusedWith(t, err, code)
 	if kept["Reason"] != reason {
@@ -183,7 +184,7 @@ func refusedByCallee(t *testing.T, transport string, code int, phrase, reason st
 // cancelRinging: the browser gives up while it rings.
 func cancelRinging(t *testing.T, transport string) {
 	b, r := toSipp(t, "uas_cancelled", transport, nil)
-	ctx := deadline(t, patience)
+	ctx := scenario.Within(t, patience)
 	cancelWhen(ctx, t, b, "180 INVITE", 487)
 	r.done(ctx)
 }
@@ -191,7 +192,7 @@ func cancelRinging(t *testing.T, transport string) {
 // cancelSilent: the callee has said nothing yet, so the CANCEL has to wait for it (RFC 3261 §9.1).
 func cancelSilent(t *testing.T, transport string) {
 	b, r := toSipp(t, "uas_cancelled", transport, params{"Silence": 1000})
-	ctx := deadline(t, patience)
+	ctx := scenario.Within(t, patience)
 	cancelWhen(ctx, t, b, "100 INVITE", 487)
 	res := r.done(ctx)
 	for _, e := range res.Trace {
@@ -207,7 +208,7 @@ func cancelSilent(t *testing.T, transport string) {
 // cancelCrosses200: the callee answers although it was cancelled; the gateway acknowledges and hangs up, the browser sees 487.
 func cancelCrosses200(t *testing.T, transport string) {
 	b, r := toSipp(t, "uas_answers_cancel", transport, nil)
-	ctx := deadline(t, patience)
+	ctx := scenario.Within(t, patience)
 	cancelWhen(ctx, t, b, "180 INVITE", 487)
 	r.done(ctx)
 }
@@ -240,7 +241,7 @@ func recordRoute(t *testing.T, transport string) {
 	p := params{"User": "callee", "RecordRoute": "<sip:far.example;lr;hop=far>, " + first, "Contact": "127.0.0.9:9"}
 	r := startSipp(t, "uas_answer", p, peer.Config{Transport: transport, Local: at})
 	b := newBrowser(t, transport, at, nil)
-	ctx := deadline(t, patience)
+	ctx := scenario.Within(t, patience)
 	call, err := b.Call(ctx, callee, tone.Silence{})
 	if err != nil {
 		t.Fatal(err)
@@ -263,7 +264,7 @@ func recordRoute(t *testing.T, transport string) {
 // silentCallee: nothing comes back, so the INVITE is repeated and ends by timer B with 408.
 func silentCallee(t *testing.T) {
 	b, r := toSipp(t, "uas_silent", "udp", params{"Silence": (timerB + 3*time.Second).Milliseconds()})
-	ctx := deadline(t, timerB+patience)
+	ctx := scenario.Within(t, timerB+patience)
 	_, err := b.Call(ctx, callee, tone.Silence{})
 	refusedWith(t, err, 408)
 	res := r.done(ctx)
@@ -281,7 +282,7 @@ func silentCallee(t *testing.T) {
 // holdByCallee: sipp holds and resumes; the browser is offered the mirrored directions.
 func holdByCallee(t *testing.T, transport string) {
 	b, r := toSipp(t, "uas_hold", transport, params{"Directions": []string{"sendonly", "inactive", "sendrecv"}})
-	ctx := deadline(t, patience)
+	ctx := scenario.Within(t, patience)
 	call, err := b.Call(ctx, callee, tone.NewSine(620, -12))
 	if err != nil {
 		t.Fatal(err)
@@ -308,7 +309,7 @@ func holdByCallee(t *testing.T, transport string) {
 // holdByBrowser: the browser holds and resumes.
 func holdByBrowser(t *testing.T, transport string) {
 	b, r := toSipp(t, "uas_held", transport, params{"Directions": []string{"recvonly", "sendrecv"}})
-	ctx := deadline(t, patience)
+	ctx := scenario.Within(t, patience)
 	call, err := b.Call(ctx, callee, tone.NewSine(620, -12))
 	if err != nil {
 		t.Fatal(err)
@@ -349,7 +350,7 @@ func heardMore(ctx context.Context, t *testing.T, call *webua.Call) {
 // requestsInDialog: OPTIONS, INFO that carries no digit (media.dtmf) and MESSAGE pass with their bodies both ways; a method that nobody knows is 501.
 func requestsInDialog(t *testing.T, transport string) {
 	b, r := toSipp(t, "uas_in_dialog", transport, nil)
-	ctx := deadline(t, patience)
+	ctx := scenario.Within(t, patience)
 	call, err := b.Call(ctx, callee, tone.Silence{})
 	if err != nil {
 		t.Fatal(err)
@@ -393,7 +394,7 @@ func requestsInDialog(t *testing.T, transport string) {
 // messageFromBrowser: a page-mode message outside a dialog.
 func messageFromBrowser(t *testing.T, transport string) {
 	b, r := toSipp(t, "uas_message", transport, nil)
-	ctx := deadline(t, patience)
+	ctx := scenario.Within(t, patience)
 	if err := b.Message(ctx, callee, "hello core"); err != nil {
 		t.Fatal(err)
 	}

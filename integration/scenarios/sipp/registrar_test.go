@@ -24,10 +24,10 @@ type served struct {
 	path, contact string // "" until registered
 }
 
-func newRegistrar() (*registrar, error) {
+func newRegistrar(listen string) (*registrar, error) {
 	r := &registrar{users: map[string]*served{}}
 	var err error
-	r.node, err = sipnode.Listen(sipnode.Config{Listen: registrarAddr, Timers: sipnode.Timers{T1: t1}}, r)
+	r.node, err = sipnode.Listen(sipnode.Config{Listen: listen, Timers: sipnode.Timers{T1: t1}}, r)
 	return r, err
 }
 

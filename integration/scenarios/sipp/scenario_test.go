@@ -13,6 +13,7 @@ import (
 	"time"
 
 	peer "github.com/isthmus-gateway/isthmus/integration/internal/peers/sipp"
+	"github.com/isthmus-gateway/isthmus/integration/internal/scenario"
 )
 
 //go:embed xml/*.xml
@@ -99,12 +100,12 @@ type sippRun struct {
 }
 
 // startSipp runs a scenario; cfg carries what is not the default.
-func startSipp(t *testing.T, scenario string, p params, cfg peer.Config) *sippRun {
+func startSipp(t *testing.T, xml string, p params, cfg peer.Config) *sippRun {
 	t.Helper()
-	cfg.Scenario, cfg.Dir = render(t, scenario, p), t.TempDir()
+	cfg.Scenario, cfg.Dir = render(t, xml, p), t.TempDir()
 	cfg.Media, cfg.Control = freePort(t), freePort(t)
 	cfg.Calls = max(cfg.Calls, 1)
-	proc, err := peer.Start(deadline(t, 20*time.Second), cfg)
+	proc, err := peer.Start(scenario.Within(t, 20*time.Second), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,9 +155,9 @@ func (b *browser) caller() params {
 }
 
 // fromCore runs a scenario of calls to the browser over the transport.
-func fromCore(t *testing.T, scenario, transport string, p params) *sippRun {
+func fromCore(t *testing.T, xml, transport string, p params) *sippRun {
 	t.Helper()
-	return startSipp(t, scenario, p, peer.Config{Transport: transport, Local: local(t), Remote: world.core})
+	return startSipp(t, xml, p, peer.Config{Transport: transport, Local: local(t), Remote: world.core})
 }
 
 // with returns p with more parameters.

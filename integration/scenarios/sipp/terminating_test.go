@@ -10,6 +10,7 @@ import (
 	"time"
 
 	peer "github.com/isthmus-gateway/isthmus/integration/internal/peers/sipp"
+	"github.com/isthmus-gateway/isthmus/integration/internal/scenario"
 	"github.com/isthmus-gateway/isthmus/integration/internal/tone"
 	"github.com/isthmus-gateway/isthmus/integration/internal/webua"
 )
@@ -34,7 +35,7 @@ func TestCoreCalls(t *testing.T) {
 func callerHangsUp(t *testing.T, transport string) {
 	b := newBrowser(t, transport, nowhere, nil)
 	r := fromCore(t, "uac_call", transport, b.caller())
-	ctx := deadline(t, patience)
+	ctx := scenario.Within(t, patience)
 	call := b.answered(ctx, t)
 	over(ctx, t, call)
 	res := r.done(ctx)
@@ -60,7 +61,7 @@ func callerHangsUp(t *testing.T, transport string) {
 func calledBrowserHangsUp(t *testing.T, transport string) {
 	b := newBrowser(t, transport, nowhere, nil)
 	r := startSipp(t, "uac_hung_up", b.caller(), peer.Config{Transport: transport, Local: local(t), Remote: world.core, Echo: true})
-	ctx := deadline(t, patience)
+	ctx := scenario.Within(t, patience)
 	call := b.incoming(ctx, t)
 	if err := call.Answer(tone.NewSine(620, -12)); err != nil {
 		t.Fatal(err)
@@ -79,7 +80,7 @@ func calledBrowserHangsUp(t *testing.T, transport string) {
 func rebound(t *testing.T, transport string) {
 	b := newBrowser(t, transport, nowhere, nil)
 	calls, seen := make(chan *webua.Call, 10), newLadder()
-	ctx := deadline(t, patience)
+	ctx := scenario.Within(t, patience)
 	again, err := b.Redial(ctx, func(c *webua.Config) {
 		c.OnCall, c.Trace = func(c *webua.Call) { calls <- c }, seen.add
 	})
@@ -132,7 +133,7 @@ func lateOffer(t *testing.T, transport string) {
 	b := newBrowser(t, transport, nowhere, nil)
 	p := b.caller().with("NoBody", true)
 	r := startSipp(t, "uac_late_offer", p, peer.Config{Transport: transport, Local: local(t), Remote: world.core, Echo: true})
-	ctx := deadline(t, patience)
+	ctx := scenario.Within(t, patience)
 	call := b.incoming(ctx, t)
 	if err := call.Answer(tone.NewSine(620, -12)); err != nil {
 		t.Fatal(err)
@@ -153,7 +154,7 @@ func lateOffer(t *testing.T, transport string) {
 func callerCancels(t *testing.T, transport, after string) {
 	b := newBrowser(t, transport, nowhere, func(c *webua.Config) { c.NoRinging = after == "100" })
 	r := fromCore(t, "uac_cancel", transport, cancelling(b, after))
-	ctx := deadline(t, patience)
+	ctx := scenario.Within(t, patience)
 	received(t, r.done(ctx), "200 CANCEL", 0)
 	if n := len(b.ladder.received("INVITE")); after == "180" && n != 1 {
 		t.Errorf("%d INVITE reached the browser", n)
@@ -183,7 +184,7 @@ const refusedBranch = 5
 func browserRefuses(t *testing.T, transport string) {
 	b := newBrowser(t, transport, nowhere, nil)
 	r := fromCore(t, "uac_refused", transport, b.caller().with("Code", 603, "Branch", refusedBranch))
-	ctx := deadline(t, patience)
+	ctx := scenario.Within(t, patience)
 	b.incoming(ctx, t).Reject(603, "Decline", `Reason: Q.850;cause=21;text="Call rejected"`)
 	final := received(t, r.done(ctx), "603 INVITE", 0)
 	if got := final.Get("Reason"); got != `Q.850;cause=21;text="Call rejected"` {
@@ -194,11 +195,11 @@ func browserRefuses(t *testing.T, transport string) {
 // socketLost: the WebSocket goes while the browser rings.
 func socketLost(t *testing.T, transport string) {
 	b := newBrowser(t, transport, nowhere, nil)
-	if err := b.Register(deadline(t, patience), 5*time.Second); err != nil { // nobody will de-register it
+	if err := b.Register(scenario.Within(t, patience), 5*time.Second); err != nil { // nobody will de-register it
 		t.Fatal(err)
 	}
 	r := fromCore(t, "uac_refused", transport, b.caller().with("Code", 480, "Branch", refusedBranch))
-	ctx := deadline(t, patience)
+	ctx := scenario.Within(t, patience)
 	b.incoming(ctx, t)
 	b.Close()
 	r.done(ctx)
@@ -208,7 +209,7 @@ func socketLost(t *testing.T, transport string) {
 func requestsToSipp(t *testing.T, transport string) {
 	b := newBrowser(t, transport, nowhere, nil)
 	r := fromCore(t, "uac_in_dialog", transport, b.caller().with("Directions", []string{"recvonly", "sendrecv"}))
-	ctx := deadline(t, patience)
+	ctx := scenario.Within(t, patience)
 	call := b.answered(ctx, t)
 	b.ladder.await(ctx, t, 1, "ACK")
 	for _, c := range [][2]string{{"sendonly", "recvonly"}, {"sendrecv", "sendrecv"}} {
@@ -253,7 +254,7 @@ func reoffer(ctx context.Context, t *testing.T, call *webua.Call, direction stri
 // messageToBrowser: MESSAGE and OPTIONS outside a dialog reach the browser by its Path.
 func messageToBrowser(t *testing.T, transport string) {
 	b := newBrowser(t, transport, nowhere, nil)
-	ctx := deadline(t, patience)
+	ctx := scenario.Within(t, patience)
 	fromCore(t, "uac_request", transport, b.caller().with("Method", "MESSAGE", "Code", 200, "Body", "hello browser")).done(ctx)
 	if got := b.ladder.await(ctx, t, 1, "MESSAGE").Body; !strings.Contains(got, "hello browser") {
 		t.Errorf("MESSAGE changed on its way: %q", got)
@@ -281,7 +282,7 @@ func TestCoreRefused(t *testing.T) {
 		{"MO-20_max_forwards", 483, set("MaxForwards", "0"), "", ""},
 		{"MT-01_forged_token", 403, forged, "", ""},
 		{"no_route", 404, func(*browser) params {
-			return params{"Path": "<sip:" + coreAddr + ";lr>"}
+			return params{"Path": "<sip:" + world.core.String() + ";lr>"}
 		}, "", ""},
 	} {
 		both(t, c.name, func(t *testing.T, transport string) {
@@ -290,7 +291,7 @@ func TestCoreRefused(t *testing.T) {
 			for k, v := range c.more(b) {
 				p = p.with(k, v)
 			}
-			res := fromCore(t, "uac_refused", transport, p).done(deadline(t, patience))
+			res := fromCore(t, "uac_refused", transport, p).done(scenario.Within(t, patience))
 			final := received(t, res, fmt.Sprintf("%d INVITE", c.status), 0)
 			if got := final.Get(c.field); c.field != "" && !strings.Contains(got, c.want) {
 				t.Errorf("%s %q, want %q", c.field, got, c.want)
@@ -310,7 +311,7 @@ func TestCoreRefused(t *testing.T) {
 	both(t, "requests", strayRequests)
 	both(t, "MO-20_message_max_forwards", func(t *testing.T, transport string) {
 		b := newBrowser(t, transport, nowhere, nil)
-		fromCore(t, "uac_request", transport, b.caller().with("Method", "MESSAGE", "Code", 483, "Body", "x", "MaxForwards", "0")).done(deadline(t, patience))
+		fromCore(t, "uac_request", transport, b.caller().with("Method", "MESSAGE", "Code", 483, "Body", "x", "MaxForwards", "0")).done(scenario.Within(t, patience))
 	})
 }
 
@@ -338,7 +339,7 @@ func forged(b *browser) params {
 // deadFlow: the browser's WebSocket is gone, its binding is not (REG-28).
 func deadFlow(t *testing.T, transport string) {
 	b := newBrowser(t, transport, nowhere, nil)
-	ctx := deadline(t, patience)
+	ctx := scenario.Within(t, patience)
 	if err := b.Register(ctx, 5*time.Second); err != nil {
 		t.Fatal(err)
 	}
@@ -350,8 +351,8 @@ func deadFlow(t *testing.T, transport string) {
 // strayRequests: single requests that the gateway answers by itself.
 func strayRequests(t *testing.T, transport string) {
 	b := newBrowser(t, transport, nowhere, nil)
-	gateway, unknown := "sip:"+coreAddr, "sip:nobody@"+coreAddr
-	forgedContact := "sip:aea" + strings.Repeat("b", 69) + "@" + coreAddr
+	gateway, unknown := "sip:"+world.core.String(), "sip:nobody@"+world.core.String()
+	forgedContact := "sip:aea" + strings.Repeat("b", 69) + "@" + world.core.String()
 	for _, c := range []struct {
 		name   string
 		p      params
@@ -373,7 +374,7 @@ func strayRequests(t *testing.T, transport string) {
 		{"malformed Route", params{"Method": "OPTIONS", "URI": gateway, "Path": "sip:no-angle"}, 400, "", "Malformed Route"},
 		{"control character", params{"Method": "OPTIONS", "URI": gateway, "Headers": "Subject: a\x01b"}, 400, "", "Control Character In Header Field"},
 	} {
-		res := fromCore(t, "uac_request", transport, c.p.with("Code", c.status, "User", b.user)).done(deadline(t, patience))
+		res := fromCore(t, "uac_request", transport, c.p.with("Code", c.status, "User", b.user)).done(scenario.Within(t, patience))
 		for _, e := range res.Trace {
 			if e.Sent || e.Status != c.status {
 				continue

@@ -1,7 +1,6 @@
 package turn
 
 import (
-	"context"
 	"encoding/binary"
 	"fmt"
 	"net"
@@ -16,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/isthmus-gateway/isthmus/integration/internal/bench/procstat"
-	"github.com/isthmus-gateway/isthmus/integration/internal/stack"
+	"github.com/isthmus-gateway/isthmus/integration/internal/scenario"
 	"github.com/isthmus-gateway/isthmus/pkg/turnauth"
 )
 
@@ -30,16 +29,7 @@ const clients = 50
 //	flock ... go test -run '^$' -bench RelayedPacket -benchtime 20000x -count 3 ./integration/scenarios/turn
 func BenchmarkRelayedPacket(b *testing.B) {
 	b.Run("isthmus", func(b *testing.B) {
-		procs := stack.New(nil)
-		b.Cleanup(func() { _ = procs.Close(15 * time.Second) })
-		ctx, cancel := context.WithTimeout(b.Context(), time.Minute)
-		defer cancel()
-		if err := procs.Start(ctx, stack.Daemon{Name: "mgw", Path: filepath.Join("..", "..", "..", "bin", "mgw"), Ready: "http://127.0.0.1:7422/healthz", Args: []string{
-			"--mgw_id=mgw-1", "--turn.udp=127.0.0.1:3478", "--turn.secrets=" + secret, "--turn.peers=" + peer + "/32", "--turn.quota.per_user=60000",
-			"--turn.quota.requests=100000", "--turn.quota.bandwidth=1000000", "--drain.grace=0s",
-		}}); err != nil {
-			b.Fatal(err)
-		}
+		procs := scenario.Start(b, nil, server("--turn.quota.per_user=60000", "--turn.quota.requests=100000", "--turn.quota.bandwidth=1000000"))
 		relayed(b, procs.Pid("mgw"), "127.0.0.1:3478")
 	})
 	b.Run("coturn", func(b *testing.B) {

@@ -13,7 +13,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"testing"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,7 +22,7 @@ const inside = "ISTHMUS_TEST_NETNS"
 
 // Main runs the tests of a package in a network namespace that has a loopback interface and nothing else: it starts the test
 // binary again, inside, and returns that one's exit status. To be called from TestMain, whose os.Exit takes the status.
-func Main(m *testing.M) int {
+func Main(m interface{ Run() int }) int {
 	if os.Getenv(inside) != "" {
 		if err := ip("link", "set", "lo", "up"); err != nil {
 			fmt.Fprintln(os.Stderr, "netns:", err)
