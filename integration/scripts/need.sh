@@ -14,7 +14,7 @@ declare -A packages=( # command or file that proves presence -> Debian package
 )
 build="gcc pkg-config /usr/include/opus/opus.h /usr/include/opencore-amrnb/interf_enc.h /usr/include/opencore-amrwb/dec_if.h /usr/include/vo-amrwbenc/enc_if.h"
 gen="protoc /usr/include/google/protobuf/empty.proto"
-unit="chromium espeak-ng"
+unit="chromium espeak-ng ip"
 edge="kamailio /usr/lib/x86_64-linux-gnu/kamailio/modules/websocket.so /usr/lib/x86_64-linux-gnu/kamailio/modules/tls.so"
 test="chromium $edge /usr/lib/x86_64-linux-gnu/kamailio/modules/presence_reginfo.so /usr/lib/x86_64-linux-gnu/kamailio/modules/ims_dialog.so baresip sipp rtpengine ip nft turnutils_uclient espeak-ng"
 bench="rtpengine espeak-ng $edge"

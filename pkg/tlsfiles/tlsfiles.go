@@ -1,5 +1,5 @@
 // Package tlsfiles serves a TLS certificate and accepted authorities from files and takes up new ones when they change, without
-// a restart. Floor 1 of pkg. Owners: Certificate and Roots, whose one goroutine each looks at the files.
+// a restart. Floor 1 of pkg. Owners: Certificate and Roots, whose one goroutine each looks at the files; Mutual looks at them in handshakes.
 package tlsfiles
 
 import (

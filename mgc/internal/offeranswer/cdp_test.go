@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -21,6 +22,11 @@ type chromium struct {
 	session string
 }
 
+// interfaces makes a network namespace in which Chromium gathers candidates: with loopback alone, as on a machine without a network, it never ends to.
+const interfaces = `PATH=$PATH:/usr/sbin:/sbin
+ip link set lo up && ip link add browser type veth peer name other && ip addr add 10.77.2.1/30 dev browser &&
+ip link set browser up && ip link set other up && ip route add default via 10.77.2.2 && exec "$0" "$@"`
+
 // launch starts Chromium with an empty profile; the test ends it.
 func launch(t *testing.T) *chromium {
 	t.Helper()
@@ -31,9 +37,15 @@ func launch(t *testing.T) *chromium {
 	if _, err := exec.LookPath(bin); err != nil {
 		t.Fatalf("%v: `integration/scripts/need.sh test` installs it, or set CHROMIUM", err)
 	}
-	cmd := exec.Command(bin, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+	cmd := exec.Command("/bin/sh", "-c", interfaces, bin, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
 		"--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--allow-loopback-in-peer-connection",
 		"--autoplay-policy=no-user-gesture-required", "--remote-debugging-pipe", "--user-data-dir="+t.TempDir(), "about:blank")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	if uid := os.Getuid(); uid != 0 {
+		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
+		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: uid, Size: 1}}
+		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
+	}
 	theirIn, in, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)

@@ -78,16 +78,7 @@ func newCallWithoutMux(t *testing.T, full bool) (*call, twoSockets) {
 	if x.a, err = x.e.NewAccess(AccessSpec{ID: "a1", Realm: "access", Full: full, Component2: true}); err != nil {
 		t.Fatal(err)
 	}
-	x.c = x.bed.core("c1", x.a)
-	x.configure(x.a, spec.access)
-	x.configure(x.c, spec.core)
-	if err := x.e.Connect(x.a, x.c); err != nil {
-		t.Fatal(err)
-	}
-	x.s = newSIP(t)
-	if err := x.c.SetRemote(CoreRemote{RTP: x.s.addr(), RTCP: addrPortOf(x.s.rtcp)}); err != nil {
-		t.Fatal(err)
-	}
+	x.joinCore(t, "c1", spec)
 	p := newTwoSockets(t, "user1", !full)
 	x.b = p.rtp
 	l := x.a.Local()
@@ -170,7 +161,7 @@ func TestR8858_ClientWithoutMux(t *testing.T) {
 			next := newTwoSockets(t, "user2", !full)
 			for i, b := range []*browser{next.rtp, next.rtcp} {
 				old := []*browser{p.rtp, p.rtcp}[i]
-				b.print, b.cert, b.tx, b.rx = old.print, old.cert, old.tx, old.rx
+				b.inherit(old)
 			}
 			r := next.remote(!full)
 			r.Role = 0

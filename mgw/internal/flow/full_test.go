@@ -61,16 +61,7 @@ func newFullCall(t *testing.T, f fullSpec) *call {
 	if x.a, err = x.e.NewAccess(AccessSpec{ID: "a1", Realm: "access", Full: true}); err != nil {
 		t.Fatal(err)
 	}
-	x.c = x.bed.core("c1", x.a)
-	x.configure(x.a, spec.access)
-	x.configure(x.c, spec.core)
-	if err := x.e.Connect(x.a, x.c); err != nil {
-		t.Fatal(err)
-	}
-	x.s = newSIP(t)
-	if err := x.c.SetRemote(CoreRemote{RTP: x.s.addr(), RTCP: addrPortOf(x.s.rtcp)}); err != nil {
-		t.Fatal(err)
-	}
+	x.joinCore(t, "c1", spec)
 	x.b = f.peer(t)
 	if err := x.a.SetRemote(f.remote(x.b, RoleServer)); err != nil {
 		t.Fatal(err)
@@ -120,7 +111,7 @@ func TestR8445_3_FullAgentMakesBeforeItBreaks(t *testing.T) {
 		var seq uint16
 		x.pump(20, &seq, x.b, x.b)
 		next := f.peer(t)
-		next.print, next.cert, next.tx, next.rx = x.b.print, x.b.cert, x.b.tx, x.b.rx
+		next.inherit(x.b)
 		if err := x.a.SetRemote(f.remote(next, 0)); err != nil {
 			t.Fatal(err)
 		}

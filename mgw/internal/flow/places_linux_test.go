@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
-	"github.com/isthmus-gateway/isthmus/mgw/internal/srtp"
 )
 
 // TestR6544_IPv6: a call over TCP in an IPv6 realm, by hand, since pion's agent does not use the IPv6 loopback address.
@@ -19,17 +18,9 @@ func TestR6544_IPv6(t *testing.T) {
 	six := netip.MustParseAddr("::1")
 	port := freeTCP(t)
 	b := newBed(t, func(c *Config) { c.Access[0].Listen, c.Access[0].TCP = six, port })
-	a, c := b.access("a1"), b.core("c1", nil)
-	spec := relaySpec()
-	b.configure(a, spec.access)
-	b.configure(c, spec.core)
-	if err := b.e.Connect(a, c); err != nil {
-		t.Fatal(err)
-	}
-	s := newSIP(t)
-	if err := c.SetRemote(CoreRemote{RTP: s.addr()}); err != nil {
-		t.Fatal(err)
-	}
+	x := &call{bed: b, a: b.access("a1")}
+	x.joinCore(t, "c1", relaySpec())
+	a, c, s := x.a, x.c, x.s
 	if err := a.SetRemote(AccessRemote{Ufrag: "abcd", Pwd: "0123456789012345678901"}); err != nil {
 		t.Fatal(err)
 	}
@@ -51,14 +42,7 @@ func TestR6544_IPv6(t *testing.T) {
 	if e := b.ev.wait(t, a, ICEConnected, 1); e.Pair.Remote.Address != "::1" || e.Pair.Remote.Transport != "tcp" {
 		t.Errorf("pair %+v", e.Pair)
 	}
-	ours, _ := srtp.ExportKeys(fixedKeys{}, srtp.AES128GCM, false)
-	tx, rx, err := srtp.NewPair(srtp.AES128GCM, ours)
-	if err != nil {
-		t.Fatal(err)
-	}
-	theirs, _ := srtp.ExportKeys(fixedKeys{}, srtp.AES128GCM, true)
-	seal, open, _ := srtp.NewPair(srtp.AES128GCM, theirs)
-	a.w.do(func() { a.s.t.out.tx, a.s.t.in.rx = tx, rx })
+	seal, open := keyed(t, a)
 	s.send(c.Local().RTP, packet(8, 1, 1, 160, make([]byte, 160)))
 	for {
 		p := readFramed(t, conn)
@@ -143,25 +127,10 @@ func TestR8835_OneRealmOfBothFamilies(t *testing.T) {
 	for name, c := range map[string][2]netip.Addr{"IPv4 first": {loopback, six}, "IPv6 first": {six, loopback}} {
 		t.Run(name, func(t *testing.T) {
 			b := newBed(t, func(cfg *Config) { cfg.Access[0].Listen, cfg.Access[0].Second, cfg.Access[0].TCP = c[0], c[1], port })
-			a, core := b.access("a1"), b.core("c1", nil)
-			spec := relaySpec()
-			b.configure(a, spec.access)
-			b.configure(core, spec.core)
-			if err := b.e.Connect(a, core); err != nil {
-				t.Fatal(err)
-			}
-			s := newSIP(t)
-			if err := core.SetRemote(CoreRemote{RTP: s.addr()}); err != nil {
-				t.Fatal(err)
-			}
-			ours, _ := srtp.ExportKeys(fixedKeys{}, srtp.AES128GCM, false)
-			tx, rx, err := srtp.NewPair(srtp.AES128GCM, ours)
-			if err != nil {
-				t.Fatal(err)
-			}
-			theirs, _ := srtp.ExportKeys(fixedKeys{}, srtp.AES128GCM, true)
-			seal, open, _ := srtp.NewPair(srtp.AES128GCM, theirs)
-			a.w.do(func() { a.s.t.out.tx, a.s.t.in.rx = tx, rx })
+			x := &call{bed: b, a: b.access("a1")}
+			x.joinCore(t, "c1", relaySpec())
+			a, core, s := x.a, x.c, x.s
+			seal, open := keyed(t, a)
 
 			l := a.Local().Candidates
 			if len(l) != 4 || l[0].Transport+l[1].Transport+l[2].Transport+l[3].Transport != "udpudptcptcp" || l[0].Address != c[0].String() || l[1].Address != c[1].String() {

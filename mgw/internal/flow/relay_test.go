@@ -40,11 +40,10 @@ func relaySpec() callSpec {
 	return callSpec{role: RoleServer, access: s, core: c}
 }
 
-func newCall(t *testing.T, spec callSpec) *call {
+// joinCore gives the access side x.a a core side, both with their settings, and the core side its peer.
+func (x *call) joinCore(t *testing.T, id string, spec callSpec) {
 	t.Helper()
-	x := &call{bed: newBed(t, spec.config)}
-	x.a = x.bed.access("a1")
-	x.c = x.bed.core("c1", x.a)
+	x.c = x.bed.core(id, x.a)
 	x.configure(x.a, spec.access)
 	x.configure(x.c, spec.core)
 	if err := x.e.Connect(x.a, x.c); err != nil {
@@ -54,6 +53,13 @@ func newCall(t *testing.T, spec callSpec) *call {
 	if err := x.c.SetRemote(CoreRemote{RTP: x.s.addr(), RTCP: addrPortOf(x.s.rtcp)}); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func newCall(t *testing.T, spec callSpec) *call {
+	t.Helper()
+	x := &call{bed: newBed(t, spec.config)}
+	x.a = x.bed.access("a1")
+	x.joinCore(t, "c1", spec)
 	x.b = newBrowser(t)
 	if spec.profiles != nil {
 		x.b.profiles = spec.profiles

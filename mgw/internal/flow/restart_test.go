@@ -16,8 +16,13 @@ import (
 func (b *browser) restarted() *browser {
 	b.t.Helper()
 	n := newBrowser(b.t)
-	n.print, n.cert, n.tx, n.rx = b.print, b.cert, b.tx, b.rx
+	n.inherit(b)
 	return n
+}
+
+// inherit gives the browser the certificate and the DTLS association of a former one: a restart makes neither anew.
+func (b *browser) inherit(former *browser) {
+	b.print, b.cert, b.tx, b.rx = former.print, former.cert, former.tx, former.rx
 }
 
 // pump sends n packets each way, up over the pair of from and down to that of to; each must arrive, in its turn.

@@ -44,17 +44,7 @@ func tcpCall(t *testing.T, b *bed, id string) *call {
 	t.Helper()
 	x := &call{bed: b}
 	x.a = b.access(id)
-	x.c = b.core("c-"+id, x.a)
-	spec := relaySpec()
-	b.configure(x.a, spec.access)
-	b.configure(x.c, spec.core)
-	if err := b.e.Connect(x.a, x.c); err != nil {
-		t.Fatal(err)
-	}
-	x.s = newSIP(t)
-	if err := x.c.SetRemote(CoreRemote{RTP: x.s.addr(), RTCP: addrPortOf(x.s.rtcp)}); err != nil {
-		t.Fatal(err)
-	}
+	x.joinCore(t, "c-"+id, relaySpec())
 	x.b = newBrowserOver(t, pionice.NetworkTypeTCP4)
 	if err := x.a.SetRemote(x.b.remote(RoleServer)); err != nil {
 		t.Fatal(err)
@@ -114,7 +104,7 @@ func TestR6544_RestartMovesMediaBetweenTCPAndUDP(t *testing.T) {
 	x.exchange(3, 1)
 	for i, network := range []pionice.NetworkType{pionice.NetworkTypeUDP4, pionice.NetworkTypeTCP4} {
 		next := newBrowserOver(t, network)
-		next.print, next.cert, next.tx, next.rx = x.b.print, x.b.cert, x.b.tx, x.b.rx
+		next.inherit(x.b)
 		if err := x.a.SetRemote(next.remote(0)); err != nil {
 			t.Fatal(err)
 		}
@@ -148,6 +138,25 @@ func isClosed(t *testing.T, c net.Conn) {
 	if n, err := io.Copy(io.Discard, c); n != 0 || err != nil && strings.Contains(err.Error(), "timeout") {
 		t.Errorf("%d bytes, %v; want it closed", n, err)
 	}
+}
+
+// keyed gives an access side its keys as if a handshake had come to them, and returns the browser's.
+func keyed(t *testing.T, a *Access) (seal *srtp.Sender, open *srtp.Receiver) {
+	t.Helper()
+	pair := func(client bool) (*srtp.Sender, *srtp.Receiver) {
+		k, err := srtp.ExportKeys(fixedKeys{}, srtp.AES128GCM, client)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tx, rx, err := srtp.NewPair(srtp.AES128GCM, k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tx, rx
+	}
+	tx, rx := pair(false)
+	a.w.do(func() { a.s.t.out.tx, a.s.t.in.rx = tx, rx })
+	return pair(true)
 }
 
 func checkFor(t *testing.T, ufrag, pwd string) []byte {
@@ -214,17 +223,9 @@ func TestR6544_UnknownConnectionsAreBounded(t *testing.T) {
 // the frames that it does get stay whole.
 func TestR6544_SlowReceiverLosesMediaOnly(t *testing.T) {
 	b, addr := tcpBed(t, 1)
-	a, c := b.access("a1"), b.core("c1", nil)
-	spec := relaySpec()
-	b.configure(a, spec.access)
-	b.configure(c, spec.core)
-	if err := b.e.Connect(a, c); err != nil {
-		t.Fatal(err)
-	}
-	s := newSIP(t)
-	if err := c.SetRemote(CoreRemote{RTP: s.addr()}); err != nil {
-		t.Fatal(err)
-	}
+	x := &call{bed: b, a: b.access("a1")}
+	x.joinCore(t, "c1", relaySpec())
+	a, c, s := x.a, x.c, x.s
 	if err := a.SetRemote(AccessRemote{Ufrag: "abcd", Pwd: "0123456789012345678901"}); err != nil {
 		t.Fatal(err)
 	}
@@ -237,14 +238,7 @@ func TestR6544_SlowReceiverLosesMediaOnly(t *testing.T) {
 		}
 	}
 	b.ev.wait(t, a, ICEConnected, 1)
-	ours, _ := srtp.ExportKeys(fixedKeys{}, srtp.AES128GCM, false)
-	tx, rx, err := srtp.NewPair(srtp.AES128GCM, ours)
-	if err != nil {
-		t.Fatal(err)
-	}
-	theirs, _ := srtp.ExportKeys(fixedKeys{}, srtp.AES128GCM, true)
-	_, open, _ := srtp.NewPair(srtp.AES128GCM, theirs)
-	a.w.do(func() { a.s.t.out.tx, a.s.t.in.rx = tx, rx })
+	_, open := keyed(t, a)
 	const n = 1500
 	for i := range uint16(n) {
 		s.send(c.Local().RTP, packet(8, 1, i+1, uint32(i)*160, make([]byte, 160)))

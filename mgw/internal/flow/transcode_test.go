@@ -121,56 +121,46 @@ func TestTranscodedToneIsHeardBothWays(t *testing.T) {
 	}
 }
 
-// hearBothWays has a browser with Opus and a peer with codec c, at 8 kHz, hear each other's tone.
+// hearBothWays has a browser with Opus and a peer with codec c, at 8 kHz, hear each other's tone for 1.2 s of the test's time.
 func hearBothWays(t *testing.T, c codec.Codec) {
 	spec := transcodeSpec()
-	spec.core = both(SendRecv, []codec.Codec{c, ev8}, c, ev8)
-	x := newCall(t, spec)
+	x := newStage(t, spec.access, both(SendRecv, []codec.Codec{c, ev8}, c, ev8))
 	up, down := newTone(t, opus, 1000, 0xbb), newTone(t, c, 600, 0xcc)
-	core, brow := newEar(t, c), newEar(t, opus)
-	const packets = 60
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	var lastUp, lastDown rtp.Packet
-	take := func(e *ear, p rtp.Packet, last *rtp.Packet, pt uint8, ssrc, step uint32) {
-		if p.PT() != pt || p.SSRC() != ssrc {
-			t.Fatalf("pt %d ssrc %x", p.PT(), p.SSRC())
+	for range 60 {
+		x.speak(x.a, up.next())
+		x.speak(x.c, down.next())
+		x.step()
+	}
+	for _, l := range []struct {
+		name      string
+		end       int
+		codec     codec.Codec
+		term      *term
+		hz, other float64
+	}{{"core", coreEnd, c, x.c, 1000, 600}, {"browser", browserEnd, opus, x.a, 600, 1000}} {
+		ear := newEar(t, l.codec)
+		var last rtp.Packet
+		for _, p := range x.all[l.end] {
+			if p.PT() != l.codec.PT || p.SSRC() != l.term.out.stamp.SSRC() {
+				t.Fatalf("%s: pt %d ssrc %x", l.name, p.PT(), p.SSRC())
+			}
+			if step := l.codec.ClockRate / 50; last != nil && (p.Seq() != last.Seq()+1 || p.TS() != last.TS()+step) {
+				t.Errorf("%s: seq %d after %d, ts %d after %d", l.name, p.Seq(), last.Seq(), p.TS(), last.TS())
+			}
+			last = p.Packet
+			ear.hear(last)
 		}
-		if *last != nil && (p.Seq() != last.Seq()+1 || p.TS() != last.TS()+step) {
-			t.Errorf("seq %d after %d, ts %d after %d", p.Seq(), last.Seq(), p.TS(), last.TS())
+		if len(ear.pcm) < 8000 {
+			t.Fatalf("%s hears %d samples", l.name, len(ear.pcm))
 		}
-		*last = p
-		e.hear(p)
-	}
-	for range packets {
-		<-tick.C
-		x.b.send(up.next())
-		x.s.send(x.c.Local().RTP, down.next())
-		if p, ok := x.s.tryRead(time.Millisecond); ok {
-			take(core, p, &lastUp, c.PT, x.c.Local().SSRC, 160)
+		if s := ear.share(l.hz, 4000); s < 0.8 {
+			t.Errorf("%s hears %.2f of its energy at %v Hz (%v Hz: %.2f)", l.name, s, l.hz, l.other, ear.share(l.other, 4000))
 		}
-		if p, ok := x.b.tryRead(time.Millisecond); ok {
-			take(brow, p, &lastDown, 111, x.a.Local().SSRC, 960)
-		}
-	}
-	for len(core.pcm) < 8000 {
-		take(core, x.s.read(), &lastUp, c.PT, x.c.Local().SSRC, 160)
-	}
-	for len(brow.pcm) < 8000 {
-		take(brow, x.b.read(), &lastDown, 111, x.a.Local().SSRC, 960)
-	}
-	if s := core.share(1000, 4000); s < 0.8 {
-		t.Errorf("core hears %.2f of its energy at 1000 Hz (600 Hz: %.2f)", s, core.share(600, 4000))
-	}
-	if s := brow.share(600, 4000); s < 0.8 {
-		t.Errorf("browser hears %.2f of its energy at 600 Hz (1000 Hz: %.2f)", s, brow.share(1000, 4000))
-	}
-	for _, ep := range []Endpoint{x.a, x.c} {
-		if s := ep.Stats(); !s.Transcoding || s.Dropped != nil {
-			t.Errorf("%s: %+v", ep.ID(), s)
+		if s := l.term.stats(); !s.Transcoding || s.Dropped != nil {
+			t.Errorf("%s: %+v", l.name, s)
 		}
 	}
-	if s := x.a.Stats(); s.CodecReceived != "opus/48000/2" || s.CodecSent != "opus/48000/2" {
+	if s := x.a.stats(); s.CodecReceived != "opus/48000/2" || s.CodecSent != "opus/48000/2" {
 		t.Errorf("%+v", s)
 	}
 }
