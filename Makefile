@@ -55,9 +55,9 @@ lint: lint-go ## gofmt, vet, staticcheck, web phone checks
 
 lint-go:
 	@bad=$$(git ls-files -co --exclude-standard '*.go' | grep -v '\.pb\.go$$' | xargs -r gofmt -l); [ -z "$$bad" ] || { echo "not gofmt-ed: $$bad"; exit 1; }
-	@for m in $(MODULES); do go vet ./$$m/... || exit 1; done
+	@go vet $(MODULES:%=./%/...)
 	@mkdir -p $(BIN) && GOBIN=$(CURDIR)/$(BIN) go install $(STATICCHECK)
-	@for m in $(MODULES); do (cd $$m && $(CURDIR)/$(BIN)/staticcheck $$(go list ./... | grep -v /node_modules/)) || exit 1; done
+	@$(BIN)/staticcheck $$(go list $(MODULES:%=./%/...) | grep -v /node_modules/)
 
 gen: ## regenerate code from the .proto files
 	@$(NEED) gen

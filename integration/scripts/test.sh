@@ -17,12 +17,19 @@ step "build"
 make --no-print-directory build
 for m in proto pkg mgc mgw integration; do
   step "go test -race ./$m/..."
-  go list "./$m/..." | grep -v /scenarios/browser | xargs go test -race -shuffle=on -timeout 15m -p 1
+  go list "./$m/..." | grep -v /scenarios/ | xargs go test -race -vet=off -shuffle=on -timeout 15m -p 2
 done
-step "100,000 random calls through the call core, without -race"
-go test -shuffle=on -run TestRandomCalls ./mgc/internal/callcore
+step "what is nearly all arithmetic, and 100,000 random calls and negotiations, without -race"
+long='race\.(Slow|Fewer)\('
+names=$(grep -rhE -B1 --include='*_test.go' "$long" mgc mgw integration | sed -nE 's/^func (Test\w+)\(.*/\1/p' | paste -sd'|')
+grep -rlE --include='*_test.go' "$long" mgc mgw integration | xargs -n1 dirname | sort -u | sed 's|^|./|' | xargs go test -vet=off -shuffle=on -timeout 15m -p 1 -run "^($names)\$"
+step "scenarios, two at a time, each in a network namespace of its own"
+export ISTHMUS_PROGRAMS=$PWD/bin
+go list ./integration/scenarios/... | grep -vE '/(browser|nat)$' | xargs go test -race -vet=off -shuffle=on -count=1 -timeout 15m -p 2
+step "real Chromium behind NATs"
+go test -race -vet=off -shuffle=on -count=1 -timeout 10m ./integration/scenarios/nat
 step "real Chromium - Isthmus - Kamailio - baresip: each scenario, and the times from INVITE to audio"
-go test -race -v -count=1 -timeout 10m ./integration/scenarios/browser | grep -v '^=== '
+go test -race -vet=off -v -count=1 -timeout 10m ./integration/scenarios/browser | grep -v '^=== '
 step "self-test calls, then real Chromium with the web phone: register, call both ways, DTMF, hold, busy, message"
 bin/isthmus-try --leak --prefer relay --then "cd mgc/web && node test/browser/live.mjs"
 bin/isthmus-try --prefer opus --then "cd mgc/web && node test/browser/live.mjs"

@@ -15,6 +15,7 @@ import (
 	kernelfloor "github.com/isthmus-gateway/isthmus/integration/internal/bench/floor"
 	"github.com/isthmus-gateway/isthmus/integration/internal/bench/load"
 	"github.com/isthmus-gateway/isthmus/integration/internal/bench/quality"
+	"github.com/isthmus-gateway/isthmus/pkg/race"
 )
 
 // asFloor in the environment makes the test program the kernel floor.
@@ -103,6 +104,7 @@ func TestRunMeasuresRealSystems(t *testing.T) {
 
 // A short round of speech against the real gateway: it must not fall far below the receiver without one, whatever else the machine does.
 func TestRunMeasuresSpeech(t *testing.T) {
+	race.Slow(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	if _, err := exec.LookPath("espeak-ng"); err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/offeranswer"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/offeranswer/peertest"
+	"github.com/isthmus-gateway/isthmus/pkg/race"
 )
 
 // world is all around one call: the transaction layer, both user agents, the MGW and the clock. It feeds events to a State that is revived
@@ -109,7 +110,7 @@ func newWorld(seed uint64, i int) *world {
 	about.soundPolicy(&p)
 	cfg := Config{Key: "k1", Instance: "i", Seed: fmt.Sprintf("0123456789abcdef%016x", r.Uint64()), AccessContact: "sip:at@a.example",
 		CoreContact: "sip:ct@c.example", AccessTag: "at", CoreTag: "ct", AccessRealm: "access", CoreRealm: "core", UserAgent: "isthmus", Policy: p}
-	w := &world{r: r, now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), s: New(cfg), caller: Leg(r.IntN(2)), policy: p, stores: i%everyStored == 0,
+	w := &world{r: r, now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), s: New(cfg), caller: Leg(r.IntN(2)), policy: p, stores: i%race.Fewer(4, 16) == 0,
 		seqs: map[string]uint32{}, seen: map[string]int{}, client: map[string]*clientTx{}, server: map[string]*serverTx{}, timers: map[string]time.Time{}}
 	w.sounds = about.sounds
 	w.byTx, w.byClient, w.passed, w.lostDigits, w.plays = map[string]*press{}, map[string]*press{}, map[*press]bool{}, map[*press]bool{}, map[string]int{}

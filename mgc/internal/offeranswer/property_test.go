@@ -18,6 +18,7 @@ import (
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/offeranswer/peertest"
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
+	"github.com/isthmus-gateway/isthmus/pkg/race"
 	"github.com/isthmus-gateway/isthmus/pkg/sdp"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
@@ -31,7 +32,7 @@ const (
 // TestR3264_R6337_RandomNegotiations plays random sequences of offers and answers between a browser, the planner and a phone. A failure
 // prints the sequence as a ladder; ISTHMUS_SEED and ISTHMUS_SEQUENCE play it again.
 func TestR3264_R6337_RandomNegotiations(t *testing.T) {
-	n, seed := sequences, uint64(fixedSeed)
+	n, seed := race.Fewer(sequences, sequencesShort), uint64(fixedSeed)
 	if testing.Short() {
 		n = sequencesShort
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/transcode"
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
+	"github.com/isthmus-gateway/isthmus/pkg/race"
 )
 
 // needAMR reports whether the build has AMR; a build without cgo has not, and nothing of it to test.
@@ -24,6 +25,7 @@ func needAMR(t testing.TB) bool {
 
 // Every codec to every other, AMR in both packings: a tone comes out as it went in.
 func TestCOD01_ToneThroughEveryPairWithAMR(t *testing.T) {
+	race.Slow(t)
 	all := []codec.Codec{opus, pcmu, pcma, g722, narrow, narrowOctets, wide, wideOctets}
 	for _, src := range all {
 		for _, dst := range all {

@@ -10,6 +10,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/mgw/internal/stamp"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/transcode"
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
+	"github.com/isthmus-gateway/isthmus/pkg/race"
 )
 
 // dial replaces the audio of in by key presses of 160 ms, one per half second from the second second on, as browsers do: during
@@ -38,6 +39,7 @@ func dial(in []sent, ev codec.Codec, keys []uint8, lose map[int]bool) []sent {
 }
 
 func TestR4733_KeysThroughTranscoding(t *testing.T) {
+	race.Slow(t)
 	event16 := &codec.Codec{Name: codec.TelephoneEvent, PT: 126, ClockRate: 16000}
 	for _, tc := range []struct {
 		src, dst codec.Codec

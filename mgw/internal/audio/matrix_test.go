@@ -9,6 +9,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/transcode"
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
+	"github.com/isthmus-gateway/isthmus/pkg/race"
 )
 
 // packets encodes pcm in packets of a duration, which leave when they are full, from 1 s on.
@@ -37,6 +38,7 @@ func packets(t testing.TB, c codec.Codec, rate int, ptime time.Duration, pcm []i
 // within 0.5 dB, no packet is longer than what was asked for, and the output's numbers have no gap. Each ordered pair is crossed with several pairs of
 // lengths; over all pairs each length asked for meets each.
 func TestIQ18_COD07_MatrixOfCodecsAndPacketLengths(t *testing.T) {
+	race.Slow(t)
 	all := []codec.Codec{opus, pcmu, pcma, g722, narrow, narrowOctets, wide, wideOctets}
 	asked := []time.Duration{10, 20, 30, 40, 60, 80, 120, 160, 240}
 	next := 0

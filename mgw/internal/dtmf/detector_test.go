@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"testing"
 	"time"
+
+	"github.com/isthmus-gateway/isthmus/pkg/race"
 )
 
 // dial is the sound of a key: levels in dBm0, frequencies off by a share, so many milliseconds.
@@ -165,6 +167,7 @@ func TestQ24_Rows(t *testing.T) {
 // TestTalkOff: a minute of sound with the shape of speech, voiced with glides and formants, fricatives and pauses, hold no key, and next
 // to nothing of it is silenced.
 func TestTalkOff(t *testing.T) {
+	race.Slow(t)
 	r := rand.New(rand.NewPCG(11, 13))
 	d := NewDetector(8000)
 	frame, phase := make([]int16, 160), 0.0

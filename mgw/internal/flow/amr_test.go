@@ -13,6 +13,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/mgw/internal/srtp"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/transcode"
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
+	"github.com/isthmus-gateway/isthmus/pkg/race"
 )
 
 // amrWB is AMR-WB of some payload type and parameters.
@@ -120,7 +121,7 @@ func TestRepackedPacketDoesNotAllocate(t *testing.T) {
 		if r.c.core.media(now, sipAddr, p) == nil {
 			t.Fatalf("drops %v", r.c.in.drops.Map())
 		}
-	}); n > raceAllocs {
+	}); n > race.Allocs(1) {
 		t.Errorf("%v allocations per packet", n)
 	}
 }

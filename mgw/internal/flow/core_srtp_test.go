@@ -16,6 +16,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/srtp"
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
+	"github.com/isthmus-gateway/isthmus/pkg/race"
 )
 
 // pionProfiles are the suites in the terms of the independent peer, with the lengths of key and salt (RFC 4568 §6.2, RFC 7714 §12).
@@ -380,13 +381,13 @@ func TestSecureCorePacketDoesNotAllocate(t *testing.T) {
 				t.Fatalf("%d bytes, drops %v", len(out), r.c.in.drops.Map())
 			}
 		}
-		if n := testing.AllocsPerRun(500, step); n > 2*raceAllocs {
+		if n := testing.AllocsPerRun(500, step); n > race.Allocs(2) {
 			t.Errorf("%v allocations per packet each way", n)
 		}
 		set(former) // as if it were new: all of the peer's packets are still under the other one
 		until := now + int64(time.Hour)
 		r.c.core.crypto.until = until
-		if n := testing.AllocsPerRun(500, step); n > 2*raceAllocs {
+		if n := testing.AllocsPerRun(500, step); n > race.Allocs(2) {
 			t.Errorf("while the key changes: %v allocations per packet each way", n)
 		}
 	})

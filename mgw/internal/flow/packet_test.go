@@ -15,6 +15,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/mgw/internal/transcode"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/udpio"
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
+	"github.com/isthmus-gateway/isthmus/pkg/race"
 )
 
 // rig is a connected pair of terminations on a worker that does not run: the packet path as plain functions, without a kernel.
@@ -156,7 +157,7 @@ func TestRelayedPacketDoesNotAllocate(t *testing.T) {
 				t.Fatalf("%d bytes, drops %v", len(out), r.a.in.drops.Map())
 			}
 		}
-		if n := testing.AllocsPerRun(500, in); n > raceAllocs {
+		if n := testing.AllocsPerRun(500, in); n > race.Allocs(1) {
 			t.Errorf("browser to core: %v allocations per packet", n)
 		}
 		back := func() {
@@ -165,7 +166,7 @@ func TestRelayedPacketDoesNotAllocate(t *testing.T) {
 				t.Fatalf("%d bytes, drops %v", len(out), r.c.in.drops.Map())
 			}
 		}
-		if n := testing.AllocsPerRun(500, back); n > raceAllocs {
+		if n := testing.AllocsPerRun(500, back); n > race.Allocs(1) {
 			t.Errorf("core to browser: %v allocations per packet", n)
 		}
 		refused := func() {

@@ -10,6 +10,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/integration/internal/bench/load"
 	"github.com/isthmus-gateway/isthmus/integration/internal/bench/speech"
 	"github.com/isthmus-gateway/isthmus/integration/internal/bench/traces"
+	"github.com/isthmus-gateway/isthmus/pkg/race"
 )
 
 // speaker is a synthetic one, so that the tests need no program.
@@ -26,6 +27,7 @@ func conditions(t *testing.T) map[string]traces.Condition {
 
 // The more is lost, the lower the score of the receiver without gateway; on a clean network it is near 1 and keeps the level.
 func TestReferenceFallsWithLoss(t *testing.T) {
+	race.Slow(t)
 	m, conds := newMaterial(speech.Floats(speech.Make(3, 200)), speech.Wide), conditions(t)
 	for _, p := range pairs {
 		for d := range load.Direction(2) {
@@ -67,6 +69,7 @@ func relayed(s *stream, delay time.Duration, still bool) (out []load.Recorded) {
 // A gateway that does nothing but wait adds its wait and nothing else; one whose clock stands still over lost packets, so
 // that the speech skips, scores lower than a receiver that conceals.
 func TestDelayAndStandingTimestampsAreSeen(t *testing.T) {
+	race.Slow(t)
 	m, conds := speaker(), conditions(t)
 	for _, wait := range []time.Duration{0, 35 * time.Millisecond} {
 		s, err := newStream(pairs[0], load.Up, conds["+200 ppm"], m, 1)
@@ -99,6 +102,7 @@ func law(m *material) [][]byte {
 
 // Speech that is cut and stretched here and there is found again, and so is speech that lost pieces by and by.
 func TestAlignmentFollows(t *testing.T) {
+	race.Slow(t)
 	clean := speech.Floats(speaker().narrow)
 	r := rand.New(rand.NewPCG(1, 2))
 	var got []float64
