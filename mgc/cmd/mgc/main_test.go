@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/isthmus-gateway/isthmus/pkg/daemon"
 )
 
 // patience bounds the life of a process under test.
@@ -25,20 +27,20 @@ const runMain = "MGC_TEST_RUN_MAIN"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(runMain) != "" {
-		os.Exit(run())
+		main()
 	}
 	os.Exit(m.Run())
 }
 
-// daemon is the program as a process, on loopback addresses of its own.
-type daemon struct {
+// process is the program as a process, on loopback addresses of its own.
+type process struct {
 	cmd *exec.Cmd
 	out bytes.Buffer
 	ip  string
 	tmp string
 }
 
-func newDaemon(t *testing.T, args ...string) *daemon {
+func newProcess(t *testing.T, args ...string) *process {
 	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
@@ -46,7 +48,7 @@ func newDaemon(t *testing.T, args ...string) *daemon {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	t.Cleanup(cancel)
-	d := &daemon{ip: fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254)), tmp: t.TempDir()}
+	d := &process{ip: fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254)), tmp: t.TempDir()}
 	d.cmd = exec.CommandContext(ctx, exe, append([]string{"--access.listen=" + d.ip + ":8080", "--core.listen=" + d.ip + ":5070", "--iq.listen=" + d.ip + ":7400",
 		"--admin.listen=" + d.ip + ":7401", "--admin.http=" + d.ip + ":7402", "--log.format=json"}, args...)...)
 	d.cmd.Env = append(os.Environ(), runMain+"=1", "TMPDIR="+d.tmp)
@@ -55,7 +57,7 @@ func newDaemon(t *testing.T, args ...string) *daemon {
 }
 
 // wait waits for the end of the process and returns its exit status.
-func (d *daemon) wait(t *testing.T) int {
+func (d *process) wait(t *testing.T) int {
 	t.Helper()
 	err := d.cmd.Wait()
 	if err != nil && d.cmd.ProcessState == nil {
@@ -65,7 +67,7 @@ func (d *daemon) wait(t *testing.T) int {
 }
 
 // up waits until the process serves.
-func (d *daemon) up(t *testing.T) {
+func (d *process) up(t *testing.T) {
 	t.Helper()
 	client := &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -92,7 +94,7 @@ func (d *daemon) up(t *testing.T) {
 func TestSignalsStopIt(t *testing.T) {
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		t.Run(sig.String(), func(t *testing.T) {
-			d := newDaemon(t)
+			d := newProcess(t)
 			if err := d.cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
@@ -131,23 +133,23 @@ func TestBadConfigurationIsStatus2(t *testing.T) {
 		{"--nonsense=1", "unknown setting"},
 		{"--log.level=loud", "log.level"},
 	} {
-		d := newDaemon(t, c.arg)
+		d := newProcess(t, c.arg)
 		if err := d.cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		if code := d.wait(t); code != exitConfig || !strings.Contains(d.out.String(), c.want) {
-			t.Errorf("%s: exit status %d:\n%s\nwant %d and %q", c.arg, code, d.out.String(), exitConfig, c.want)
+		if code := d.wait(t); code != daemon.Config || !strings.Contains(d.out.String(), c.want) {
+			t.Errorf("%s: exit status %d:\n%s\nwant %d and %q", c.arg, code, d.out.String(), daemon.Config, c.want)
 		}
 	}
 }
 
 // TestFailureIsStatus1: what cannot be had at the start is told.
 func TestFailureIsStatus1(t *testing.T) {
-	d := newDaemon(t, "--access.tls.listen=127.0.0.1:0", "--access.tls.cert=/nonexistent/cert.pem", "--access.tls.key=/nonexistent/key.pem")
+	d := newProcess(t, "--access.tls.listen=127.0.0.1:0", "--access.tls.cert=/nonexistent/cert.pem", "--access.tls.key=/nonexistent/key.pem")
 	if err := d.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	if code := d.wait(t); code != exitFailed || !strings.Contains(d.out.String(), "/nonexistent/cert.pem") {
+	if code := d.wait(t); code != daemon.Failed || !strings.Contains(d.out.String(), "/nonexistent/cert.pem") {
 		t.Errorf("exit status %d:\n%s", code, d.out.String())
 	}
 	if left, err := os.ReadDir(d.tmp); err != nil || len(left) != 0 {
@@ -158,7 +160,7 @@ func TestFailureIsStatus1(t *testing.T) {
 // TestVersionAndHelp are answered with status 0.
 func TestVersionAndHelp(t *testing.T) {
 	for arg, want := range map[string]string{"--version": "mgc " + version, "--help": "--access.listen", "--print-config": "no_answer"} {
-		d := newDaemon(t, arg)
+		d := newProcess(t, arg)
 		if err := d.cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -170,22 +172,22 @@ func TestVersionAndHelp(t *testing.T) {
 
 // TestReadyAsksTheRunningDaemon: --ready with the daemon's settings tells by its status whether that one is ready.
 func TestReadyAsksTheRunningDaemon(t *testing.T) {
-	d := newDaemon(t)
+	d := newProcess(t)
 	ask := func() (int, string) {
-		q := newDaemon(t, "--admin.http="+d.ip+":7402", "--ready")
+		q := newProcess(t, "--admin.http="+d.ip+":7402", "--ready")
 		if err := q.cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
 		return q.wait(t), q.out.String()
 	}
-	if code, out := ask(); code != exitFailed || !strings.Contains(out, "connection refused") {
+	if code, out := ask(); code != daemon.Failed || !strings.Contains(out, "connection refused") {
 		t.Errorf("nobody there: exit status %d:\n%s", code, out)
 	}
 	if err := d.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	d.up(t)
-	if code, out := ask(); code != exitFailed || !strings.Contains(out, "not ready: ") { // it has no media gateway
+	if code, out := ask(); code != daemon.Failed || !strings.Contains(out, "not ready: ") { // it has no media gateway
 		t.Errorf("up, not ready: exit status %d:\n%s", code, out)
 	}
 	if err := d.cmd.Process.Signal(syscall.SIGTERM); err != nil {

@@ -94,7 +94,7 @@ func nextAuthParam(s string) (name, value, rest string, ok bool) {
 	s = strings.TrimLeft(s[n+1:], " \t")
 	end := 0
 	if strings.HasPrefix(s, `"`) {
-		if end = quotedEnd(s); end < 0 {
+		if end = headers.QuotedEnd(s); end < 0 {
 			return "", "", "", false
 		}
 		value = headers.Unquote(s[:end])
@@ -118,19 +118,6 @@ func nextAuthParam(s string) (name, value, rest string, ok bool) {
 	}
 	rest = strings.TrimLeft(rest[1:], " \t")
 	return name, value, rest, rest != ""
-}
-
-// quotedEnd returns the index behind the quoted-string that s begins with, or -1.
-func quotedEnd(s string) int {
-	for i := 1; i < len(s); i++ {
-		switch s[i] {
-		case '\\':
-			i++
-		case '"':
-			return i + 1
-		}
-	}
-	return -1
 }
 
 // isToken68 checks 1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"=" (RFC 8898 §4).

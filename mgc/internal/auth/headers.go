@@ -130,7 +130,7 @@ func splitOutsideQuotes(s string) []string {
 	for i := 0; i < len(s); i++ {
 		switch s[i] {
 		case '"':
-			n := quotedEnd(s[i:])
+			n := headers.QuotedEnd(s[i:])
 			if n < 0 {
 				i = len(s)
 				continue

@@ -27,7 +27,7 @@ func ParseAddress(s string) (Address, error) {
 // splitAddress returns display name and URI, and the text of the parameters.
 func splitAddress(s string) (Address, string, error) {
 	if strings.HasPrefix(s, "\"") {
-		n := quotedEnd(s)
+		n := QuotedEnd(s)
 		if n < 0 {
 			return Address{}, "", syntax("display name", s)
 		}
@@ -116,7 +116,7 @@ func hasEmptyElement(s string) bool {
 	for i := 0; i < len(s); i++ {
 		switch s[i] {
 		case '"':
-			n := quotedEnd(s[i:])
+			n := QuotedEnd(s[i:])
 			if n < 0 {
 				return false // the element's own parser will say so
 			}

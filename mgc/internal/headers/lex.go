@@ -37,8 +37,8 @@ func isHex(c byte) bool {
 // trim removes linear white space (after unfolding: space and tab) from both ends.
 func trim(s string) string { return strings.Trim(s, " \t") }
 
-// quotedEnd returns the index just after the quoted-string that starts at s[0] == '"', or -1 when it never ends.
-func quotedEnd(s string) int {
+// QuotedEnd returns the index just after the quoted-string that starts at s[0] == '"', or -1 when it never ends.
+func QuotedEnd(s string) int {
 	for i := 1; i < len(s); i++ {
 		switch s[i] {
 		case '\\':
@@ -102,7 +102,7 @@ func SplitList(s string) []string {
 	for i := 0; i < len(s); i++ {
 		switch s[i] {
 		case '"':
-			n := quotedEnd(s[i:])
+			n := QuotedEnd(s[i:])
 			if n < 0 {
 				add(s[start:])
 				return out

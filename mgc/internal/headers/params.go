@@ -112,7 +112,7 @@ func nextParam(s string) (Param, string, error) {
 	}
 	s = trim(s[1:])
 	if s != "" && s[0] == '"' {
-		n := quotedEnd(s)
+		n := QuotedEnd(s)
 		if n < 0 {
 			return Param{}, "", syntax("quoted parameter value", s)
 		}

@@ -5,102 +5,25 @@
 package main
 
 import (
-	"context"
-	"errors"
-	"fmt"
 	"os"
-	"os/signal"
 	"runtime/debug"
-	"syscall"
 
 	"go.uber.org/zap"
 
 	"github.com/isthmus-gateway/isthmus/mgw/internal/app"
 	"github.com/isthmus-gateway/isthmus/pkg/conf"
-	"github.com/isthmus-gateway/isthmus/pkg/obs"
+	"github.com/isthmus-gateway/isthmus/pkg/daemon"
 )
 
 // version is set by the linker in releases.
 var version = "0.1.0-dev"
 
-const (
-	exitFailed = 1
-	exitConfig = 2
-)
-
-func main() { os.Exit(run()) }
-
-func run() int {
+func main() {
 	if os.Getenv("GOGC") == "" {
 		// Calls allocate here, packets do not: collecting twice as often costs next to nothing and a call takes a seventh less memory.
 		debug.SetGCPercent(50)
 	}
 	cfg := app.Defaults()
-	err := conf.Load(&cfg, conf.Options{
-		Name: "mgw", About: "media gateway of Isthmus", EnvPrefix: "ISTHMUS_MGW", Args: os.Args[1:], Version: version,
-	})
-	switch {
-	case errors.Is(err, conf.ErrDone):
-		return 0
-	case errors.Is(err, conf.ErrReady):
-		return ready(cfg.HTTP.Listen)
-	case err != nil:
-		fmt.Fprintln(os.Stderr, err)
-		return exitConfig
-	}
-	log, err := obs.NewLogger(cfg.Log, "mgw")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return exitConfig
-	}
-	defer func() { _ = log.Sync() }() // standard error may not be syncable
-	if err := serve(cfg, log); err != nil {
-		log.Error("stopped by a failure", zap.Error(err))
-		return exitFailed
-	}
-	log.Info("stopped")
-	return 0
-}
-
-// ready asks the daemon whose HTTP side is at addr whether it is ready.
-func ready(addr string) int {
-	if err := obs.AskReady(context.Background(), addr); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return exitFailed
-	}
-	fmt.Println("ready")
-	return 0
-}
-
-// serve runs the gateway: the first signal drains, the second stops at once.
-func serve(cfg app.Config, log *zap.Logger) error {
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
-	defer signal.Stop(signals)
-	gw, err := app.New(cfg, version, log)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	now, ended := make(chan struct{}), make(chan struct{})
-	watched := make(chan struct{})
-	go func() { // ends with ended, which this function closes and then waits for
-		defer close(watched)
-		for n := 0; ; n++ {
-			select {
-			case s := <-signals:
-				log.Info("signal", zap.Stringer("signal", s))
-				if cancel(); n == 1 {
-					close(now)
-				}
-			case <-ended:
-				return
-			}
-		}
-	}()
-	err = gw.Run(ctx, now)
-	close(ended)
-	<-watched
-	return err
+	o := conf.Options{Name: "mgw", About: "media gateway of Isthmus", EnvPrefix: "ISTHMUS_MGW", Args: os.Args[1:], Version: version}
+	os.Exit(daemon.Main(&cfg, &cfg.Log, &cfg.HTTP.Listen, o, func(log *zap.Logger) (daemon.Daemon, error) { return app.New(cfg, version, log) }))
 }

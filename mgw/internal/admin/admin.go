@@ -23,9 +23,9 @@ import (
 	"github.com/isthmus-gateway/isthmus/mgw/internal/connmodel"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/contexts"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/flow"
-	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
-
+	"github.com/isthmus-gateway/isthmus/pkg/runner"
 	adminv1 "github.com/isthmus-gateway/isthmus/proto/admin/v1"
+	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
 
 // ErrExposed refuses an admin listener beyond loopback that was not asked for explicitly: the service has no authentication.
@@ -187,23 +187,7 @@ func (e *Endpoint) Addr() net.Addr { return e.lis.Addr() }
 
 // Run serves until ctx ends, then lets calls in progress finish for up to 1 s.
 func (e *Endpoint) Run(ctx context.Context) error {
-	served := make(chan error, 1)
-	go func() { served <- e.srv.Serve(e.lis) }()
-	select {
-	case err := <-served:
-		return err
-	case <-ctx.Done():
-	}
-	stopped := make(chan struct{})
-	go func() { e.srv.GracefulStop(); close(stopped) }()
-	select {
-	case <-stopped:
-	case <-time.After(stopGrace):
-		e.srv.Stop()
-		<-stopped
-	}
-	<-served
-	return nil
+	return runner.Serve(ctx, e.srv, e.lis, stopGrace)
 }
 
 // Close releases the listener of an Endpoint that is not run.

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/keepalive"
 
+	"github.com/isthmus-gateway/isthmus/pkg/runner"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
 
@@ -58,23 +59,7 @@ func (e *Endpoint) Addr() net.Addr { return e.lis.Addr() }
 
 // Run serves until ctx ends, then lets calls in progress finish for up to 2 s.
 func (e *Endpoint) Run(ctx context.Context) error {
-	served := make(chan error, 1)
-	go func() { served <- e.srv.Serve(e.lis) }()
-	select {
-	case err := <-served:
-		return err
-	case <-ctx.Done():
-	}
-	stopped := make(chan struct{})
-	go func() { e.srv.GracefulStop(); close(stopped) }()
-	select {
-	case <-stopped:
-	case <-time.After(stopGrace):
-		e.srv.Stop()
-		<-stopped
-	}
-	<-served
-	return nil
+	return runner.Serve(ctx, e.srv, e.lis, stopGrace)
 }
 
 // Close releases the listener of an Endpoint that is not run.
