@@ -17,20 +17,34 @@ import (
 // TestWorkerThatStandsStillSeesNoJitter: with real sockets, packets that found the worker busy for 30 ms count as having come when the kernel took
 // them. The peers say by their timestamps when they sent, so that what the jitter of RTCP holds is the worker's lateness or nothing.
 func TestWorkerThatStandsStillSeesNoJitter(t *testing.T) {
-	if !transcode.Supported(opus) {
-		t.Skip("no Opus in this build")
-	}
-	x := newCall(t, transcodeSpec())
+	t.Run("UDP", func(t *testing.T) {
+		if !transcode.Supported(opus) {
+			t.Skip("no Opus in this build")
+		}
+		standStill(t, newCall(t, transcodeSpec()), opus, pcma)
+	})
+	t.Run("TCP", func(t *testing.T) {
+		b, _ := tcpBed(t, 1)
+		for _, id := range []string{"a", "b"} { // the second connection finds a port that is timed already
+			x := tcpCall(t, b, id)
+			b.configure(x.c, both(SendRecv, []codec.Codec{pcmu}, pcmu, codec.Codec{}))
+			standStill(t, x, pcma, pcmu)
+		}
+	})
+}
+
+// standStill has the worker of a transcoded call stand still and checks the jitter on both sides.
+func standStill(t *testing.T, x *call, browser, core codec.Codec) {
 	w, base := x.a.w, time.Now()
-	up, down := newTone(t, opus, 1000, 0xbb), newTone(t, pcma, 600, 0xcc)
-	at := func(p rtp.Packet, clock int64) rtp.Packet {
-		p.SetTS(uint32(int64(time.Since(base)) * clock / int64(time.Second)))
+	up, down := newTone(t, browser, 1000, 0xbb), newTone(t, core, 600, 0xcc)
+	at := func(p rtp.Packet, c codec.Codec) rtp.Packet {
+		p.SetTS(uint32(int64(time.Since(base)) * int64(c.ClockRate) / int64(time.Second)))
 		return p
 	}
 	send := func() {
 		u, d := rtp.Packet(up.next()), rtp.Packet(down.next())
-		x.b.send(at(u, 48000))
-		x.s.send(x.c.Local().RTP, at(d, 8000))
+		x.b.send(at(u, browser))
+		x.s.send(x.c.Local().RTP, at(d, core))
 	}
 	received := func(n uint64) {
 		t.Helper()
