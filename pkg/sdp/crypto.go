@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"math/big"
 	"strconv"
 	"strings"
 )
@@ -38,6 +39,7 @@ type Keying struct {
 	Suite    Suite
 	Key      []byte // master key, then salt; secret
 	Lifetime uint64 // packets; 0: not given
+	MKI      []byte // as it is in packets, 1 to 128 octets; nil: they have none
 }
 
 // String hides the key.
@@ -55,6 +57,7 @@ func (c Crypto) GoString() string { return c.String() }
 const (
 	maxTag      = 999_999_999 // RFC 4568 §9.1: up to nine digits
 	maxLifetime = 1 << 48     // RFC 3711 §9.2
+	maxMKI      = 128         // octets (RFC 4568 §6.1)
 )
 
 // ErrCrypto is wrapped by the errors of Crypto.Read.
@@ -65,7 +68,7 @@ func NewCrypto(tag uint32, s Suite, key []byte) Crypto {
 	return Crypto{Tag: tag, Suite: string(s), KeyParams: "inline:" + base64.StdEncoding.EncodeToString(key)}
 }
 
-// Read checks the attribute and returns its key (RFC 4568 §6.1, §6.3). It is strict: one inline key of the suite's length, no MKI, and no
+// Read checks the attribute and returns its key (RFC 4568 §6.1, §6.3). It is strict: one inline key of the suite's length, with or without MKI, and no
 // session parameter that would change what is protected. Errors wrap ErrCrypto, are one line for people, and hold neither key nor unprintable
 // text.
 func (c Crypto) Read() (Keying, error) {
@@ -80,7 +83,7 @@ func (c Crypto) Read() (Keying, error) {
 	case n == 0:
 		return fail("crypto-suite %+.40q", c.Suite)
 	case strings.Contains(c.KeyParams, ";"):
-		return fail("several keys")
+		return fail("several keys, one is taken")
 	}
 	method, info, ok := strings.Cut(c.KeyParams, ":")
 	if !ok || !strings.EqualFold(method, "inline") {
@@ -98,7 +101,13 @@ func (c Crypto) Read() (Keying, error) {
 	for i, p := range parts[1:] {
 		switch {
 		case strings.Contains(p, ":"):
-			return fail("MKI is not supported")
+			if i != len(parts)-2 {
+				return fail("MKI is not the last of the key")
+			}
+			if k.MKI, err = mki(p); err != nil {
+				return fail("%s", err)
+			}
+			continue
 		case i > 0:
 			return fail("two lifetimes")
 		}
@@ -137,6 +146,24 @@ func lifetime(s string) (uint64, bool) {
 		v = 1 << v
 	}
 	return v, v > 0 && v <= maxLifetime
+}
+
+// mki reads "value:length", a decimal number and how many octets of packets it takes (RFC 4568 §6.1, §9.2).
+func mki(s string) ([]byte, error) {
+	const digits = 309 // of a number of 128 octets
+	value, length, _ := strings.Cut(s, ":")
+	n, err := strconv.ParseUint(length, 10, 8)
+	if err != nil || n == 0 || n > maxMKI {
+		return nil, errors.New("MKI length is not 1 to 128")
+	}
+	if value == "" || len(value) > digits || strings.Trim(value, "0123456789") != "" {
+		return nil, errors.New("MKI is not a number of at most 128 octets")
+	}
+	v, ok := new(big.Int).SetString(value, 10)
+	if !ok || v.BitLen() > 8*int(n) {
+		return nil, fmt.Errorf("MKI does not fit into %d octets", n)
+	}
+	return v.FillBytes(make([]byte, n)), nil
 }
 
 // checkSession refuses session parameters but those that may be ignored: the window size hint, and unknown ones that say so (RFC 4568 §6.3).

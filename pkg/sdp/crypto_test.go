@@ -27,13 +27,19 @@ func cryptoOf(t testing.TB, line string) (Crypto, bool) {
 
 func TestR4568_CryptoAttribute(t *testing.T) {
 	for line, want := range map[string]Keying{
-		"1 AES_CM_128_HMAC_SHA1_80 inline:" + key30:                                   {Tag: 1, Suite: AES128CM80},
-		"2 AES_CM_128_HMAC_SHA1_32 inline:" + key30 + "|2^20":                         {Tag: 2, Suite: AES128CM32, Lifetime: 1 << 20},
-		"3 AES_CM_128_HMAC_SHA1_80 inline:" + key30 + "|1048576":                      {Tag: 3, Suite: AES128CM80, Lifetime: 1 << 20},
-		"4 AES_CM_128_HMAC_SHA1_80 inline:" + key30 + "|2^48 WSH=128":                 {Tag: 4, Suite: AES128CM80, Lifetime: 1 << 48},
-		"5 AEAD_AES_128_GCM inline:" + key28:                                          {Tag: 5, Suite: AES128GCM},
-		"6 AEAD_AES_128_GCM inline:" + strings.TrimRight(key28, "="):                  {Tag: 6, Suite: AES128GCM},
-		"7 AEAD_AES_256_GCM inline:" + key44:                                          {Tag: 7, Suite: AES256GCM},
+		"1 AES_CM_128_HMAC_SHA1_80 inline:" + key30:                   {Tag: 1, Suite: AES128CM80},
+		"2 AES_CM_128_HMAC_SHA1_32 inline:" + key30 + "|2^20":         {Tag: 2, Suite: AES128CM32, Lifetime: 1 << 20},
+		"3 AES_CM_128_HMAC_SHA1_80 inline:" + key30 + "|1048576":      {Tag: 3, Suite: AES128CM80, Lifetime: 1 << 20},
+		"4 AES_CM_128_HMAC_SHA1_80 inline:" + key30 + "|2^48 WSH=128": {Tag: 4, Suite: AES128CM80, Lifetime: 1 << 48},
+		"5 AEAD_AES_128_GCM inline:" + key28:                          {Tag: 5, Suite: AES128GCM},
+		"6 AEAD_AES_128_GCM inline:" + strings.TrimRight(key28, "="):  {Tag: 6, Suite: AES128GCM},
+		"7 AEAD_AES_256_GCM inline:" + key44:                          {Tag: 7, Suite: AES256GCM},
+		// The MKI is a number and its length in packets, after the lifetime if there is one (RFC 4568 §6.1's example has 1:4).
+		"8 AES_CM_128_HMAC_SHA1_80 inline:" + key30 + "|2^20|1:4":                     {Tag: 8, Suite: AES128CM80, Lifetime: 1 << 20, MKI: []byte{0, 0, 0, 1}},
+		"9 AES_CM_128_HMAC_SHA1_32 inline:" + key30 + "|255:1":                        {Tag: 9, Suite: AES128CM32, MKI: []byte{255}},
+		"10 AEAD_AES_128_GCM inline:" + key28 + "|66051:3 WSH=64":                     {Tag: 10, Suite: AES128GCM, MKI: []byte{1, 2, 3}},
+		"11 AEAD_AES_256_GCM inline:" + key44 + "|18446744073709551616:9":             {Tag: 11, Suite: AES256GCM, MKI: []byte{1, 0, 0, 0, 0, 0, 0, 0, 0}},
+		"12 AEAD_AES_256_GCM inline:" + key44 + "|0:128":                              {Tag: 12, Suite: AES256GCM, MKI: make([]byte, 128)},
 		"999999999 AEAD_AES_256_GCM INLINE:" + key44 + "  KDR=0 -NEWS=1 -UNENCRYPTED": {Tag: 999999999, Suite: AES256GCM},
 	} {
 		c, ok := cryptoOf(t, line)
@@ -42,7 +48,7 @@ func TestR4568_CryptoAttribute(t *testing.T) {
 			continue
 		}
 		k, err := c.Read()
-		if err != nil || k.Tag != want.Tag || k.Suite != want.Suite || k.Lifetime != want.Lifetime || len(k.Key) != want.Suite.KeyLength() {
+		if err != nil || k.Tag != want.Tag || k.Suite != want.Suite || k.Lifetime != want.Lifetime || !bytes.Equal(k.MKI, want.MKI) || len(k.Key) != want.Suite.KeyLength() {
 			t.Errorf("%s: %v lifetime %d, %v", line, k, k.Lifetime, err)
 		}
 		if again, err := NewCrypto(k.Tag, k.Suite, k.Key).Read(); err != nil || !bytes.Equal(again.Key, k.Key) {
@@ -64,23 +70,33 @@ func TestR4568_CryptoAttributeRefused(t *testing.T) {
 		"1 AES_CM_128_HMAC_SHA1_80 inline:":                    "key of 0 octets",
 		"1 AES_CM_128_HMAC_SHA1_80 uri:" + key30:               "method",
 		"1 AES_CM_128_HMAC_SHA1_80 " + key30:                   "method",
-		ok + "|2^20|1:4":                                       "MKI",
-		ok + "|1:4":                                            "MKI",
-		ok + "|2^20;inline:" + key30 + "|2^20|2:4":             "several keys",
-		ok + "|2^49":                 "lifetime",
-		ok + "|0":                    "lifetime",
-		ok + "|2^":                   "lifetime",
-		ok + "|+5":                   "lifetime",
-		ok + "|":                     "lifetime",
-		ok + "|5|6":                  "two lifetimes",
-		ok + " UNENCRYPTED_SRTP":     "UNENCRYPTED_SRTP",
-		ok + " UNENCRYPTED_SRTCP":    "UNENCRYPTED_SRTCP",
-		ok + " UNAUTHENTICATED_SRTP": "UNAUTHENTICATED_SRTP",
-		ok + " unencrypted_srtp":     "UNENCRYPTED_SRTP",
-		ok + " FEC_ORDER=FEC_SRTP":   "FEC_ORDER",
-		ok + " KDR=5":                "KDR",
-		ok + " WSH=10":               "WSH",
-		ok + " NEWS=1":               "unknown session parameter",
+		ok + "|2^20|1:0":                                       "MKI length",
+		ok + "|1:129":                                          "MKI length",
+		ok + "|1:":                                             "MKI length",
+		ok + "|1:-1":                                           "MKI length",
+		ok + "|1:4:4":                                          "MKI length",
+		ok + "|256:1":                                          "MKI does not fit into 1 octets",
+		ok + "|:4":                                             "MKI is not a number",
+		ok + "|-1:4":                                           "MKI is not a number",
+		ok + "|x:4":                                            "MKI is not a number",
+		ok + "|" + strings.Repeat("9", 310) + ":128":           "MKI is not a number",
+		ok + "|1:4|2^20":                                       "MKI is not the last",
+		ok + "|1:4|2:4":                                        "MKI is not the last",
+		ok + "|2^20|1:4;inline:" + key30 + "|2^20|2:4":         "several keys",
+		ok + "|2^49":                                           "lifetime",
+		ok + "|0":                                              "lifetime",
+		ok + "|2^":                                             "lifetime",
+		ok + "|+5":                                             "lifetime",
+		ok + "|":                                               "lifetime",
+		ok + "|5|6":                                            "two lifetimes",
+		ok + " UNENCRYPTED_SRTP":                               "UNENCRYPTED_SRTP",
+		ok + " UNENCRYPTED_SRTCP":                              "UNENCRYPTED_SRTCP",
+		ok + " UNAUTHENTICATED_SRTP":                           "UNAUTHENTICATED_SRTP",
+		ok + " unencrypted_srtp":                               "UNENCRYPTED_SRTP",
+		ok + " FEC_ORDER=FEC_SRTP":                             "FEC_ORDER",
+		ok + " KDR=5":                                          "KDR",
+		ok + " WSH=10":                                         "WSH",
+		ok + " NEWS=1":                                         "unknown session parameter",
 		"1000000000 AES_CM_128_HMAC_SHA1_80 inline:" + key30[:40]: "too long",
 	} {
 		c, read := cryptoOf(t, line)
@@ -136,7 +152,7 @@ func FuzzCrypto(f *testing.F) {
 			}
 			return
 		}
-		if len(k.Key) != k.Suite.KeyLength() || len(k.Key) == 0 || k.Lifetime > 1<<48 {
+		if len(k.Key) != k.Suite.KeyLength() || len(k.Key) == 0 || k.Lifetime > 1<<48 || len(k.MKI) > 128 {
 			t.Fatalf("%v: %d octets, lifetime %d", k, len(k.Key), k.Lifetime)
 		}
 		again, err := NewCrypto(k.Tag, k.Suite, k.Key).Read()

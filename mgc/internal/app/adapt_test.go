@@ -38,6 +38,19 @@ func TestSignalsNeedTheCapability(t *testing.T) {
 	if name := missing([]string{"sdes", "signals"}, digit); name != "" {
 		t.Errorf("%s is missing", name)
 	}
+	// So are packets with an MKI, which an older one would take for forged.
+	for _, mki := range [][]byte{nil, {0, 0, 0, 1}} {
+		keyed := &iqv1.TerminationDescriptor{Streams: []*iqv1.Stream{{Remote: &iqv1.MediaDescription{Cryptos: []*iqv1.SrtpCrypto{{Mki: mki}}}}}}
+		for _, c := range []*iqv1.Command{{Cmd: &iqv1.Command_Modify{Modify: &iqv1.Modify{Descriptor_: keyed}}}, {Cmd: &iqv1.Command_Add{Add: &iqv1.Add{Descriptor_: keyed}}}} {
+			req := &iqv1.TransactionRequest{Actions: []*iqv1.Action{{Commands: []*iqv1.Command{c}}}}
+			if name := missing([]string{"sdes", "signals"}, req); (name == "sdes-mki") != (mki != nil) {
+				t.Errorf("MKI %x: %q is missing", mki, name)
+			}
+			if name := missing([]string{"sdes", "sdes-mki"}, req); name != "" {
+				t.Errorf("MKI %x: %q is missing", mki, name)
+			}
+		}
+	}
 	for _, sig := range []*iqv1.SignalsDescriptor{nil, {}} {
 		if name := missing(nil, modify(sig)); name != "" {
 			t.Errorf("%v: %s is missing", sig, name)

@@ -48,9 +48,16 @@ func (c *Config) sounding() []string {
 func missing(features []string, req *iqv1.TransactionRequest) string {
 	for _, action := range req.GetActions() {
 		for _, c := range action.GetCommands() {
-			for _, name := range slices.Concat(begins(c.GetAdd().GetDescriptor_()), sounds(c.GetAdd().GetDescriptor_()), sounds(c.GetModify().GetDescriptor_())) {
+			for _, name := range begins(c.GetAdd().GetDescriptor_()) {
 				if !slices.Contains(features, name) {
 					return name
+				}
+			}
+			for _, d := range []*iqv1.TerminationDescriptor{c.GetAdd().GetDescriptor_(), c.GetModify().GetDescriptor_()} {
+				for _, name := range slices.Concat(sounds(d), keyed(d)) {
+					if !slices.Contains(features, name) {
+						return name
+					}
 				}
 			}
 		}
@@ -63,6 +70,17 @@ func sounds(d *iqv1.TerminationDescriptor) []string {
 	tones := func(e *iqv1.EventSpec) bool { return e.GetTones() }
 	if len(d.GetSignals().GetSignals()) > 0 || slices.ContainsFunc(d.GetEvents().GetSpecs(), tones) {
 		return []string{"signals"}
+	}
+	return nil
+}
+
+// keyed are those for the peer's key: a gateway that does not know of its MKI would take all the peer's packets for forged.
+func keyed(d *iqv1.TerminationDescriptor) []string {
+	hasMKI := func(k *iqv1.SrtpCrypto) bool { return len(k.GetMki()) > 0 }
+	for _, s := range d.GetStreams() {
+		if slices.ContainsFunc(s.GetRemote().GetCryptos(), hasMKI) {
+			return []string{"sdes-mki"}
+		}
 	}
 	return nil
 }

@@ -34,7 +34,7 @@ func (b *bench) told() string {
 	var out []string
 	for _, c := range b.iq.GetActions()[0].GetCommands() {
 		for _, k := range c.GetModify().GetDescriptor_().GetStreams()[0].GetRemote().GetCryptos() {
-			out = append(out, fmt.Sprintf("%.1s", k.GetKey()))
+			out = append(out, strings.TrimSuffix(fmt.Sprintf("%.1s:%x", k.GetKey(), k.GetMki()), ":"))
 		}
 	}
 	return strings.Join(out, " ")
@@ -80,12 +80,46 @@ func TestR4568_NewKeyIsToldBeforeTheAnswer(t *testing.T) {
 	}
 }
 
+// The MKI of the peer's key goes to the media gateway, in an answer and in an offer; ours has none, and a key that stays with another MKI is told too.
+func TestR4568_MKIIsTold(t *testing.T) {
+	b := secure(t)
+	b.step(RequestIn{Leg: LegAccess, Tx: "s1", Msg: browser("INVITE", 1, browserOffer)})
+	b.reply()
+	b.callee(200, savp(1, "sendrecv", "3", peerKey1+"|2^20|1:4"))
+	if b.told() != "p:00000001" {
+		t.Errorf("the MGW is told %q", b.told())
+	}
+	b.reply()
+	b.step(AckIn{Leg: LegAccess, Msg: browser("ACK", 1, "")})
+	b.step(IqNotify{Req: &iqv1.NotifyRequest{ContextId: "cx1", Events: []*iqv1.ObservedEvent{{Type: iqv1.EventType_EVENT_TYPE_DTLS_STATE, Params: map[string]string{"state": "connected"}}}}})
+	for i, mki := range []string{"|1:4", "|513:2"} {
+		b.log = nil
+		b.request(LegCore, fmt.Sprintf("w%d", i), b.phone("INVITE", 2+i, savp(2+i, "sendrecv", "1", peerKey1+mki)))
+		if i == 0 { // what stays needs no waiting for the MGW
+			b.saw("core> 200", "mgw> Modify Modify")
+			b.reply()
+		} else {
+			b.saw("mgw> Modify")
+			if b.told() != "p:0201" {
+				t.Errorf("the MGW is told %q before the answer", b.told())
+			}
+			b.reply()
+			b.saw("core> 200", "mgw> Modify Modify")
+			b.reply()
+		}
+		if answer := string(b.last["core 200"].Body); strings.Count(answer, "a=crypto:") != 1 || strings.Contains(answer, "|") {
+			t.Errorf("answer:\n%s", answer)
+		}
+		b.step(AckIn{Leg: LegCore, Msg: b.phone("ACK", 2+i, "")})
+	}
+}
+
 // An answer without a usable key ends the call, with a reason for both.
 func TestR4568_AnswerWithoutKeyEndsTheCall(t *testing.T) {
 	for what, answer := range map[string]string{
 		"no key":      savp(1, "sendrecv", "", ""),
 		"foreign tag": savp(1, "sendrecv", "9", peerKey1),
-		"MKI":         savp(1, "sendrecv", "3", peerKey1+"|2^20|1:4"),
+		"MKI":         savp(1, "sendrecv", "3", peerKey1+"|2^20|256:1"),
 		"RTP/AVP":     fmt.Sprintf(coreAnswer, 1, "sendrecv"),
 	} {
 		b := secure(t)

@@ -44,13 +44,18 @@ type Key struct {
 	Tag    uint32    `json:"tag,omitempty"`
 	Suite  sdp.Suite `json:"suite"`
 	Secret Secret    `json:"key,omitempty"`
+	MKI    []byte    `json:"mki,omitempty"` // of the peer's packets, as it is in them; ours have none (RFC 4568 §6.1)
 }
 
 // IsZero reports whether there is no key.
 func (k Key) IsZero() bool { return k.Suite == "" }
 
 // same reports whether two keys protect alike.
-func (k Key) same(o Key) bool { return k.Suite == o.Suite && bytes.Equal(k.Secret, o.Secret) }
+func (k Key) same(o Key) bool { return k.sameSecret(o) && bytes.Equal(k.MKI, o.MKI) }
+
+func (k Key) sameSecret(o Key) bool { return k.Suite == o.Suite && bytes.Equal(k.Secret, o.Secret) }
+
+func keyOf(k sdp.Keying) Key { return Key{Tag: k.Tag, Suite: k.Suite, Secret: k.Key, MKI: k.MKI} }
 
 // Crypto is the SRTP of the core side.
 type Crypto struct {
@@ -94,7 +99,7 @@ func (m *Media) takeCrypto(l *Line, d *sdp.Media, answer bool) (changed bool, er
 	case m.Policy.SRTP == SRTPRequired:
 		return false, unacceptable(302, "SRTP is required (RFC 4568)")
 	}
-	if slices.ContainsFunc(l.Crypto.Keys, k.same) && !k.IsZero() {
+	if slices.ContainsFunc(l.Crypto.Keys, k.sameSecret) && !k.IsZero() {
 		return false, unacceptable(399, "crypto attribute: tag %d repeats our key", k.Tag)
 	}
 	changed = !answer && !k.same(l.Crypto.Peer)
@@ -120,7 +125,7 @@ func (m *Media) offered(d *sdp.Media) (Key, error) {
 			err = fmt.Errorf("crypto attribute: tag %d: crypto-suite %s is not allowed", c.Tag, k.Suite)
 		}
 		if err == nil {
-			return Key{Tag: k.Tag, Suite: k.Suite, Secret: k.Key}, nil
+			return keyOf(k), nil
 		}
 		if i == 0 {
 			first = err
@@ -141,7 +146,7 @@ func (l *Line) answeredKey(d *sdp.Media) (Key, error) {
 	if !slices.ContainsFunc(l.Crypto.Told, func(o Key) bool { return o.Tag == k.Tag && o.Suite == k.Suite }) {
 		return Key{}, fmt.Errorf("crypto attribute: tag %d with %s was not offered", k.Tag, k.Suite)
 	}
-	return Key{Tag: k.Tag, Suite: k.Suite, Secret: k.Key}, nil
+	return keyOf(k), nil
 }
 
 // suites are those of the policy, all when it names none.
@@ -232,7 +237,7 @@ func cryptoMessages(keys ...Key) []*iqv1.SrtpCrypto {
 	var out []*iqv1.SrtpCrypto
 	for _, k := range keys {
 		if !k.IsZero() {
-			out = append(out, &iqv1.SrtpCrypto{Tag: k.Tag, Suite: string(k.Suite), Key: k.Secret})
+			out = append(out, &iqv1.SrtpCrypto{Tag: k.Tag, Suite: string(k.Suite), Key: k.Secret, Mki: k.MKI})
 		}
 	}
 	return out

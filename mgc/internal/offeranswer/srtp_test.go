@@ -1,6 +1,7 @@
 package offeranswer
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -189,10 +190,12 @@ func TestR4568_KeysAreStoredNotPrinted(t *testing.T) {
 	}
 }
 
-// A key with an MKI is not for us, and that is said; another line that can be used is; with osrtp the call is plain (RFC 4568 §6.1).
+// A key with an MKI is taken, and the MKI is told to the media gateway; several keys are not for us, and that is said: another line that can be used is, with
+// osrtp the call is plain (RFC 4568 §6.1).
 func TestR4568_R8643_KeyWithMKI(t *testing.T) {
 	key := base64.StdEncoding.EncodeToString(make([]byte, 30))
-	with := sdp.Crypto{Tag: 1, Suite: "AES_CM_128_HMAC_SHA1_80", KeyParams: "inline:" + key + "|2^31|1:4"}
+	mki := sdp.Crypto{Tag: 3, Suite: "AES_CM_128_HMAC_SHA1_80", KeyParams: "inline:" + key + "|2^31|1:4"}
+	with := sdp.Crypto{Tag: 1, Suite: "AES_CM_128_HMAC_SHA1_80", KeyParams: "inline:" + key + "|2^31|1:4;inline:" + key[:39] + "B|2^31|2:4"}
 	without := sdp.Crypto{Tag: 2, Suite: "AES_CM_128_HMAC_SHA1_80", KeyParams: "inline:" + key + "|2^31"}
 	for name, c := range map[string]struct {
 		policy  SRTP
@@ -201,11 +204,14 @@ func TestR4568_R8643_KeyWithMKI(t *testing.T) {
 		tag     uint32 // in use; 0: plain
 		refused string
 	}{
-		"required":             {SRTPRequired, "RTP/SAVP", []sdp.Crypto{with}, 0, "MKI is not supported"},
+		"required, MKI":        {SRTPRequired, "RTP/SAVP", []sdp.Crypto{mki}, 3, ""},
+		"osrtp, MKI":           {SRTPOsrtp, "RTP/AVP", []sdp.Crypto{mki}, 3, ""},
+		"the order is theirs":  {SRTPRequired, "RTP/SAVP", []sdp.Crypto{mki, without}, 3, ""},
+		"required":             {SRTPRequired, "RTP/SAVP", []sdp.Crypto{with}, 0, "several keys, one is taken"},
 		"required, one usable": {SRTPRequired, "RTP/SAVP", []sdp.Crypto{with, without}, 2, ""},
 		"osrtp":                {SRTPOsrtp, "RTP/AVP", []sdp.Crypto{with}, 0, ""},
 		"osrtp, one usable":    {SRTPOsrtp, "RTP/AVP", []sdp.Crypto{with, without}, 2, ""},
-		"osrtp, SAVP":          {SRTPOsrtp, "RTP/SAVP", []sdp.Crypto{with}, 0, "MKI is not supported"},
+		"osrtp, SAVP":          {SRTPOsrtp, "RTP/SAVP", []sdp.Crypto{with}, 0, "several keys, one is taken"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &scenario{t: t, trace: trace{t: t}, m: New(secured(c.policy), 1, 2, "")}
@@ -221,6 +227,9 @@ func TestR4568_R8643_KeyWithMKI(t *testing.T) {
 			}
 			if err != nil || m.Lines[Core].Crypto.Peer.Tag != c.tag {
 				t.Errorf("key %+v, %v", m.Lines[Core].Crypto.Peer, err)
+			}
+			if got, want := m.Lines[Core].Crypto.Peer.MKI, map[uint32][]byte{3: {0, 0, 0, 1}}[c.tag]; !bytes.Equal(got, want) {
+				t.Errorf("MKI %x, want %x", got, want)
 			}
 		})
 	}

@@ -17,11 +17,13 @@ func (Secret) String() string { return "(hidden)" }
 // GoString hides the secret.
 func (Secret) GoString() string { return "(hidden)" }
 
-// Crypto is one SRTP key of a core stream (RFC 4568 §4). Key is master key and salt; empty in a local one, whose key the media plane has.
+// Crypto is one SRTP key of a core stream (RFC 4568 §4). Key is master key and salt; empty in a local one, whose key the media plane has. MKI is what
+// packets under it carry, octets; a local one has none.
 type Crypto struct {
 	Tag   uint32
 	Suite string
 	Key   Secret
+	MKI   string
 }
 
 // keyLength is the length of master key and salt of the crypto-suites that there are, octets (RFC 4568 §6.2, RFC 7714 §12).
@@ -29,8 +31,10 @@ var keyLength = map[string]int{
 	"AEAD_AES_256_GCM": 32 + 12, "AEAD_AES_128_GCM": 16 + 12, "AES_CM_128_HMAC_SHA1_80": 16 + 14, "AES_CM_128_HMAC_SHA1_32": 16 + 14,
 }
 
-// maxCryptos bounds the crypto attributes of a description.
-const maxCryptos = 8
+const (
+	maxCryptos = 8   // crypto attributes of a description
+	maxMKI     = 128 // octets (RFC 4568 §6.1)
+)
 
 // secureProto reports whether proto is SRTP by its name (RFC 3711, RFC 5124).
 func secureProto(proto string) bool {
@@ -53,10 +57,12 @@ func parseCryptos(list []*iqv1.SrtpCrypto, kind Kind) ([]Crypto, *Error) {
 			return nil, Errorf(gwerr.UnsupportedValue, "crypto-suite %q", Clip(m.GetSuite()))
 		case len(m.GetKey()) != 0 && len(m.GetKey()) != n:
 			return nil, Errorf(codeCommandSyntax, "key of %d octets, %s has %d", len(m.GetKey()), m.GetSuite(), n)
+		case len(m.GetMki()) > maxMKI:
+			return nil, Errorf(codeCommandSyntax, "MKI of %d octets, at most %d", len(m.GetMki()), maxMKI)
 		case hasSuite(out, m.GetSuite()):
 			return nil, Errorf(codeCommandSyntax, "crypto-suite %s twice", m.GetSuite())
 		}
-		out = append(out, Crypto{Tag: m.GetTag(), Suite: m.GetSuite(), Key: Secret(m.GetKey())})
+		out = append(out, Crypto{Tag: m.GetTag(), Suite: m.GetSuite(), Key: Secret(m.GetKey()), MKI: string(m.GetMki())})
 	}
 	return out, nil
 }
@@ -74,6 +80,9 @@ func (t *Termination) localCryptos(list []*iqv1.SrtpCrypto) ([]Crypto, *Error) {
 	for i, c := range cs {
 		if c.Key != "" && c.Key != t.Local.Keys[c.Suite] {
 			return nil, Errorf(gwerr.UnsupportedValue, "key for %s: the gateway chooses it", c.Suite)
+		}
+		if c.MKI != "" {
+			return nil, Errorf(gwerr.UnsupportedValue, "MKI for %s: packets to the peer have none", c.Suite)
 		}
 		cs[i].Key = ""
 	}
@@ -116,7 +125,7 @@ func (s *Stream) secure() bool {
 func cryptoMessages(list []Crypto, keys map[string]Secret) []*iqv1.SrtpCrypto {
 	var out []*iqv1.SrtpCrypto
 	for _, c := range list {
-		m := &iqv1.SrtpCrypto{Tag: c.Tag, Suite: c.Suite}
+		m := &iqv1.SrtpCrypto{Tag: c.Tag, Suite: c.Suite, Mki: []byte(c.MKI)}
 		if k := keys[c.Suite]; k != "" {
 			m.Key = []byte(k)
 		}

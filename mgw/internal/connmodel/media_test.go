@@ -215,6 +215,9 @@ func describe(e Effect) string {
 		}
 		if x.Remote.Secure {
 			line += fmt.Sprintf(" srtp %s key %.4s of %d", x.Remote.Crypto.Suite, string(x.Remote.Crypto.Key), len(x.Remote.Crypto.Key))
+			if mki := x.Remote.Crypto.MKI; mki != "" {
+				line += fmt.Sprintf(" mki %x", mki)
+			}
 		}
 		return line
 	case Connect:

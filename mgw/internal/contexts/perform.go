@@ -154,7 +154,7 @@ func (h *handle) setCoreRemote(r connmodel.CoreRemote) error {
 	}
 	remote := flow.CoreRemote{RTP: r.RTP, RTCP: r.RTCP, Mux: r.Mux, Filter: r.Filter.Prefixes, FilterPorts: r.Filter.Ports, Secure: r.Secure}
 	if r.Crypto.Suite != "" {
-		remote.Crypto = flow.Crypto{Suite: r.Crypto.Suite, Key: []byte(r.Crypto.Key)}
+		remote.Crypto = flow.Crypto{Suite: r.Crypto.Suite, Key: []byte(r.Crypto.Key), MKI: []byte(r.Crypto.MKI)}
 	}
 	switch {
 	case r.Latch == connmodel.LatchOff:

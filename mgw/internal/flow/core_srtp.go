@@ -16,10 +16,12 @@ const (
 	keyPatience = int64(10 * time.Second)
 )
 
-// Crypto is one SRTP key with its suite (RFC 4568 §4). Key is master key and salt: secret, and hidden from formatting.
+// Crypto is one SRTP key with its suite (RFC 4568 §4). Key is master key and salt: secret, and hidden from formatting. MKI is what the packets under it
+// carry, 1 to 128 octets, empty for none: the peer's only, ours have none (RFC 4568 §6.1).
 type Crypto struct {
 	Suite string
 	Key   []byte
+	MKI   []byte
 }
 
 // String hides the key.
@@ -51,6 +53,9 @@ func (r *CoreRemote) checkCrypto() error {
 	}
 	if n := len(r.Crypto.Key); n != p.KeyLength() {
 		return fmt.Errorf("%w: key of %d octets for %s", ErrBadRemote, n, p.Suite())
+	}
+	if n := len(r.Crypto.MKI); n > srtp.MaxMKI {
+		return fmt.Errorf("%w: MKI of %d octets", ErrBadRemote, n)
 	}
 	return nil
 }
@@ -127,6 +132,7 @@ func (c *coreState) setCrypto(now int64, secure bool, peer Crypto) error {
 		k.former, k.until, k.taken = k.now, now+keyPatience, false
 		k.now = peerKey{suite: peer.Suite, key: bytes.Clone(peer.Key), rx: rx}
 	}
+	k.now.rx.SetMKI(bytes.Clone(peer.MKI))
 	c.send(own)
 	c.t.in.rx = k.now.rx
 	return nil

@@ -163,7 +163,8 @@ func (i *intruder) attack(when string) {
 			if i.secure && i.s != nil && kind != "hello" {
 				for _, b := range i.forged(kind, false, cloned) {
 					i.s.send(i.c.Local().RTP, b)
-					n++
+					write(i.t, i.s.rtcp, b, i.c.Local().RTCP) // a report in clear, also where keys are not known yet
+					n += 2
 				}
 			}
 		}

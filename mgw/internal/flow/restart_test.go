@@ -237,6 +237,25 @@ func TestR8863_UnfinishedRestartIsNoFailureWhileTheOldPairServes(t *testing.T) {
 	}
 }
 
+// TestR8445_3_ALateNominationOfTheOldCredentialsMovesNothing: once a pair of the restart is selected, a check with the credentials before, even one that
+// nominates, selects nothing, from wherever it comes.
+func TestR8445_3_ALateNominationOfTheOldCredentialsMovesNothing(t *testing.T) {
+	access, core := relaySettings()
+	r := newRig(t, srtp.AES128GCM, access, core)
+	s := r.a.access
+	s.a.newest.Store(2)
+	s.restarted()
+	next := netip.AddrPortFrom(loopback, 40044)
+	s.check(2, 2, ice.Check{From: next, Nominated: true})
+	for _, from := range []netip.AddrPort{browserAddr, netip.AddrPortFrom(loopback, 40045)} {
+		s.check(3, 1, ice.Check{From: from, Nominated: true})
+		if s.selected != next || s.gen != 2 {
+			t.Errorf("a latecomer from %s selects %s of generation %d", from, s.selected, s.gen)
+		}
+	}
+	s.a.wg.Wait()
+}
+
 // TestR8445_3_ATakenBackRestartMovesNothing: the peer may have begun to check the credentials of a restart that was refused; what comes of that
 // selects no pair.
 func TestR8445_3_ATakenBackRestartMovesNothing(t *testing.T) {

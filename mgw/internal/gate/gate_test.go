@@ -52,6 +52,9 @@ func TestIQ07_H248_43_StrictFilter(t *testing.T) {
 	}
 	s.Strict(peer, Filter{Prefixes: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}})
 	for src, want := range map[string]bool{"192.0.2.1:4000": false, "198.51.100.7:9": true} {
+		if got := s.AdmitRTCP(netip.MustParseAddrPort(src)); got != want {
+			t.Errorf("with prefixes, RTCP of %s: %v", src, got)
+		}
 		if got := s.Admit(0, netip.MustParseAddrPort(src)); got != want {
 			t.Errorf("with prefixes, %s: %v", src, got)
 		}

@@ -107,6 +107,9 @@ type Receiver struct {
 	sources sources // of RTP
 	reports sources // of RTCP
 
+	mki  []byte // before the tag of each packet (RFC 3711 §3.1); empty: none
+	tags [2]int // of SRTP and SRTCP, octets, as far as they stand behind the MKI
+
 	strangers bucket.Bucket // packets of unknown SSRCs that may fail
 	clock     func() int64  // monotonic ns
 }
@@ -174,10 +177,14 @@ func (s *Sender) ProtectRTCP(b []byte) ([]byte, error) {
 }
 
 // OpenRTP authenticates and decrypts the SRTP packet b in place. On an error b's content is undefined and must be dropped.
-// Errors: ErrAuth, also for an SSRC that is not known while too many such fail, ErrReplay, ErrFormat.
+// Errors: ErrAuth, also for another MKI and for an SSRC that is not known while too many such fail, ErrReplay, ErrFormat.
 func (r *Receiver) OpenRTP(b []byte) ([]byte, error) {
 	if len(b) < minRTP {
 		return nil, ErrFormat
+	}
+	b, ok := r.strip(b, minRTP, r.tags[0])
+	if !ok {
+		return nil, ErrAuth
 	}
 	ssrc := binary.BigEndian.Uint32(b[8:12])
 	known, room := r.sources.take(ssrc)
@@ -207,6 +214,10 @@ func (r *Receiver) Warm() uint64 {
 func (r *Receiver) OpenRTCP(b []byte) ([]byte, error) {
 	if len(b) < minRTCP {
 		return nil, ErrFormat
+	}
+	b, ok := r.strip(b, minRTCP, r.tags[1])
+	if !ok {
+		return nil, ErrAuth
 	}
 	ssrc := binary.BigEndian.Uint32(b[4:8])
 	known, room := r.reports.take(ssrc)

@@ -108,5 +108,5 @@ func newReceiver(p Profile, key, salt []byte) (*Receiver, error) {
 	if err != nil {
 		return nil, fmt.Errorf("srtp: receiver: %w", err)
 	}
-	return &Receiver{ctx: ctx, sources: make([]uint32, 0, maxSources), strangers: bucket.New(strangerRate, strangerRate), clock: monotonic}, nil
+	return &Receiver{ctx: ctx, tags: p.tagLengths(), sources: make([]uint32, 0, maxSources), strangers: bucket.New(strangerRate, strangerRate), clock: monotonic}, nil
 }

@@ -3327,7 +3327,7 @@ func (x *MediaDescription) GetCryptos() []*SrtpCrypto {
 	return nil
 }
 
-// SrtpCrypto is one crypto attribute (RFC 4568 §4). Session parameters, MKI and lifetime are not carried.
+// SrtpCrypto is one crypto attribute (RFC 4568 §4). Session parameters and lifetime are not carried.
 type SrtpCrypto struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Tag of the attribute, for tracing only.
@@ -3335,7 +3335,10 @@ type SrtpCrypto struct {
 	// Crypto-suite: "AEAD_AES_256_GCM", "AEAD_AES_128_GCM" (RFC 7714 §14.2), "AES_CM_128_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32" (RFC 4568 §6.2).
 	Suite string `protobuf:"bytes,2,opt,name=suite,proto3" json:"suite,omitempty"`
 	// Master key followed by master salt. Never logged; left out of audits.
-	Key           []byte `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+	Key []byte `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+	// Remote only: the MKI that packets under this key carry (RFC 4568 §6.1, RFC 3711 §3.1), as in packets, 1 to 128 octets; empty: none. Ours carry none.
+	// Needs capability "sdes-mki".
+	Mki           []byte `protobuf:"bytes,4,opt,name=mki,proto3" json:"mki,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3387,6 +3390,13 @@ func (x *SrtpCrypto) GetSuite() string {
 func (x *SrtpCrypto) GetKey() []byte {
 	if x != nil {
 		return x.Key
+	}
+	return nil
+}
+
+func (x *SrtpCrypto) GetMki() []byte {
+	if x != nil {
+		return x.Mki
 	}
 	return nil
 }
@@ -4763,7 +4773,7 @@ type Capabilities struct {
 	SrtpProfiles []string `protobuf:"bytes,6,rep,name=srtp_profiles,json=srtpProfiles,proto3" json:"srtp_profiles,omitempty"`
 	// Most contexts at once; 0: no configured limit.
 	MaxContexts uint32 `protobuf:"varint,7,opt,name=max_contexts,json=maxContexts,proto3" json:"max_contexts,omitempty"`
-	// Optional features: "move"; "rtcp-component": RtcpPolicy.mux false on access terminations; "sdes": MediaDescription.cryptos; "signals": TerminationDescriptor.signals and EventSpec.tones; "quality": EVENT_TYPE_QUALITY;
+	// Optional features: "move"; "rtcp-component": RtcpPolicy.mux false on access terminations; "sdes": MediaDescription.cryptos; "sdes-mki": SrtpCrypto.mki; "signals": TerminationDescriptor.signals and EventSpec.tones; "quality": EVENT_TYPE_QUALITY;
 	// "rtcp-xr": RtcpPolicy.xr_voip_metrics and xr_rcvr_rtt; "inactivity-rtcp": EventSpec.rtcp. A field that an MGW does not know of it ignores, so an MGC
 	// does not ask for what is not listed.
 	Features []string `protobuf:"bytes,8,rep,name=features,proto3" json:"features,omitempty"`
@@ -5582,12 +5592,13 @@ const file_isthmus_iq_v1_iq_proto_rawDesc = "" +
 	"\x04ssrc\x18\t \x01(\rR\x04ssrc\x12\x14\n" +
 	"\x05cname\x18\n" +
 	" \x01(\tR\x05cname\x123\n" +
-	"\acryptos\x18\v \x03(\v2\x19.isthmus.iq.v1.SrtpCryptoR\acryptos\"F\n" +
+	"\acryptos\x18\v \x03(\v2\x19.isthmus.iq.v1.SrtpCryptoR\acryptos\"X\n" +
 	"\n" +
 	"SrtpCrypto\x12\x10\n" +
 	"\x03tag\x18\x01 \x01(\rR\x03tag\x12\x14\n" +
 	"\x05suite\x18\x02 \x01(\tR\x05suite\x12\x10\n" +
-	"\x03key\x18\x03 \x01(\fR\x03key\"\x8d\x01\n" +
+	"\x03key\x18\x03 \x01(\fR\x03key\x12\x10\n" +
+	"\x03mki\x18\x04 \x01(\fR\x03mki\"\x8d\x01\n" +
 	"\x05Codec\x12!\n" +
 	"\fpayload_type\x18\x01 \x01(\rR\vpayloadType\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1d\n" +

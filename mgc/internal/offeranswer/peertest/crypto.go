@@ -20,10 +20,11 @@ type Crypto struct {
 	tag    string // of the attribute in use
 	suite  string // in use, or offered; empty: plain RTP
 	key    string // its own, base64
+	mki    string // of its packets, "|value:length"; empty: they have none
 	his    map[string]string
 	tags   map[string]string // suite by tag of what it was offered, or has offered itself
 	listed string            // by its last offer
-	Used   string            // suite and key in use by the last agreement; empty: plain
+	Used   string            // suite, key and MKI in use by the last agreement; empty: plain
 }
 
 // lengths of key and salt, octets (RFC 4568 §6.2, RFC 7714 §12).
@@ -63,13 +64,15 @@ func (c *Crypto) offer(r *rand.Rand, a *sdp.Media) (ok bool) {
 			key = c.key // a re-offer keeps the key
 		}
 		line.KeyParams, line.Params = "inline:"+key+Pick(r, "", "", "|2^31", "|1048576"), Pick(r, "", "", "WSH=128", "-X=1")
+		mki := Pick(r, "", "", "|1:4", "|300:2", c.mki)
+		line.KeyParams += mki
 		bad := Chance(r, 25)
 		if bad {
 			switch r.IntN(5) {
 			case 0:
 				line.Suite = "AES_256_CM_HMAC_SHA1_80"
 			case 1:
-				line.KeyParams += Pick(r, "|1:4", "|4:2")
+				line.KeyParams = "inline:" + key + Pick(r, "|256:1", "|1:129", "|1:4|2^31", "|1:4;inline:"+key+"|2:4")
 			case 2:
 				line.Params = Pick(r, "UNENCRYPTED_SRTP", "UNAUTHENTICATED_SRTP", "X=1", "KDR=3")
 			case 3:
@@ -79,12 +82,15 @@ func (c *Crypto) offer(r *rand.Rand, a *sdp.Media) (ok bool) {
 			}
 		}
 		if !bad && c.suite == "" {
-			c.tag, c.suite, c.key = fmt.Sprint(line.Tag), line.Suite, key
+			c.tag, c.suite, c.key, c.mki = fmt.Sprint(line.Tag), line.Suite, key, mki
 		}
 		a.Cryptos = append(a.Cryptos, line)
 	}
 	return c.suite != ""
 }
+
+// using is what it sends with.
+func (c *Crypto) using() string { return c.suite + " " + c.key + c.mki }
 
 // fails says why the gateway has to refuse an offer in proto.
 func (c *Crypto) fails(proto string, usable bool) string {
@@ -132,7 +138,7 @@ func (c *Crypto) takeAnswer(a *sdp.Media) error {
 	case len(tags) != 1 || tags[c.tag] != c.suite:
 		return fmt.Errorf("answered with %v, the first usable is %s %s", tags, c.tag, c.suite)
 	}
-	c.Used = c.suite + " " + c.key
+	c.Used = c.using()
 	return nil
 }
 
@@ -183,8 +189,11 @@ func (c *Crypto) takeOffer(r *rand.Rand, a *sdp.Media, first bool) (answer func(
 			c.key = randomKey(r, lengths[l.Suite])
 		}
 		c.tag, c.suite = fmt.Sprint(l.Tag), l.Suite
-		c.Used = c.suite + " " + c.key
-		ans.Cryptos = []sdp.Crypto{{Tag: l.Tag, Suite: l.Suite, KeyParams: "inline:" + c.key + Pick(r, "", "|2^48"), Params: Pick(r, "", "WSH=64")}}
+		if Chance(r, 20) {
+			c.mki = Pick(r, "", "|1:4", "|300:2")
+		}
+		c.Used = c.using()
+		ans.Cryptos = []sdp.Crypto{{Tag: l.Tag, Suite: l.Suite, KeyParams: "inline:" + c.key + Pick(r, "", "|2^48") + c.mki, Params: Pick(r, "", "WSH=64")}}
 	}, nil
 }
 
@@ -193,7 +202,8 @@ func (c *Crypto) check(s *iqv1.Stream) error {
 	want := c.Used
 	got := ""
 	for _, k := range s.GetRemote().GetCryptos() {
-		got += k.GetSuite() + " " + base64.StdEncoding.EncodeToString(k.GetKey())
+		mki := map[string]string{"": "", "00000001": "|1:4", "012c": "|300:2"}
+		got += k.GetSuite() + " " + base64.StdEncoding.EncodeToString(k.GetKey()) + mki[fmt.Sprintf("%x", k.GetMki())]
 	}
 	if s.GetRemote() == nil {
 		got = want
@@ -202,7 +212,7 @@ func (c *Crypto) check(s *iqv1.Stream) error {
 		return fmt.Errorf("the MGW is told %q, agreed was %q", got, want)
 	}
 	for _, k := range s.GetLocal().GetCryptos() {
-		if len(k.GetKey()) > 0 || !slices.Contains(suites, k.GetSuite()) {
+		if len(k.GetKey()) > 0 || len(k.GetMki()) > 0 || !slices.Contains(suites, k.GetSuite()) {
 			return fmt.Errorf("local %v", k)
 		}
 	}

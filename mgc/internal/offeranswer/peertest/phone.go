@@ -142,7 +142,7 @@ func (p *Phone) Offer(names []string) (*sdp.Description, Expect) {
 	if why := p.Crypto.fails(p.proto, usable); why != "" {
 		e.Fails = why
 	}
-	e.NewKey = p.Crypto.Policy != "off" && was != strings.TrimSpace(p.Crypto.suite+" "+map[bool]string{true: p.Crypto.key}[usable])
+	e.NewKey = p.Crypto.Policy != "off" && was != map[bool]string{true: p.Crypto.using()}[usable]
 	if Chance(p.r, 5) {
 		p.spoil(d, first, &e)
 	}
