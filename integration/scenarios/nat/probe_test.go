@@ -14,7 +14,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/integration/internal/scenario"
 )
 
-// probePorts are those of the STUN servers for probes, at the gateway's address and at another one.
+// probePort and otherPort are those of the STUN servers for probes, at the gateway's address and at another one.
 const probePort, otherPort = 3500, 3501
 
 // probe finds out what the translators between the client and the Internet do (RFC 5780 §4.3, §4.4), with servers made for it.

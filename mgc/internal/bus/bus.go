@@ -34,6 +34,7 @@ var (
 // RemoteError is the error that the other instance's handler returned; the message was handled.
 type RemoteError struct{ Instance, Subject, Text string }
 
+// Error implements error.
 func (e *RemoteError) Error() string {
 	return fmt.Sprintf("bus: %s of instance %s: %s", e.Subject, e.Instance, e.Text)
 }

@@ -36,6 +36,7 @@ type Error struct {
 	Err error  // cause
 }
 
+// Error implements error.
 func (e *Error) Error() string {
 	s := e.Op + " at MGW " + e.MGW
 	if e.ID != "" {

@@ -129,7 +129,7 @@ func TestFailures(t *testing.T) {
 	}
 }
 
-// TestNobodyListens: a node that is not there is unreachable within the deadline; once it is there it is reached again.
+// TestNodeComesBack: a node that is not there is unreachable within the deadline; once it is there it is reached again.
 func TestNodeComesBack(t *testing.T) {
 	l, reg := newLink(t, Config{Deadline: 300 * time.Millisecond}, nil)
 	f := &fakeMGW{}

@@ -93,10 +93,10 @@ type player struct {
 func testEnv() Env {
 	return Env{
 		Realms: map[string]Realm{
-			"access": {Kind: KindAccess, InterfaceID: "eth0"},
-			"core":   {Kind: KindCore, InterfaceID: "eth1"},
-			"apart":  {Kind: KindAccess, InterfaceID: "eth0", Component2: true},
-			"full":   {Kind: KindAccess, InterfaceID: "eth0", FullICE: true},
+			"access":     {Kind: KindAccess, InterfaceID: "eth0"},
+			"core":       {Kind: KindCore, InterfaceID: "eth1"},
+			"component2": {Kind: KindAccess, InterfaceID: "eth0", Component2: true},
+			"full":       {Kind: KindAccess, InterfaceID: "eth0", FullICE: true},
 		},
 		Announcement: func(name string) bool { return name == "welcome" },
 		Elsewhere:    func(id gwid.TerminationID) bool { return strings.HasSuffix(string(id), "/99.1") },

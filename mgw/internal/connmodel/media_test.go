@@ -181,7 +181,7 @@ func describe(e Effect) string {
 			line += " full ICE"
 		}
 		if x.Component2 {
-			line += " RTCP apart"
+			line += " component 2"
 		}
 		return line
 	case NewCore:
@@ -203,7 +203,7 @@ func describe(e Effect) string {
 			line += " tls-id=" + x.Remote.TLSID
 		}
 		if !x.Remote.Mux {
-			line += " RTCP apart"
+			line += " component 2"
 		}
 		return line
 	case RestartICE:

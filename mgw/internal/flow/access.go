@@ -37,7 +37,7 @@ type Access struct {
 	// A termination whose RTCP has a component of its own has a second Access for that, whose parent it is.
 	parent     *Access
 	component2 *Access // guarded by mu
-	gaveUp     bool    // apart is no more, for good; guarded by mu
+	gaveUp     bool    // component2 is no more, for good; guarded by mu
 
 	wg sync.WaitGroup // handshakes and retirements
 

@@ -178,7 +178,7 @@ func TestTranscodedSourcesAreTimed(t *testing.T) {
 	configure(601*milli, r.c, both(SendRecv, []codec.Codec{pcmu}, pcmu, codec.Codec{}))
 	wants("and to be transcoded", true, true, 1, 2)
 	r.c.disconnect()
-	wants("apart", false, false, 0, 0)
+	wants("disconnected", false, false, 0, 0)
 }
 
 // TestWorkerThatStoodStillGivesTheTimeUp: frames that are late by more than their receiver waits for are not made up for, whatever has come

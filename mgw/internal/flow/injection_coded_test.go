@@ -125,7 +125,7 @@ func (x *codedCall) attack(up, down []byte) {
 				x.t.Fatal(err)
 			}
 			bye := []byte{0x80, 201, 0, 1, byte(ssrc >> 24), byte(ssrc >> 16), byte(ssrc >> 8), byte(ssrc), 0x81, 203, 0, 1, byte(ssrc >> 24), byte(ssrc >> 16), byte(ssrc >> 8), byte(ssrc)}
-			// From the peers' own addresses no more than the ration of SSRCs that are not known (srtp.Receiver): beyond it new ones have to wait.
+			// From the peers' own addresses no more SSRCs that are not known than the bucket of srtp.Receiver has tokens for: beyond them new ones have to wait.
 			rarely := x.count%20 == 0
 			near := ssrc != 0xbad || rarely
 			x.arrives(access, x.away, bye, true)

@@ -30,7 +30,7 @@ func TestStrangersAreRationed(t *testing.T) {
 		for range 25 {
 			fresh := bytes.Clone(protected(t, tx, ssrc+1<<20, 1))
 			if _, err := rx.OpenRTP(fresh); err != nil {
-				t.Fatalf("a new source before the ration is spent: %v", err)
+				t.Fatalf("a new source before the bucket is empty: %v", err)
 			}
 			forge()
 		}
@@ -42,7 +42,7 @@ func TestStrangersAreRationed(t *testing.T) {
 		}
 		late := bytes.Clone(protected(t, tx, 77, 1))
 		if _, err := rx.OpenRTP(bytes.Clone(late)); err != ErrAuth {
-			t.Errorf("a new source while the ration is spent: %v", err)
+			t.Errorf("a new source while the bucket is empty: %v", err)
 		}
 		now += int64(time.Second) / strangerRate
 		if _, err := rx.OpenRTP(late); err != nil {
