@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/isthmus-gateway/isthmus/pkg/tlstest"
+	"github.com/isthmus-gateway/isthmus/pkg/wait"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -32,19 +33,6 @@ func served(t *testing.T, addr string) string {
 	}
 	defer c.Close()
 	return c.ConnectionState().PeerCertificates[0].Subject.CommonName
-}
-
-func eventually(t *testing.T, what string, cond func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(5 * time.Second)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !cond() {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s did not happen in 5 s", what)
-		}
-		<-tick.C
-	}
 }
 
 func TestReload(t *testing.T) {
@@ -82,16 +70,16 @@ func TestReload(t *testing.T) {
 
 	cert2, key2 := pair(t, "second")
 	tlstest.Put(t, certFile, cert2) // key still the old one: they do not fit
-	eventually(t, "the failure", func() bool { _, f := c.Counts(); return f > 0 })
+	wait.Until(t, "the failure", func() bool { _, f := c.Counts(); return f > 0 })
 	if got := served(t, addr); got != "first" {
 		t.Errorf("half a pair was taken: %q", got)
 	}
 	tlstest.Put(t, keyFile, key2)
-	eventually(t, "the reload", func() bool { return served(t, addr) == "second" })
+	wait.Until(t, "the reload", func() bool { return served(t, addr) == "second" })
 
 	tlstest.Put(t, certFile, []byte("garbage"))
 	_, before := c.Counts()
-	eventually(t, "another failure", func() bool { _, f := c.Counts(); return f > before })
+	wait.Until(t, "another failure", func() bool { _, f := c.Counts(); return f > before })
 	if got := served(t, addr); got != "second" {
 		t.Errorf("garbage was taken: %q", got)
 	}
@@ -141,12 +129,12 @@ func TestRootsReload(t *testing.T) {
 		t.Fatal("not the authorities of the file")
 	}
 	tlstest.Put(t, file, append(append([]byte{}, one...), "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"...))
-	eventually(t, "the failure", func() bool { _, f := r.Counts(); return f > 0 })
+	wait.Until(t, "the failure", func() bool { _, f := r.Counts(); return f > 0 })
 	if !knows(t, r, one) {
 		t.Error("a broken list was taken")
 	}
 	tlstest.Put(t, file, two)
-	eventually(t, "the reload", func() bool { return knows(t, r, two) && !knows(t, r, one) })
+	wait.Until(t, "the reload", func() bool { return knows(t, r, two) && !knows(t, r, one) })
 }
 
 func TestRootsFailAtOnce(t *testing.T) {

@@ -9,11 +9,13 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/isthmus-gateway/isthmus/integration/internal/rtpua"
 	"github.com/isthmus-gateway/isthmus/integration/internal/tone"
 	"github.com/isthmus-gateway/isthmus/integration/internal/ua"
 	"github.com/isthmus-gateway/isthmus/integration/internal/ua/sipnode"
-	"go.uber.org/goleak"
+	"github.com/isthmus-gateway/isthmus/pkg/wait"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -23,33 +25,6 @@ func within(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
 	t.Cleanup(cancel)
 	return ctx
-}
-
-// await receives from ch within 8 s.
-func await[T any](t *testing.T, ch <-chan T) T {
-	t.Helper()
-	select {
-	case v := <-ch:
-		return v
-	case <-time.After(8 * time.Second):
-		t.Fatal("nothing within 8 s")
-		panic("unreachable")
-	}
-}
-
-// eventually polls cond for at most 8 s.
-func eventually(t *testing.T, what string, cond func() bool) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	end := time.After(8 * time.Second)
-	for !cond() {
-		select {
-		case <-tick.C:
-		case <-end:
-			t.Fatalf("not within 8 s: %s", what)
-		}
-	}
 }
 
 func startCore(t *testing.T, change func(*Config)) *Core {
@@ -112,7 +87,7 @@ func listen(c *ua.Call, freq float64) *rtpua.Recorder {
 func hears(t *testing.T, who string, rec *rtpua.Recorder, freq float64) {
 	t.Helper()
 	from := rec.Total()
-	eventually(t, who+" hears its tone", func() bool {
+	wait.Until(t, who+" hears its tone", func() bool {
 		return rec.Total() >= from+2*tone.Rate/5 && tone.Detect(rec.Samples(tone.Rate/5)).IsTone(freq, 3)
 	})
 }
@@ -167,7 +142,7 @@ func TestRecordingHoldsTheCallersTone(t *testing.T) {
 	a := phone(t, core, sipnode.UDP, "alice", nil)
 	register(t, a)
 	c, _ := dial(t, a, "tone", 650)
-	eventually(t, "half a second recorded", func() bool { return status(t, core).Media[0].Samples > tone.Rate/2 })
+	wait.Until(t, "half a second recorded", func() bool { return status(t, core).Media[0].Samples > tone.Rate/2 })
 	if err := c.Bye(within(t)); err != nil {
 		t.Error(err)
 	}
@@ -219,7 +194,7 @@ func TestCallBetweenUsers(t *testing.T) {
 			register(t, b)
 			ctx := within(t)
 			ca, recA := dial(t, a, "bob", 1000)
-			cb := await(t, in)
+			cb := wait.Receive(t, in)
 			if err := cb.WaitAnswered(ctx); err != nil {
 				t.Fatal(err)
 			}
@@ -235,15 +210,15 @@ func TestCallBetweenUsers(t *testing.T) {
 			if err := ca.SendDigits(ctx, "1*9"); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, "digits", func() bool { return cb.Media().Stats().Recv.Digits == "1*9" })
+			wait.Until(t, "digits", func() bool { return cb.Media().Stats().Recv.Digits == "1*9" })
 			if err := cb.Info(ctx, "application/dtmf-relay", "Signal=1"); err != nil {
 				t.Error(err)
 			}
 			if err := cb.Bye(ctx); err != nil {
 				t.Fatal(err)
 			}
-			await(t, ca.Done())
-			eventually(t, "call record closed", func() bool {
+			wait.Receive(t, ca.Done())
+			wait.Until(t, "call record closed", func() bool {
 				s := status(t, core)
 				return len(s.Calls) == 1 && s.Calls[0].State == "ended" && s.Calls[0].Code == 200
 			})
@@ -281,15 +256,15 @@ func TestCancelReachesTheCallee(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	await(t, c.Ringing())
+	wait.Receive(t, c.Ringing())
 	if err := c.Cancel(within(t)); err != nil {
 		t.Fatal(err)
 	}
 	if r := c.Reason(); r.Code != 487 {
 		t.Errorf("caller: %v", r)
 	}
-	cb := await(t, in)
-	await(t, cb.Done())
+	cb := wait.Receive(t, in)
+	wait.Receive(t, cb.Done())
 	if r := cb.Reason(); r.Code != 487 || !r.ByRemote {
 		t.Errorf("callee: %+v", r)
 	}
@@ -308,7 +283,7 @@ func TestRefusals(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	await(t, c.Ringing())
+	wait.Receive(t, c.Ringing())
 	if err := c.Cancel(within(t)); err != nil {
 		t.Error(err)
 	}
@@ -323,7 +298,7 @@ func TestEchoReturnsAudioAndDigits(t *testing.T) {
 	if err := c.SendDigits(within(t), "42"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "digits come back", func() bool { return c.Media().Stats().Recv.Digits == "42" })
+	wait.Until(t, "digits come back", func() bool { return c.Media().Stats().Recv.Digits == "42" })
 	m := status(t, core).Media[0]
 	if m.User != "echo" || m.Peer != "alice@isthmus.example" || m.Digits != "42" || !m.Heard.IsTone(700, 3) || m.Codec != "PCMA" {
 		t.Errorf("status of the call: %+v", m)
@@ -331,7 +306,7 @@ func TestEchoReturnsAudioAndDigits(t *testing.T) {
 	if err := c.Bye(within(t)); err != nil {
 		t.Error(err)
 	}
-	eventually(t, "status shows the end", func() bool { return status(t, core).Media[0].State == "ended" })
+	wait.Until(t, "status shows the end", func() bool { return status(t, core).Media[0].State == "ended" })
 }
 
 func TestToneAndAnnouncementAndEarly(t *testing.T) {
@@ -341,18 +316,18 @@ func TestToneAndAnnouncementAndEarly(t *testing.T) {
 
 	c, rec := dial(t, a, "tone", 600)
 	hears(t, "alice", rec, ToneHz)
-	eventually(t, "core hears 600 Hz", func() bool { return status(t, core).Media[0].Last.IsTone(600, 3) })
+	wait.Until(t, "core hears 600 Hz", func() bool { return status(t, core).Media[0].Last.IsTone(600, 3) })
 	c.Bye(within(t))
 
 	c, rec = dial(t, a, "announcement", 600)
-	eventually(t, "speech", func() bool { return tone.Level(rec.Samples(4000)) > -30 })
+	wait.Until(t, "speech", func() bool { return tone.Level(rec.Samples(4000)) > -30 })
 	c.Bye(within(t))
 
 	c, err := a.Invite("early", ua.CallOptions{Setup: func(c *ua.Call) { rec = listen(c, 600) }})
 	if err != nil {
 		t.Fatal(err)
 	}
-	await(t, c.Early())
+	wait.Receive(t, c.Early())
 	hears(t, "alice before the answer", rec, 425)
 	if c.State() == ua.Established {
 		t.Error("answered too soon")
@@ -378,17 +353,17 @@ func TestCallbackCallsBack(t *testing.T) {
 	if err := a.SendMessage(within(t), "callback", "please"); err != nil {
 		t.Fatal(err)
 	}
-	c := await(t, in)
+	c := wait.Receive(t, in)
 	if c.Peer() != "callback@isthmus.example" {
 		t.Errorf("call back of %s", c.Peer())
 	}
-	rec := await(t, recs)
-	eventually(t, "announcement", func() bool { return tone.Level(rec.Samples(4000)) > -30 })
+	rec := wait.Receive(t, recs)
+	wait.Until(t, "announcement", func() bool { return tone.Level(rec.Samples(4000)) > -30 })
 	c.Bye(within(t))
 
 	out, _ := dial(t, a, "callback", 500)
 	out.Bye(within(t))
-	again := await(t, in)
+	again := wait.Receive(t, in)
 	again.Bye(within(t))
 }
 
@@ -404,13 +379,13 @@ func TestMessages(t *testing.T) {
 	if err := a.SendMessage(ctx, "bob", "hello"); err != nil {
 		t.Fatal(err)
 	}
-	if m := await(t, inbox); m.From != "alice@isthmus.example" || m.Body != "hello" {
+	if m := wait.Receive(t, inbox); m.From != "alice@isthmus.example" || m.Body != "hello" {
 		t.Errorf("bob got %+v", m)
 	}
 	if err := b.SendMessage(ctx, "echo", "anybody?"); err != nil {
 		t.Fatal(err)
 	}
-	if m := await(t, inbox); m.From != "echo@isthmus.example" || m.To != "bob@isthmus.example" || m.Body != "anybody?" {
+	if m := wait.Receive(t, inbox); m.From != "echo@isthmus.example" || m.To != "bob@isthmus.example" || m.Body != "anybody?" {
 		t.Errorf("echo sent %+v", m)
 	}
 	var se *ua.StatusError
@@ -427,7 +402,7 @@ func TestCloseHangsUp(t *testing.T) {
 	if err := core.Close(); err != nil {
 		t.Fatal(err)
 	}
-	await(t, c.Done())
+	wait.Receive(t, c.Done())
 	if r := c.Reason(); !r.ByRemote {
 		t.Errorf("call ended with %+v", r)
 	}

@@ -6,8 +6,10 @@ import (
 	"time"
 
 	"github.com/emiago/sipgo/sip"
+
 	"github.com/isthmus-gateway/isthmus/integration/internal/ua"
 	"github.com/isthmus-gateway/isthmus/integration/internal/ua/sipnode"
+	"github.com/isthmus-gateway/isthmus/pkg/wait"
 )
 
 // stranger is a phone on an address that nobody registered from.
@@ -88,19 +90,19 @@ func TestRFC3261_16_7_ForkToAllBindings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	first, second := await(t, ringing), await(t, ringing)
+	first, second := wait.Receive(t, ringing), wait.Receive(t, ringing)
 	second.Answer()
 	if err := call.WaitAnswered(within(t)); err != nil {
 		t.Fatal(err)
 	}
-	await(t, first.Done())
+	wait.Receive(t, first.Done())
 	if r := first.Reason(); r.Code != 487 || !r.ByRemote {
 		t.Errorf("the phone not answered: %+v", r)
 	}
 	if err := call.Bye(within(t)); err != nil {
 		t.Error(err)
 	}
-	await(t, second.Done())
+	wait.Receive(t, second.Done())
 }
 
 func TestRFC3261_16_7_6_BestResponse(t *testing.T) {
@@ -126,7 +128,7 @@ func TestUnreachablePhoneGives503(t *testing.T) {
 	b := phone(t, core, sipnode.TCP, "bob", nil)
 	register(t, b)
 	b.Close()
-	eventually(t, "connection gone", func() bool {
+	wait.Until(t, "connection gone", func() bool {
 		c, err := a.Invite("bob", ua.CallOptions{})
 		if err != nil {
 			t.Fatal(err)
@@ -160,7 +162,7 @@ func TestCalleeGoneDuringCall(t *testing.T) {
 	if err := core.apps.agent.Close(); err != nil {
 		t.Fatal(err)
 	}
-	await(t, c.Done()) // the agent says BYE when it closes
+	wait.Receive(t, c.Done()) // the agent says BYE when it closes
 	if err := c.Bye(within(t)); err != ua.ErrWrongCall {
 		t.Errorf("BYE of an ended call: %v", err)
 	}

@@ -9,8 +9,10 @@ import (
 	"time"
 
 	"github.com/emiago/sipgo/sip"
+
 	"github.com/isthmus-gateway/isthmus/integration/internal/ua"
 	"github.com/isthmus-gateway/isthmus/integration/internal/ua/sipnode"
+	"github.com/isthmus-gateway/isthmus/pkg/wait"
 )
 
 func codeOf(err error) int {
@@ -111,7 +113,7 @@ func TestRegistrationExpires(t *testing.T) {
 	if _, err := a.Register(within(t), time.Second); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "expiry", func() bool { return len(status(t, core).Registrations) == 1 })
+	wait.Until(t, "expiry", func() bool { return len(status(t, core).Registrations) == 1 })
 	refused(t, b, "alice", 480)
 }
 
@@ -319,7 +321,7 @@ func answerAndHangUp(t *testing.T, g *gateway, tx *sipnode.ServerTx, call *ua.Ca
 	if res := g.do(bye, tx.Source().Network); res.StatusCode != 200 {
 		t.Errorf("BYE: %d", res.StatusCode)
 	}
-	await(t, call.Done())
+	wait.Receive(t, call.Done())
 }
 
 func TestR5626_ReloadedPageReplacesItsBinding(t *testing.T) {

@@ -7,9 +7,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/isthmus-gateway/isthmus/integration/internal/tone"
 	"github.com/pion/rtp"
 	"go.uber.org/goleak"
+
+	"github.com/isthmus-gateway/isthmus/integration/internal/tone"
+	"github.com/isthmus-gateway/isthmus/pkg/wait"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -33,21 +35,6 @@ func both(remote *Endpoint, law tone.Law, pt uint8) Params {
 	return Params{Remote: addrOf(remote), Law: law, PT: pt, EventPT: 101, Send: true, Recv: true}
 }
 
-// eventually polls cond for at most 5 s.
-func eventually(t *testing.T, what string, cond func() bool) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	end := time.After(5 * time.Second)
-	for !cond() {
-		select {
-		case <-tick.C:
-		case <-end:
-			t.Fatalf("not within 5 s: %s", what)
-		}
-	}
-}
-
 func TestTonesBothWaysWithEventsAndReports(t *testing.T) {
 	var digits = make(chan byte, 16)
 	a := open(t, Config{RTCPInterval: 100 * time.Millisecond})
@@ -62,7 +49,7 @@ func TestTonesBothWaysWithEventsAndReports(t *testing.T) {
 	b.SetSource(tone.NewSine(440, -15))
 	a.SetParams(both(b, tone.MuLaw, 0))
 	b.SetParams(both(a, tone.MuLaw, 0))
-	eventually(t, "tones", func() bool {
+	wait.Until(t, "tones", func() bool {
 		atA, secA, _ := recA.Heard()
 		atB, secB, _ := recB.Heard()
 		return secA >= 0.6 && secB >= 0.6 && atA.IsTone(440, 2) && atB.IsTone(1000, 2)
@@ -80,7 +67,7 @@ func TestTonesBothWaysWithEventsAndReports(t *testing.T) {
 			t.Fatalf("digit %c never came", want)
 		}
 	}
-	eventually(t, "reports with loss and round trip", func() bool {
+	wait.Until(t, "reports with loss and round trip", func() bool {
 		s := a.Stats().RTCP
 		return s.Received > 2 && s.RoundTrip > 0 && s.RemoteCNAME == "test@127.0.0.1"
 	})
@@ -89,7 +76,7 @@ func TestTonesBothWaysWithEventsAndReports(t *testing.T) {
 		t.Errorf("receiver saw %+v", s.Recv)
 	}
 	a.Close()
-	eventually(t, "BYE", func() bool { return b.Stats().RTCP.Goodbyes == 1 })
+	wait.Until(t, "BYE", func() bool { return b.Stats().RTCP.Goodbyes == 1 })
 }
 
 func TestHoldStopsMediaAndResumeContinues(t *testing.T) {
@@ -100,19 +87,19 @@ func TestHoldStopsMediaAndResumeContinues(t *testing.T) {
 	pa, pb := both(b, tone.ALaw, 8), both(a, tone.ALaw, 8)
 	a.SetParams(pa)
 	b.SetParams(pb)
-	eventually(t, "audio", func() bool { return rec.Total() > 1600 })
+	wait.Until(t, "audio", func() bool { return rec.Total() > 1600 })
 	held := pa
 	held.Send = false
 	a.SetParams(held)
 	sent := a.Stats().SentPackets
 	// Media time passes while held: three ticks of b's sender prove at least 60 ms have gone by.
 	ticks := b.Stats().SentPackets
-	eventually(t, "time on hold", func() bool { return b.Stats().SentPackets >= ticks+5 })
+	wait.Until(t, "time on hold", func() bool { return b.Stats().SentPackets >= ticks+5 })
 	if got := a.Stats().SentPackets; got != sent {
 		t.Errorf("%d packets sent on hold", got-sent)
 	}
 	a.SetParams(pa)
-	eventually(t, "audio again", func() bool { return a.Stats().SentPackets > sent+10 })
+	wait.Until(t, "audio again", func() bool { return a.Stats().SentPackets > sent+10 })
 	s := b.Stats().Recv
 	if s.SSRCChanges+s.SeqJumps+s.TSBackwards+s.TSJumps != 0 || s.MarkedJumps != 1 {
 		t.Errorf("after resume: %+v", s)
@@ -131,7 +118,7 @@ func TestStrangersMoveNothing(t *testing.T) {
 	defer c.Close()
 	p, _ := (&rtp.Packet{Header: rtp.Header{Version: 2, PayloadType: 8}, Payload: make([]byte, 160)}).Marshal()
 	c.Write(p)
-	eventually(t, "stranger counted", func() bool { return b.Stats().Recv.Strangers == 1 })
+	wait.Until(t, "stranger counted", func() bool { return b.Stats().Recv.Strangers == 1 })
 	if rec.Total() != 0 || b.Stats().Recv.Packets != 0 {
 		t.Error("a stranger was heard")
 	}

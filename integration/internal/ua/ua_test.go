@@ -10,10 +10,12 @@ import (
 	"time"
 
 	"github.com/emiago/sipgo/sip"
+	"go.uber.org/goleak"
+
 	"github.com/isthmus-gateway/isthmus/integration/internal/rtpua"
 	"github.com/isthmus-gateway/isthmus/integration/internal/tone"
 	"github.com/isthmus-gateway/isthmus/integration/internal/ua/sipnode"
-	"go.uber.org/goleak"
+	"github.com/isthmus-gateway/isthmus/pkg/wait"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -23,33 +25,6 @@ func within(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	t.Cleanup(cancel)
 	return ctx
-}
-
-// await receives from ch within 8 s.
-func await[T any](t *testing.T, ch <-chan T) T {
-	t.Helper()
-	select {
-	case v := <-ch:
-		return v
-	case <-time.After(8 * time.Second):
-		t.Fatal("nothing within 8 s")
-		panic("unreachable")
-	}
-}
-
-// eventually polls cond for at most 5 s.
-func eventually(t *testing.T, what string, cond func() bool) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	end := time.After(5 * time.Second)
-	for !cond() {
-		select {
-		case <-tick.C:
-		case <-end:
-			t.Fatalf("not within 5 s: %s", what)
-		}
-	}
 }
 
 // pair starts two agents that send straight to each other.
@@ -84,7 +59,7 @@ func listen(c *Call, freq float64) *rtpua.Recorder {
 func hears(t *testing.T, rec *rtpua.Recorder, freq float64) {
 	t.Helper()
 	from := rec.Total()
-	eventually(t, "tone", func() bool {
+	wait.Until(t, "tone", func() bool {
 		return rec.Total() >= from+2*tone.Rate/5 && tone.Detect(rec.Samples(tone.Rate/5)).IsTone(freq, 3)
 	})
 }
@@ -109,7 +84,7 @@ func TestCallWithHoldBothWaysAndInfo(t *testing.T) {
 			if err := ca.WaitAnswered(ctx); err != nil {
 				t.Fatal(err)
 			}
-			cb := await(t, in)
+			cb := wait.Receive(t, in)
 			if err := cb.WaitAnswered(ctx); err != nil {
 				t.Fatal(err)
 			}
@@ -155,7 +130,7 @@ func TestCallWithHoldBothWaysAndInfo(t *testing.T) {
 			if err := cb.Bye(ctx); err != nil {
 				t.Fatal(err)
 			}
-			await(t, ca.Done())
+			wait.Receive(t, ca.Done())
 			if r := ca.Reason(); !r.ByRemote {
 				t.Errorf("caller's reason: %+v", r)
 			}
@@ -192,16 +167,16 @@ func TestRejectCancelAndNoSharedCodec(t *testing.T) {
 		t.Errorf("busy: %v", err)
 	}
 	c, _ = a.Invite("rings", CallOptions{})
-	await(t, c.Ringing())
+	wait.Receive(t, c.Ringing())
 	if err := c.Cancel(ctx); err != nil {
 		t.Fatal(err)
 	}
 	if r := c.Reason(); r.Code != 487 {
 		t.Errorf("cancelled call ended with %v", r)
 	}
-	await(t, calls)
-	callee := await(t, calls)
-	await(t, callee.Done())
+	wait.Receive(t, calls)
+	callee := wait.Receive(t, calls)
+	wait.Receive(t, callee.Done())
 	if r := callee.Reason(); r.Code != 487 || !r.ByRemote {
 		t.Errorf("callee of a cancelled call: %+v", r)
 	}
@@ -227,7 +202,7 @@ func TestEarlyMediaThenAnswer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	await(t, c.Early())
+	wait.Receive(t, c.Early())
 	hears(t, rec, 425)
 	if c.State() != Proceeding {
 		t.Error("early media must not answer the call")
@@ -248,7 +223,7 @@ func TestMessageAndOptions(t *testing.T) {
 	if err := a.SendMessage(ctx, "bob", "grüße"); err != nil {
 		t.Fatal(err)
 	}
-	if m := await(t, got); m.Body != "grüße" || m.From != "alice@test.example" || m.To != "bob@test.example" || !strings.HasPrefix(m.ContentType, "text/plain") {
+	if m := wait.Receive(t, got); m.Body != "grüße" || m.From != "alice@test.example" || m.To != "bob@test.example" || !strings.HasPrefix(m.ContentType, "text/plain") {
 		t.Errorf("message %+v", m)
 	}
 	res, err := a.Options(ctx, "bob")
@@ -346,7 +321,7 @@ func TestLateOffer(t *testing.T) {
 	if err := c.WaitAnswered(within(t)); err != nil {
 		t.Fatal(err)
 	}
-	cb := await(t, in)
+	cb := wait.Receive(t, in)
 	hears(t, recA, 440)
 	hears(t, recB, 1000)
 	if err := cb.Hold(within(t)); err != nil {
@@ -365,7 +340,7 @@ func TestGlareIsResolved(t *testing.T) {
 		t.Fatal(err)
 	}
 	ctx := within(t)
-	cb := await(t, in)
+	cb := wait.Receive(t, in)
 	if err := errors.Join(ca.WaitAnswered(ctx), cb.WaitAnswered(ctx)); err != nil {
 		t.Fatal(err)
 	}
@@ -435,10 +410,10 @@ func TestCloseEndsCallsOnBothSides(t *testing.T) {
 	if err := ca.WaitAnswered(within(t)); err != nil {
 		t.Fatal(err)
 	}
-	cb := await(t, in)
+	cb := wait.Receive(t, in)
 	b.Close()
-	await(t, ca.Done())
-	await(t, cb.Done())
+	wait.Receive(t, ca.Done())
+	wait.Receive(t, cb.Done())
 	if r := ca.Reason(); !r.ByRemote {
 		t.Errorf("%+v", r)
 	}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
 	"github.com/isthmus-gateway/isthmus/pkg/conf"
+	"github.com/isthmus-gateway/isthmus/pkg/wait"
 	adminv1 "github.com/isthmus-gateway/isthmus/proto/admin/v1"
 )
 
@@ -140,7 +141,7 @@ func TestOperatorsSeeWhatIsThere(t *testing.T) {
 	c := s.controller(10)
 	get(t, "http://"+s.addr(10, 7402)+"/readyz", http.StatusServiceUnavailable) // no media gateway
 	s.gateway(c)
-	eventually(t, "ready", func() bool { return c.ready() == nil })
+	wait.Until(t, "ready", func() bool { return c.ready() == nil })
 	get(t, "http://"+s.addr(10, 7402)+"/readyz", http.StatusOK)
 	get(t, "http://"+s.addr(10, 7402)+"/healthz", http.StatusOK)
 
@@ -179,7 +180,7 @@ func TestOperatorsSeeWhatIsThere(t *testing.T) {
 
 	hangUp(c, b, k, &answer)
 	b.register(0)
-	eventually(t, "all is gone", func() bool {
+	wait.Until(t, "all is gone", func() bool {
 		r, err := admin.ControllerResources(t.Context(), &adminv1.ControllerResourcesRequest{})
 		return err == nil && r.Calls == 0 && r.Registrations == 0 && r.StoreKeys["call"] == 0 && r.StoreKeys["reg"] == 0
 	})
@@ -207,7 +208,7 @@ func checkLists(t *testing.T, admin adminv1.ControllerAdminClient, s *site) {
 		t.Errorf("registration: %v", x)
 	}
 	var res *adminv1.ControllerResourcesResponse
-	eventually(t, "the call's record, which comes late", func() bool {
+	wait.Until(t, "the call's record, which comes late", func() bool {
 		res, err = admin.ControllerResources(t.Context(), &adminv1.ControllerResourcesRequest{})
 		return err != nil || res.StoreKeys["call"] == 1
 	})
@@ -251,7 +252,7 @@ func TestStopReleasesCalls(t *testing.T) {
 	k := s.core()
 	c := s.controller(10)
 	s.gateway(c)
-	eventually(t, "ready", func() bool { return c.ready() == nil })
+	wait.Until(t, "ready", func() bool { return c.ready() == nil })
 	b := c.browser("alice")
 	b.register(600)
 	placeCall(c, b, k)
@@ -303,7 +304,7 @@ func TestTwoInstancesShareThePool(t *testing.T) {
 	b := one.browser("alice")
 	b.register(600)
 	path := <-k.path
-	eventually(t, "both know node and browser", func() bool { return one.ready() == nil && len(two.registrar.All()) == 1 })
+	wait.Until(t, "both know node and browser", func() bool { return one.ready() == nil && len(two.registrar.All()) == 1 })
 
 	// The core calls alice by way of the other instance.
 	invite := headers.Msg{Method: "INVITE", RequestURI: "sip:alice@df7.invalid;transport=ws", Body: []byte(coreSDP)}
@@ -342,12 +343,12 @@ func TestTwoInstancesShareThePool(t *testing.T) {
 	k.expect("BYE", 200)
 	bye := b.expect("BYE", 0)
 	b.write(reply(&bye, 200, "", "<sip:alice@df7.invalid;transport=ws>"))
-	eventually(t, "the call is gone", func() bool { n, err := one.engine.Count(t.Context()); return err == nil && n["call"] == 0 })
+	wait.Until(t, "the call is gone", func() bool { n, err := one.engine.Count(t.Context()); return err == nil && n["call"] == 0 })
 
 	// Alice comes back over the other instance, and is called there; the first one stops.
 	again := two.browser("alice2")
 	again.register(600)
-	eventually(t, "the binding has moved", func() bool {
+	wait.Until(t, "the binding has moved", func() bool {
 		all := one.registrar.All()
 		return len(all) == 1 && all[0].Owner == "mgc-11"
 	})

@@ -13,6 +13,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
+	"github.com/isthmus-gateway/isthmus/pkg/wait"
 )
 
 // secret stands in every place of the core's messages where its hosts show.
@@ -45,7 +46,7 @@ func TestTopologyIsHidden(t *testing.T) {
 	}
 	c := s.controller(10)
 	s.gateway(c)
-	eventually(t, "ready", func() bool { return c.ready() == nil })
+	wait.Until(t, "ready", func() bool { return c.ready() == nil })
 	home := s.net + "77" // the browser's address
 	b := c.browserAt("alice", home)
 	h := &hiding{t: t, s: s, k: k, c: c, b: b, home: home}
@@ -168,7 +169,7 @@ func TestCoreOverIPv6(t *testing.T) {
 	six := "[::1]:" + fmt.Sprint(freePort(t))
 	c := s.controller(10, "--core.next_hop=sip:"+k.addr().String(), "--core.listeners.0.listen="+six, "--core.keepalive.options=1h")
 	s.gateway(c)
-	eventually(t, "ready", func() bool { return c.ready() == nil })
+	wait.Until(t, "ready", func() bool { return c.ready() == nil })
 	ping := k.expect("OPTIONS", 0)
 	if v := ping.Get("Via"); !strings.HasPrefix(v, "SIP/2.0/UDP "+six+";") {
 		t.Errorf("probe by %s", v)

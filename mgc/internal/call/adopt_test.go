@@ -8,6 +8,7 @@ import (
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/callcore"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/store"
+	"github.com/isthmus-gateway/isthmus/pkg/wait"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
 
@@ -27,7 +28,7 @@ func TestAdoptedCallGoesOn(t *testing.T) {
 	b.expectOut(callcore.LegCore, "ACK")
 	hold.expect(200)
 	b.OnAck(callcore.LegAccess, r.in(callcore.LegAccess, "ACK", ""), "fa")
-	eventually(t, "the MGW knows of the hold", func() bool { return has(b.mgw.kindsSeen(), "g-a: Modify Modify") })
+	wait.Until(t, "the MGW knows of the hold", func() bool { return has(b.mgw.kindsSeen(), "g-a: Modify Modify") })
 	if rec := p.records()[0].Value; rec.Owner != "b" || rec.MGW != "g-a" {
 		t.Errorf("record of %s on %s", rec.Owner, rec.MGW)
 	}
@@ -60,11 +61,11 @@ func TestAdoptionRace(t *testing.T) {
 		wg.Go(func() { asked[n] = i.ask(callcore.LegAccess, info, "fa") })
 	}
 	wg.Wait()
-	eventually(t, "all want to claim the call", func() bool { return f.waiting.Load() == int32(len(rivals)) })
+	wait.Until(t, "all want to claim the call", func() bool { return f.waiting.Load() == int32(len(rivals)) })
 	release()
 	winners := 0
 	for n, i := range rivals {
-		eventually(t, "the call is adopted or refused", func() bool { return len(i.sip.out)+len(asked[n].got) > 0 })
+		wait.Until(t, "the call is adopted or refused", func() bool { return len(i.sip.out)+len(asked[n].got) > 0 })
 		if len(i.sip.out) > 0 {
 			winners++
 			i.expectOut(callcore.LegCore, "INFO").respond(200, "")
@@ -116,7 +117,7 @@ func TestOwnerThatLostItsCall(t *testing.T) {
 	before := len(a.mgw.kindsSeen())
 	hold := a.ask(callcore.LegAccess, r.in(callcore.LegAccess, "INVITE", holdSDP()), "fa")
 	a.expectOut(callcore.LegCore, "INVITE").respond(200, coreSDP(2, "recvonly"))
-	eventually(t, "the former owner lets go", func() bool { return len(a.Keys()) == 0 })
+	wait.Until(t, "the former owner lets go", func() bool { return len(a.Keys()) == 0 })
 	if m := <-hold.got; m.Status != 200 && m.Status != 503 { // it meets the conflict before or after its answer
 		t.Errorf("re-INVITE answered %d", m.Status)
 	}

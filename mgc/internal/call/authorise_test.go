@@ -15,6 +15,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/mgc/internal/callcore"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/policy"
+	"github.com/isthmus-gateway/isthmus/pkg/wait"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
 
@@ -43,7 +44,7 @@ func (p *pcf) facts() []policy.Facts {
 // left checks that no application session is left and that each was deleted once.
 func (p *pcf) left(t *testing.T, made int) {
 	t.Helper()
-	eventually(t, "all application sessions are deleted", func() bool { p.mu.Lock(); defer p.mu.Unlock(); return len(p.open) == 0 && len(p.deleted) == made })
+	wait.Until(t, "all application sessions are deleted", func() bool { p.mu.Lock(); defer p.mu.Unlock(); return len(p.open) == 0 && len(p.deleted) == made })
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.next != made || slices.Max(append(slices.Collect(maps.Values(p.deleted)), 0)) > 1 {
@@ -146,7 +147,7 @@ func TestPCC01_PCC02_PCC03_PCC04_CallIsAuthorised(t *testing.T) {
 	gate := make(chan struct{})
 	f.set(func() { f.gate = gate })
 	x := i.ask(callcore.LegAccess, request("INVITE", browserSDP), "fa")
-	eventually(t, "the policy function is asked", func() bool { return len(f.facts()) == 1 })
+	wait.Until(t, "the policy function is asked", func() bool { return len(f.facts()) == 1 })
 	i.quiet() // nobody is alerted before the verdict
 	first := f.facts()[0]
 	if first.Status != policy.Preliminary || first.UE.String() != "192.0.2.10" || first.Call != i.Keys()[0] || first.ChargingID != first.Call || len(first.Media) != 1 {
@@ -163,7 +164,7 @@ func TestPCC01_PCC02_PCC03_PCC04_CallIsAuthorised(t *testing.T) {
 	i.expectOut(callcore.LegCore, "ACK")
 	r := &running{t: t, answer: x.expect(200), invite: out, key: i.Keys()[0], seq: map[callcore.Leg]int{callcore.LegAccess: 1}}
 	i.OnAck(callcore.LegAccess, r.in(callcore.LegAccess, "ACK", ""), "fa")
-	eventually(t, "the answer is told", func() bool { return len(f.facts()) == 2 })
+	wait.Until(t, "the answer is told", func() bool { return len(f.facts()) == 2 })
 	final := f.facts()[1]
 	if m := final.Media[0]; final.Status != policy.Final || m.Direction != policy.RecvOnly || m.BandwidthUp != 64_000+8*50*(20+8+12+16) {
 		t.Errorf("told %+v", final)
@@ -171,7 +172,7 @@ func TestPCC01_PCC02_PCC03_PCC04_CallIsAuthorised(t *testing.T) {
 	i.Notify(&iqv1.NotifyRequest{CorrelationId: r.key, ContextId: "cx1", Events: []*iqv1.ObservedEvent{{Type: iqv1.EventType_EVENT_TYPE_ICE_RESULT,
 		Params: map[string]string{"result": "connected"}, Local: &iqv1.Candidate{Address: "10.0.0.1", Port: 7430, Transport: "udp", Type: "host"},
 		Remote: &iqv1.Candidate{Address: "198.51.100.7", Port: 41000, Transport: "udp", Type: "prflx"}}}})
-	eventually(t, "the pair is told", func() bool { return len(f.facts()) == 3 })
+	wait.Until(t, "the pair is told", func() bool { return len(f.facts()) == 3 })
 	if c := f.facts()[2].Media[0].Flows[0].Remote; c.Type != "prflx" || c.Addr.String() != "198.51.100.7:41000" {
 		t.Errorf("candidate %+v", c)
 	}
@@ -276,7 +277,7 @@ func TestPCC06_CancelWhileTheVerdictIsOut(t *testing.T) {
 	f.gate = gate
 	i, _ := p.policed("m1", f)
 	x := i.ask(callcore.LegAccess, request("INVITE", browserSDP), "fa")
-	eventually(t, "the policy function is asked", func() bool { return len(f.facts()) == 1 })
+	wait.Until(t, "the policy function is asked", func() bool { return len(f.facts()) == 1 })
 	i.OnCancel(callcore.LegAccess, x, headers.Msg{Method: "CANCEL"})
 	x.expect(487)
 	i.gone()
@@ -292,13 +293,13 @@ func TestPCC06_VerdictRacesWithTheEnd(t *testing.T) {
 		gate := make(chan struct{})
 		f.set(func() { f.gate = gate })
 		x := i.ask(callcore.LegAccess, request("INVITE", browserSDP), "fa")
-		eventually(t, "the policy function is asked", func() bool { return len(f.facts()) == n+1 })
+		wait.Until(t, "the policy function is asked", func() bool { return len(f.facts()) == n+1 })
 		var both sync.WaitGroup
 		both.Go(func() { close(gate) })
 		both.Go(func() { i.OnCancel(callcore.LegAccess, x, headers.Msg{Method: "CANCEL"}) })
 		both.Wait()
 		x.expect(487)
-		eventually(t, "the call has ended", func() bool {
+		wait.Until(t, "the call has ended", func() bool {
 			select {
 			case out := <-i.sip.out:
 				out.respond(487, "") // the INVITE was faster
@@ -341,7 +342,7 @@ func TestPCC05_PCC06_REL02_PolicyFunctionEndsTheCall(t *testing.T) {
 				const other = "http://pcf/npcf-policyauthorization/v1/app-sessions/99" // not this call's
 				f.set(func() { f.open[other] = policy.Facts{} })
 				a.events <- policy.Event{Call: r.key, Kind: policy.Terminated, Resource: other}
-				eventually(t, "both events are taken", func() bool { f.mu.Lock(); defer f.mu.Unlock(); return f.deleted[other] == 1 })
+				wait.Until(t, "both events are taken", func() bool { f.mu.Lock(); defer f.mu.Unlock(); return f.deleted[other] == 1 })
 				i.quiet()
 				f.set(func() { delete(f.deleted, other) })
 				i.hangUp(r)
@@ -369,7 +370,7 @@ func TestPCC06_OrphanedApplicationSession(t *testing.T) {
 	for _, call := range []string{newKey(), r.key} {
 		f.set(func() { f.open[orphan] = policy.Facts{}; delete(a.gone, orphan); delete(f.deleted, orphan) })
 		a.events <- policy.Event{Call: call, Resource: orphan, Kind: policy.ResourcesAllocated}
-		eventually(t, "the orphan is deleted", func() bool { f.mu.Lock(); defer f.mu.Unlock(); return f.deleted[orphan] == 1 })
+		wait.Until(t, "the orphan is deleted", func() bool { f.mu.Lock(); defer f.mu.Unlock(); return f.deleted[orphan] == 1 })
 	}
 	i.hangUp(r)
 }
@@ -379,7 +380,7 @@ func TestPCC06_SuccessorKeepsTheApplicationSession(t *testing.T) {
 	p, f := newPool(t), newPCF()
 	a, _ := p.policed("a", f)
 	r := a.establish()
-	eventually(t, "the answer is told and stored", func() bool {
+	wait.Until(t, "the answer is told and stored", func() bool {
 		return len(f.facts()) == 2 && strings.Contains(string(p.records()[0].Value.Beside), `"told":"`+digest(f.facts()[1]))
 	})
 	a.kill()
@@ -398,12 +399,12 @@ func TestPCC03_NewAddressOfTheBrowser(t *testing.T) {
 	p, f := newPool(t), newPCF()
 	i, _ := p.policed("m1", f)
 	r := i.establish()
-	eventually(t, "the answer is told", func() bool { return len(f.facts()) == 2 })
+	wait.Until(t, "the answer is told", func() bool { return len(f.facts()) == 2 })
 	i.bind.set("alice", "")
 	i.FlowLost("alice")
 	i.bind.set("alice", "fa2")
 	i.FlowBack("alice")
-	eventually(t, "the new address is told", func() bool { return len(f.facts()) == 3 })
+	wait.Until(t, "the new address is told", func() bool { return len(f.facts()) == 3 })
 	if ue := f.facts()[2].UE.String(); ue != "192.0.2.20" {
 		t.Errorf("UE %s", ue)
 	}
@@ -429,7 +430,7 @@ func TestPCC07_ForksAreTold(t *testing.T) {
 	}
 	fork("t1", "sendonly")
 	fork("t2", "sendrecv")
-	eventually(t, "the forks are told", func() bool { return len(f.facts()) == 2 })
+	wait.Until(t, "the forks are told", func() bool { return len(f.facts()) == 2 })
 	got := f.facts()[1]
 	if got.Status != policy.Preliminary || len(got.Forks) != 1 || got.Forks[0][0].Direction != policy.RecvOnly || got.Media[0].Direction != policy.SendRecv {
 		t.Errorf("told %+v", got)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/callcore"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/cdr"
+	"github.com/isthmus-gateway/isthmus/pkg/wait"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
 
@@ -175,7 +176,7 @@ func TestREL07_RecordStaysUntilTheLastIsKept(t *testing.T) {
 	h.mu.Unlock()
 	i.ask(callcore.LegAccess, r.in(callcore.LegAccess, "BYE", ""), "fa").expect(200)
 	i.expectOut(callcore.LegCore, "BYE").respond(200, "")
-	eventually(t, "the last record is handed over, after it was refused twice", func() bool { return h.count() == 1 })
+	wait.Until(t, "the last record is handed over, after it was refused twice", func() bool { return h.count() == 1 })
 	if n := len(p.records()); n != 1 {
 		t.Errorf("%d calls in the store", n)
 	}
@@ -193,11 +194,11 @@ func TestREL07_ExactlyOnceOverKillAndAdoption(t *testing.T) {
 			var h *holder
 			a := c.charged(p, "a", func(r Recorder) Recorder { h = &holder{to: r, holds: lost}; return h })
 			r := a.establish()
-			eventually(t, "the start is in the call's record", func() bool { return strings.Contains(string(p.records()[0].Value.Beside), `"started":true`) })
+			wait.Until(t, "the start is in the call's record", func() bool { return strings.Contains(string(p.records()[0].Value.Beside), `"started":true`) })
 			if lost {
-				eventually(t, "the start is held", func() bool { return h.count() == 1 })
+				wait.Until(t, "the start is held", func() bool { return h.count() == 1 })
 			} else {
-				eventually(t, "the start is kept", func() bool { got, _ := c.read(); return len(got) == 1 })
+				wait.Until(t, "the start is kept", func() bool { got, _ := c.read(); return len(got) == 1 })
 			}
 			a.kill()
 			b := c.charged(p, "b", nil)
@@ -228,7 +229,7 @@ func (i *instance) hangUpSlowly(r *running) {
 	})
 	i.ask(callcore.LegAccess, r.in(callcore.LegAccess, "BYE", ""), "fa").expect(200)
 	i.expectOut(callcore.LegCore, "BYE").respond(200, "")
-	eventually(i.t, "the end is stored", func() bool {
+	wait.Until(i.t, "the end is stored", func() bool {
 		list := i.pool.records()
 		return len(list) == 1 && strings.Contains(string(list[0].Value.State), `"phase":"ending"`) && !strings.Contains(string(list[0].Value.State), `"clients":{"`)
 	})
@@ -244,7 +245,7 @@ func TestREL07_SecondEndHasTheSameNumber(t *testing.T) {
 	r := a.establish()
 	release := f.stop("delete")
 	a.hangUpSlowly(r)
-	eventually(t, "the stop is kept and the call is being deleted", func() bool { got, _ := c.read(); return len(got) == 2 && f.waiting.Load() > 0 })
+	wait.Until(t, "the stop is kept and the call is being deleted", func() bool { got, _ := c.read(); return len(got) == 2 && f.waiting.Load() > 0 })
 	f.away.Store(true)
 	release()
 	a.kill()
@@ -267,12 +268,12 @@ func TestREL07_CloseDoesNotHang(t *testing.T) {
 	var h *holder
 	a := c.charged(p, "a", func(r Recorder) Recorder { h = &holder{to: r}; return h })
 	r := a.establish()
-	eventually(t, "the start is kept", func() bool { got, _ := c.read(); return len(got) == 1 })
+	wait.Until(t, "the start is kept", func() bool { got, _ := c.read(); return len(got) == 1 })
 	h.mu.Lock()
 	h.holds = true
 	h.mu.Unlock()
 	a.hangUpSlowly(r)
-	eventually(t, "the stop is held", func() bool { return h.count() == 1 })
+	wait.Until(t, "the stop is held", func() bool { return h.count() == 1 })
 	a.kill()
 	if n := len(p.records()); n != 1 {
 		t.Fatalf("%d calls in the store", n)
@@ -302,7 +303,7 @@ func TestCHG01_RequestsOutsideCalls(t *testing.T) {
 		x := i.alone(callcore.LegAccess, request("MESSAGE", ""), "fa")
 		i.expectOut(callcore.LegCore, "MESSAGE").respond(status, "")
 		x.expect(status)
-		eventually(t, "the record is kept", func() bool { got, _ := c.read(); return len(got) == n+1 })
+		wait.Until(t, "the record is kept", func() bool { got, _ := c.read(); return len(got) == n+1 })
 	}
 	x := i.alone(callcore.LegAccess, request("OPTIONS", ""), "fa") // no service
 	i.expectOut(callcore.LegCore, "OPTIONS").respond(200, "")

@@ -411,22 +411,6 @@ func (x *tx) expect(status int) headers.Msg {
 	}
 }
 
-// eventually waits until ok holds.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.NewTimer(patience)
-	defer deadline.Stop()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			t.Fatalf("not in time: %s", what)
-		}
-	}
-}
-
 // count reads a counter of the manager's metrics.
 func count(t *testing.T, c prometheus.Collector) float64 {
 	t.Helper()

@@ -7,6 +7,7 @@ import (
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/callcore"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/store"
+	"github.com/isthmus-gateway/isthmus/pkg/wait"
 )
 
 // moves lets alice register over "to" instead of i.
@@ -27,7 +28,7 @@ func TestCallFollowsItsBrowser(t *testing.T) {
 	a, b := p.instance("a"), p.instance("b")
 	r := a.establish()
 	a.moves(b, "fb2")
-	eventually(t, "the former owner lets go", func() bool { return len(a.Keys()) == 0 })
+	wait.Until(t, "the former owner lets go", func() bool { return len(a.Keys()) == 0 })
 	if rec := p.records()[0].Value; rec.Owner != "b" {
 		t.Errorf("record of %s", rec.Owner)
 	}
@@ -62,7 +63,7 @@ func TestCallFollowsWithItsSessionTimer(t *testing.T) {
 			t.Fatalf("Session-Expires %q", got)
 		}
 		a.moves(b, "fb2")
-		eventually(t, "the former owner lets go", func() bool { return len(a.Keys()) == 0 })
+		wait.Until(t, "the former owner lets go", func() bool { return len(a.Keys()) == 0 })
 		b.ask(callcore.LegAccess, r.in(callcore.LegAccess, "OPTIONS", ""), "fb2")
 		b.expectOut(callcore.LegCore, "OPTIONS").respond(200, "")
 		time.Sleep(90 * time.Second) // the core refreshes no more
@@ -87,7 +88,7 @@ func TestCallFollowsWhenAtRest(t *testing.T) {
 	}
 	out.respond(200, "")
 	info.expect(200)
-	eventually(t, "the former owner lets go", func() bool { return len(a.Keys()) == 0 })
+	wait.Until(t, "the former owner lets go", func() bool { return len(a.Keys()) == 0 })
 	b.ask(callcore.LegAccess, r.in(callcore.LegAccess, "BYE", ""), "fb2").expect(200)
 	b.expectOut(callcore.LegCore, "BYE").respond(200, "")
 	b.gone()
@@ -106,7 +107,7 @@ func TestCallStaysWhenTheBrowserComesBack(t *testing.T) {
 	a.expectOut(callcore.LegAccess, "INFO").respond(200, "")
 	info.expect(200)
 	f.away.Store(false)
-	eventually(t, "the record is its own", func() bool { return p.records()[0].Value.Owner == "a" })
+	wait.Until(t, "the record is its own", func() bool { return p.records()[0].Value.Owner == "a" })
 	if len(a.Keys()) != 1 {
 		t.Error("the call is gone")
 	}
@@ -131,7 +132,7 @@ func TestAdoptedCallWaitsForItsBrowser(t *testing.T) {
 		info.expect(480)             // the browser is not there
 		time.Sleep(50 * time.Second) // the bubble's clock
 		b.moves(c, "fc")             // it comes back, but elsewhere
-		eventually(t, "the call has gone there", func() bool { return len(b.Keys()) == 0 })
+		wait.Until(t, "the call has gone there", func() bool { return len(b.Keys()) == 0 })
 		back := c.ask(callcore.LegAccess, r.in(callcore.LegAccess, "INFO", ""), "fc")
 		c.expectOut(callcore.LegCore, "INFO").respond(200, "")
 		back.expect(200)

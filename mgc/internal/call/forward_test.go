@@ -9,6 +9,7 @@ import (
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/callcore"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
+	"github.com/isthmus-gateway/isthmus/pkg/wait"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
 
@@ -31,7 +32,7 @@ func (b *bindings) at(id, instance string) {
 // idle waits until the instance has nothing of other instances in hand.
 func (i *instance) idle() {
 	i.t.Helper()
-	eventually(i.t, "no forwarded request is left", func() bool { i.mu.Lock(); defer i.mu.Unlock(); return len(i.away) == 0 })
+	wait.Until(i.t, "no forwarded request is left", func() bool { i.mu.Lock(); defer i.mu.Unlock(); return len(i.away) == 0 })
 }
 
 // TestMO05_RequestsReachTheOwner: what strays to another instance is worked on by the owner of the call, and answered where it came in.
@@ -65,7 +66,7 @@ func TestMO05_RequestsReachTheOwner(t *testing.T) {
 	}
 	hold.expect(200) // repeated
 	b.OnAck(callcore.LegCore, r.in(callcore.LegCore, "ACK", ""), "")
-	eventually(t, "the ACK has come", func() bool { return settled(p.records()[0].Value.State) })
+	wait.Until(t, "the ACK has come", func() bool { return settled(p.records()[0].Value.State) })
 
 	b.ask(callcore.LegCore, r.in(callcore.LegCore, "BYE", ""), "").expect(200)
 	a.expectOut(callcore.LegAccess, "BYE").respond(200, "")
@@ -181,7 +182,7 @@ func TestOwnerDies(t *testing.T) {
 	r := a.establish()
 	info := b.ask(callcore.LegCore, r.in(callcore.LegCore, "INFO", ""), "")
 	a.expectOut(callcore.LegAccess, "INFO") // and no answer
-	eventually(t, "the open request is in the record", func() bool { return strings.Contains(string(p.records()[0].Value.State), `"clients":{"c`) })
+	wait.Until(t, "the open request is in the record", func() bool { return strings.Contains(string(p.records()[0].Value.State), `"clients":{"c`) })
 	a.stop() // still alive as far as the pool knows
 	select {
 	case m := <-info.got: // its 503 may have made it
@@ -227,7 +228,7 @@ func TestNewOwnerIsTold(t *testing.T) {
 	a, b := p.instance("a"), p.instance("b")
 	r := a.establish()
 	a.moves(b, "fb2")
-	eventually(t, "the new owner has it", func() bool { return slices.Equal(b.Keys(), []string{r.key}) && len(a.Keys()) == 0 })
+	wait.Until(t, "the new owner has it", func() bool { return slices.Equal(b.Keys(), []string{r.key}) && len(a.Keys()) == 0 })
 	b.ask(callcore.LegAccess, r.in(callcore.LegAccess, "BYE", ""), "fb2").expect(200)
 	b.expectOut(callcore.LegCore, "BYE").respond(200, "")
 	b.gone()

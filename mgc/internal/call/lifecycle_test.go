@@ -10,6 +10,7 @@ import (
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/callcore"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/store"
+	"github.com/isthmus-gateway/isthmus/pkg/wait"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
 
@@ -43,7 +44,7 @@ func TestDrain(t *testing.T) {
 	r := i.establish()
 	done := make(chan error, 1)
 	go func() { done <- i.Drain(t.Context()) }()
-	eventually(t, "the drain has begun", func() bool { i.mu.Lock(); defer i.mu.Unlock(); return i.draining })
+	wait.Until(t, "the drain has begun", func() bool { i.mu.Lock(); defer i.mu.Unlock(); return i.draining })
 	i.refused(i.ask(callcore.LegAccess, request("INVITE", browserSDP), "fa"), 503)
 	select {
 	case err := <-done:
@@ -218,13 +219,13 @@ func TestLongCallKeepsNothing(t *testing.T) {
 		i.expectOut(callcore.LegCore, "ACK")
 		x.expect(200)
 		i.OnAck(leg, r.in(leg, "ACK", ""), flow)
-		eventually(t, "the MGW knows", func() bool { return len(i.mgw.kindsSeen()) == 3+n })
+		wait.Until(t, "the MGW knows", func() bool { return len(i.mgw.kindsSeen()) == 3+n })
 	}
 	i.mu.Lock()
 	o := i.calls[r.key]
 	pending := len(i.invites)
 	i.mu.Unlock()
-	eventually(t, "the inbox is empty", func() bool { o.inbox.mu.Lock(); defer o.inbox.mu.Unlock(); return len(o.inbox.events) == 0 })
+	wait.Until(t, "the inbox is empty", func() bool { o.inbox.mu.Lock(); defer o.inbox.mu.Unlock(); return len(o.inbox.events) == 0 })
 	o.txMu.Lock()
 	kept := len(o.server)
 	o.txMu.Unlock()

@@ -9,6 +9,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/mgc/internal/callcore"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/store"
+	"github.com/isthmus-gateway/isthmus/pkg/wait"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
 
@@ -67,7 +68,7 @@ func (i *instance) setUp() *running {
 func (i *instance) establish() *running {
 	i.t.Helper()
 	r := i.setUp()
-	eventually(i.t, "the settled call is in the store", func() bool {
+	wait.Until(i.t, "the settled call is in the store", func() bool {
 		return slices.ContainsFunc(i.pool.records(), func(e store.Entry[store.Call]) bool {
 			return strings.Contains(string(e.Value.State), r.key) && settled(e.Value.State)
 		})
@@ -130,7 +131,7 @@ func (i *instance) hangUp(r *running) {
 // gone waits until the instance holds nothing and the store no call.
 func (i *instance) gone() {
 	i.t.Helper()
-	eventually(i.t, "calls, look-ups and records are gone", func() bool {
+	wait.Until(i.t, "calls, look-ups and records are gone", func() bool {
 		i.mu.Lock()
 		left := len(i.calls) + len(i.ending) + len(i.adopting) + len(i.invites)
 		i.mu.Unlock()

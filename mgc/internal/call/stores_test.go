@@ -11,6 +11,7 @@ import (
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/callcore"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/store"
+	"github.com/isthmus-gateway/isthmus/pkg/wait"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
 
@@ -121,7 +122,7 @@ func TestStoreAway(t *testing.T) {
 
 	i.ask(callcore.LegAccess, r.in(callcore.LegAccess, "BYE", ""), "fa").expect(200)
 	i.expectOut(callcore.LegCore, "BYE").respond(200, "")
-	eventually(t, "the call has ended", func() bool { return len(i.Keys()) == 0 })
+	wait.Until(t, "the call has ended", func() bool { return len(i.Keys()) == 0 })
 	if !has(i.mgw.kindsSeen(), "g-m1: Add Add", "g-m1: Modify Modify", "g-m1: Modify Modify", "g-m1: Subtract") {
 		t.Errorf("MGW was told %v", i.mgw.kindsSeen())
 	}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/siptransport"
+	"github.com/isthmus-gateway/isthmus/pkg/wait"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -36,17 +37,6 @@ func newSink() *sink { return &sink{make(chan got, 100), make(chan siptransport.
 
 func (s *sink) OnMessage(m headers.Msg, from siptransport.Flow) { s.got <- got{m, from} }
 func (s *sink) OnClosed(f siptransport.Flow, _ error)           { s.closed <- f }
-
-func receive[T any](t *testing.T, c <-chan T) T {
-	t.Helper()
-	select {
-	case v := <-c:
-		return v
-	case <-time.After(5 * time.Second):
-		t.Fatal("nothing came in 5 s")
-		panic("unreachable")
-	}
-}
 
 var (
 	loopback = netip.MustParseAddrPort("127.0.0.1:0")
@@ -324,6 +314,7 @@ func TestStrangersAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
+	begin := time.Now()
 	for i := range 50 {
 		if _, err := c.Write([]byte(options(fmt.Sprintf("s%d", i)))); err != nil {
 			t.Fatal(err)
@@ -346,7 +337,7 @@ func TestStrangersAreRefused(t *testing.T) {
 		}
 		answers++
 	}
-	if answers > 6 { // three per second, and the loop may have met the turn of one
+	if most := 6 + 3*int(time.Since(begin)/time.Second); answers > most { // three per second, and the loop may have met the turn of one
 		t.Errorf("%d answers to 50 requests of a stranger", answers)
 	}
 	if len(s.got) != 0 {
@@ -356,7 +347,7 @@ func TestStrangersAreRefused(t *testing.T) {
 	if _, err := c.Write([]byte("SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 127.0.0.1:9;branch=z9hG4bKr\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:c@d>;tag=2\r\nCall-ID: r\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n")); err != nil {
 		t.Fatal(err)
 	}
-	if g := receive(t, s.got); g.m.Status != 200 {
+	if g := wait.Receive(t, s.got); g.m.Status != 200 {
 		t.Errorf("got %+v", g.m)
 	}
 }
@@ -408,7 +399,7 @@ func TestReply(t *testing.T) {
 	if _, err := c.Write([]byte(options("r1"))); err != nil {
 		t.Fatal(err)
 	}
-	g := receive(t, s.got)
+	g := wait.Receive(t, s.got)
 	via, _ := headers.TopVia(&g.m)
 	link, err := e.Reply(g.from, via)
 	if err != nil || link.Flow().Remote.String() != c.LocalAddr().String() {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/siptransport"
+	"github.com/isthmus-gateway/isthmus/pkg/wait"
 )
 
 var nopLog = zap.NewNop()
@@ -71,7 +72,7 @@ func backOver(t *testing.T, g *gateway, s socket) {
 		t.Fatal(err)
 	}
 	home := g.names.home.String()
-	in := receive(t, g.in)
+	in := wait.Receive(t, g.in)
 	if routes := headers.List(&in, "Route"); in.RequestURI != "sip:token@"+home || routes[0] != "<sip:path@"+home+";lr;ob>" || routes[1] != "<sip:other.test;lr>" {
 		t.Errorf("at %s: target %s, Route %v", s.sentBy, in.RequestURI, routes)
 	}

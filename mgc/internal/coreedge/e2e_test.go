@@ -24,6 +24,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/mgc/internal/siptransport"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/siptx"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/wsedge"
+	"github.com/isthmus-gateway/isthmus/pkg/wait"
 )
 
 // relay is the smallest transaction user: every request of a browser goes to the core and back, and the other way to the
@@ -241,17 +242,6 @@ func browserRequest(method, branch string, cseq string) headers.Msg {
 	return m
 }
 
-func receive[T any](t *testing.T, c <-chan T) T {
-	t.Helper()
-	select {
-	case v := <-c:
-		return v
-	case <-time.After(10 * time.Second):
-		t.Fatal("nothing came in 10 s")
-		panic("unreachable")
-	}
-}
-
 func TestRegisterFromBrowserOverUDPToSipgo(t *testing.T) {
 	seen := make(chan string, 10)
 	s := newStack(t, func(uas *sipgo.Server) {
@@ -275,7 +265,7 @@ func TestRegisterFromBrowserOverUDPToSipgo(t *testing.T) {
 	if via := m.Values("Via"); len(via) != 1 || via[0] != "SIP/2.0/WS df7jal23ls0d.invalid;branch=z9hG4bKr1;received=127.0.0.1" {
 		t.Errorf("Via %q", via)
 	}
-	if got := receive(t, seen); !strings.HasPrefix(got, "UDP 127.0.0.1 69 ") {
+	if got := wait.Receive(t, seen); !strings.HasPrefix(got, "UDP 127.0.0.1 69 ") {
 		t.Errorf("the core saw %s", got)
 	}
 	reg.Set("Via", "SIP/2.0/WS df7jal23ls0d.invalid;branch=z9hG4bKr2")
@@ -315,13 +305,13 @@ func TestBigInviteGoesOverTCPToSipgo(t *testing.T) {
 	if m.Status != 200 || headers.ToTag(&m) == "" {
 		t.Fatalf("second answer %d", m.Status)
 	}
-	if got := receive(t, invites); got != (seen{"TCP", len(inv.Body)}) {
+	if got := wait.Receive(t, invites); got != (seen{"TCP", len(inv.Body)}) {
 		t.Errorf("the core saw %+v: a request above 1300 bytes goes over TCP (RFC 3261 §18.1.1)", got)
 	}
 	ack := browserRequest("ACK", "a1", "1 ACK")
 	ack.Set("To", m.Get("To"))
 	s.send(ack)
-	receive(t, acks)
+	wait.Receive(t, acks)
 }
 
 func TestCancelFromBrowser(t *testing.T) {
@@ -346,7 +336,7 @@ func TestCancelFromBrowser(t *testing.T) {
 	if got["1 CANCEL"] != 200 || got["1 INVITE"] != 487 {
 		t.Errorf("answers %v", got)
 	}
-	receive(t, canceled)
+	wait.Receive(t, canceled)
 	ack := browserRequest("ACK", "c1", "1 ACK")
 	s.send(ack)
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/siptransport"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/siptx"
+	"github.com/isthmus-gateway/isthmus/pkg/wait"
 )
 
 // twoServers is a zone with a first and a second server of core.test.
@@ -143,7 +144,7 @@ func TestProbesFindTheDeadAndTheRecovered(t *testing.T) {
 	second.status.Store(404) // any answer but 503 is one
 	reg := prometheus.NewRegistry()
 	g := newGateway(t, Config{Listen: both, DNS: []string{dns}, NextHop: coreURI, Probe: 20 * time.Millisecond, Blacklist: Blacklist{For: time.Hour}, Registry: reg})
-	m := receive(t, second.got)
+	m := wait.Receive(t, second.got)
 	if m.Method != "OPTIONS" || m.RequestURI != "sip:"+two.String() {
 		t.Errorf("probe %s %s", m.Method, m.RequestURI)
 	}
@@ -161,12 +162,12 @@ func TestProbesFindTheDeadAndTheRecovered(t *testing.T) {
 		}
 		return ""
 	}
-	eventually(t, "the dead target shows", func() bool { return up(one) == "0" && up(two) == "1" })
+	wait.Until(t, "the dead target shows", func() bool { return up(one) == "0" && up(two) == "1" })
 	first := newPeer(t, "TCP", one.String(), nil)
-	eventually(t, "the recovered target shows", func() bool { return up(one) == "1" })
+	wait.Until(t, "the recovered target shows", func() bool { return up(one) == "1" })
 	first.stop()
 	second.status.Store(503)
-	eventually(t, "the overloaded target shows", func() bool { return up(one) == "0" && up(two) == "0" })
+	wait.Until(t, "the overloaded target shows", func() bool { return up(one) == "0" && up(two) == "0" })
 	problems, err := testutil.GatherAndLint(reg)
 	if err != nil || len(problems) > 0 {
 		t.Errorf("metrics: %v, %v", []promlint.Problem(problems), err)
@@ -294,7 +295,7 @@ func TestLookupsAreShared(t *testing.T) {
 	there.Wait()
 	e.dns.mu.Unlock()
 	for range n {
-		if err := receive(t, done); err != nil {
+		if err := wait.Receive(t, done); err != nil {
 			t.Fatal(err)
 		}
 	}

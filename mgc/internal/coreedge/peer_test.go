@@ -22,6 +22,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/siptransport"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/siptx"
+	"github.com/isthmus-gateway/isthmus/pkg/wait"
 )
 
 // peer is a SIP server on real sockets that answers every request but ACK.
@@ -246,7 +247,7 @@ func (g *gateway) ask(req headers.Msg, to siptransport.Target) siptx.ClientResul
 	}); err != nil {
 		g.t.Fatal(err)
 	}
-	return receive(g.t, result)
+	return wait.Receive(g.t, result)
 }
 
 // must asks and wants a 200.
@@ -260,7 +261,7 @@ func (g *gateway) must(uri string) {
 // served waits for a request at p, and wants none at the others.
 func served(t *testing.T, p *peer, others ...*peer) headers.Msg {
 	t.Helper()
-	m := receive(t, p.got)
+	m := wait.Receive(t, p.got)
 	for i, o := range others {
 		if len(o.got) != 0 {
 			t.Fatalf("peer %d got %+v, too", i, <-o.got)
@@ -278,20 +279,4 @@ func place(t *testing.T) netip.AddrPort {
 	}
 	defer ln.Close()
 	return netip.MustParseAddrPort(ln.Addr().String())
-}
-
-// eventually waits until ok holds.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.NewTimer(10 * time.Second)
-	defer deadline.Stop()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			t.Fatalf("not in 10 s: %s", what)
-		}
-	}
 }

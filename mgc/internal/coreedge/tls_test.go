@@ -14,6 +14,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/mgc/internal/siptransport"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/siptx"
 	"github.com/isthmus-gateway/isthmus/pkg/tlstest"
+	"github.com/isthmus-gateway/isthmus/pkg/wait"
 )
 
 // authority signs certificates of one test.
@@ -250,7 +251,7 @@ func TestReloadWithoutRestart(t *testing.T) {
 	}
 	put(t, conf, next.issue(ours, "sip:gw.test"))
 	tlstest.Put(t, conf.CA, next.PEM())
-	eventually(t, "the new authority is accepted", func() bool { return inbound(t, g.Local("TLS"), peer) == 200 })
+	wait.Until(t, "the new authority is accepted", func() bool { return inbound(t, g.Local("TLS"), peer) == 200 })
 	shown := func() string {
 		c, err := tls.Dial("tcp", g.Local("TLS").String(), &tls.Config{InsecureSkipVerify: true, Certificates: peer.Certificates})
 		if err != nil {
@@ -259,7 +260,7 @@ func TestReloadWithoutRestart(t *testing.T) {
 		defer c.Close()
 		return c.ConnectionState().PeerCertificates[0].Issuer.CommonName
 	}
-	eventually(t, "the new certificate is shown", func() bool { return shown() == "second" })
+	wait.Until(t, "the new certificate is shown", func() bool { return shown() == "second" })
 	g.must(uri) // over the connection that was there
 	if p.conns.Load() != 1 {
 		t.Errorf("%d connections", p.conns.Load())
@@ -340,12 +341,12 @@ func TestReplyOverTLSGoesToWhoAsked(t *testing.T) {
 			t.Fatal(err)
 		}
 		if ok {
-			if m := receive(t, p.got); m.Status != 200 {
+			if m := wait.Receive(t, p.got); m.Status != 200 {
 				t.Errorf("the peer got %+v", m)
 			}
 			continue
 		}
-		eventually(t, "the connection is given up", func() bool { _, err := g.flows.Get(link.Flow().ID); return err != nil })
+		wait.Until(t, "the connection is given up", func() bool { _, err := g.flows.Get(link.Flow().ID); return err != nil })
 		if len(p.got) != 0 {
 			t.Errorf("the peer got what is for %s", host)
 		}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
+	"github.com/isthmus-gateway/isthmus/pkg/wait"
 )
 
 // keepRig is a connection that we opened to a peer, who sees it as conn and r.
@@ -63,7 +64,7 @@ func (x *keepRig) respond(via string) {
 func (x *keepRig) dead() {
 	x.t.Helper()
 	wantClosed(x.t, x.r)
-	if f := receive(x.t, x.s.closed); f.ID != x.link.Flow().ID {
+	if f := wait.Receive(x.t, x.s.closed); f.ID != x.link.Flow().ID {
 		x.t.Errorf("closed %+v", f)
 	}
 	if err := x.link.Send([]byte("x")); !errors.Is(err, ErrFlowGone) {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
+	"github.com/isthmus-gateway/isthmus/pkg/wait"
 )
 
 func newTCP(t *testing.T, cfg TCPConfig, s *sink, admit Admission) (*TCP, *Flows) {
@@ -120,7 +121,7 @@ func TestTCPKeepAliveAndReply(t *testing.T) {
 		t.Errorf("LinkTo gave %v, %v", again, err)
 	}
 	_ = c.Close()
-	if f := receive(t, s.closed); f.ID != g.from.ID {
+	if f := wait.Receive(t, s.closed); f.ID != g.from.ID {
 		t.Errorf("closed %+v", f)
 	}
 	if _, err := flows.Get(g.from.ID); !errors.Is(err, ErrFlowGone) {
@@ -209,7 +210,7 @@ func TestTCPDialRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if f := receive(t, s.closed); f.ID != link.Flow().ID {
+	if f := wait.Receive(t, s.closed); f.ID != link.Flow().ID {
 		t.Errorf("closed %+v", f)
 	}
 }
@@ -238,7 +239,7 @@ func TestTCPBadInput(t *testing.T) {
 				}
 			}
 			wantClosed(t, r)
-			receive(t, s.closed)
+			wait.Receive(t, s.closed)
 			if len(s.got) != 0 {
 				t.Error("the sink got it")
 			}
@@ -366,7 +367,7 @@ func TestTCPSlowReaderFillsOnlyItsQueue(t *testing.T) {
 	if !full {
 		t.Error("a peer that does not read took 1000 MiB")
 	}
-	receive(t, s.closed) // and its connection ends by the write deadline
+	wait.Receive(t, s.closed) // and its connection ends by the write deadline
 }
 
 func TestNextFrame(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
+	"github.com/isthmus-gateway/isthmus/pkg/wait"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -37,18 +38,7 @@ func (s *sink) OnClosed(f Flow, _ error)           { s.closed <- f }
 
 func (s *sink) next(t *testing.T) got {
 	t.Helper()
-	return receive(t, s.got)
-}
-
-func receive[T any](t *testing.T, c <-chan T) T {
-	t.Helper()
-	select {
-	case v := <-c:
-		return v
-	case <-time.After(5 * time.Second):
-		t.Fatal("nothing came in 5 s")
-		panic("unreachable")
-	}
+	return wait.Receive(t, s.got)
 }
 
 func options(transport, sentBy, params, callID string) string {

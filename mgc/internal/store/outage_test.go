@@ -9,6 +9,8 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"go.uber.org/goleak"
+
+	"github.com/isthmus-gateway/isthmus/pkg/wait"
 )
 
 // startServer runs a NATS server as an external cluster would, on a loopback port (0: any).
@@ -31,22 +33,6 @@ func startServer(t *testing.T, port int) *server.Server {
 func stopServer(srv *server.Server) {
 	srv.Shutdown()
 	srv.WaitForShutdown()
-}
-
-// eventually waits until ok holds.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.NewTimer(patience)
-	defer deadline.Stop()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			t.Fatalf("not in time: %s", what)
-		}
-	}
 }
 
 // TestExternalServerGoesAndComesBackEmpty: during the outage operations fail with ErrUnavailable and a mirror keeps what it knew; when the
@@ -76,7 +62,7 @@ func TestExternalServerGoesAndComesBackEmpty(t *testing.T) {
 	defer m.Close()
 
 	stopServer(srv)
-	eventually(t, "the outage is noticed", func() bool { return errors.Is(e.Healthy(), ErrUnavailable) })
+	wait.Until(t, "the outage is noticed", func() bool { return errors.Is(e.Healthy(), ErrUnavailable) })
 	_, err = table.Get(t.Context(), "a")
 	wantErr(t, "get", err, ErrUnavailable)
 	_, err = table.Create(t.Context(), "b", row{1}, Forever)
@@ -91,9 +77,9 @@ func TestExternalServerGoesAndComesBackEmpty(t *testing.T) {
 
 	srv = startServer(t, port)
 	defer stopServer(srv)
-	eventually(t, "the mirror learns that the records are gone", func() bool { _, _, ok := m.Get("a"); return !ok })
-	eventually(t, "records can be written again", func() bool { _, err := table.Create(t.Context(), "c", row{3}, Forever); return err == nil })
-	eventually(t, "the mirror follows again", func() bool { v, _, ok := m.Get("c"); return ok && v.N == 3 })
+	wait.Until(t, "the mirror learns that the records are gone", func() bool { _, _, ok := m.Get("a"); return !ok })
+	wait.Until(t, "records can be written again", func() bool { _, err := table.Create(t.Context(), "c", row{3}, Forever); return err == nil })
+	wait.Until(t, "the mirror follows again", func() bool { v, _, ok := m.Get("c"); return ok && v.N == 3 })
 	if got := d.take(); !slices.Equal(got, []string{"a ->1", "a 1>-", "c ->3"}) {
 		t.Errorf("told %q", got)
 	}
@@ -126,12 +112,12 @@ func TestTwoInstancesShareAServer(t *testing.T) {
 	}
 	rev, err := tables[0].Create(t.Context(), "x", row{1}, Forever)
 	must(t, rev, err)
-	eventually(t, "the other sees it", func() bool { _, r, ok := mirrors[1].Get("x"); return ok && r == rev })
+	wait.Until(t, "the other sees it", func() bool { _, r, ok := mirrors[1].Get("x"); return ok && r == rev })
 	r2, err := tables[1].Update(t.Context(), "x", row{2}, rev, Forever)
 	must(t, r2, err)
 	_, err = tables[0].Update(t.Context(), "x", row{3}, rev, Forever)
 	wantErr(t, "update over the other's", err, ErrConflict)
-	eventually(t, "the first sees it", func() bool { v, _, _ := mirrors[0].Get("x"); return v.N == 2 })
+	wait.Until(t, "the first sees it", func() bool { v, _, _ := mirrors[0].Get("x"); return v.N == 2 })
 }
 
 func TestOpenFailsWithoutServer(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/siptransport"
+	"github.com/isthmus-gateway/isthmus/pkg/wait"
 )
 
 func TestREG06_CredentialOfTheUpgrade(t *testing.T) {
@@ -38,16 +39,16 @@ func TestREG06_CredentialOfTheUpgrade(t *testing.T) {
 	}
 	other := r.mustDial()
 	send(t, other, websocket.MessageText, register("m1"))
-	flow := receive(t, r.sink.got).from.ID
+	flow := wait.Receive(t, r.sink.got).from.ID
 	mu.Lock()
 	if _, ok := bound[flow]; ok {
 		t.Errorf("bound %v", bound)
 	}
 	mu.Unlock()
 	_ = c.Close()
-	gone := receive(t, r.sink.closed).ID
+	gone := wait.Receive(t, r.sink.closed).ID
 	_ = other.Close(websocket.StatusNormalClosure, "")
-	receive(t, r.sink.closed)
+	wait.Receive(t, r.sink.closed)
 	if err := r.s.Close(); err != nil {
 		t.Error(err)
 	}

@@ -15,6 +15,8 @@ import (
 
 	"github.com/coder/websocket"
 	"go.uber.org/zap"
+
+	"github.com/isthmus-gateway/isthmus/pkg/wait"
 )
 
 // upgrade writes a handshake by hand and returns the socket with the answer's status.
@@ -73,7 +75,7 @@ func TestGarbageFramesEndOnlyTheirConnection(t *testing.T) {
 			if _, err := io.ReadAll(br); err != nil && !strings.Contains(err.Error(), "reset") {
 				t.Errorf("connection was not closed: %v", err)
 			}
-			receive(t, r.sink.closed)
+			wait.Receive(t, r.sink.closed)
 			if n := r.refused("violation"); n != 1 {
 				t.Errorf("%v violations counted, want 1", n)
 			}
@@ -81,7 +83,7 @@ func TestGarbageFramesEndOnlyTheirConnection(t *testing.T) {
 				t.Error("the other connection ended, too")
 			}
 			send(t, other, websocket.MessageText, register("other"))
-			receive(t, r.sink.got)
+			wait.Receive(t, r.sink.got)
 		})
 	}
 }
@@ -159,7 +161,7 @@ func TestHalfOpenHandshakesDelayNobody(t *testing.T) {
 	start := time.Now()
 	c := r.mustDial()
 	send(t, c, websocket.MessageText, register("quick"))
-	receive(t, r.sink.got)
+	wait.Receive(t, r.sink.got)
 	if d := time.Since(start); d > 1500*time.Millisecond {
 		t.Errorf("a client waited %v behind half-open handshakes", d)
 	}
@@ -191,7 +193,7 @@ func TestHalfOpenTLSHandshakesDelayNobody(t *testing.T) {
 	}
 	c := r.mustDial()
 	send(t, c, websocket.MessageText, register("quick"))
-	receive(t, r.sink.got)
+	wait.Receive(t, r.sink.got)
 	for _, h := range held {
 		_ = h.SetReadDeadline(time.Now().Add(5 * time.Second))
 		if _, err := io.ReadAll(h); err != nil && !strings.Contains(err.Error(), "reset") {

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/siptransport"
+	"github.com/isthmus-gateway/isthmus/pkg/wait"
 )
 
 // oneConn is a listener of one connection.
@@ -158,7 +159,7 @@ func TestR7118_5_KeepAlivesAreAnswered(t *testing.T) {
 	if _, err := conn.Write(append([]byte{0x81, 0xfe, byte(len(m) >> 8), byte(len(m)), 0, 0, 0, 0}, m...)); err != nil {
 		t.Fatal(err)
 	}
-	if g := receive(t, r.sink.got); g.m.Get("Call-ID") != "alive" {
+	if g := wait.Receive(t, r.sink.got); g.m.Get("Call-ID") != "alive" {
 		t.Errorf("a keep-alive was taken for %+v", g.m)
 	}
 }

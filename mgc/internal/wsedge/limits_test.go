@@ -21,6 +21,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/siptransport"
+	"github.com/isthmus-gateway/isthmus/pkg/wait"
 )
 
 func TestSlowMessageEndsItsConnection(t *testing.T) {
@@ -32,7 +33,7 @@ func TestSlowMessageEndsItsConnection(t *testing.T) {
 	if _, err := io.ReadAll(br); err != nil && !strings.Contains(err.Error(), "reset") {
 		t.Errorf("not closed: %v", err)
 	}
-	receive(t, r.sink.closed)
+	wait.Receive(t, r.sink.closed)
 }
 
 func TestDeadPeerIsFoundByPing(t *testing.T) {
@@ -40,7 +41,7 @@ func TestDeadPeerIsFoundByPing(t *testing.T) {
 	alive := r.mustDial()
 	reading := alive.CloseRead(context.Background())      // answers pings
 	_, _, _ = r.upgrade(t, "Sec-WebSocket-Protocol: sip") // never does
-	receive(t, r.sink.closed)
+	wait.Receive(t, r.sink.closed)
 	if r.s.Len() != 1 || reading.Err() != nil {
 		t.Errorf("%d connections, live one: %v", r.s.Len(), reading.Err())
 	}
@@ -55,7 +56,7 @@ func TestConnectionCaps(t *testing.T) {
 		t.Fatalf("third connection: %v", err)
 	}
 	_ = first.Close(websocket.StatusNormalClosure, "")
-	receive(t, r.sink.closed)
+	wait.Receive(t, r.sink.closed)
 	if n := r.refused("violation"); n != 0 {
 		t.Errorf("an ordered close counts as %v violations", n)
 	}
@@ -74,13 +75,13 @@ func TestFlowClosedHookAndDeadFlow(t *testing.T) {
 	r := newRig(t, Config{OnFlowClosed: func(f siptransport.Flow) { hook <- f }}, nil)
 	c := r.mustDial()
 	send(t, c, websocket.MessageText, register("h"))
-	f := receive(t, r.sink.got).from
+	f := wait.Receive(t, r.sink.got).from
 	link, err := r.flows.Get(f.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
 	_ = c.CloseNow()
-	if h := receive(t, hook); h.ID != f.ID {
+	if h := wait.Receive(t, hook); h.ID != f.ID {
 		t.Errorf("hook got %+v", h)
 	}
 	if err := link.Send([]byte("x")); !errors.Is(err, siptransport.ErrFlowGone) {
@@ -95,7 +96,7 @@ func TestPeerThatDoesNotReadIsCut(t *testing.T) {
 	r := newRig(t, Config{Queue: 8, WriteTimeout: 300 * time.Millisecond}, nil)
 	c := r.mustDial()
 	send(t, c, websocket.MessageText, register("slow"))
-	link, err := r.flows.Get(receive(t, r.sink.got).from.ID)
+	link, err := r.flows.Get(wait.Receive(t, r.sink.got).from.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +110,7 @@ func TestPeerThatDoesNotReadIsCut(t *testing.T) {
 	if !errors.Is(sendErr, siptransport.ErrQueueFull) && !errors.Is(sendErr, siptransport.ErrFlowGone) {
 		t.Errorf("queue took everything: %v", sendErr)
 	}
-	receive(t, r.sink.closed)
+	wait.Receive(t, r.sink.closed)
 }
 
 func TestTrustedProxyTellsTheClient(t *testing.T) {
@@ -119,7 +120,7 @@ func TestTrustedProxyTellsTheClient(t *testing.T) {
 		t.Fatal(err)
 	}
 	send(t, c, websocket.MessageText, register("p"))
-	g := receive(t, r.sink.got)
+	g := wait.Receive(t, r.sink.got)
 	if g.from.Remote.Addr().String() != "203.0.113.5" || g.from.Transport != "WSS" {
 		t.Errorf("flow %+v", g.from)
 	}
@@ -132,7 +133,7 @@ func TestTrustedProxyTellsTheClient(t *testing.T) {
 		t.Fatal(err)
 	}
 	send(t, c, websocket.MessageText, register("q"))
-	if g := receive(t, plain.sink.got); g.from.Remote.Addr().String() != "127.0.0.1" {
+	if g := wait.Receive(t, plain.sink.got); g.from.Remote.Addr().String() != "127.0.0.1" {
 		t.Errorf("a stranger's X-Forwarded-For was believed: %+v", g.from)
 	}
 }
@@ -141,7 +142,7 @@ func TestCloseSaysGoingAway(t *testing.T) {
 	r := newRig(t, Config{}, nil)
 	c := r.mustDial()
 	send(t, c, websocket.MessageText, register("g"))
-	receive(t, r.sink.got)
+	wait.Receive(t, r.sink.got)
 	closed := make(chan error, 1)
 	go func() {
 		_, _, err := c.Read(context.Background())
@@ -150,7 +151,7 @@ func TestCloseSaysGoingAway(t *testing.T) {
 	if err := r.s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := receive(t, closed); websocket.CloseStatus(err) != websocket.StatusGoingAway {
+	if err := wait.Receive(t, closed); websocket.CloseStatus(err) != websocket.StatusGoingAway {
 		t.Errorf("client saw %v", err)
 	}
 }
@@ -163,7 +164,7 @@ func TestWSS(t *testing.T) {
 	r := newRig(t, Config{}, tlsConfig)
 	c := r.mustDial()
 	send(t, c, websocket.MessageText, register("s"))
-	if g := receive(t, r.sink.got); g.from.Transport != "WSS" {
+	if g := wait.Receive(t, r.sink.got); g.from.Transport != "WSS" {
 		t.Errorf("flow %+v", g.from)
 	}
 }
@@ -231,7 +232,7 @@ func TestIdleConnectionMemory(t *testing.T) {
 				t.Fatal(err)
 			}
 			for range n {
-				receive(t, r.sink.got)
+				wait.Receive(t, r.sink.got)
 			}
 			per := (memory() - before) / n
 			t.Logf("%d bytes of heap and stack per idle connection", per)
@@ -243,7 +244,7 @@ func TestIdleConnectionMemory(t *testing.T) {
 				t.Errorf("client: %v\n%s", err, out.String())
 			}
 			for range n {
-				receive(t, r.sink.closed)
+				wait.Receive(t, r.sink.closed)
 			}
 		})
 	}

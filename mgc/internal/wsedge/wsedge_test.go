@@ -21,6 +21,7 @@ import (
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/siptransport"
+	"github.com/isthmus-gateway/isthmus/pkg/wait"
 )
 
 func TestMain(m *testing.M) {
@@ -156,17 +157,6 @@ func (r *rig) mustDial() *websocket.Conn {
 	return c
 }
 
-func receive[T any](t *testing.T, c <-chan T) T {
-	t.Helper()
-	select {
-	case v := <-c:
-		return v
-	case <-time.After(10 * time.Second):
-		t.Fatal("nothing came in 10 s")
-		panic("unreachable")
-	}
-}
-
 func send(t *testing.T, c *websocket.Conn, kind websocket.MessageType, s string) {
 	t.Helper()
 	if err := c.Write(ctx5(t), kind, []byte(s)); err != nil {
@@ -193,7 +183,7 @@ func TestR7118_2_R7118_3_MessagesBothWays(t *testing.T) {
 	r := newRig(t, Config{SentBy: "gw.example.com"}, nil)
 	c := r.mustDial()
 	send(t, c, websocket.MessageText, register("m1"))
-	g := receive(t, r.sink.got)
+	g := wait.Receive(t, r.sink.got)
 	if g.from.Transport != "WS" || g.from.Edge != siptransport.EdgeAccess || g.from.ID == "" || g.from.Local.String() != r.addr {
 		t.Errorf("flow %+v", g.from)
 	}
@@ -209,7 +199,7 @@ func TestR7118_2_R7118_3_MessagesBothWays(t *testing.T) {
 	}
 	for _, kind := range []websocket.MessageType{websocket.MessageText, websocket.MessageBinary} { // reply in kind
 		send(t, c, kind, register("kind"))
-		m := receive(t, r.sink.got).m
+		m := wait.Receive(t, r.sink.got).m
 		resp := headers.NewResponse(&m, 200, "")
 		raw, err := resp.Bytes()
 		if err != nil {
@@ -251,7 +241,7 @@ func TestRFC6455_FragmentsPingsAndBigMessages(t *testing.T) {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if g := receive(t, r.sink.got); len(g.m.Body) != 60000 {
+	if g := wait.Receive(t, r.sink.got); len(g.m.Body) != 60000 {
 		t.Errorf("body of %d bytes", len(g.m.Body))
 	}
 	_ = c.CloseNow()
@@ -264,7 +254,7 @@ func TestR7118_2_OneMessagePerFrame(t *testing.T) {
 	c := r.mustDial()
 	bare := strings.Replace(register("bare"), "Content-Length: 0\r\n", "", 1)
 	send(t, c, websocket.MessageText, bare)
-	if g := receive(t, r.sink.got); g.m.Get("Call-ID") != "bare" || len(g.m.Body) != 0 {
+	if g := wait.Receive(t, r.sink.got); g.m.Get("Call-ID") != "bare" || len(g.m.Body) != 0 {
 		t.Errorf("got %+v", g.m)
 	}
 	send(t, c, websocket.MessageText, register("first")+register("second"))
@@ -272,7 +262,7 @@ func TestR7118_2_OneMessagePerFrame(t *testing.T) {
 		t.Errorf("answer %q", s)
 	}
 	send(t, c, websocket.MessageText, register("third"))
-	if g := receive(t, r.sink.got); g.m.Get("Call-ID") != "third" {
+	if g := wait.Receive(t, r.sink.got); g.m.Get("Call-ID") != "third" {
 		t.Errorf("got %+v", g.m)
 	}
 }
@@ -287,7 +277,7 @@ func TestMalformedSIPIsAnsweredAndTheConnectionStays(t *testing.T) {
 	}
 	send(t, c, websocket.MessageText, "no SIP at all")
 	send(t, c, websocket.MessageText, register("fine"))
-	if g := receive(t, r.sink.got); g.m.Get("Call-ID") != "fine" {
+	if g := wait.Receive(t, r.sink.got); g.m.Get("Call-ID") != "fine" {
 		t.Errorf("got %q", g.m.Get("Call-ID"))
 	}
 	send(t, c, websocket.MessageText, bad) // the third
@@ -295,7 +285,7 @@ func TestMalformedSIPIsAnsweredAndTheConnectionStays(t *testing.T) {
 	if _, _, err := c.Read(ctx5(t)); websocket.CloseStatus(err) != websocket.StatusPolicyViolation {
 		t.Errorf("after too many: %v", err)
 	}
-	if f := receive(t, r.sink.closed); f.ID == "" {
+	if f := wait.Receive(t, r.sink.closed); f.ID == "" {
 		t.Error("no flow id")
 	}
 }
@@ -320,9 +310,9 @@ func TestR7118_2_BadFrames(t *testing.T) {
 			if _, _, err := conn.Read(ctx5(t)); websocket.CloseStatus(err) != c.want {
 				t.Errorf("close: %v, want status %d", err, c.want)
 			}
-			receive(t, r.sink.closed)
+			wait.Receive(t, r.sink.closed)
 			send(t, other, websocket.MessageText, register("other"))
-			receive(t, r.sink.got)
+			wait.Receive(t, r.sink.got)
 		})
 	}
 }

@@ -23,6 +23,7 @@ import (
 
 	"github.com/isthmus-gateway/isthmus/mgw/internal/flow"
 	"github.com/isthmus-gateway/isthmus/pkg/conf"
+	"github.com/isthmus-gateway/isthmus/pkg/wait"
 	adminv1 "github.com/isthmus-gateway/isthmus/proto/admin/v1"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
@@ -61,7 +62,7 @@ func startGateway(t testing.TB, c *controller, args ...string) *gateway {
 	go func() { g.result <- gw.Run(ctx, g.now) }()
 	iqAddr, adminAddr, _ := gw.Addresses()
 	g.iq, g.admin = iqv1.NewMediaGatewayClient(dial(t, iqAddr)), dial(t, adminAddr)
-	eventually(t, "registration", func() bool { return gw.ready() == nil })
+	wait.Until(t, "registration", func() bool { return gw.ready() == nil })
 	t.Cleanup(func() {
 		cancel()
 		if g.result == nil {
@@ -227,7 +228,7 @@ func TestNotifyOfRealMedia(t *testing.T) {
 	packet[0], packet[1] = 0x80, 8
 	binary.BigEndian.PutUint32(packet[8:], 0x1234)
 	seq := uint16(0)
-	eventually(t, "two notifies", func() bool {
+	wait.Until(t, "two notifies", func() bool {
 		seq++
 		binary.BigEndian.PutUint16(packet[2:], seq)
 		binary.BigEndian.PutUint32(packet[4:], uint32(seq)*160)
@@ -276,8 +277,8 @@ func TestTwoHundredCallsLeaveNothing(t *testing.T) {
 	if r := g.resources(); r.Contexts != 0 || r.Terminations != 0 || r.PortPairs != 0 {
 		t.Errorf("resources after release: %v", r)
 	}
-	eventually(t, "goroutines as before", func() bool { return runtime.NumGoroutine() <= before })
-	eventually(t, "buffers back", func() bool { return g.resources().BuffersOut <= 0 })
+	wait.Until(t, "goroutines as before", func() bool { return runtime.NumGoroutine() <= before })
+	wait.Until(t, "buffers back", func() bool { return g.resources().BuffersOut <= 0 })
 }
 
 func TestControllerRestartKeepsCalls(t *testing.T) {
@@ -285,12 +286,12 @@ func TestControllerRestartKeepsCalls(t *testing.T) {
 	g := startGateway(t, c)
 	id := g.transact(setUp("t-1")).Actions[0].ContextId
 	c.stop()
-	eventually(t, "loss of the link", func() bool { return !g.app.assoc.Linked() })
+	wait.Until(t, "loss of the link", func() bool { return !g.app.assoc.Linked() })
 	if r := g.resources(); r.Contexts != 1 {
 		t.Errorf("headless: %v", r)
 	}
 	c.start(t)
-	eventually(t, "the link again", g.app.assoc.Linked)
+	wait.Until(t, "the link again", g.app.assoc.Linked)
 	if got := c.methods(); !strings.HasSuffix(got, "DISCONNECTED") {
 		t.Errorf("service changes: %s", got)
 	}
@@ -304,7 +305,7 @@ func TestDrainWaitsForCallsAndSecondSignalCuts(t *testing.T) {
 	g := startGateway(t, c, "--drain.grace=1h")
 	one, two := g.transact(setUp("t-1")), g.transact(setUp("t-2"))
 	g.stop()
-	eventually(t, "the pool knows of the drain", func() bool { return strings.HasSuffix(c.methods(), "GRACEFUL") })
+	wait.Until(t, "the pool knows of the drain", func() bool { return strings.HasSuffix(c.methods(), "GRACEFUL") })
 	if rep := g.transact(setUp("t-3")); rep.Actions[0].GetError().GetCode() != 521 {
 		t.Errorf("new call while draining: %v", rep)
 	}
@@ -331,7 +332,7 @@ func TestDrainEndsWithTheLastCall(t *testing.T) {
 	g := startGateway(t, c, "--drain.grace=1h")
 	id := g.transact(setUp("t-1")).Actions[0].ContextId
 	g.stop()
-	eventually(t, "the pool knows of the drain", func() bool { return strings.HasSuffix(c.methods(), "GRACEFUL") })
+	wait.Until(t, "the pool knows of the drain", func() bool { return strings.HasSuffix(c.methods(), "GRACEFUL") })
 	if rep, err := g.iq.Transact(t.Context(), onContext("t-2", id, subtractAll())); err != nil || rep.Actions[0].Error != nil {
 		t.Errorf("release while draining: %v %v", rep, err)
 	}

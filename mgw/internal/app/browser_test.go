@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/isthmus-gateway/isthmus/mgw/internal/dtls"
+	"github.com/isthmus-gateway/isthmus/pkg/wait"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
 
@@ -153,7 +154,7 @@ func TestIQ23_IQ25_IQ27_BrowserConnectsAndLeaves(t *testing.T) {
 	if err := b.connect(call.Commands[0].Resolved.Transport); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "ICE and DTLS", func() bool { return story(c.events()) == "ICE_RESULTconnected DTLS_STATEconnected" })
+	wait.Until(t, "ICE and DTLS", func() bool { return story(c.events()) == "ICE_RESULTconnected DTLS_STATEconnected" })
 	notes := c.events()
 	pair, secured := notes[0].Events[0], notes[1].Events[0]
 	if pair.Local.GetPort() != call.Commands[0].Resolved.Transport.LocalIce.Candidates[0].Port || pair.Remote.GetAddress() != "127.0.0.1" || pair.Remote.GetPort() == 0 {
@@ -163,7 +164,7 @@ func TestIQ23_IQ25_IQ27_BrowserConnectsAndLeaves(t *testing.T) {
 		t.Errorf("secured: %v", notes[1])
 	}
 	b.close()
-	eventually(t, "loss of consent", func() bool { return strings.HasSuffix(story(c.events()), "CONSENT_LOST") })
+	wait.Until(t, "loss of consent", func() bool { return strings.HasSuffix(story(c.events()), "CONSENT_LOST") })
 	rep := g.transact(onContext("t-2", call.ContextId, subtractAll())).Actions[0]
 	if rep.Error != nil || !strings.Contains(rep.Commands[0].Statistics[0].SelectedPair, "127.0.0.1:") {
 		t.Errorf("release: %v", rep)
@@ -182,7 +183,7 @@ func TestWrongFingerprintIsNotified(t *testing.T) {
 	if err := b.connect(call.Commands[0].Resolved.Transport); err == nil {
 		t.Log("the browser finished its side; the gateway must refuse all the same")
 	}
-	eventually(t, "refusal", func() bool { return strings.HasPrefix(story(c.events()), "ICE_RESULTconnected DTLS_STATEfailed") })
+	wait.Until(t, "refusal", func() bool { return strings.HasPrefix(story(c.events()), "ICE_RESULTconnected DTLS_STATEfailed") })
 	if reason := c.events()[1].Events[0].Params["reason"]; reason == "" {
 		t.Error("no reason")
 	}

@@ -7,6 +7,7 @@ import (
 
 	pionice "github.com/pion/ice/v4"
 
+	"github.com/isthmus-gateway/isthmus/pkg/wait"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
 
@@ -68,7 +69,7 @@ func TestIQ24_IQ26_FullICEOverIq(t *testing.T) {
 	if err := lite.connect(tr); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "ICE and DTLS", func() bool { return story(c.events()) == "ICE_RESULTconnected DTLS_STATEconnected" })
+	wait.Until(t, "ICE and DTLS", func() bool { return story(c.events()) == "ICE_RESULTconnected DTLS_STATEconnected" })
 	g.transact(onContext("t-3", call.ContextId, subtractAll()))
 
 	full := newBrowser(t)
@@ -79,7 +80,7 @@ func TestIQ24_IQ26_FullICEOverIq(t *testing.T) {
 	if err := full.connect(call.Commands[0].Resolved.Transport); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "ICE and DTLS", func() bool {
+	wait.Until(t, "ICE and DTLS", func() bool {
 		return strings.HasSuffix(story(c.events()), " ICE_PEER_REFLEXIVE ICE_RESULTconnected DTLS_STATEconnected")
 	})
 	found, pair := c.events()[2].Events[0], c.events()[3].Events[0]

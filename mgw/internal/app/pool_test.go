@@ -90,21 +90,6 @@ func (c *controller) events() []*iqv1.NotifyRequest {
 	return append([]*iqv1.NotifyRequest(nil), c.notes...)
 }
 
-// eventually polls a condition for up to 15 s.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.After(15 * time.Second)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("timeout: %s", what)
-		}
-	}
-}
-
 func codecs(list ...string) []*iqv1.Codec {
 	known := map[string]*iqv1.Codec{
 		"opus": {PayloadType: 111, Name: "opus", ClockRate: 48000, Channels: 2}, "PCMA": {PayloadType: 8, Name: "PCMA", ClockRate: 8000},

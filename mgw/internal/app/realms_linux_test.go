@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/isthmus-gateway/isthmus/pkg/wait"
 	adminv1 "github.com/isthmus-gateway/isthmus/proto/admin/v1"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
@@ -120,11 +121,11 @@ func TestIQ03_IQ04_RealmsOfAMultiHomedGateway(t *testing.T) {
 	expect := func(change string, unavailable ...string) {
 		t.Helper()
 		want = append(want, change)
-		eventually(t, change, func() bool { return len(c.interfaceChanges()) >= len(want) })
+		wait.Until(t, change, func() bool { return len(c.interfaceChanges()) >= len(want) })
 		if got := c.interfaceChanges(); !slices.Equal(got, want) {
 			t.Fatalf("told %q, want %q", got, want)
 		}
-		eventually(t, "heartbeat", func() bool { return slices.Equal(c.lastUnavailable(), unavailable) })
+		wait.Until(t, "heartbeat", func() bool { return slices.Equal(c.lastUnavailable(), unavailable) })
 		down := g.unavailable()
 		if !slices.Equal(down, unavailable) {
 			t.Errorf("capabilities and operators: %q, want %q", down, unavailable)

@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/isthmus-gateway/isthmus/mgw/internal/flow"
+	"github.com/isthmus-gateway/isthmus/pkg/wait"
 )
 
 // TestR8827_CertificateRotatesByItself: after media.cert_life new calls get a new certificate, again and again, until the daemon stops.
@@ -24,7 +25,7 @@ func TestR8827_CertificateRotatesByItself(t *testing.T) {
 	done := make(chan error)
 	go func() { done <- a.rotate(ctx) }()
 	seen := map[flow.Fingerprint]bool{}
-	eventually(t, "three certificates", func() bool {
+	wait.Until(t, "three certificates", func() bool {
 		seen[e.Fingerprint()] = true
 		return len(seen) >= 3
 	})

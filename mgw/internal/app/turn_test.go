@@ -17,6 +17,7 @@ import (
 
 	"github.com/isthmus-gateway/isthmus/pkg/conf"
 	"github.com/isthmus-gateway/isthmus/pkg/turnauth"
+	"github.com/isthmus-gateway/isthmus/pkg/wait"
 )
 
 const turnSecret = "a secret of 24 bytes...."
@@ -93,7 +94,7 @@ func TestR8656_TURNServerOfTheGateway(t *testing.T) {
 		}
 	}
 	_ = relayed.Close()
-	eventually(t, "the allocation to be gone", func() bool { return g.app.turn.Allocations() == 0 })
+	wait.Until(t, "the allocation to be gone", func() bool { return g.app.turn.Allocations() == 0 })
 }
 
 func freePort(t *testing.T) string {

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/isthmus-gateway/isthmus/pkg/wait"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
 
@@ -41,7 +42,7 @@ func TestRegistersColdAndSendsHeartbeats(t *testing.T) {
 	p := newFakePool(t)
 	a, draining := associate(t, p.address)
 	draining.Store(true)
-	eventually(t, "heartbeats", func() bool { _, beats, _ := p.count(); return beats >= 3 })
+	wait.Until(t, "heartbeats", func() bool { _, beats, _ := p.count(); return beats >= 3 })
 	if got := p.methods(); len(got) != 1 || got[0] != "METHOD_RESTART 901" {
 		t.Errorf("service changes: %v", got)
 	}
@@ -67,7 +68,7 @@ func TestNotReadyBeforeRegistration(t *testing.T) {
 		t.Errorf("before registration: %v", err)
 	}
 	p.start()
-	eventually(t, "registration once the pool is there", func() bool { return a.Ready("") == nil })
+	wait.Until(t, "registration once the pool is there", func() bool { return a.Ready("") == nil })
 	a.Refuse()
 	if err := a.Ready("boot-1"); err == nil || err.Code != 503 {
 		t.Errorf("while stopping: %v", err)
@@ -88,11 +89,11 @@ func TestTransactionBeforeTheReplyOfRegistration(t *testing.T) {
 func TestReRegistersWhenThePoolForgot(t *testing.T) {
 	p := newFakePool(t)
 	associate(t, p.address)
-	eventually(t, "the first heartbeat", func() bool { _, beats, _ := p.count(); return beats >= 1 })
+	wait.Until(t, "the first heartbeat", func() bool { _, beats, _ := p.count(); return beats >= 1 })
 	p.mu.Lock()
 	p.reRegister = true
 	p.mu.Unlock()
-	eventually(t, "the second registration", func() bool { return len(p.methods()) >= 2 })
+	wait.Until(t, "the second registration", func() bool { return len(p.methods()) >= 2 })
 	if got := p.methods()[1]; got != "METHOD_RESTART 902" {
 		t.Errorf("second registration: %v", got)
 	}
@@ -101,14 +102,14 @@ func TestReRegistersWhenThePoolForgot(t *testing.T) {
 func TestControllerRestart(t *testing.T) {
 	p := newFakePool(t)
 	a, _ := associate(t, p.address)
-	eventually(t, "the first heartbeat", func() bool { _, beats, _ := p.count(); return beats >= 1 })
+	wait.Until(t, "the first heartbeat", func() bool { _, beats, _ := p.count(); return beats >= 1 })
 	p.stop()
-	eventually(t, "loss of the link", func() bool { return !a.Linked() })
+	wait.Until(t, "loss of the link", func() bool { return !a.Linked() })
 	if a.Ready("") != nil {
 		t.Error("transactions are refused while the link is lost")
 	}
 	p.start()
-	eventually(t, "the link again", a.Linked)
+	wait.Until(t, "the link again", a.Linked)
 	got := p.methods()
 	if last := got[len(got)-1]; last != "METHOD_DISCONNECTED 900" {
 		t.Errorf("service changes: %v", got)
@@ -118,12 +119,12 @@ func TestControllerRestart(t *testing.T) {
 func TestDisconnectedRefusedFallsBackToRestart(t *testing.T) {
 	p := newFakePool(t)
 	a, _ := associate(t, p.address)
-	eventually(t, "the first heartbeat", func() bool { _, beats, _ := p.count(); return beats >= 1 })
+	wait.Until(t, "the first heartbeat", func() bool { _, beats, _ := p.count(); return beats >= 1 })
 	p.stop()
-	eventually(t, "loss of the link", func() bool { return !a.Linked() })
+	wait.Until(t, "loss of the link", func() bool { return !a.Linked() })
 	p.refuse[iqv1.ServiceChangeRequest_METHOD_DISCONNECTED] = true
 	p.start()
-	eventually(t, "the link again", a.Linked)
+	wait.Until(t, "the link again", a.Linked)
 	got := p.methods()
 	if !slices.Contains(got, "METHOD_DISCONNECTED 900") || got[len(got)-1] != "METHOD_RESTART 902" {
 		t.Errorf("service changes: %v", got)
@@ -133,13 +134,13 @@ func TestDisconnectedRefusedFallsBackToRestart(t *testing.T) {
 func TestSecondControllerTakesOver(t *testing.T) {
 	one, two := newFakePool(t), newFakePool(t)
 	a, _ := associate(t, one.address, two.address)
-	eventually(t, "the first heartbeat", func() bool { _, beats, _ := one.count(); return beats >= 1 })
+	wait.Until(t, "the first heartbeat", func() bool { _, beats, _ := one.count(); return beats >= 1 })
 	one.stop()
 	verdict, err := a.Notify(t.Context(), &iqv1.NotifyRequest{ContextId: "cx", EventSeq: 1})
 	if err != nil || verdict != iqv1.NotifyReply_VERDICT_ACK {
 		t.Fatalf("notify: %v %v", verdict, err)
 	}
-	eventually(t, "registration with the second", func() bool { _, beats, _ := two.count(); return beats >= 1 })
+	wait.Until(t, "registration with the second", func() bool { _, beats, _ := two.count(); return beats >= 1 })
 	if got := two.methods(); got[0] != "METHOD_DISCONNECTED 900" {
 		t.Errorf("service changes: %v", got)
 	}
@@ -167,7 +168,7 @@ func TestNotifyWithoutPoolIsAnError(t *testing.T) {
 func TestAnnounce(t *testing.T) {
 	p := newFakePool(t)
 	a, _ := associate(t, p.address)
-	eventually(t, "registration", a.Linked)
+	wait.Until(t, "registration", a.Linked)
 	if err := a.Announce(t.Context(), iqv1.ServiceChangeRequest_METHOD_GRACEFUL, time.Minute); err != nil {
 		t.Fatal(err)
 	}
@@ -187,14 +188,14 @@ func TestAnnounce(t *testing.T) {
 func TestIQ32_AnOldControllerIsNotToldOfAnInterface(t *testing.T) {
 	p := newFakePool(t)
 	a, _ := associate(t, p.address)
-	eventually(t, "registration", a.Linked)
+	wait.Until(t, "registration", a.Linked)
 	speak := func(profile uint32) {
 		t.Helper()
 		p.mu.Lock()
 		p.profile = profile
 		p.mu.Unlock()
 		_, before, _ := p.count()
-		eventually(t, "two heartbeats", func() bool { _, beats, _ := p.count(); return beats > before+1 })
+		wait.Until(t, "two heartbeats", func() bool { _, beats, _ := p.count(); return beats > before+1 })
 	}
 	tell := func(want ...string) {
 		t.Helper()

@@ -18,6 +18,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/mgw/internal/connmodel"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/contexts"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/flow"
+	"github.com/isthmus-gateway/isthmus/pkg/wait"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
 
@@ -190,7 +191,7 @@ func newFakePool(t *testing.T) *fakePool {
 func (p *fakePool) start() {
 	p.t.Helper()
 	var lis net.Listener
-	eventually(p.t, "the port of the pool", func() (ok bool) {
+	wait.Until(p.t, "the port of the pool", func() (ok bool) {
 		var err error
 		lis, err = net.Listen("tcp", p.address)
 		return err == nil
@@ -245,19 +246,4 @@ func (p *fakePool) count() (changes, beats, notes int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return len(p.changes), len(p.beats), len(p.notes)
-}
-
-// eventually polls a condition for up to 10 s.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.After(10 * time.Second)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("timeout: %s", what)
-		}
-	}
 }

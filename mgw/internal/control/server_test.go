@@ -17,6 +17,7 @@ import (
 
 	"github.com/isthmus-gateway/isthmus/mgw/internal/connmodel"
 	"github.com/isthmus-gateway/isthmus/pkg/gwerr"
+	"github.com/isthmus-gateway/isthmus/pkg/wait"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
 
@@ -60,7 +61,7 @@ func TestConcurrentDuplicatesExecuteOnce(t *testing.T) {
 	for i := range replies {
 		wg.Go(func() { replies[i] = transact(t, s, setUp("t-1")) })
 	}
-	eventually(t, "all in progress", func() bool { return len(s.inFlight) == len(replies) })
+	wait.Until(t, "all in progress", func() bool { return len(s.inFlight) == len(replies) })
 	close(media.hold)
 	wg.Wait()
 	fresh := 0
@@ -83,7 +84,7 @@ func TestFollowerDoesNotWaitBeyondItsDeadline(t *testing.T) {
 	s, _ := newServer(t, media, ServerConfig{})
 	done := make(chan *iqv1.TransactionReply, 1)
 	go func() { done <- transact(t, s, setUp("t-1")) }()
-	eventually(t, "the first in progress", func() bool { return len(s.inFlight) == 1 })
+	wait.Until(t, "the first in progress", func() bool { return len(s.inFlight) == 1 })
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := s.Transact(ctx, setUp("t-1")); status.Code(err) != codes.Canceled {
@@ -147,7 +148,7 @@ func TestOverloadIsAStatus(t *testing.T) {
 	s, _ := newServer(t, media, ServerConfig{MaxInFlight: 1})
 	done := make(chan struct{})
 	go func() { defer close(done); transact(t, s, setUp("t-1")) }()
-	eventually(t, "one in progress", func() bool { return len(s.inFlight) == 1 })
+	wait.Until(t, "one in progress", func() bool { return len(s.inFlight) == 1 })
 	if _, err := s.Transact(t.Context(), setUp("t-2")); status.Code(err) != codes.ResourceExhausted {
 		t.Errorf("want RESOURCE_EXHAUSTED: %v", err)
 	}

@@ -17,6 +17,9 @@ import (
 // awake is how long an association looks at what has come after rest before it rests again. It bounds what junk may cost.
 const awake = 2 * time.Second
 
+// starting is how long pion's goroutines may take to start, which they do at once unless the machine stands still. Failing costs the association.
+const starting = 5 * time.Second
+
 // Association is a finished handshake. Once the peer has shown by media that it has all of it, nothing more is to come but an alert or
 // the end, perhaps in hours. pion's connection, four goroutines and its buffers, is given up for so long (Settle): what stays is the state
 // that a connection is made of again (RFC 6347 §4.1: epoch, sequence number and keys) when a record of the peer comes, or for our close_notify.
@@ -24,6 +27,7 @@ type Association struct {
 	cfg     Config
 	profile uint16
 	awake   time.Duration
+	start   time.Duration // starting, except in tests
 
 	mu      sync.Mutex // guards all below
 	conn    *dtls.Conn // nil at rest
@@ -152,7 +156,7 @@ func (a *Association) resume(first *bufpool.Buf) bool {
 		_ = p.Close()
 		return false
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), a.awake)
+	ctx, cancel := context.WithTimeout(context.Background(), a.start)
 	defer cancel()
 	if err := conn.HandshakeContext(ctx); err != nil { // there is no handshake: it starts pion's goroutines
 		_ = conn.Close()

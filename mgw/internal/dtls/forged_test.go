@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/isthmus-gateway/isthmus/mgw/internal/bufpool"
 )
@@ -84,16 +85,11 @@ func TestForgedRecordsEndNothingAtRest(t *testing.T) {
 			for _, server := range []bool{true, false} {
 				b := newRestBed(t, server)
 				b.settle()
+				b.stayAwake(20 * time.Millisecond)
 				for range 3 {
-					woken := make(chan struct{})
-					go func() { // ends when the association has woken up, or with the test's patience
-						defer close(woken)
-						b.until("woken", func() bool { return !b.resting() })
-					}()
-					b.toServer(append(record(23, 1, 7000, make([]byte, 20)...), r...))
-					<-woken
-					b.until("at rest again", b.resting)
+					b.disturb(append(record(23, 1, 7000, make([]byte, 20)...), r...))
 				}
+				b.stayAwake(awake)
 				b.client.Close()
 				b.wait("the peer's close_notify", b.ended[1])
 				b.server.Close()
@@ -108,13 +104,13 @@ func TestRestIsResumedOnce(t *testing.T) {
 	b := newRestBed(t, true)
 	b.settle()
 	b.server.mu.Lock()
-	b.server.awake = 0 // the connection fails
+	b.server.start = 0 // the connection fails
 	b.server.mu.Unlock()
 	b.toServer(record(23, 1, 7000, make([]byte, 20)...))
 	b.wait("the end", b.ended[1])
 	n := b.sent()
 	b.server.mu.Lock()
-	b.server.awake = awake
+	b.server.start = starting
 	again := b.server.resume(nil)
 	b.server.mu.Unlock()
 	if again {

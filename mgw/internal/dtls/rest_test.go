@@ -57,7 +57,6 @@ func newRestBed(t *testing.T, serverRests bool) *restBed {
 		t.Fatal(rc.err, rs.err)
 	}
 	b.client, b.server = rc.a, rs.a
-	b.server.awake = 20 * time.Millisecond
 	for i, a := range []*Association{b.client, b.server} {
 		go func() { defer close(b.ended[i]); a.Wait() }()
 	}
@@ -71,6 +70,28 @@ func newRestBed(t *testing.T, serverRests bool) *restBed {
 		}
 	})
 	return b
+}
+
+// stayAwake sets how long the server's side looks at what comes after rest. What must be heard then needs the usual time: on a busy machine pion
+// takes a while to read it.
+func (b *restBed) stayAwake(d time.Duration) {
+	b.server.mu.Lock()
+	defer b.server.mu.Unlock()
+	b.server.awake = d
+}
+
+// disturb wakes the server's side by a datagram and waits until it rests again, which shows in that its state was taken anew.
+func (b *restBed) disturb(p []byte) {
+	b.t.Helper()
+	b.server.mu.Lock()
+	before := b.server.state
+	b.server.mu.Unlock()
+	b.toServer(p)
+	b.until("woken and at rest again", func() bool {
+		b.server.mu.Lock()
+		defer b.server.mu.Unlock()
+		return b.server.conn == nil && b.server.state != before
+	})
 }
 
 func (b *restBed) resting() bool {
@@ -174,18 +195,13 @@ func TestRestIsKeptByJunk(t *testing.T) {
 	junk[12] = 47
 	b.toServer(junk)
 	b.toServer([]byte{21, 254, 253})
+	b.stayAwake(20 * time.Millisecond)
 	for range 3 {
-		woken := make(chan struct{})
-		go func() { // ends when the association has woken up, or with the test's patience
-			defer close(woken)
-			b.until("woken", func() bool { return !b.resting() })
-		}()
 		later := append([]byte(nil), junk...)
 		later[0], later[4], later[10] = 23, 1, 77
-		b.toServer(later)
-		<-woken
-		b.until("at rest again", b.resting)
+		b.disturb(later)
 	}
+	b.stayAwake(awake)
 	b.client.Close()
 	b.wait("the peer's close_notify is heard after junk", b.ended[1])
 	b.unique()

@@ -18,6 +18,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/srtp"
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
+	"github.com/isthmus-gateway/isthmus/pkg/wait"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -83,16 +84,10 @@ func (e *events) wait(t *testing.T, ep Endpoint, k EventKind, n int) Event {
 	}
 }
 
-// eventually polls a condition.
+// eventually waits until something holds.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	end := time.Now().Add(10 * time.Second)
-	for !ok() {
-		if time.Now().After(end) {
-			t.Fatalf("not reached: %s", what)
-		}
-		<-time.After(2 * time.Millisecond)
-	}
+	wait.Until(t, what, ok)
 }
 
 // bed is an engine with its events, closed and checked for leaks at the end of the test.
