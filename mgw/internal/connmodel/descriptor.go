@@ -39,10 +39,7 @@ func newTermination(d *iqv1.TerminationDescriptor, env Env) (*Termination, *Erro
 		t.FullICE, t.Component2 = full, realm.Component2
 	}
 	t.Stream.RTCP.Mux = t.Kind == KindAccess
-	t.Stream.ID = gwid.StreamID(d.GetStreams()[0].GetStreamId())
-	if t.Stream.ID == 0 {
-		return nil, Errorf(gwerr.SyntaxErrorInActionID, "stream_id 0")
-	}
+	t.Stream.ID = streamID(d.GetStreams()[0])
 	if err := t.apply(d, env); err != nil {
 		return nil, err
 	}
@@ -105,8 +102,8 @@ func modified(t Termination, d *iqv1.TerminationDescriptor, env Env) (*Terminati
 
 // apply puts the present parts of d into t (field-mask semantics by presence).
 func (t *Termination) apply(d *iqv1.TerminationDescriptor, env Env) *Error {
-	if len(d.GetStreams()) > 1 {
-		return Errorf(gwerr.NotImplemented, "%d streams; one audio stream per termination is implemented", len(d.GetStreams()))
+	if err := oneStream(d.GetStreams()); err != nil {
+		return err
 	}
 	for _, s := range d.GetStreams() {
 		err := t.applyStream(s)
@@ -114,7 +111,7 @@ func (t *Termination) apply(d *iqv1.TerminationDescriptor, env Env) *Error {
 			err = t.Stream.checkCryptos()
 		}
 		if err != nil {
-			return err.at("stream %d", s.GetStreamId())
+			return err.at("stream %d", streamID(s))
 		}
 	}
 	if d.GetTransport() != nil {
@@ -143,8 +140,26 @@ func (t *Termination) apply(d *iqv1.TerminationDescriptor, env Env) *Error {
 	return nil
 }
 
+// streamID is the number of a stream; one that is not given is 1 (TS 29.334 §5.7.2).
+func streamID(m *iqv1.Stream) gwid.StreamID { return gwid.StreamID(max(m.GetStreamId(), 1)) }
+
+// oneStream refuses a stream that is described twice, and a second one: media has one per termination.
+func oneStream(list []*iqv1.Stream) *Error {
+	for i, s := range list {
+		for _, before := range list[:i] {
+			if streamID(before) == streamID(s) {
+				return Errorf(codeTwice, "stream %d twice", streamID(s))
+			}
+		}
+	}
+	if len(list) > 1 {
+		return Errorf(gwerr.NotImplemented, "%d streams; one audio stream per termination is implemented", len(list))
+	}
+	return nil
+}
+
 func (t *Termination) applyStream(m *iqv1.Stream) *Error {
-	if id := gwid.StreamID(m.GetStreamId()); id != t.Stream.ID {
+	if id := streamID(m); id != t.Stream.ID {
 		return Errorf(gwerr.NotImplemented, "the termination has stream %d; one stream per termination is implemented", t.Stream.ID)
 	}
 	if m.GetMid() != "" {

@@ -11,6 +11,7 @@ import (
 // Codes of H.248.8 that only the model raises; the others are in gwerr.
 const (
 	codeCommandSyntax  gwerr.Code = 442 // syntax error in command: a malformed value
+	codeTwice          gwerr.Code = 448 // descriptor appears twice in a command
 	codeUnknownEvent   gwerr.Code = 451 // no such event
 	codeTopology       gwerr.Code = 522 // functionality requested in topology triple not supported
 	maxErrorText                  = 256

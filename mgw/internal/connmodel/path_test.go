@@ -135,12 +135,15 @@ func TestIQ37_ElementsAndValues(t *testing.T) {
 		text string
 	}{
 		"an element that this kind has not": {core(func(_ *iqv1.Stream, d *iqv1.TerminationDescriptor) { d.Transport = &iqv1.TransportGroup{} }), 445, "transport on a rtp-core termination"},
-		"a second stream":                   {core(func(s *iqv1.Stream, d *iqv1.TerminationDescriptor) { d.Streams = append(d.Streams, s) }), 501, "2 streams"},
-		"a command":                         {&iqv1.Command{Cmd: &iqv1.Command_Move{Move: &iqv1.Move{}}}, 501, "Move"},
-		"a realm":                           {core(func(_ *iqv1.Stream, d *iqv1.TerminationDescriptor) { d.Realm = "moon" }), 449, `"moon"`},
-		"a protocol":                        {core(func(s *iqv1.Stream, _ *iqv1.TerminationDescriptor) { s.Local.Proto = "RTP/TURBO" }), 449, `"RTP/TURBO"`},
-		"a packet time":                     {core(func(s *iqv1.Stream, _ *iqv1.TerminationDescriptor) { s.Remote.PtimeMs = 241 }), 449, "241"},
-		"a class of service":                {core(func(s *iqv1.Stream, _ *iqv1.TerminationDescriptor) { s.LocalControl = &iqv1.LocalControl{Dscp: 64} }), 449, "64"},
+		"a second stream": {core(func(s *iqv1.Stream, d *iqv1.TerminationDescriptor) {
+			d.Streams = append(d.Streams, &iqv1.Stream{StreamId: s.GetStreamId() + 1, Local: s.GetLocal()})
+		}), 501, "2 streams"},
+		"a stream twice":     {core(func(s *iqv1.Stream, d *iqv1.TerminationDescriptor) { d.Streams = append(d.Streams, s) }), 448, "stream 1 twice"},
+		"a command":          {&iqv1.Command{Cmd: &iqv1.Command_Move{Move: &iqv1.Move{}}}, 501, "Move"},
+		"a realm":            {core(func(_ *iqv1.Stream, d *iqv1.TerminationDescriptor) { d.Realm = "moon" }), 449, `"moon"`},
+		"a protocol":         {core(func(s *iqv1.Stream, _ *iqv1.TerminationDescriptor) { s.Local.Proto = "RTP/TURBO" }), 449, `"RTP/TURBO"`},
+		"a packet time":      {core(func(s *iqv1.Stream, _ *iqv1.TerminationDescriptor) { s.Remote.PtimeMs = 241 }), 449, "241"},
+		"a class of service": {core(func(s *iqv1.Stream, _ *iqv1.TerminationDescriptor) { s.LocalControl = &iqv1.LocalControl{Dscp: 64} }), 449, "64"},
 		"a way of latching": {core(func(s *iqv1.Stream, _ *iqv1.TerminationDescriptor) {
 			s.LocalControl = &iqv1.LocalControl{Latch: 77}
 		}), 449, "77"},

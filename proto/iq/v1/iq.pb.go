@@ -2742,7 +2742,8 @@ func (x *Fingerprint) GetValue() string {
 // Stream is one media stream of a termination (H.248.1 §7.1.6); equal ids are connected across a context.
 type Stream struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Ordinal of the m= line, from 1.
+	// Ordinal of the m= line, from 1; 0 reads as 1 (TS 29.334 §5.7.2). The same one twice in a descriptor is error 448, a second stream of a termination 501:
+	// media has one. In events and signals 0 is all of the termination, and another than the termination's is error 449.
 	StreamId uint32 `protobuf:"varint,1,opt,name=stream_id,json=streamId,proto3" json:"stream_id,omitempty"`
 	// a=mid of the access side (RFC 5888); empty when there is none.
 	Mid string `protobuf:"bytes,2,opt,name=mid,proto3" json:"mid,omitempty"`
