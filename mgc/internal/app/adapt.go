@@ -64,7 +64,7 @@ type gateways struct {
 }
 
 func (g *gateways) Pick(need call.Need) (call.Node, error) {
-	n, err := g.pool.Pick(mgwpool.Request{AccessRealm: need.AccessRealm, CoreRealm: need.CoreRealm, Codecs: need.Codecs, Features: slices.Concat(g.needs, need.Features), Emergency: need.Emergency})
+	n, err := g.pool.Pick(mgwpool.Request{AccessRealm: need.AccessRealm, CoreRealm: need.CoreRealm, Codecs: need.Codecs, Features: slices.Concat(g.needs, need.Features), Emergency: need.Emergency, Priority: need.Priority})
 	if err != nil {
 		return call.Node{}, gwerr.New(gwerr.NoGateway, "pick", "", err)
 	}

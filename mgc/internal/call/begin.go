@@ -28,16 +28,17 @@ func (m *Manager) begin(leg callcore.Leg, tx ServerTx, req headers.Msg, flow str
 		m.refuse(tx, &req, 481, "", "unknown_dialog")
 		return
 	}
-	if service == "" && m.crowded(b.ID) {
+	priority := m.priority(leg, &req)
+	if service == "" && priority == 0 && m.crowded(b.ID) {
 		m.refuseCrowded(leg, tx, &req)
 		return
 	}
 	req.Del("Route")
 	o := newOwner(m, "", nil, store.Call{}, 0)
 	cfg := m.coreConfig(o.key, m.outbound(leg, b, &req, o.key, service))
-	cfg.Emergency = service != ""
+	cfg.Emergency, cfg.Priority = service != "", priority
 	o.create(b.ID, cfg)
-	if !m.enter(o, service == "") {
+	if !m.enter(o, m.limit(priority), service == "") {
 		o.journal.Close()
 		m.refuse(tx, &req, 503, "", "full")
 		return

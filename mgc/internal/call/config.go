@@ -109,6 +109,7 @@ type Need struct {
 	AccessRealm, CoreRealm string
 	Codecs                 []string // to be transcoded between, encoding names
 	Features               []string // capabilities, besides those that the configuration needs
+	Priority               uint32   // from 8 on there is a reserve (TS 23.334 §5.14)
 	Emergency              bool     // placed while any capacity is left (TS 23.334 §5.14)
 }
 

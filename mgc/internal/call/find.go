@@ -141,7 +141,7 @@ func (m *Manager) claim(ctx context.Context, key string, e store.Entry[store.Cal
 	o := newOwner(m, key, state, rec, rev)
 	o.post(resumed{})
 	o.post(m.whereabouts(rec.Flow))
-	if !m.enter(o, false) {
+	if !m.enter(o, 0, false) {
 		o.journal.Close()
 		return nil, errClosing // the record is found by the next instance of this name
 	}
@@ -151,12 +151,12 @@ func (m *Manager) claim(ctx context.Context, key string, e store.Entry[store.Cal
 	return o, nil
 }
 
-// enter makes o findable and starts it; false when the manager closes, or takes no new calls. A call that exists is
+// enter makes o findable and starts it; false when the manager closes, or takes no new calls, or has as many as the limit, 0: none. A call that exists is
 // taken over whatever the limit says.
-func (m *Manager) enter(o *owner, fresh bool) bool {
+func (m *Manager) enter(o *owner, limit int, fresh bool) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.closed || fresh && (m.draining || m.cfg.MaxCalls > 0 && len(m.calls) >= m.cfg.MaxCalls) {
+	if m.closed || fresh && (m.draining || limit > 0 && len(m.calls) >= limit) {
 		return false
 	}
 	m.calls[o.key] = o

@@ -252,7 +252,7 @@ func (o *owner) choose(effects []callcore.Effect) {
 		if t, ok := e.(callcore.Transact); ok && t.Pick && o.node().MGW == "" {
 			n, err := o.m.deps.Gateways.Pick(Need{
 				AccessRealm: o.m.cfg.AccessRealm, CoreRealm: o.m.cfg.CoreRealm, Codecs: o.state.Transcode(), Features: o.state.Needs(),
-				Emergency: o.state.Facts().Emergency,
+				Emergency: o.state.Facts().Emergency, Priority: o.state.Priority(),
 			})
 			if o.unpicked = err; err == nil {
 				o.place.Store(&n)

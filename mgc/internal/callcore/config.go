@@ -21,6 +21,7 @@ type Config struct {
 	CoreRealm     string        `json:"core_realm"`          // IP realm of the core termination
 	UserAgent     string        `json:"user_agent"`          // value of User-Agent and Server; empty: none
 	Emergency     bool          `json:"emergency,omitempty"` // an emergency call: priority in the MGW (TS 23.334 §5.14)
+	Priority      uint32        `json:"priority,omitempty"`  // of the context, 0 to 14; from 8 on it has a reserve in the MGW (TS 23.334 §5.14)
 	Outbound      Outbound      `json:"outbound"`
 	Trust         trust.Profile `json:"trust,omitzero"` // what crosses between the legs
 	Policy        Policy        `json:"policy"`

@@ -14,6 +14,9 @@ func (p Policy) Within(common func([]string) []string) Policy {
 	return p
 }
 
+// Priority is that of the call's context.
+func (s *State) Priority() uint32 { return s.d.Cfg.Priority }
+
 // Needs returns the capabilities that the call's media gateway must have.
 func (s *State) Needs() []string {
 	if s.d.Cfg.Policy.extendedReports() {

@@ -109,6 +109,14 @@ func (n *Node) room(pending uint32, emergency bool) int64 {
 	return limit - int64(n.Load.Contexts) - int64(pending)
 }
 
+// highPriority is the least priority of contexts that have a reserve beyond a node's limit.
+const highPriority = 8
+
+// reserve is how many more contexts of such a priority the node takes: a fortieth more than its limit, as it counts itself.
+func (n *Node) reserve(pending uint32) int64 {
+	return int64(n.Max) + int64(n.Max)/40 - int64(n.Load.Contexts) - int64(pending)
+}
+
 // score is the node's load for comparison, the greater of contexts and CPU, about 0 to 1.
 func (n *Node) score(pending uint32) float64 {
 	limit := float64(n.Max)

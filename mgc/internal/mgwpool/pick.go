@@ -18,6 +18,7 @@ type Request struct {
 	CoreRealm   string   // realm of the SIP side; "": any
 	Codecs      []string // encoding names that may have to be transcoded
 	Features    []string // capabilities that are needed, e.g. "move"
+	Priority    uint32   // from 8 on a context may use a node's reserve beyond its limit (TS 23.334 §5.14)
 	Emergency   bool     // exempt from admission control and drain (TS 23.334 §5.14)
 	Exclude     []string // MGWs not to choose, e.g. the one that just failed
 }
@@ -51,7 +52,7 @@ func choose(cands []candidate, req Request, rnd func(int) int) (Node, error) {
 }
 
 // fits returns the tier that the node belongs to for the request, or why it does not fit. Tier 0 is in service;
-// tier 1 suspect, taken when nothing better is there; tier 2 draining or beyond its limit, for emergency calls only: what
+// tier 1 suspect, taken when nothing better is there; tier 2 draining or beyond its limit, for emergency calls, the latter within a reserve for priority calls too: what
 // is left there the node itself knows best.
 func (c *candidate) fits(req Request) (tier int, reason string) {
 	access, accessUp := c.hasRealm(req.AccessRealm, iqv1.TerminationDescriptor_KIND_WEBRTC_ACCESS)
@@ -73,11 +74,11 @@ func (c *candidate) fits(req Request) (tier int, reason string) {
 		return 0, "feature " + firstMissing(c.Features, req.Features) + " not served"
 	case c.state == Draining && !req.Emergency:
 		return 0, "draining"
-	case !req.Emergency && c.room(c.pending, false) <= 0:
+	case !req.Emergency && c.room(c.pending, false) <= 0 && (req.Priority < highPriority || c.reserve(c.pending) <= 0):
 		return 0, "full"
 	}
 	switch {
-	case c.state == Draining, c.room(c.pending, req.Emergency) <= 0:
+	case c.state == Draining, c.room(c.pending, req.Emergency || req.Priority >= highPriority) <= 0:
 		return 2, ""
 	case c.state == Suspect:
 		return 1, ""

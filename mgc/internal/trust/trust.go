@@ -37,7 +37,7 @@ var both = []string{
 var fromBrowser = []string{"P-Preferred-Service"}
 
 // fromCore are those that only the trust domain may say, besides both; they are shown to the browser.
-var fromCore = []string{"P-Called-Party-ID", "History-Info", "Diversion", "P-Asserted-Service", "Answer-Mode"}
+var fromCore = []string{"P-Called-Party-ID", "History-Info", "Diversion", "P-Asserted-Service", "Answer-Mode", "Resource-Priority"}
 
 // credentials of the web identity end here (RFC 8898 §2: a token is for who verifies it).
 func bearer(f headers.Field) bool {
