@@ -14,6 +14,8 @@ static int test_opus_tune(OpusEncoder *e, int bitrate, int complexity, int loss)
 	if ((r = opus_encoder_ctl(e, OPUS_SET_INBAND_FEC(1)))) return r;
 	return opus_encoder_ctl(e, OPUS_SET_PACKET_LOSS_PERC(loss));
 }
+
+static int test_opus_plain(OpusEncoder *e) { return opus_encoder_ctl(e, OPUS_SET_APPLICATION(OPUS_APPLICATION_AUDIO)); }
 */
 import "C"
 
@@ -54,6 +56,14 @@ func (e *Encoder) Encode(dst []byte, pcm []int16) (int, error) {
 // Tune sets what a browser sets: bit/s, complexity 0 to 10, in-band FEC for so many percent of loss.
 func (e *Encoder) Tune(bitrate, complexity, loss int) error {
 	if n := C.test_opus_tune(e.c, C.int(bitrate), C.int(complexity), C.int(loss)); n != C.OPUS_OK {
+		return fmt.Errorf("opus: settings: %s", C.GoString(C.opus_strerror(n)))
+	}
+	return nil
+}
+
+// Plain leaves out the filter that takes away what is below a voice: the gateway has none. Before the first frame only.
+func (e *Encoder) Plain() error {
+	if n := C.test_opus_plain(e.c); n != C.OPUS_OK {
 		return fmt.Errorf("opus: settings: %s", C.GoString(C.opus_strerror(n)))
 	}
 	return nil

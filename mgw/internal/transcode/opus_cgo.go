@@ -34,7 +34,9 @@ typedef struct {
 
 static int isthmus_set_up(OpusEncoder *e, const isthmus_settings *s) {
 	int r;
-	if ((r = opus_encoder_init(e, s->rate, 1, OPUS_APPLICATION_VOIP))) return r;
+	// The application for voice differs in a filter that takes away what is below the voice, as microphones need it. What we get has been through one
+	// where it was spoken; another costs 0.002 to 0.005 of ESTOI.
+	if ((r = opus_encoder_init(e, s->rate, 1, OPUS_APPLICATION_AUDIO))) return r;
 	if ((r = opus_encoder_ctl(e, OPUS_SET_BITRATE(s->bitrate)))) return r;
 	if ((r = opus_encoder_ctl(e, OPUS_SET_COMPLEXITY(s->complexity)))) return r;
 	if ((r = opus_encoder_ctl(e, OPUS_SET_SIGNAL(OPUS_SIGNAL_VOICE)))) return r;

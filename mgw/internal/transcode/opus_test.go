@@ -138,6 +138,30 @@ func TestR7587_BitRates(t *testing.T) {
 	}
 }
 
+// What lies below a voice is kept as it comes: the ends filter it.
+func TestOpusKeepsWhatIsLow(t *testing.T) {
+	const rate, n = 16000, 320
+	enc, dec := pair(t, opus, EncoderConfig{Rate: rate})
+	code, pcm := make([]byte, MaxPayload), make([]int16, n)
+	said, heard := 0.0, 0.0
+	for i := range 100 {
+		in := tone(65, 8000, rate, i*n, n)
+		k, err := enc.Encode(in, code)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := dec.Decode(code[:k], pcm); err != nil {
+			t.Fatal(err)
+		}
+		if i >= 50 {
+			said, heard = said+distance(in, make([]int16, n)), heard+distance(pcm, make([]int16, n))
+		}
+	}
+	if db := 10 * math.Log10(heard/said); math.Abs(db) > 0.5 {
+		t.Errorf("65 Hz at %+.1f dB", db)
+	}
+}
+
 func TestR7587_PeerWishesBind(t *testing.T) {
 	size := func(fmtp string) float64 {
 		c := opus

@@ -6,9 +6,9 @@ package codecs
 #cgo pkg-config: opus
 #include <opus.h>
 
-static OpusEncoder *bench_encoder(int rate, int bitrate, int complexity, int fec, int bandwidth) {
+static OpusEncoder *bench_encoder(int rate, int application, int bitrate, int complexity, int fec, int bandwidth) {
 	int rc;
-	OpusEncoder *e = opus_encoder_create(rate, 1, OPUS_APPLICATION_VOIP, &rc);
+	OpusEncoder *e = opus_encoder_create(rate, 1, application, &rc);
 	if (!e) return NULL;
 	if (opus_encoder_ctl(e, OPUS_SET_BITRATE(bitrate)) || opus_encoder_ctl(e, OPUS_SET_COMPLEXITY(complexity)) ||
 		opus_encoder_ctl(e, OPUS_SET_SIGNAL(OPUS_SIGNAL_VOICE)) || opus_encoder_ctl(e, OPUS_SET_INBAND_FEC(fec)) ||
@@ -66,7 +66,7 @@ func NewMaterial(frames int) (*Material, error) {
 	if m.AMRWB, err = EncodeAMRWB(speech.Wideband(wide), amrwbMode); err != nil {
 		return nil, err
 	}
-	enc := newEncoder(speech.Wide, browserBitrate, browserComplexity, C.OPUS_BANDWIDTH_FULLBAND)
+	enc := newEncoder(speech.Wide, C.OPUS_APPLICATION_VOIP, browserBitrate, browserComplexity, C.OPUS_BANDWIDTH_FULLBAND)
 	if enc == nil {
 		return nil, errors.New("codecs: no Opus encoder")
 	}
@@ -84,6 +84,6 @@ func NewMaterial(frames int) (*Material, error) {
 }
 
 // newEncoder makes an encoder with in-band FEC; nil when libopus does not.
-func newEncoder(rate, bitrate, complexity int, bandwidth C.int) *C.OpusEncoder {
-	return C.bench_encoder(C.int(rate), C.int(bitrate), C.int(complexity), 1, bandwidth)
+func newEncoder(rate int, application C.int, bitrate, complexity int, bandwidth C.int) *C.OpusEncoder {
+	return C.bench_encoder(C.int(rate), application, C.int(bitrate), C.int(complexity), 1, bandwidth)
 }

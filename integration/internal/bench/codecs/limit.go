@@ -122,7 +122,7 @@ func openPair(p *C.bench_pair, core Core) error {
 		}
 	}
 	var rc C.int
-	p.enc = newEncoder(rate, bitrate, gatewayComplexity, bandwidth)
+	p.enc = newEncoder(rate, C.OPUS_APPLICATION_AUDIO, bitrate, gatewayComplexity, bandwidth)
 	if p.dec = C.opus_decoder_create(C.opus_int32(rate), 1, &rc); p.enc == nil || p.dec == nil {
 		return errors.New("codecs: no Opus codec")
 	}

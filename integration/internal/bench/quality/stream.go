@@ -30,7 +30,7 @@ func newStream(p *pair, way load.Direction, cond traces.Condition, m *material, 
 	s := &stream{pair: p, way: way, cond: cond, speech: m}
 	var err error
 	if way == load.Up {
-		s.payloads, err = encodeOpus(m.wide, speech.Wide, bitrate, complexity, int(100*cond.Loss+0.5))
+		s.payloads, err = encodeOpus(m.wide, speech.Wide, bitrate, complexity, false, int(100*cond.Loss+0.5))
 	} else {
 		s.payloads, err = p.encodeCore(p.said(m))
 	}
@@ -38,13 +38,19 @@ func newStream(p *pair, way load.Direction, cond traces.Condition, m *material, 
 	return s, err
 }
 
-// encodeOpus makes packets of 20 ms of pcm at hz, with redundancy for so many percent of loss, as a browser does after its first reports.
-func encodeOpus(pcm []int16, hz, bitrate, complexity, loss int) (out [][]byte, err error) {
+// encodeOpus makes packets of 20 ms of pcm at hz, with redundancy for so many percent of loss, as a browser does after its first reports. plain: as
+// the gateway does it.
+func encodeOpus(pcm []int16, hz, bitrate, complexity int, plain bool, loss int) (out [][]byte, err error) {
 	enc, err := opus.NewEncoder(hz)
 	if err != nil {
 		return nil, err
 	}
 	defer enc.Close()
+	if plain {
+		if err := enc.Plain(); err != nil {
+			return nil, err
+		}
+	}
 	if err := enc.Tune(bitrate, complexity, loss); err != nil {
 		return nil, err
 	}
@@ -87,7 +93,7 @@ func (s *stream) codedTwice(heard []float64) ([]float64, error) {
 		payloads, err = s.encodeCore(pcm)
 	} else {
 		way = load.Up
-		payloads, err = encodeOpus(pcm, s.hz(), s.opus, opusComplexity, 0)
+		payloads, err = encodeOpus(pcm, s.hz(), s.opus, opusComplexity, true, 0)
 	}
 	if err != nil {
 		return nil, err
