@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PARK_BLOCK = 64, PARK_WIDE = 4, PARK_GROW = 8 }; // bytes; blocks that are looked at together; blocks
+// Bytes; blocks that are looked at together; blocks that there is room for at first, as many as an encoder of speech uses, and how that grows.
+enum { PARK_BLOCK = 64, PARK_WIDE = 4, PARK_FIRST = 104, PARK_GROW = 8 };
 
 typedef uint64_t park_lane __attribute__((vector_size(16), may_alias));
 
@@ -49,10 +50,11 @@ static inline int park_used(const unsigned char *b, int blocks) {
 // park_room makes room for one more block; 0: there is no memory.
 static inline int park_room(park_state *p) {
 	if (p->blocks < p->room) return 1;
-	unsigned char *more = realloc(p->data, (p->room + PARK_GROW) * PARK_BLOCK);
+	int room = p->room ? p->room + PARK_GROW : PARK_FIRST;
+	unsigned char *more = realloc(p->data, room * PARK_BLOCK);
 	if (!more) return 0;
 	p->data = more;
-	p->room += PARK_GROW;
+	p->room = room;
 	return 1;
 }
 
