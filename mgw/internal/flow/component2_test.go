@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"bytes"
 	"errors"
 	"net/netip"
 	"slices"
@@ -10,6 +11,7 @@ import (
 
 	pionice "github.com/pion/ice/v4"
 
+	"github.com/isthmus-gateway/isthmus/mgw/internal/gate"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/ice"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/rtcp"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
@@ -300,6 +302,26 @@ func TestR8858_RealmWithoutPortsForIt(t *testing.T) {
 	b := newBed(t, nil)
 	if _, err := b.e.NewAccess(AccessSpec{ID: "a1", Realm: "access", Component2: true}); !errors.Is(err, ErrNoComponent) {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestR8858_MediaOnTheSecondComponentIsNotOpened: media by the keys of component 2 goes nowhere, and moves no state of theirs.
+func TestR8858_MediaOnTheSecondComponentIsNotOpened(t *testing.T) {
+	access, core := relaySettings()
+	r := newRig(t, srtp.AES128GCM, access, core)
+	a := &Access{w: r.w, id: "a", parent: r.a.access.a}
+	second := &term{w: r.w, owner: r.a.access.a, out: outbound{secure: true, consent: true, sock: r.a.out.sock, stamp: newStamper(1)}}
+	second.access = &accessState{t: second, a: a}
+	second.in.rx = r.a.in.rx
+	prot, err := r.peerTx.ProtectRTP(r.fill(make([]byte, bufferSize), 8))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out := second.access.rtp(1, bytes.Clone(prot)); out != nil || second.in.drops[gate.PayloadType] != 1 || r.a.in.packets != 0 {
+		t.Errorf("%d octets leave, dropped %v", len(out), second.in.drops.Map())
+	}
+	if _, err := second.in.rx.OpenRTP(prot); err != nil {
+		t.Errorf("it was opened before: %v", err)
 	}
 }
 
