@@ -30,6 +30,7 @@ type Config struct {
 	Password string         // digest password
 	Proxy    sipnode.Target // where out-of-dialog requests go; invalid: to the Request-URI
 	Codecs   []Codec        // in order of preference, default PCMA, PCMU
+	NoEvents bool           // telephone-event is neither offered nor taken
 	Name     string         // User-Agent text
 	Timers   sipnode.Timers // see there
 	// RTCPInterval is the time between reports, default 5 s.

@@ -252,14 +252,14 @@ func (c *Call) end(r EndReason) {
 // describeLocked renders our description for an offer (offer nil) or as the answer to offer.
 func (c *Call) describeLocked(offer *Description) (string, error) {
 	if offer == nil {
-		c.formats, c.sent, c.offerOut = offerFormats(c.a.cfg.Codecs), c.wish, true
+		c.formats, c.sent, c.offerOut = c.a.cfg.offerFormats(), c.wish, true
 		return c.translateLocked(Translation{Ours: true, SDP: c.local.render(c.formats, c.sent, nil)})
 	}
 	m := offer.Audio()
 	if m == nil || m.Proto != "RTP/AVP" {
 		return "", ErrNoCodec
 	}
-	codec, event, ok := choose(m.Formats, c.a.cfg.Codecs)
+	codec, event, ok := c.a.cfg.choose(m.Formats)
 	if !ok {
 		return "", ErrNoCodec
 	}
@@ -308,7 +308,7 @@ func (c *Call) applyLocked() error {
 	if m == nil {
 		return ErrNoCodec
 	}
-	codec, event, ok := choose(m.Formats, c.a.cfg.Codecs)
+	codec, event, ok := c.a.cfg.choose(m.Formats)
 	if !ok {
 		return ErrNoCodec
 	}

@@ -82,23 +82,26 @@ func (l *localMedia) audio(b *strings.Builder, formats []Format, dir Direction) 
 }
 
 // offerFormats lists codecs and telephone-event for an offer.
-func offerFormats(codecs []Codec) []Format {
+func (c *Config) offerFormats() []Format {
 	var fs []Format
-	for _, c := range codecs {
-		fs = append(fs, c.format())
+	for _, codec := range c.Codecs {
+		fs = append(fs, codec.format())
+	}
+	if c.NoEvents {
+		return fs
 	}
 	return append(fs, Format{EventPT, "TELEPHONE-EVENT", 8000})
 }
 
 // choose picks the first codec of theirs that ours has, and telephone-event under their payload type.
 // ok is false when no codec is shared.
-func choose(theirs []Format, ours []Codec) (codec Format, event Format, ok bool) {
+func (c *Config) choose(theirs []Format) (codec Format, event Format, ok bool) {
 	for _, f := range theirs {
-		if f.IsEvent() && event.Name == "" {
+		if f.IsEvent() && event.Name == "" && !c.NoEvents {
 			event = f
 		}
-		for _, c := range ours {
-			if !ok && f.Name == string(c) && f.Clock == 8000 {
+		for _, have := range c.Codecs {
+			if !ok && f.Name == string(have) && f.Clock == 8000 {
 				codec, ok = f, true
 			}
 		}

@@ -243,7 +243,7 @@ func TestWebRTCLinesAreFlagged(t *testing.T) {
 			t.Errorf("%s is not flagged", want)
 		}
 	}
-	clean := (&localMedia{id: 1, ip: loop(), port: 4000}).render(offerFormats([]Codec{PCMA, PCMU}), SendRecv, nil)
+	clean := (&localMedia{id: 1, ip: loop(), port: 4000}).render((&Config{Codecs: []Codec{PCMA, PCMU}}).offerFormats(), SendRecv, nil)
 	if got := WebRTCLines([]byte(clean)); len(got) != 0 {
 		t.Errorf("our own offer is flagged: %q", got)
 	}
@@ -251,7 +251,7 @@ func TestWebRTCLinesAreFlagged(t *testing.T) {
 
 func TestParseSDP(t *testing.T) {
 	l := &localMedia{id: 9, ip: loop(), port: 4000}
-	first := l.render(offerFormats([]Codec{PCMA, PCMU}), SendRecv, nil)
+	first := l.render((&Config{Codecs: []Codec{PCMA, PCMU}}).offerFormats(), SendRecv, nil)
 	d, err := ParseSDP([]byte(first))
 	if err != nil {
 		t.Fatal(err)
@@ -260,10 +260,10 @@ func TestParseSDP(t *testing.T) {
 	if d.OriginID != "9" || d.OriginVersion != "1" || m.Port != 4000 || len(m.Formats) != 3 || !m.Formats[2].IsEvent() || m.Direction != SendRecv {
 		t.Errorf("parsed %+v %+v", d, m)
 	}
-	if l.render(offerFormats([]Codec{PCMA, PCMU}), SendRecv, nil) != first {
+	if l.render((&Config{Codecs: []Codec{PCMA, PCMU}}).offerFormats(), SendRecv, nil) != first {
 		t.Error("version changed although nothing else did")
 	}
-	if d2, _ := ParseSDP([]byte(l.render(offerFormats([]Codec{PCMA}), SendOnly, nil))); d2.OriginVersion != "2" || d2.Audio().Direction != SendOnly {
+	if d2, _ := ParseSDP([]byte(l.render((&Config{Codecs: []Codec{PCMA}}).offerFormats(), SendOnly, nil))); d2.OriginVersion != "2" || d2.Audio().Direction != SendOnly {
 		t.Errorf("changed description: %+v", d2)
 	}
 	for name, text := range map[string]string{

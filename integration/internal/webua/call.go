@@ -47,7 +47,11 @@ type Result struct {
 	Seconds                                     float64        // how long Tone was steady
 	Codec                                       string         // codec heard
 	Packets                                     uint64
-	Provisional                                 []int // 1xx seen
+	Digits                                      string // telephone-events heard, one for each press
+	Ended                                       bool   // the last of them
+	Unended                                     int    // those before it whose end was never told
+	DigitsClock                                 uint32 // Hz, of the last of them
+	Provisional                                 []int  // 1xx seen
 	Cause                                       string
 }
 
@@ -68,6 +72,7 @@ func (c *Call) Result() Result {
 		r.Connected, r.FirstAudio, r.Codec, r.Packets = p.connected, p.firstAudio, p.heardCodec, p.packets
 		r.Tone, r.Seconds = p.meter.Heard()
 		r.Last = p.meter.Last()
+		r.Digits, r.Ended, r.Unended, r.DigitsClock = p.events.digits, p.events.ended, p.events.unended, p.events.clock
 		p.mu.Unlock()
 	}
 	return r

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/pion/webrtc/v4"
-	"github.com/pion/webrtc/v4/pkg/media"
 
 	"github.com/isthmus-gateway/isthmus/integration/internal/opus"
 	"github.com/isthmus-gateway/isthmus/integration/internal/tone"
@@ -22,7 +21,7 @@ const audible = -45.0
 // peer is the WebRTC half of a call: sends a source as 20 ms frames, meters what it hears.
 type peer struct {
 	pc     *webrtc.PeerConnection
-	track  *webrtc.TrackLocalStaticSample
+	track  *voice
 	codec  string
 	source tone.Source
 	sink   func([]int16)  // may be nil
@@ -31,18 +30,27 @@ type peer struct {
 	wg     sync.WaitGroup
 	start  sync.Once
 
+	presses chan *press // to send; writers: SendDigits callers, who wait
+
 	mu         sync.Mutex // guards what follows
 	meter      tone.Meter
 	firstAudio time.Time
 	heardCodec string
 	packets    uint64
 	connected  time.Time
+	events     events
 }
 
 var mimes = map[string]webrtc.RTPCodecParameters{
 	"opus": {RTPCodecCapability: webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeOpus, ClockRate: 48000, Channels: 2, SDPFmtpLine: "minptime=10;useinbandfec=1"}, PayloadType: 111},
 	"PCMA": {RTPCodecCapability: webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypePCMA, ClockRate: 8000}, PayloadType: 8},
 	"PCMU": {RTPCodecCapability: webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypePCMU, ClockRate: 8000}, PayloadType: 0},
+}
+
+// eventCodecs are telephone-event as browsers have it, by the clock rate of the audio.
+var eventCodecs = []webrtc.RTPCodecParameters{
+	{RTPCodecCapability: webrtc.RTPCodecCapability{MimeType: eventMime, ClockRate: 48000}, PayloadType: 110},
+	{RTPCodecCapability: webrtc.RTPCodecCapability{MimeType: eventMime, ClockRate: 8000}, PayloadType: 126},
 }
 
 // newPeer makes a peer with the codecs in order of preference; it sends source with the first one.
@@ -55,6 +63,13 @@ func newPeer(cfg *Config, source tone.Source) (*peer, error) {
 		}
 		if err := m.RegisterCodec(c, webrtc.RTPCodecTypeAudio); err != nil {
 			return nil, fmt.Errorf("webua: %w", err)
+		}
+	}
+	if cfg.Events {
+		for _, c := range eventCodecs {
+			if err := m.RegisterCodec(c, webrtc.RTPCodecTypeAudio); err != nil {
+				return nil, fmt.Errorf("webua: %w", err)
+			}
 		}
 	}
 	var se webrtc.SettingEngine
@@ -71,7 +86,7 @@ func newPeer(cfg *Config, source tone.Source) (*peer, error) {
 		}
 		return nil, fmt.Errorf("webua: %w", err)
 	}
-	p := &peer{pc: pc, source: source, sink: cfg.Sink, socket: socket, stop: make(chan struct{})}
+	p := &peer{pc: pc, source: source, sink: cfg.Sink, socket: socket, stop: make(chan struct{}), presses: make(chan *press)}
 	pc.OnTrack(func(t *webrtc.TrackRemote, _ *webrtc.RTPReceiver) {
 		p.wg.Add(1)
 		defer p.wg.Done()
@@ -104,10 +119,7 @@ func (c *Config) socket(se *webrtc.SettingEngine) (net.PacketConn, error) {
 }
 
 func (p *peer) addTrack(name string) error {
-	track, err := webrtc.NewTrackLocalStaticSample(mimes[name].RTPCodecCapability, "audio", "webua")
-	if err != nil {
-		return fmt.Errorf("webua: %w", err)
-	}
+	track := newVoice(mimes[name].MimeType)
 	if _, err := p.pc.AddTrack(track); err != nil {
 		return fmt.Errorf("webua: %w", err)
 	}
@@ -212,36 +224,56 @@ func (p *peer) send() {
 		return
 	}
 	defer enc.Close()
-	tick := time.NewTicker(20 * time.Millisecond)
+	tick := time.NewTicker(time.Second / framesPerSecond)
 	defer tick.Stop()
 	pcm := make([]int16, tone.FrameLen)
 	buf := make([]byte, opus.MaxPacket)
-	for {
+	var now *press
+	for gap := 0; ; gap-- {
 		select {
 		case <-p.stop:
 			return
 		case <-tick.C:
 		}
-		if !p.source.Fill(pcm) {
+		if !p.source.Fill(pcm) { // time passes for it during a press as well
 			clear(pcm)
 		}
-		var frame []byte
-		switch p.codec {
-		case "PCMA":
-			frame = tone.ALaw.Encode(buf[:0], pcm)
-		case "PCMU":
-			frame = tone.MuLaw.Encode(buf[:0], pcm)
-		default:
-			n, err := enc.Encode(buf, pcm)
-			if err != nil {
+		if now == nil && gap <= 0 {
+			select {
+			case now = <-p.presses:
+			default:
+			}
+		}
+		var err error
+		if now != nil {
+			var over bool
+			if over, err = p.track.press(now); over {
+				close(now.done)
+				now, gap = nil, gapFrames+1
+			}
+		} else {
+			var frame []byte
+			if frame, err = p.encode(enc, buf, pcm); err != nil {
 				return
 			}
-			frame = buf[:n]
+			err = p.track.frame(frame)
 		}
-		if err := p.track.WriteSample(media.Sample{Data: frame, Duration: 20 * time.Millisecond}); errors.Is(err, io.ErrClosedPipe) {
+		if errors.Is(err, io.ErrClosedPipe) {
 			return
 		}
 	}
+}
+
+// encode makes the payload of a frame; it aliases buf.
+func (p *peer) encode(enc *opus.Encoder, buf []byte, pcm []int16) ([]byte, error) {
+	switch p.codec {
+	case "PCMA":
+		return tone.ALaw.Encode(buf[:0], pcm), nil
+	case "PCMU":
+		return tone.MuLaw.Encode(buf[:0], pcm), nil
+	}
+	n, err := enc.Encode(buf, pcm)
+	return buf[:n], err
 }
 
 // receive meters one remote track until it ends.
@@ -256,6 +288,12 @@ func (p *peer) receive(t *webrtc.TrackRemote) {
 		pkt, _, err := t.ReadRTP()
 		if err != nil {
 			return
+		}
+		if c := t.Codec(); strings.EqualFold(c.MimeType, eventMime) {
+			p.mu.Lock()
+			p.events.take(pkt, c.ClockRate)
+			p.mu.Unlock()
+			continue
 		}
 		n := 0
 		switch pkt.PayloadType {
