@@ -10,14 +10,15 @@ declare -A packages=( # command or file that proves presence -> Debian package
   [protoc]=protobuf-compiler [/usr/include/google/protobuf/empty.proto]=libprotobuf-dev
   [chromium]=chromium [kamailio]=kamailio [/usr/lib/x86_64-linux-gnu/kamailio/modules/presence_reginfo.so]=kamailio-presence-modules
   [/usr/lib/x86_64-linux-gnu/kamailio/modules/ims_dialog.so]=kamailio-ims-modules [/usr/lib/x86_64-linux-gnu/kamailio/modules/websocket.so]=kamailio-websocket-modules [/usr/lib/x86_64-linux-gnu/kamailio/modules/tls.so]=kamailio-tls-modules
-  [baresip]=baresip-core [sipp]=sip-tester [rtpengine]=rtpengine-daemon [ip]=iproute2 [nft]=nftables [espeak-ng]=espeak-ng [turnutils_uclient]=coturn
+  [baresip]=baresip-core [sipp]=sip-tester [rtpengine]=rtpengine-daemon [/var/lib/dpkg/info/libavcodec-extra:amd64.list]=libavcodec-extra [multimon-ng]=multimon-ng [ip]=iproute2 [nft]=nftables [espeak-ng]=espeak-ng [turnutils_uclient]=coturn
 )
 build="gcc pkg-config /usr/include/opus/opus.h /usr/include/opencore-amrnb/interf_enc.h /usr/include/opencore-amrwb/dec_if.h /usr/include/vo-amrwbenc/enc_if.h"
 gen="protoc /usr/include/google/protobuf/empty.proto"
-unit="chromium espeak-ng ip"
+amr="/var/lib/dpkg/info/libavcodec-extra:amd64.list" # what rtpengine makes AMR and AMR-WB with, in the place of libavcodec
+unit="chromium espeak-ng ip multimon-ng"
 edge="kamailio /usr/lib/x86_64-linux-gnu/kamailio/modules/websocket.so /usr/lib/x86_64-linux-gnu/kamailio/modules/tls.so"
-test="chromium $edge /usr/lib/x86_64-linux-gnu/kamailio/modules/presence_reginfo.so /usr/lib/x86_64-linux-gnu/kamailio/modules/ims_dialog.so baresip sipp rtpengine ip nft turnutils_uclient espeak-ng"
-bench="rtpengine espeak-ng $edge"
+test="chromium $edge /usr/lib/x86_64-linux-gnu/kamailio/modules/presence_reginfo.so /usr/lib/x86_64-linux-gnu/kamailio/modules/ims_dialog.so baresip sipp rtpengine $amr multimon-ng ip nft turnutils_uclient espeak-ng"
+bench="rtpengine $amr espeak-ng $edge"
 web=""
 
 missing=()

@@ -1,5 +1,5 @@
 // Package signals has real daemons play to real peers: tones and announcements to a browser-like caller (pion/webrtc) and to a SIP user of the
-// demo core, which returns what it hears.
+// demo core, which returns what it hears; digits as tones between that caller and a telephone without telephone-event, judged by multimon-ng.
 package signals
 
 import (
@@ -42,20 +42,26 @@ func newWorld(t *testing.T) *world {
 	w.announcement("welcome", 1000)
 	w.announcement("away", 1400)
 	scenario.Start(t, scenario.LogTo(t, "isthmus"), gateway.Democore(),
-		gateway.MGC("--media.prefer=opus", "--log.level=debug", "--call.ringback=gateway", "--call.announce=486=busy,403=file:away", "--call.announce_longest=8s"),
+		gateway.MGC("--media.prefer=opus", "--media.dtmf.core=in-band", "--log.level=debug", "--call.ringback=gateway", "--call.announce=486=busy,403=file:away", "--call.announce_longest=8s"),
 		gateway.MGW("mgw-sig", "--media.workers=1", "--announcements.dir="+w.sound, "--tones.plan=eu"))
 	var err error
-	w.ua, err = webua.Dial(w.within(), webua.Config{
-		URL: gateway.WebSocket(), Domain: "isthmus.example", User: "alice", Password: "wonderland", Codecs: []string{"opus"}, Early: true,
-	})
+	w.ua, err = w.browser("opus")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(w.ua.Close)
-	if err := w.ua.Register(w.within(), time.Minute); err != nil {
-		t.Fatal(err)
-	}
 	return w
+}
+
+// browser registers alice with a codec.
+func (w *world) browser(codec string) (*webua.UA, error) {
+	ua, err := webua.Dial(w.within(), webua.Config{
+		URL: gateway.WebSocket(), Domain: "isthmus.example", User: "alice", Password: "wonderland", Codecs: []string{codec}, Early: true, Events: true,
+	})
+	if err != nil {
+		return nil, err
+	}
+	w.t.Cleanup(ua.Close)
+	return ua, ua.Register(w.within(), time.Minute)
 }
 
 // announcement writes a file of three seconds at one frequency.
@@ -97,6 +103,8 @@ func TestSignals(t *testing.T) {
 	t.Run("operator", w.operator)
 	t.Run("failure", w.failure)
 	t.Run("ringback", w.ringback)
+	t.Run("R4733_InBandByOpus", func(t *testing.T) { w.inBand(t, "opus", 48000) })
+	t.Run("R4733_InBandByG711", func(t *testing.T) { w.inBand(t, "PCMA", 8000) })
 }
 
 // operator plays to either side of a call that is up; the SIP user returns what it hears.
