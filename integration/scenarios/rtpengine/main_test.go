@@ -45,16 +45,25 @@ type world struct {
 	bob    *ua.Agent
 	calls  chan *webua.Call // to alice
 
-	mu    sync.Mutex // guards what follows
-	suite string     // the only one that passes between the gateway and rtpengine
-	seen  []string   // "m= transport, suites" of each description between them
-	heard *rtpua.Recorder
-	phone *ua.Call
+	mu     sync.Mutex // guards what follows
+	suite  string     // the only one that passes between the gateway and rtpengine
+	coding *coding    // what passes between them; nil: bob's own codec
+	seen   []string   // "m= transport, suites" of each description between them
+	heard  *rtpua.Recorder
+	phone  *ua.Call
 }
 
-func newWorld(t *testing.T, mode string) *world {
+// setup is what differs between the worlds.
+type setup struct {
+	mgc    []string // flags
+	mgw    []string
+	codecs []string // of the browser
+}
+
+// newWorld starts everything. mode is that of SRTP towards the core.
+func newWorld(t *testing.T, mode string, s setup) *world {
 	t.Helper()
-	w := &world{t: t, ctx: t.Context(), proto: map[string]string{"osrtp": "RTP/AVP", "required": "RTP/SAVP"}[mode], calls: make(chan *webua.Call, 8)}
+	w := &world{t: t, ctx: t.Context(), proto: map[string]string{"off": "RTP/AVP", "osrtp": "RTP/AVP", "required": "RTP/SAVP"}[mode], calls: make(chan *webua.Call, 8)}
 	engine, err := systems.StartRtpengine(w.within(), 1, nil)
 	if err != nil {
 		t.Fatalf("Debian's package rtpengine-daemon: %v", err)
@@ -62,11 +71,11 @@ func newWorld(t *testing.T, mode string) *world {
 	w.engine = engine
 	scenario.Closing(t, engine.Close)
 	scenario.Start(t, scenario.LogTo(t, "isthmus"), gateway.Democore(),
-		gateway.MGC("--domain="+domain, "--core.srtp="+mode, "--core.srtp_cleartext=warn"),
-		gateway.MGW("mgw-rtpengine", "--media.workers=1"))
+		gateway.MGC(append([]string{"--domain=" + domain, "--core.srtp=" + mode, "--core.srtp_cleartext=warn"}, s.mgc...)...),
+		gateway.MGW("mgw-rtpengine", append([]string{"--media.workers=1"}, s.mgw...)...))
 
 	w.alice, err = webua.Dial(w.within(), webua.Config{
-		URL: gateway.WebSocket(), Domain: domain, User: "alice", Password: "wonderland", Codecs: []string{"PCMA"},
+		URL: gateway.WebSocket(), Domain: domain, User: "alice", Password: "wonderland", Codecs: s.codecs, Events: true,
 		OnCall: func(c *webua.Call) { w.calls <- c },
 	})
 	if err != nil {
@@ -123,7 +132,11 @@ func (w *world) translate(t ua.Translation) (string, error) {
 	}
 	switch {
 	case !t.Ours: // from the gateway
-		cmd["sdp"] = w.only(t.SDP)
+		sdp, err := w.between(t.SDP, false)
+		if err != nil {
+			return "", err
+		}
+		cmd["sdp"] = sdp
 		if !t.Answer {
 			cmd["transport-protocol"], cmd["OSRTP"] = "RTP/AVP", []string{"accept"}
 		}
@@ -133,14 +146,23 @@ func (w *world) translate(t ua.Translation) (string, error) {
 			cmd["OSRTP"] = []string{"offer"}
 		}
 	}
+	if w.coding != nil && !t.Answer {
+		w.coding.carries(cmd, !t.Ours)
+	}
 	out, err := w.engine.Describe(w.ctx, cmd)
-	if err != nil {
-		return "", err
+	if err != nil || !t.Ours {
+		return out, err
 	}
-	if t.Ours {
-		out = w.only(out)
+	return w.between(out, true)
+}
+
+// between is a description as it goes on between the gateway and rtpengine, whose it is when it is ours.
+func (w *world) between(sdp string, ours bool) (string, error) {
+	sdp = w.only(sdp)
+	if w.coding == nil {
+		return sdp, nil
 	}
-	return out, nil
+	return w.coding.through(sdp, ours)
 }
 
 // only leaves one crypto-suite in a description between the gateway and rtpengine, and notes what it says.
@@ -191,15 +213,12 @@ func (w *world) both(c *webua.Call) {
 func (w *world) begin(t *testing.T, suite string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.t, w.suite, w.seen, w.heard, w.phone = t, suite, nil, nil, nil
+	w.t, w.suite, w.coding, w.seen, w.heard, w.phone = t, suite, nil, nil, nil, nil
 }
 
 // holdAndResume: rtpengine offers in a call that the gateway offered; the keys and their counters go on.
 func (w *world) holdAndResume() {
-	c, err := w.alice.Call(w.within(), "sip:bob@"+domain, tone.NewSine(browserHz, level))
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	c := w.call(true)
 	w.both(c)
 	w.mu.Lock()
 	phone := w.phone
@@ -220,12 +239,34 @@ func (w *world) holdAndResume() {
 	}
 }
 
-// browserCalls: the gateway offers.
-func (w *world) browserCalls() {
-	c, err := w.alice.Call(w.within(), "sip:bob@"+domain, tone.NewSine(browserHz, level))
-	if err != nil {
+// call is a call between alice and bob; the gateway offers, or rtpengine does.
+func (w *world) call(gatewayOffers bool) *webua.Call {
+	w.t.Helper()
+	if gatewayOffers {
+		c, err := w.alice.Call(w.within(), "sip:bob@"+domain, tone.NewSine(browserHz, level))
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		return c
+	}
+	if _, err := w.bob.Invite("alice", ua.CallOptions{Setup: w.listen}); err != nil {
 		w.t.Fatal(err)
 	}
+	select {
+	case in := <-w.calls:
+		if err := in.Answer(tone.NewSine(browserHz, level)); err != nil {
+			w.t.Fatal(err)
+		}
+		return in
+	case <-w.within().Done():
+		w.t.Fatal(errors.New("no call reached the browser"))
+	}
+	return nil
+}
+
+// browserCalls: the gateway offers.
+func (w *world) browserCalls() {
+	c := w.call(true)
 	w.both(c)
 	w.secured(2)
 	if err := c.Hangup(w.within()); err != nil {
@@ -235,21 +276,12 @@ func (w *world) browserCalls() {
 
 // phoneCalls: rtpengine offers.
 func (w *world) phoneCalls() {
-	c, err := w.bob.Invite("alice", ua.CallOptions{Setup: w.listen})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	select {
-	case in := <-w.calls:
-		if err := in.Answer(tone.NewSine(browserHz, level)); err != nil {
-			w.t.Fatal(err)
-		}
-		w.both(in)
-	case <-w.within().Done():
-		w.t.Fatal(errors.New("no call reached the browser"))
-	}
+	w.both(w.call(false))
 	w.secured(2)
-	if err := c.Hangup(w.within()); err != nil {
+	w.mu.Lock()
+	phone := w.phone
+	w.mu.Unlock()
+	if err := phone.Hangup(w.within()); err != nil {
 		w.t.Error(err)
 	}
 }
@@ -259,7 +291,7 @@ func TestR4568_R8643_IQ14_RtpengineIsThePeer(t *testing.T) {
 	suites := []string{"AEAD_AES_256_GCM", "AEAD_AES_128_GCM", "AES_CM_128_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32"}
 	for _, mode := range []string{"osrtp", "required"} {
 		t.Run(mode, func(t *testing.T) {
-			w := newWorld(t, mode)
+			w := newWorld(t, mode, setup{codecs: []string{"PCMA"}})
 			for _, suite := range suites {
 				for name, run := range map[string]func(){"GatewayOffers": w.browserCalls, "RtpengineOffers": w.phoneCalls, "HoldAndResume": w.holdAndResume} {
 					t.Run(suite+"_"+name, func(t *testing.T) {
