@@ -26,7 +26,7 @@ type Work int
 const (
 	Relay     Work = iota // PCMA on both sides
 	Transcode             // Opus to PCMA and back
-	Wideband              // Opus to AMR-WB 12.65 and back; rtpengine as packaged cannot encode AMR-WB
+	Wideband              // Opus to AMR-WB and back
 	works
 )
 

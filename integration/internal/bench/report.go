@@ -30,6 +30,7 @@ type Summary struct {
 	RtpengineCalls   *float64 `json:"rtpengine_opus_pcma_calls_per_core"`
 	LimitCalls       *float64 `json:"limit_calls_per_core"`
 	WideCalls        *float64 `json:"opus_amrwb_calls_per_core"`
+	WideRtpengine    *float64 `json:"opus_amrwb_vs_rtpengine"`
 	WideLimit        *float64 `json:"opus_amrwb_vs_limit"`
 	WideLimitCalls   *float64 `json:"amrwb_limit_calls_per_core"`
 	KiBPerCallWide   *float64 `json:"kib_per_call_amrwb"`
@@ -75,6 +76,7 @@ func (r *Results) Summary() Summary {
 
 	ours = calls(wide, isthmus)
 	s.WideCalls, s.WideLimit, s.WideLimitCalls = median(figure(ours)), median(ratio(ours, wide.limits(one))), median(figure(wide.limits(one)))
+	s.WideRtpengine = median(ratio(ours, calls(wide, rtpengine)))
 	s.KiBPerCall, s.KiBPerCallOpus, s.KiBPerCallWide = relay.perCall(isthmus), opus.perCall(isthmus), wide.perCall(isthmus)
 	s.RtpengineKiB, s.Others = relay.perCall(rtpengine), r.others()
 	return s

@@ -36,7 +36,7 @@ func results() *Results {
 		{Work: Transcode, Calls: 10, Rows: []*Row{row(isthmus, 50*ms, 50*ms), row(rtpengine, 100*ms, 200*ms)},
 			Limits: []LimitSample{{0, codecs.Limit{PerFrame: 80 * time.Microsecond, TOC: 8, Octets: 40}, codecs.Limit{PerFrame: 100 * time.Microsecond}},
 				{1, codecs.Limit{PerFrame: 80 * time.Microsecond, TOC: 8, Octets: 40}, codecs.Limit{PerFrame: 100 * time.Microsecond}}}},
-		{Work: Wideband, Calls: 10, Rows: []*Row{row(isthmus, 200*ms)}, Limits: []LimitSample{{0, codecs.Limit{PerFrame: 320 * time.Microsecond, TOC: 0x48}, codecs.Limit{}}}},
+		{Work: Wideband, Calls: 10, Rows: []*Row{row(isthmus, 200*ms), row(rtpengine, 500*ms)}, Limits: []LimitSample{{0, codecs.Limit{PerFrame: 320 * time.Microsecond, TOC: 0x48}, codecs.Limit{}}}},
 	}}
 }
 
@@ -57,7 +57,8 @@ func TestSummaryTakesMediansOfRatiosWithinRounds(t *testing.T) {
 	check(t, "opus vs limit", s.OpusLimit, 0.8)             // 200 of 250
 	check(t, "opus vs the other limit", s.OpusLimitMany, 1) // 200 of 200
 	check(t, "AMR-WB calls per core", s.WideCalls, 50)
-	check(t, "AMR-WB vs limit", s.WideLimit, 0.8) // 50 of 62.5
+	check(t, "AMR-WB vs limit", s.WideLimit, 0.8)         // 50 of 62.5
+	check(t, "AMR-WB vs rtpengine", s.WideRtpengine, 2.5) // 50 of 20
 	check(t, "KiB per call", s.KiBPerCall, 100)
 	check(t, "others", s.Others, 1)
 	if s.KiBPerCallOpus != nil {

@@ -153,7 +153,9 @@ func (p *part) start(ctx context.Context) error {
 			return err
 		}
 	}
-	if p.c.Rtpengine && p.work != Wideband {
+	if p.c.Rtpengine && p.work == Wideband && !systems.Encodes(ctx, "AMR-WB") {
+		p.say("  rtpengine cannot make AMR-WB here (Debian package libavcodec-extra): left out")
+	} else if p.c.Rtpengine {
 		s, err := systems.StartRtpengine(ctx, p.c.Threads, p.c.Log)
 		if errors.Is(err, systems.ErrNotInstalled) {
 			p.say("  rtpengine is not installed: left out")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"strings"
 	"time"
 
 	"github.com/isthmus-gateway/isthmus/integration/internal/bench/bencode"
@@ -25,14 +26,39 @@ const rtpengineName = "rtpengine"
 // ErrNotInstalled says that there is no rtpengine on this machine.
 var ErrNotInstalled = errors.New("rtpengine is not installed")
 
+// Encodes reports whether the rtpengine found on the PATH can make a codec, "AMR-WB" for one: that depends on its libavcodec.
+func Encodes(ctx context.Context, name string) bool {
+	path, err := findRtpengine()
+	if err != nil {
+		return false
+	}
+	out, err := exec.CommandContext(ctx, path, "--codecs").CombinedOutput()
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(out)) {
+		if codec, support, ok := strings.Cut(strings.TrimSpace(line), ": "); ok && codec == name {
+			return support == "fully supported"
+		}
+	}
+	return false
+}
+
+func findRtpengine() (string, error) {
+	for _, name := range []string{rtpengineName, "/usr/sbin/" + rtpengineName} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path, nil
+		}
+	}
+	return "", ErrNotInstalled
+}
+
 // StartRtpengine runs the rtpengine found on the PATH with so many packet threads. log takes its output, may be nil.
 // Errors: ErrNotInstalled.
 func StartRtpengine(ctx context.Context, threads int, log io.Writer) (*Rtpengine, error) {
-	path, err := exec.LookPath(rtpengineName)
+	path, err := findRtpengine()
 	if err != nil {
-		if path, err = exec.LookPath("/usr/sbin/" + rtpengineName); err != nil {
-			return nil, ErrNotInstalled
-		}
+		return nil, err
 	}
 	port, err := freePort("udp")
 	if err != nil {
@@ -72,7 +98,7 @@ func (s *Rtpengine) Connect(ctx context.Context, o load.Offer) (load.Answer, err
 		"transport-protocol": "RTP/AVP", "rtcp-mux": []string{"demux"}, "replace": []string{"origin", "session-connection"},
 	}
 	if o.Media.Transcoded() {
-		offer["codec"] = bencode.Dict{"transcode": []string{coreName(o.Media)}, "mask": []string{"opus"}}
+		offer["codec"] = bencode.Dict{"transcode": []string{coreSpec(o.Media)}, "mask": []string{"opus"}}
 	}
 	toCore, err := s.ng.describe(ctx, offer)
 	if err != nil {
@@ -135,9 +161,23 @@ func browserSDP(o load.Offer) string {
 		"a=candidate:1 1 udp 2130706431 %[2]s %[1]d typ host\r\na=end-of-candidates\r\n", port, ip, codec, o.Ufrag, o.Pwd, o.Fingerprint)
 }
 
-// coreName is the codec at the core; AMR-WB is none that rtpengine as packaged can encode.
-func coreName(m load.Media) string {
-	if m == load.OpusG722 {
+// coreFormat is the codec at the core.
+func coreFormat(m load.Media) (pt int, encoding string) {
+	switch m {
+	case load.OpusAMRWB:
+		return 97, "AMR-WB/16000"
+	case load.OpusG722:
+		return 9, "G722/8000"
+	}
+	return 8, "PCMA/8000"
+}
+
+// coreSpec is the codec that rtpengine is to offer there. AMR-WB has the bit rate that the gateway sends at; its own choice were 14.25 kbit/s.
+func coreSpec(m load.Media) string {
+	switch m {
+	case load.OpusAMRWB:
+		return "AMR-WB/16000/1/23850"
+	case load.OpusG722:
 		return "G722"
 	}
 	return "PCMA"
@@ -145,10 +185,7 @@ func coreName(m load.Media) string {
 
 // coreSDP is the core side's answer.
 func coreSDP(o load.Offer) string {
-	pt := 8
-	if o.Media == load.OpusG722 {
-		pt = 9
-	}
-	return fmt.Sprintf("v=0\r\no=- 1 1 IN IP4 %[2]s\r\ns=-\r\nc=IN IP4 %[2]s\r\nt=0 0\r\nm=audio %[1]d RTP/AVP %[3]d\r\na=rtpmap:%[3]d %[4]s/8000\r\na=sendrecv\r\na=ptime:20\r\n",
-		o.Core.Port(), o.Core.Addr(), pt, coreName(o.Media))
+	pt, encoding := coreFormat(o.Media)
+	return fmt.Sprintf("v=0\r\no=- 1 1 IN IP4 %[2]s\r\ns=-\r\nc=IN IP4 %[2]s\r\nt=0 0\r\nm=audio %[1]d RTP/AVP %[3]d\r\na=rtpmap:%[3]d %[4]s\r\na=sendrecv\r\na=ptime:20\r\n",
+		o.Core.Port(), o.Core.Addr(), pt, encoding)
 }
