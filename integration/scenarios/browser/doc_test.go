@@ -6,5 +6,7 @@
 //
 // TestBrowserToSecureBaresip is the same with SRTP between the MGW and bob, with keys in SDP.
 //
+// Where digits come by INFO, sipp calls from the place of bob.
+//
 // Who is heard is told by frequency: the browser sends 620 Hz, bob 440 Hz, carol 880 Hz.
 package browser

@@ -79,6 +79,7 @@ var turnMode = []scene{
 // infoMode runs with keys that go to the core by INFO.
 var infoMode = []scene{
 	{"R4733_DigitsToBaresipByInfo", digitsByInfo},
+	{"R4733_DigitsToBrowserByInfo", infoToBrowser},
 }
 
 // fullMode runs with a media gateway that does full ICE, in both roles: the offerer controls.

@@ -193,6 +193,11 @@ func (p *Page) Connect(ctx context.Context, id, other string) error {
 // Follow does what the far end of a call asks for: the page calls whom it is referred to.
 func (p *Page) Follow(ctx context.Context, id string) error { return p.invoke(ctx, "follow", nil, id) }
 
+// Mute has the microphone send silence, or no longer.
+func (p *Page) Mute(ctx context.Context, id string, on bool) error {
+	return p.invoke(ctx, "mute", nil, id, on)
+}
+
 // DTMF sends digits.
 func (p *Page) DTMF(ctx context.Context, id, digits string) error {
 	return p.invoke(ctx, "dtmf", nil, id, digits)
