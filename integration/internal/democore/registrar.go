@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/emiago/sipgo/sip"
+
 	"github.com/isthmus-gateway/isthmus/integration/internal/ua/sipnode"
 )
 
@@ -168,29 +169,13 @@ func bindingKey(ct *sip.ContactHeader) string {
 
 func pathOf(req *sip.Request) []sip.Uri {
 	var uris []sip.Uri
-	for _, s := range bracketed(req, "Path") {
+	for _, s := range sipnode.URIs(req, "Path") {
 		var u sip.Uri
 		if sip.ParseUri(s, &u) == nil {
 			uris = append(uris, u)
 		}
 	}
 	return uris
-}
-
-// bracketed lists the URIs between angle brackets in all headers of a name, in order.
-func bracketed(m sip.Message, name string) []string {
-	var out []string
-	for _, h := range m.GetHeaders(name) {
-		for rest := h.Value(); ; {
-			_, after, ok := strings.Cut(rest, "<")
-			u, tail, ok2 := strings.Cut(after, ">")
-			if !ok || !ok2 {
-				break
-			}
-			out, rest = append(out, u), tail
-		}
-	}
-	return out
 }
 
 // orderedLocked refuses a REGISTER overtaken by a later one of the same client (§10.3 step 7).

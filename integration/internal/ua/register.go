@@ -4,10 +4,10 @@ import (
 	"context"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
+
 	"github.com/isthmus-gateway/isthmus/integration/internal/ua/sipnode"
 )
 
@@ -38,8 +38,8 @@ func (a *Agent) Register(ctx context.Context, expires time.Duration, extra ...si
 		return nil, &StatusError{res.StatusCode, res.Reason, res}
 	}
 	reg := &Registration{Response: res, Expires: a.granted(res)}
-	reg.ServiceRoute = uriList(res, "Service-Route")
-	reg.AssociatedURIs = uriList(res, "P-Associated-URI")
+	reg.ServiceRoute = sipnode.URIs(res, "Service-Route")
+	reg.AssociatedURIs = sipnode.URIs(res, "P-Associated-URI")
 	var route []sip.Uri
 	for _, s := range reg.ServiceRoute {
 		var u sip.Uri
@@ -81,20 +81,4 @@ func (a *Agent) granted(res *sip.Response) time.Duration {
 		}
 	}
 	return 0
-}
-
-// uriList takes the URIs between angle brackets out of all headers of one name, in order.
-func uriList(m sip.Message, name string) []string {
-	var uris []string
-	for _, h := range m.GetHeaders(name) {
-		for rest := h.Value(); ; {
-			_, after, ok := strings.Cut(rest, "<")
-			u, tail, ok2 := strings.Cut(after, ">")
-			if !ok || !ok2 {
-				break
-			}
-			uris, rest = append(uris, u), tail
-		}
-	}
-	return uris
 }
