@@ -25,9 +25,9 @@ names=$(grep -rhE -B1 --include='*_test.go' "$long" mgc mgw integration | sed -n
 grep -rlE --include='*_test.go' "$long" mgc mgw integration | xargs -n1 dirname | sort -u | sed 's|^|./|' | xargs go test -vet=off -shuffle=on -timeout 15m -p 1 -run "^($names)\$"
 step "scenarios, two at a time, each in a network namespace of its own"
 export ISTHMUS_PROGRAMS=$PWD/bin
-go list ./integration/scenarios/... | grep -vE '/(browser|nat)$' | xargs go test -race -vet=off -shuffle=on -count=1 -timeout 15m -p 2
-step "real Chromium behind NATs"
-go test -race -vet=off -shuffle=on -count=1 -timeout 10m ./integration/scenarios/nat
+go list ./integration/scenarios/... | grep -vE '/(browser|ims|nat)$' | xargs go test -race -vet=off -shuffle=on -count=1 -timeout 15m -p 2
+step "real Chromium with an IMS core, and behind NATs"
+go test -race -vet=off -shuffle=on -count=1 -timeout 10m -p 1 ./integration/scenarios/ims ./integration/scenarios/nat
 step "real Chromium - Isthmus - Kamailio - baresip: each scenario, and the times from INVITE to audio"
 go test -race -vet=off -v -count=1 -timeout 10m ./integration/scenarios/browser | grep -v '^=== '
 step "self-test calls, then real Chromium with the web phone: register, call both ways, DTMF, hold, busy, message"
