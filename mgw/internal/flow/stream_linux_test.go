@@ -196,6 +196,13 @@ func TestR6544_UnauthenticatedConnectionsEnd(t *testing.T) {
 	if _, err := c.Write(frame(checkFor(t, l.Ufrag, "wrong-wrong-wrong-wrong"))); err != nil {
 		t.Fatal(err)
 	}
+	eventually(t, "the worker has the connection", func() (has bool) {
+		a.w.do(func() { has = len(a.w.streams) == 1 })
+		return has
+	})
+	if unknown, _ := b.e.listeners[0].Counts(); unknown != 1 {
+		t.Errorf("%d connections count as unknown", unknown)
+	}
 	isClosed(t, c)
 	if _, ok := b.ev.find(a, ICEConnected, 1); ok {
 		t.Error("a wrong password made a pair")

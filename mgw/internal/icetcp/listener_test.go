@@ -120,3 +120,16 @@ func TestCloseEndsConnectionsThatSayNothing(t *testing.T) {
 	}
 	_ = c.Close()
 }
+
+// TestLongFirstFrameIsNotWaitedFor: its length alone ends it.
+func TestLongFirstFrameIsNotWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ours, theirs := net.Pipe()
+		go func() { _, _ = theirs.Write(framed([]byte("longer"))[:2]) }()
+		start := time.Now()
+		if b, err := readFrame(ours, 5); err == nil || time.Since(start) != 0 {
+			t.Errorf("%q, %v after %v", b, err, time.Since(start))
+		}
+		_, _ = ours.Close(), theirs.Close()
+	})
+}

@@ -193,7 +193,7 @@ func (r *Receiver) OpenRTP(b []byte) ([]byte, error) {
 	}
 	out, err := r.ctx.DecryptRTP(b[:0], b, &r.rtp)
 	if err != nil {
-		if !known {
+		if !known && r.Heard() { // before, nothing was asked of the ration, and there must be no debt
 			r.strangers.Take(1)
 		}
 		return nil, classify(err)
@@ -226,7 +226,7 @@ func (r *Receiver) OpenRTCP(b []byte) ([]byte, error) {
 	}
 	out, err := r.ctx.DecryptRTCP(b[:0], b, &r.rtcp)
 	if err != nil {
-		if !known {
+		if !known && r.Heard() { // before, nothing was asked of the ration, and there must be no debt
 			r.strangers.Take(1)
 		}
 		return nil, classify(err)

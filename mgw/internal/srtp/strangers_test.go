@@ -50,3 +50,36 @@ func TestStrangersAreRationed(t *testing.T) {
 		}
 	})
 }
+
+// Forged packets take no place among the SSRCs that are known, and nothing of the ration, however many come before the first authentic one: the peer's second
+// SSRC, or that of its reports, is taken at once.
+func TestForgedSourcesTakeNoPlace(t *testing.T) {
+	profiles(t, func(t *testing.T, p Profile) {
+		tx, rx := pair(t, p)
+		rx.clock = func() int64 { return 1 }
+		buf := make([]byte, 300)
+		for ssrc := range uint32(2 * maxSources) {
+			if _, err := rx.OpenRTP(packet(buf, 1000+ssrc, 1, 160)); err != ErrAuth {
+				t.Fatalf("forged: %v", err)
+			}
+			report := packet(buf, 0, 1, 160)
+			report[1], report[6], report[7] = 200, byte(ssrc>>8), byte(ssrc)
+			if _, err := rx.OpenRTCP(report); err == nil {
+				t.Fatal("a forged report was opened")
+			}
+		}
+		if rx.Heard() {
+			t.Error("forged packets are taken for the peer's")
+		}
+		if _, err := rx.OpenRTP(protected(t, tx, 1, 1)); err != nil {
+			t.Errorf("the peer: %v", err)
+		}
+		b, err := tx.ProtectRTCP(append(make([]byte, 0, 256), 0x80, 201, 0, 1, 0, 0, 0, 1))
+		if err == nil {
+			_, err = rx.OpenRTCP(b)
+		}
+		if err != nil {
+			t.Errorf("the peer's report: %v", err)
+		}
+	})
+}
