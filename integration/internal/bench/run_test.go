@@ -67,6 +67,9 @@ func TestRunMeasuresRealSystems(t *testing.T) {
 		if w.Delays.P50 <= 0 || w.Delays.P99 < w.Delays.P50 || w.Delivered() == 0 || (l.Limit == nil) != (l.Work == Relay) {
 			t.Errorf("%s: %+v", l.Work, w)
 		}
+		if m := l.Memory; m.Empty == 0 || m.Up < m.Empty/2 || m.Speaking < m.Empty/2 || m.Calls != 10 {
+			t.Errorf("%s at %d %%: memory %+v", l.Work, l.Level, m)
+		}
 		if l.Work == Transcode && (w.Delays.P50 < 5*time.Millisecond || w.Delays.P50 > time.Second) {
 			t.Errorf("transcoded audio is %v late", w.Delays.P50)
 		}
