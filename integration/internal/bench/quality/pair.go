@@ -18,7 +18,7 @@ type pair struct {
 	core  string // name of the codec at the core
 	wide  int    // what is compared has so many times rate
 	clock int    // of RTP at the core, Hz
-	peer  bool   // rtpengine as packaged can do it
+	peer  string // what rtpengine must be able to make for it; empty: what it always can
 	mode  byte   // of AMR-WB
 	opus  int    // what the gateway makes of it, bit/s
 }
@@ -32,10 +32,10 @@ const (
 
 // pairs in the order in which they are measured.
 var pairs = []*pair{
-	{load.OpusPCMA, "PCMA", 1, 8000, true, 0, narrowOpus},
-	{load.OpusAMRWB, "AMR-WB 12.65", 2, 16000, false, codecs.AMRWB1265, wideOpus},
-	{load.OpusAMRWBFull, "AMR-WB 23.85", 2, 16000, false, codecs.AMRWB2385, wideOpus},
-	{load.OpusG722, "G.722", 2, 8000, true, 0, wideOpus},
+	{load.OpusPCMA, "PCMA", 1, 8000, "", 0, narrowOpus},
+	{load.OpusAMRWB, "AMR-WB 12.65", 2, 16000, "AMR-WB", codecs.AMRWB1265, wideOpus},
+	{load.OpusAMRWBFull, "AMR-WB 23.85", 2, 16000, "AMR-WB", codecs.AMRWB2385, wideOpus},
+	{load.OpusG722, "G.722", 2, 8000, "", 0, wideOpus},
 }
 
 // title of a direction.

@@ -164,7 +164,7 @@ func browserSDP(o load.Offer) string {
 // coreFormat is the codec at the core.
 func coreFormat(m load.Media) (pt int, encoding string) {
 	switch m {
-	case load.OpusAMRWB:
+	case load.OpusAMRWB, load.OpusAMRWBFull:
 		return 97, "AMR-WB/16000"
 	case load.OpusG722:
 		return 9, "G722/8000"
@@ -176,6 +176,8 @@ func coreFormat(m load.Media) (pt int, encoding string) {
 func coreSpec(m load.Media) string {
 	switch m {
 	case load.OpusAMRWB:
+		return "AMR-WB/16000/1/12650"
+	case load.OpusAMRWBFull:
 		return "AMR-WB/16000/1/23850"
 	case load.OpusG722:
 		return "G722"

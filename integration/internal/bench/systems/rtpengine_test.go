@@ -21,7 +21,7 @@ func someOffer(media load.Media) load.Offer {
 }
 
 func TestDescriptionsSayWhatTheEndsAre(t *testing.T) {
-	for media, codec := range map[load.Media]string{load.PCMA: "PCMA", load.OpusPCMA: "opus", load.OpusG722: "opus", load.OpusAMRWB: "opus"} {
+	for media, codec := range map[load.Media]string{load.PCMA: "PCMA", load.OpusPCMA: "opus", load.OpusG722: "opus", load.OpusAMRWB: "opus", load.OpusAMRWBFull: "opus"} {
 		o := someOffer(media)
 		d, err := sdp.Parse([]byte(browserSDP(o)))
 		if err != nil {
@@ -33,7 +33,7 @@ func TestDescriptionsSayWhatTheEndsAre(t *testing.T) {
 			d.SetupOf(m) != sdp.SetupActpass || len(m.Candidates) != 1 || d.FingerprintsOf(m)[0].Value != o.Fingerprint {
 			t.Errorf("browser: %s", browserSDP(o))
 		}
-		if d, err = sdp.Parse([]byte(coreSDP(o))); err != nil || d.Media[0].Port != 40002 || d.Media[0].Proto != "RTP/AVP" || int(d.Media[0].Codecs[0].PT) != map[load.Media]int{load.PCMA: 8, load.OpusPCMA: 8, load.OpusG722: 9, load.OpusAMRWB: 97}[media] ||
+		if d, err = sdp.Parse([]byte(coreSDP(o))); err != nil || d.Media[0].Port != 40002 || d.Media[0].Proto != "RTP/AVP" || int(d.Media[0].Codecs[0].PT) != map[load.Media]int{load.PCMA: 8, load.OpusPCMA: 8, load.OpusG722: 9, load.OpusAMRWB: 97, load.OpusAMRWBFull: 97}[media] ||
 			!strings.HasPrefix(coreSpec(media), d.Media[0].Codecs[0].Name) {
 			t.Errorf("core: %s, %v", coreSDP(o), err)
 		}
