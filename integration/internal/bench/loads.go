@@ -8,11 +8,12 @@ import (
 	"time"
 
 	"github.com/isthmus-gateway/isthmus/integration/internal/bench/codecs"
+	"github.com/isthmus-gateway/isthmus/integration/internal/bench/cores"
 	"github.com/isthmus-gateway/isthmus/integration/internal/bench/procstat"
 	"github.com/isthmus-gateway/isthmus/integration/internal/bench/systems"
 )
 
-// The delay under load is measured with one packet thread, of whose core calls use 30 and 70 %: the generator needs the other core.
+// The delay under load is measured with one packet thread and one core, of which calls use 30 and 70 %; the generator has another core.
 
 // levels are shares of the core, percent.
 var levels = [...]int{30, 70}
@@ -87,6 +88,9 @@ func (r *Results) loadsOf(ctx context.Context, p *part, most int) error {
 	if err := p.setUp(ctx, s); err != nil {
 		return err
 	}
+	if err := s.part(); err != nil {
+		return err
+	}
 	memory := Memory{Empty: s.empty, Calls: most}
 	var err error
 	if memory.Up, err = procstat.Resident(s.sys.Pid()); err != nil {
@@ -117,6 +121,21 @@ func (r *Results) loadsOf(ctx context.Context, p *part, most int) error {
 		r.Loads = append(r.Loads, at)
 	}
 	return nil
+}
+
+// part gives system and generator a core each, where there are two: one that is put onto the other's core waits for its turn.
+func (s *subject) part() error {
+	system, generator, err := cores.Halves()
+	if errors.Is(err, cores.ErrFew) {
+		return nil
+	}
+	if err == nil {
+		err = cores.Confine(s.sys.Pid(), &system)
+	}
+	if err == nil {
+		s.fleet.Keep(&generator)
+	}
+	return err
 }
 
 // under runs a window with so many of the calls.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/isthmus-gateway/isthmus/integration/internal/bench/codecs"
+	"github.com/isthmus-gateway/isthmus/integration/internal/bench/cores"
 )
 
 // Options of a fleet.
@@ -34,6 +35,7 @@ type Fleet struct {
 	used    int   // of them, 0: all
 	opened  int64 // when the last window began, ns since its Run
 	poll    *poller
+	core    *cores.Set // that Run keeps to; nil: any
 	began   time.Time
 	profile string
 }
@@ -153,6 +155,9 @@ func (f *Fleet) active() []*call {
 	}
 	return f.calls
 }
+
+// Keep makes Run keep to some cores; the system that it measures has others.
+func (f *Fleet) Keep(core *cores.Set) { f.core = core }
 
 // Profile is the SRTP profile of the calls; empty for plain ones.
 func (f *Fleet) Profile() string { return f.profile }

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/isthmus-gateway/isthmus/integration/internal/bench/cores"
 )
 
 const (
@@ -65,6 +67,13 @@ func (f *Fleet) Run(warm, window time.Duration, meter func() (time.Duration, err
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	defer first()()
+	if f.core != nil {
+		undo, err := cores.Stay(f.core)
+		if err != nil {
+			return Window{}, err
+		}
+		defer undo()
+	}
 	warm = max(warm, restart)
 	f.listen(warm, window)
 	now := time.Now()
