@@ -18,6 +18,9 @@ const MaxItems = 64
 // digitPause is the time between two digits, which receivers need to tell them apart (ITU-T Q.24 table A-1 wants 40 ms).
 const digitPause = 60 * time.Millisecond
 
+// digitPatience is how long a digit waits until its listener can be reached: as long as a DTLS handshake may take.
+const digitPatience = 10 * time.Second
+
 // PlayerRate is the PCM rate at which a Player feeds an encoder that could do with less, Hz.
 const PlayerRate = 16000
 
@@ -70,8 +73,10 @@ type PlayerConfig struct {
 type Player struct {
 	cfg   PlayerConfig
 	queue []Item
-	halt  Ending // of queue[0] when it fades away; ByItself: it does not
-	rest  int    // frames of pause before the next digit
+	halt  Ending        // of queue[0] when it fades away; ByItself: it does not
+	rest  int           // frames of pause before the next digit
+	away  bool          // nobody can be reached: digits wait
+	late  time.Duration // for so long
 
 	enc   transcode.Encoder // nil: not needed yet, or not possible
 	to    transcode.FrameEncoder
@@ -186,6 +191,10 @@ func (p *Player) Abandon() {
 	p.queue, p.held, p.rest = p.queue[:0], false, 0
 }
 
+// Reach tells whether the listener can be reached. Meanwhile the time of sounds goes by; a digit, which is to be heard once, waits 10 s and then
+// ends as Failed.
+func (p *Player) Reach(ok bool) { p.away = !ok }
+
 // Request tells the encoder which mode the peer wants (RFC 4867 §4.3.1).
 func (p *Player) Request(r transcode.Request) {
 	p.asked = r
@@ -243,7 +252,7 @@ func (p *Player) pop(how Ending) {
 	if p.halt != ByItself && how == ByItself {
 		how = p.halt
 	}
-	p.halt = ByItself
+	p.halt, p.late = ByItself, 0
 	if len(p.done) == MaxItems {
 		p.done = append(p.done[:0], p.done[1:]...)
 	}
@@ -263,6 +272,11 @@ func (p *Player) Tick(out []byte) (int, Frame) {
 		return 0, Frame{}
 	case p.rest > 0:
 		p.rest--
+		return 0, Frame{}
+	case cur.Source == nil && !p.held && (p.away || p.cfg.Dst.IsZero() && p.cfg.Events.IsZero()):
+		if p.late += p.cfg.Ptime; p.late >= digitPatience {
+			p.pop(Failed)
+		}
 		return 0, Frame{}
 	case cur.Source == nil && p.cfg.Events.IsZero():
 		return p.tone(ts, out)

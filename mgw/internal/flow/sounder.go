@@ -147,6 +147,8 @@ func (x *sounder) aim() {
 // tick plays the frame that is due.
 func (x *sounder) tick(now int64) {
 	w := x.t.w
+	to := x.hears()
+	x.player.Reach(to != nil && to.unreachable() == gate.Pass)
 	buf := w.buffer()
 	n, f := x.player.Tick(buf[rtp.HeaderLen : len(buf)-overhead])
 	ptime := int64(x.player.Ptime())
@@ -155,10 +157,10 @@ func (x *sounder) tick(now int64) {
 		due = now + ptime // the worker was held up: the peer's buffer has run dry anyway
 	}
 	w.clock.set(&x.pulse, onBeat(due))
-	if to := x.hears(); f.Kind != audio.None && to != nil && to.voice() == x {
+	if f.Kind != audio.None && to != nil && to.voice() == x {
 		x.send(now, to, buf[:rtp.HeaderLen+n], f)
 	}
-	if x.hears() == nil && x.player.Endless() {
+	if to == nil && x.player.Endless() {
 		w.clock.remove(&x.pulse)
 	}
 	x.settle()

@@ -201,6 +201,52 @@ func TestSignalWithoutPartner(t *testing.T) {
 	}
 }
 
+// TestR4733_DigitsWaitForTheirListener: digits that come before the peer can be reached, as while DTLS is at it, are heard once each when it can;
+// when it never can they have failed, each.
+func TestR4733_DigitsWaitForTheirListener(t *testing.T) {
+	for _, named := range []bool{true, false} {
+		event := codec.Codec{}
+		if named {
+			event = ev8
+		}
+		s := newStage(t, both(SendRecv, []codec.Codec{opus}, opus, codec.Codec{}), both(SendRecv, []codec.Codec{pcma}, pcma, event))
+		s.a.disconnect()
+		s.c.core.aim(s.c.core.latched, s.c.core.latched) // no address yet
+		if err := s.c.play(s.now, Signals{List: digits("12")}); err != nil {
+			t.Fatal(err)
+		}
+		for range 100 {
+			s.step()
+		}
+		if d := s.told(SignalDone); len(d) != 0 {
+			t.Fatalf("named %v: %d digits have ended unheard", named, len(d))
+		}
+		if err := s.c.core.setRemote(0, CoreRemote{RTP: addrPortOf(s.ends[coreEnd])}); err != nil {
+			t.Fatal(err)
+		}
+		before := len(s.all[coreEnd])
+		for range 50 {
+			s.step()
+		}
+		if d := s.told(SignalDone); len(d) != 2 || d[0].Signal.How != audio.ByItself || d[1].Signal.How != audio.ByItself {
+			t.Errorf("named %v: ends %v", named, d)
+		}
+		if n := len(s.all[coreEnd]) - before; n < 10 {
+			t.Errorf("named %v: %d packets of two digits", named, n)
+		}
+		s.c.core.aim(s.c.core.latched, s.c.core.latched)
+		if err := s.c.play(s.now, Signals{List: digits("34")}); err != nil {
+			t.Fatal(err)
+		}
+		for range 20 * 50 {
+			s.step()
+		}
+		if d := s.told(SignalDone); len(d) != 4 || d[2].Signal.How != audio.Failed || d[3].Signal.How != audio.Failed || s.c.sound != nil {
+			t.Errorf("named %v: ends of what nobody could hear %v", named, d)
+		}
+	}
+}
+
 // An isolated termination has signals one after another, each as the first: by nothing in it may the stream take them for repeated packets.
 func TestSignalsWithoutPartnerAreAllHeard(t *testing.T) {
 	s := newStage(t, both(SendRecv, []codec.Codec{pcma}, pcma, codec.Codec{}), both(SendRecv, []codec.Codec{pcma}, pcma, codec.Codec{}))
