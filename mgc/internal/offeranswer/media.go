@@ -101,10 +101,10 @@ type Web struct {
 	Pwd          string            `json:"pwd,omitempty"`
 	Candidates   []sdp.Candidate   `json:"cands,omitempty"`
 	EndOfCands   bool              `json:"eoc,omitempty"`
-	PeerLite     bool              `json:"plite,omitempty"`      // the peer is an ICE-lite agent
-	Component2   bool              `json:"component2,omitempty"` // the peer does not multiplex: RTCP has a component of its own
-	Offerer      bool              `json:"offerer,omitempty"`    // ours was the first offer
-	Full         bool              `json:"full,omitempty"`       // our agent checks by itself; the MGW decides (TS 23.334 §6.2.17)
+	PeerLite     bool              `json:"plite,omitempty"`   // the peer is an ICE-lite agent
+	Component2   bool              `json:"apart,omitempty"`   // the peer does not multiplex: RTCP has a component of its own; named as in records of older controllers
+	Offerer      bool              `json:"offerer,omitempty"` // ours was the first offer
+	Full         bool              `json:"full,omitempty"`    // our agent checks by itself; the MGW decides (TS 23.334 §6.2.17)
 	Fingerprints []sdp.Fingerprint `json:"fps,omitempty"`
 	TLSID        string            `json:"tls_id,omitempty"`
 	Role         sdp.Setup         `json:"role,omitempty"` // ours: passive or active; empty: not agreed

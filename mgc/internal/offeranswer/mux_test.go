@@ -1,6 +1,7 @@
 package offeranswer
 
 import (
+	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
@@ -101,6 +102,9 @@ func TestR8858_BrowserWithoutMuxCalls(t *testing.T) {
 	}
 	if m.ModifyDescriptor(Access, Open).GetStreams()[0].GetLocalControl().GetRtcp().GetMux() {
 		t.Error("the MGW is told of mux")
+	}
+	if raw, err := json.Marshal(m.Lines[Access].Web); err != nil || !strings.Contains(string(raw), `"apart":true`) {
+		t.Errorf("controllers of other versions would take the call for one with mux: %v\n%s", err, raw)
 	}
 	offer.Media[0].RTCPMux = true // it learns to multiplex
 	if m, _, err = m.Offer(Access, offer); err != nil {
