@@ -183,7 +183,7 @@ func (p *Pool) Pick(req Request) (Node, error) {
 }
 
 // Codecs returns those of the encoding names that every node which may be picked can transcode: a codec is used once the whole pool has it.
-// A pool without nodes has them all.
+// A pool without nodes has them all; when all nodes drain, they count, for the emergency calls that they still take.
 func (p *Pool) Codecs(names []string) []string {
 	return p.common(names, func(n *Node) []string { return n.Codecs })
 }
@@ -195,8 +195,10 @@ func (p *Pool) Features(names []string) []string {
 
 func (p *Pool) common(names []string, of func(*Node) []string) []string {
 	out := slices.Clone(names)
-	for _, c := range p.candidates() {
-		if c.state == InService || c.state == Suspect {
+	nodes := p.candidates()
+	drained := !slices.ContainsFunc(nodes, func(c candidate) bool { return c.state != Draining })
+	for _, c := range nodes {
+		if c.state == InService || c.state == Suspect || drained {
 			out = slices.DeleteFunc(out, func(n string) bool { return !containsAll(of(&c.Node), []string{n}) })
 		}
 	}

@@ -47,6 +47,32 @@ func TestCodecsOfTheWholePool(t *testing.T) {
 	})
 }
 
+// TestEmergencyCallsFitWhereAllDrains: an older gateway that drains, and is all there is, takes emergency calls: they need no more of it than it can do.
+func TestEmergencyCallsFitWhereAllDrains(t *testing.T) {
+	inBubble(t, func(t *testing.T, _ *store.Memory, a, b *member) {
+		a.register(t, "g1", "1")
+		drain := &iqv1.ServiceChangeRequest{MgwId: "g1", BootId: "1", Method: iqv1.ServiceChangeRequest_METHOD_GRACEFUL, Delay: durationpb.New(time.Minute)}
+		if code := a.send(t, drain); code != 0 || b.state("g1") != Draining {
+			t.Fatalf("%d, %s", code, b.state("g1"))
+		}
+		need := func() Request {
+			return Request{Emergency: true, Codecs: b.Codecs([]string{"opus", "AMR-WB"}), Features: b.Features([]string{"rtcp-xr"})}
+		}
+		if n, err := b.Pick(need()); err != nil || n.ID != "g1" {
+			t.Errorf("%+v: %v", need(), err)
+		}
+		newer := restart("g2", "1")
+		newer.Capabilities.Codecs = append(newer.Capabilities.Codecs, &iqv1.Codec{Name: "AMR-WB"})
+		newer.Capabilities.Features = []string{"rtcp-xr"}
+		if code := b.send(t, newer); code != 0 || b.state("g2") != InService {
+			t.Fatalf("refused: %d", code)
+		}
+		if r := need(); len(r.Codecs) != 2 || len(r.Features) != 1 {
+			t.Errorf("what drains holds back what the others can do: %+v", r)
+		}
+	})
+}
+
 // TestIQ32_SilentNodeExpiresAfterThreeBeats: suspect after two intervals without a report, lost after three, at every instance once.
 func TestIQ32_SilentNodeExpiresAfterThreeBeats(t *testing.T) {
 	inBubble(t, func(t *testing.T, _ *store.Memory, a, b *member) {
