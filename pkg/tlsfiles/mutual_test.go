@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -74,7 +75,17 @@ func TestMutualProvesBothEnds(t *testing.T) {
 	if s, c := handshake(t, server.Server("h2"), ours.Client("127.0.0.1")); s != nil || c != nil {
 		t.Errorf("by address: %v, %v", s, c)
 	}
-	for _, name := range []string{"mgc-2", "127.0.0.2", ""} {
+	six := mutual(t, member(t, pool, "mgc-6", "2001:db8::1"))
+	for _, name := range []string{"2001:db8::1", "2001:DB8:0::1"} {
+		if s, c := handshake(t, six.Server("h2"), ours.Client(name)); s != nil || c != nil {
+			t.Errorf("by %s: %v, %v", name, s, c)
+		}
+	}
+	names := mutual(t, member(t, pool, "mgc-7")) // as certificates were that did before addresses were looked at
+	if _, c := handshake(t, names.Server("h2"), ours.Client("127.0.0.1")); c == nil || !strings.Contains(c.Error(), "cannot validate certificate for 127.0.0.1") {
+		t.Errorf("an operator whose certificate has no address is told: %v", c)
+	}
+	for _, name := range []string{"mgc-2", "127.0.0.2", "::1", ""} {
 		if _, err := handshake(t, server.Server("h2"), ours.Client(name)); err == nil {
 			t.Errorf("the server was taken for %q", name)
 		}

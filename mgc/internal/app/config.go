@@ -144,7 +144,7 @@ type CallConfig struct {
 type IqConfig struct {
 	Listen   string `conf:"listen" default:"127.0.0.1:7400" doc:"Address and port that media gateways register at."`
 	Insecure bool   `conf:"insecure" default:"false" doc:"Allow plaintext beyond loopback."`
-	Cert     string `conf:"cert" doc:"PEM certificate; with key and ca: mutual TLS."`
+	Cert     string `conf:"cert" doc:"PEM certificate; with key and ca: mutual TLS. It must carry the host, name or IP address, that media gateways have for us in iq.mgc."`
 	Key      string `conf:"key" doc:"PEM private key."`
 	CA       string `conf:"ca" doc:"PEM file of accepted CAs."`
 }

@@ -36,7 +36,7 @@ type Config struct {
 type IqConfig struct {
 	Listen    string        `conf:"listen" default:"127.0.0.1:7420" doc:"Address of the MediaGateway service."`
 	Advertise string        `conf:"advertise" doc:"host:port under which controllers reach it. Empty: listen."`
-	MGC       []string      `conf:"mgc" default:"127.0.0.1:7400" doc:"Controllers (host:port) to register with, in order of preference."`
+	MGC       []string      `conf:"mgc" default:"127.0.0.1:7400" doc:"Controllers (host:port) to register with, in order of preference. With TLS a controller's certificate must carry that host: a name as DNS name, an address as IP address."`
 	Cert      string        `conf:"cert" doc:"PEM file of our certificate; it must carry mgw_id as a name. Read again when it changes."`
 	Key       string        `conf:"key" doc:"PEM file of its key."`
 	CA        string        `conf:"ca" doc:"PEM file of the authorities that sign controllers' certificates."`
