@@ -19,10 +19,11 @@ for m in proto pkg mgc mgw integration; do
   step "go test -race ./$m/..."
   go list "./$m/..." | grep -v /scenarios/ | xargs go test -race -vet=off -shuffle=on -timeout 15m -p 2
 done
-step "what is nearly all arithmetic, and 100,000 random calls and negotiations, without -race"
-long='race\.(Slow|Fewer)\('
-names=$(grep -rhE -B1 --include='*_test.go' "$long" mgc mgw integration | sed -nE 's/^func (Test\w+)\(.*/\1/p' | paste -sd'|')
-grep -rlE --include='*_test.go' "$long" mgc mgw integration | xargs -n1 dirname | sort -u | sed 's|^|./|' | xargs go test -vet=off -shuffle=on -timeout 15m -p 1 -run "^($names)\$"
+step "what the race detector leaves out or allows for, without it: arithmetic, 100,000 random calls and negotiations, allocations and memory"
+uses='race[.](Slow|Fewer|Allocs|Enabled)'
+files=$(grep -rlE --include='*_test.go' "$uses" pkg mgc mgw integration)
+names=$(awk -v uses="$uses" '/^func /{name = match($0, /^func Test[A-Za-z0-9_]+/) ? substr($0, 6, RLENGTH - 5) : ""} name && $0 ~ uses {print name}' $files | sort -u | paste -sd'|')
+dirname $files | sort -u | sed 's|^|./|' | xargs go test -vet=off -shuffle=on -timeout 15m -p 1 -run "^(${names:?no test uses pkg/race})\$"
 step "scenarios, two at a time, each in a network namespace of its own"
 export ISTHMUS_PROGRAMS=$PWD/bin
 go list ./integration/scenarios/... | grep -vE '/(browser|ims|nat)$' | xargs go test -race -vet=off -shuffle=on -count=1 -timeout 15m -p 2

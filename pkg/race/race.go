@@ -1,10 +1,11 @@
-// Package race tells tests whether the race detector runs with them. It makes arithmetic ten times slower and finds next to nothing there: such tests
-// do less with it, and integration/scripts/test.sh runs those once more without.
+// Package race tells tests whether the race detector runs with them. It makes arithmetic ten times slower and finds next to nothing there, and it
+// allocates: such tests do less with it, and integration/scripts/test.sh runs those once more without. It finds them by the use of this package in the
+// function Test... itself.
 package race
 
 import "testing"
 
-// Slow skips a test under the race detector. It is the first statement of the test: that is how the script finds it.
+// Slow skips a test under the race detector.
 func Slow(t testing.TB) {
 	t.Helper()
 	if Enabled {
@@ -12,7 +13,7 @@ func Slow(t testing.TB) {
 	}
 }
 
-// Fewer is n, or less under the race detector. A test has it in its first statement: that is how the script finds it.
+// Fewer is n, or less under the race detector.
 func Fewer(n, less int) int {
 	if Enabled {
 		return less
