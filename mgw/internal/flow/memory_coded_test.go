@@ -23,9 +23,9 @@ func TestMemoryPerTranscodedCall(t *testing.T) {
 			continue
 		}
 		t.Run(tc.core.Name, func(t *testing.T) {
-			const n = 12
+			n := race.Fewer(48, 12) // so many that a stack of the test's more or less does not show
 			browser, core := newTone(t, opus, 1000, 0xbb), newTone(t, tc.core, 600, 0xcc)
-			var stages [n + 1]*stage
+			stages := make([]*stage, n+1)
 			for i := range stages {
 				stages[i] = newStage(t, both(SendRecv, []codec.Codec{opus, ev48}, opus, ev48), both(SendRecv, []codec.Codec{tc.core, ev8}, tc.core, ev8))
 				stages[i].w.coding = stages[0].w.coding // one worker's
@@ -46,7 +46,7 @@ func TestMemoryPerTranscodedCall(t *testing.T) {
 				}
 				s.all, s.last = [2][]arrival{}, [2]rtp.Packet{} // the test's own
 			}
-			heap, c := float64(memory()-before)/n/1024, float64(transcode.Outside()-outside)/n/1024
+			heap, c := float64(memory()-before)/float64(n)/1024, float64(transcode.Outside()-outside)/float64(n)/1024
 			t.Logf("%.1f KiB on Go's heap (limit %.0f), %.1f in C (limit %.0f)", heap, tc.heap, c, tc.c)
 			if !race.Enabled && heap > tc.heap || c > tc.c {
 				t.Errorf("transcoding adds %.1f KiB on Go's heap and %.1f in C", heap, c)
