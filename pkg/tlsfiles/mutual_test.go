@@ -132,7 +132,12 @@ func TestMutualFilesAreReadAnew(t *testing.T) {
 	if !slices.Equal(look(), second) {
 		t.Error("a file that is gone took the certificate along")
 	}
-	for name, bad := range map[string]Files{"no certificate": files, "no key": {Cert: files.CA, CA: files.CA}, "none": {}} {
+	good, empty := member(t, ca, "mgc-1"), member(t, ca, "mgc-1")
+	tlstest.Put(t, empty.CA, []byte("nothing"))
+	for name, bad := range map[string]Files{
+		"no certificate": {Cert: files.Cert, Key: good.Key, CA: good.CA}, "no key": {Cert: good.Cert, CA: good.CA}, "no CA": {Cert: good.Cert, Key: good.Key},
+		"empty CA": empty, "none": {},
+	} {
 		if _, err := NewMutual(bad); err == nil {
 			t.Errorf("%s: no error", name)
 		}
