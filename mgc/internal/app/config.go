@@ -72,7 +72,7 @@ type CoreConfig struct {
 	T1 time.Duration `conf:"t1" default:"500ms" range:"50ms..4s" doc:"Round-trip estimate (RFC 3261 T1): the first retransmission over UDP; a request without an answer ends after 64 of it."`
 
 	Profile        string        `conf:"profile" default:"sip" range:"sip|ims" doc:"What the core is: sip for a PBX or provider, ims for an IMS core. Sets what the fields below mean by auto."`
-	Identity       string        `conf:"identity" default:"auto" range:"auto|assert|none" doc:"assert: P-Asserted-Identity, P-Charging-Vector and access network towards the core (RFC 3325, RFC 7315). auto: sip none, ims assert."`
+	Identity       string        `conf:"identity" default:"auto" range:"auto|assert|none" doc:"assert: P-Asserted-Identity, P-Charging-Vector and access network towards the core (RFC 3325, RFC 7315), and the core's Resource-Priority counts (RFC 4412). auto: sip none, ims assert."`
 	Reliable       string        `conf:"reliable" default:"auto" range:"auto|on|off" doc:"Reliable provisional responses, 100rel (RFC 3262). auto: on."`
 	Preconditions  string        `conf:"preconditions" default:"auto" range:"auto|off|answer-only|full" doc:"QoS preconditions (RFC 3312): answer-only takes those of callers, full offers them too. auto: sip off, ims answer-only."`
 	EarlyMedia     string        `conf:"early_media" default:"auto" range:"auto|always|authorised|never" doc:"Media before the answer: authorised follows P-Early-Media (RFC 5009). auto: sip always, ims authorised."`
