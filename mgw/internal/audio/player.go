@@ -192,7 +192,7 @@ func (p *Player) Abandon() {
 }
 
 // Reach tells whether the listener can be reached. Meanwhile the time of sounds goes by; a digit, which is to be heard once, waits 10 s and then
-// ends as Failed.
+// ends as Failed, with those behind it.
 func (p *Player) Reach(ok bool) { p.away = !ok }
 
 // Request tells the encoder which mode the peer wants (RFC 4867 §4.3.1).
@@ -275,7 +275,7 @@ func (p *Player) Tick(out []byte) (int, Frame) {
 		return 0, Frame{}
 	case cur.Source == nil && !p.held && (p.away || p.cfg.Dst.IsZero() && p.cfg.Events.IsZero()):
 		if p.late += p.cfg.Ptime; p.late >= digitPatience {
-			p.pop(Failed)
+			p.giveUp()
 		}
 		return 0, Frame{}
 	case cur.Source == nil && p.cfg.Events.IsZero():
@@ -404,6 +404,13 @@ func (p *Player) tone(ts uint32, out []byte) (int, Frame) {
 func (p *Player) pressed(clock uint32) dtmf.Press {
 	p.press++
 	return dtmf.Press{ID: p.press, Code: p.queue[0].Digit, Volume: 10, Ticks: uint64(rtp.Ticks(int64(p.queue[0].Hold), clock)), Ended: true}
+}
+
+// giveUp ends the digits that wait, all of them: of a number, what is left without its first digits is another number.
+func (p *Player) giveUp() {
+	for cur := p.current(); cur != nil && cur.Source == nil; cur = p.current() {
+		p.pop(Failed)
+	}
 }
 
 // letGo ends the digit that was played.
