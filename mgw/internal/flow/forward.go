@@ -18,6 +18,7 @@ type Flow struct {
 	routes   []route // by index of src.in.formats
 	active   *transcoder
 	resting  bool              // the source has been silent for so long that active was given up
+	rested   uint8             // payload type of the codec that it had
 	replaced bool              // a signal is played to the partner's peer in place of this flow
 	relayed  bool              // the newest audio was relayed
 	switched int64             // when the source last changed between routes
@@ -258,8 +259,9 @@ func (f *Flow) displaced(now int64, p rtp.Packet, r *route) []byte {
 	return f.src.drop(gate.Displaced)
 }
 
-// noise takes comfort noise (RFC 3389): a transcoder only learns from it that the source lives, relayed audio is replaced by it.
+// noise takes comfort noise (RFC 3389): a transcoder makes noise of it, relayed audio is replaced by it.
 func (f *Flow) noise(now int64, p rtp.Packet, r *route) []byte {
+	f.revive(now, p.PT())
 	switch {
 	case f.active != nil:
 		f.push(now, p)
@@ -292,6 +294,7 @@ func (f *Flow) turn(now int64) bool {
 
 // event forwards a telephone event: by the transcoder when that speaks for the source and knows events on both sides, else packet by packet.
 func (f *Flow) event(now int64, p rtp.Packet, r *route) []byte {
+	f.revive(now, p.PT())
 	if a := f.active; a != nil && a.cfg.DstDTMF != nil && a.cfg.SrcDTMF != nil && a.cfg.SrcDTMF.PT == p.PT() {
 		f.push(now, p)
 		return nil

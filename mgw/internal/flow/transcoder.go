@@ -72,8 +72,28 @@ const restAfter = int64(10 * time.Second)
 // rest gives the transcoder of a source up that has sent nothing for long, as on hold that only one side knows of; its next packet makes another.
 func (f *Flow) rest(now int64) {
 	if f.active != nil && f.active.dir.NextTick() == audio.Idle && now-f.src.in.heard > restAfter {
+		f.rested = f.active.cfg.Src.PT
 		f.endTranscoder(false)
 		f.resting = true
+	}
+}
+
+// revive makes the transcoder of a resting source anew for what belongs to its audio, of payload type pt: comfort noise, and a key press, which would
+// be two if the audio came in its midst and the transcoder took the rest of it for another.
+func (f *Flow) revive(now int64, pt uint8) {
+	if f.active != nil || !f.resting {
+		return
+	}
+	for i := range f.routes {
+		r := &f.routes[i]
+		if r.kind != routeTranscode || r.via.Src.PT != f.rested {
+			continue
+		}
+		ev, cn := r.via.SrcDTMF, r.via.SrcCN
+		if (ev != nil && ev.PT == pt && r.via.DstDTMF != nil || cn != nil && cn.PT == pt) && f.newTranscoder(r) {
+			f.relayed, f.switched = false, now
+		}
+		return
 	}
 }
 
