@@ -79,7 +79,7 @@ func keyed(d *iqv1.TerminationDescriptor) []string {
 	hasMKI := func(k *iqv1.SrtpCrypto) bool { return len(k.GetMki()) > 0 }
 	for _, s := range d.GetStreams() {
 		if slices.ContainsFunc(s.GetRemote().GetCryptos(), hasMKI) {
-			return []string{"sdes-mki"}
+			return []string{callcore.FeatureMKI}
 		}
 	}
 	return nil

@@ -16,7 +16,7 @@ import (
 )
 
 // allFeatures are those of a media gateway of this version.
-var allFeatures = []string{"sdes", "signals", "quality", "rtcp-xr", "inactivity-rtcp", "rtcp-component"}
+var allFeatures = []string{"sdes", "sdes-mki", "signals", "quality", "rtcp-xr", "inactivity-rtcp", "rtcp-component"}
 
 // poolOf is a pool with gateways that lack these capabilities.
 func poolOf(t *testing.T, lacking ...string) *mgwpool.Pool {
@@ -92,6 +92,9 @@ func TestOlderGatewayMakesNoReports(t *testing.T) {
 	} {
 		g := gateways{pool: poolOf(t, c.pool...)}
 		got := policy.Within(g.Features)
+		if none := slices.Contains(c.pool, "all"); got.Media.NoMKI != none {
+			t.Errorf("gateways without %q: keys with MKI are left out: %v", c.pool, got.Media.NoMKI)
+		}
 		if got.Media.XR != c.want {
 			t.Errorf("gateways without %q: %s, want %s", c.pool, got.Media.XR, c.want)
 		}

@@ -2,8 +2,11 @@ package callcore
 
 import "github.com/isthmus-gateway/isthmus/mgc/internal/offeranswer"
 
-// FeatureXR is the capability of a media gateway for extended reports (RFC 3611).
-const FeatureXR = "rtcp-xr"
+// Capabilities of a media gateway.
+const (
+	FeatureXR  = "rtcp-xr"  // extended reports (RFC 3611)
+	FeatureMKI = "sdes-mki" // MKI of the core peer's packets (RFC 4568 §6.1)
+)
 
 // Within is the policy without what the pool of media gateways cannot do yet, as long as one of them is older: a peer is told of nothing then that it would
 // not get. common returns those of the capabilities that all have.
@@ -11,6 +14,7 @@ func (p Policy) Within(common func([]string) []string) Policy {
 	if p.extendedReports() && len(common([]string{FeatureXR})) == 0 {
 		p.Media.XR = offeranswer.XROff
 	}
+	p.Media.NoMKI = p.Media.NoMKI || len(common([]string{FeatureMKI})) == 0 // of several keys that are offered, one without is taken
 	return p
 }
 

@@ -67,6 +67,7 @@ type Policy struct {
 
 	SRTP   SRTP        `json:"srtp,omitempty"`   // towards the core; empty: off
 	Suites []sdp.Suite `json:"suites,omitempty"` // crypto-suites in order of preference; empty: Suites
+	NoMKI  bool        `json:"no_mki,omitempty"` // keys with an MKI are not for us: not every media gateway knows of it
 }
 
 // Codecs of the policies, in order of preference.

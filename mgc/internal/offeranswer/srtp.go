@@ -89,7 +89,7 @@ func (m *Media) takeCrypto(l *Line, d *sdp.Media, answer bool) (changed bool, er
 	}
 	take := m.offered
 	if answer {
-		take = l.answeredKey
+		take = func(d *sdp.Media) (Key, error) { return m.answered(l, d) }
 	}
 	k, err := take(d)
 	switch {
@@ -120,7 +120,7 @@ func (m *Media) offered(d *sdp.Media) (Key, error) {
 		}
 	}
 	for i, c := range d.Cryptos {
-		k, err := c.Read()
+		k, err := m.Policy.read(c)
 		if err == nil && !slices.Contains(m.Policy.suites(), k.Suite) {
 			err = fmt.Errorf("crypto attribute: tag %d: crypto-suite %s is not allowed", c.Tag, k.Suite)
 		}
@@ -134,12 +134,21 @@ func (m *Media) offered(d *sdp.Media) (Key, error) {
 	return Key{}, first
 }
 
-// answeredKey returns the key of an answer: one attribute, with the tag and suite of one that was offered (RFC 4568 §5.1.3).
-func (l *Line) answeredKey(d *sdp.Media) (Key, error) {
+// read reads a crypto attribute whose key the media gateway can take.
+func (p Policy) read(c sdp.Crypto) (sdp.Keying, error) {
+	k, err := c.Read()
+	if err == nil && p.NoMKI && len(k.MKI) > 0 {
+		err = fmt.Errorf("crypto attribute: tag %d: MKI is not for every media gateway", c.Tag)
+	}
+	return k, err
+}
+
+// answered returns the key of an answer on the line: one attribute, with the tag and suite of one that was offered (RFC 4568 §5.1.3).
+func (m *Media) answered(l *Line, d *sdp.Media) (Key, error) {
 	if len(d.Cryptos) != 1 {
 		return Key{}, fmt.Errorf("%d crypto attributes in the answer, one is needed", len(d.Cryptos))
 	}
-	k, err := d.Cryptos[0].Read()
+	k, err := m.Policy.read(d.Cryptos[0])
 	if err != nil {
 		return Key{}, err
 	}

@@ -191,7 +191,7 @@ func TestR4568_KeysAreStoredNotPrinted(t *testing.T) {
 }
 
 // A key with an MKI is taken, and the MKI is told to the media gateway; several keys are not for us, and that is said: another line that can be used is, with
-// osrtp the call is plain (RFC 4568 §6.1).
+// osrtp the call is plain (RFC 4568 §6.1). The same goes for an MKI as long as there is an older media gateway.
 func TestR4568_R8643_KeyWithMKI(t *testing.T) {
 	key := base64.StdEncoding.EncodeToString(make([]byte, 30))
 	mki := sdp.Crypto{Tag: 3, Suite: "AES_CM_128_HMAC_SHA1_80", KeyParams: "inline:" + key + "|2^31|1:4"}
@@ -207,6 +207,9 @@ func TestR4568_R8643_KeyWithMKI(t *testing.T) {
 		"required, MKI":        {SRTPRequired, "RTP/SAVP", []sdp.Crypto{mki}, 3, ""},
 		"osrtp, MKI":           {SRTPOsrtp, "RTP/AVP", []sdp.Crypto{mki}, 3, ""},
 		"the order is theirs":  {SRTPRequired, "RTP/SAVP", []sdp.Crypto{mki, without}, 3, ""},
+		"older, MKI":           {SRTPRequired, "RTP/SAVP", []sdp.Crypto{mki}, 0, "MKI is not for every media gateway"},
+		"older, one usable":    {SRTPRequired, "RTP/SAVP", []sdp.Crypto{mki, without}, 2, ""},
+		"older, osrtp":         {SRTPOsrtp, "RTP/AVP", []sdp.Crypto{mki}, 0, ""},
 		"required":             {SRTPRequired, "RTP/SAVP", []sdp.Crypto{with}, 0, "several keys, one is taken"},
 		"required, one usable": {SRTPRequired, "RTP/SAVP", []sdp.Crypto{with, without}, 2, ""},
 		"osrtp":                {SRTPOsrtp, "RTP/AVP", []sdp.Crypto{with}, 0, ""},
@@ -214,7 +217,9 @@ func TestR4568_R8643_KeyWithMKI(t *testing.T) {
 		"osrtp, SAVP":          {SRTPOsrtp, "RTP/SAVP", []sdp.Crypto{with}, 0, "several keys, one is taken"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := &scenario{t: t, trace: trace{t: t}, m: New(secured(c.policy), 1, 2, "")}
+			policy := secured(c.policy)
+			policy.NoMKI = strings.HasPrefix(name, "older")
+			s := &scenario{t: t, trace: trace{t: t}, m: New(policy, 1, 2, "")}
 			d := s.describe(Core, "8,101", nil)
 			d.Media[0].Proto, d.Media[0].Cryptos = c.proto, c.offered
 			m, _, err := s.m.Offer(Core, d)
