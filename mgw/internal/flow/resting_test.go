@@ -29,14 +29,28 @@ func restingSource(t *testing.T, m *mouth, extra ...codec.Codec) *stage {
 	return s
 }
 
-// A key that ends a long silence is one key for the hearer, also when the source, whose microphone hears the key's click, speaks in its midst.
-func TestKeyOfARestingSource(t *testing.T) {
+// A key before the source speaks, or that ends its long silence, is one key for the hearer, also when the source, whose microphone hears the key's
+// click, speaks in its midst.
+func TestKeyOfASilentSource(t *testing.T) {
 	if !transcode.Supported(opus) {
 		t.Skip("no Opus in this build")
 	}
 	from, to := form{audio: pcma, events: ev8}, form{audio: opus, events: ev48}
-	m := newMouth(t, pcma)
-	s := restingSource(t, m, ev8)
+	for name, begin := range map[string]func(*testing.T, *mouth) *stage{
+		"before it speaks": func(t *testing.T, _ *mouth) *stage {
+			return newStage(t, both(SendRecv, []codec.Codec{opus, ev48}, opus, ev48), both(SendRecv, []codec.Codec{pcma, ev8}, pcma, ev8))
+		},
+		"resting": func(t *testing.T, m *mouth) *stage { return restingSource(t, m, ev8) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMouth(t, pcma)
+			keyAndVoice(t, begin(t, m), m, from, to)
+		})
+	}
+}
+
+func keyAndVoice(t *testing.T, s *stage, m *mouth, from, to form) {
+	t.Helper()
 	const frames = 10
 	start := m.ts
 	for i := range frames {

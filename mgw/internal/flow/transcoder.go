@@ -78,20 +78,21 @@ func (f *Flow) rest(now int64) {
 	}
 }
 
-// revive makes the transcoder of a resting source anew for what belongs to its audio, of payload type pt: comfort noise, and a key press, which would
-// be two if the audio came in its midst and the transcoder took the rest of it for another.
+// revive makes the transcoder of a source that has none, because it rests or has not spoken yet, for what belongs to its audio, of payload type pt:
+// comfort noise, and a key press, which would be two if the audio came in its midst and the transcoder took the rest of it for another. The audio is
+// thought to be what it was, or else what the source prefers.
 func (f *Flow) revive(now int64, pt uint8) {
-	if f.active != nil || !f.resting {
+	if f.active != nil || f.relayed {
 		return
 	}
 	for i := range f.routes {
-		r := &f.routes[i]
-		if r.kind != routeTranscode || r.via.Src.PT != f.rested {
+		r, of := &f.routes[i], &f.src.in.formats[i]
+		if of.class != classAudio || f.resting && of.codec.PT != f.rested {
 			continue
 		}
 		ev, cn := r.via.SrcDTMF, r.via.SrcCN
-		if (ev != nil && ev.PT == pt && r.via.DstDTMF != nil || cn != nil && cn.PT == pt) && f.newTranscoder(r) {
-			f.relayed, f.switched = false, now
+		if r.kind == routeTranscode && (ev != nil && ev.PT == pt && r.via.DstDTMF != nil || cn != nil && cn.PT == pt) && f.newTranscoder(r) {
+			f.switched = 0 // it may turn out to be another
 		}
 		return
 	}
