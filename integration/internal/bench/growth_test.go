@@ -105,6 +105,12 @@ func TestLoadsAreSummarised(t *testing.T) {
 	check(t, "KiB per call at 70", s.OpusKiBAtLevel, 110)
 	check(t, "relay p50 at 30", s.RelayP50Low, 0.5)
 	check(t, "relay p99 at 70", s.RelayP99, 2)
+	if s.BareP99 != nil {
+		t.Error("a floor that was not measured")
+	}
+	bare := under(Relay, 70, 1*ms, nil)
+	r.Bare = &bare
+	check(t, "floor p99", r.Summary().BareP99, 1)
 	check(t, "relay load", s.RelayShare, 70)
 	check(t, "transcode p99 at 30", s.TranscodeP99Low, 30)
 	check(t, "transcode p50 at 70", s.TranscodeP50, 20)
@@ -114,7 +120,7 @@ func TestLoadsAreSummarised(t *testing.T) {
 		t.Errorf("a window that does not count: %v", *s.RelayP99)
 	}
 	object, _ := last(t, r)
-	for _, k := range []string{"delay_p99_ms_relay_70", "delay_p99_ms_transcode_70", "opus_pcma_vs_limit_70", "kib_per_call_opus_70", "opus_pcma_calls_70"} {
+	for _, k := range []string{"delay_p99_ms_relay_70", "delay_p99_ms_floor_70", "delay_p99_ms_transcode_70", "opus_pcma_vs_limit_70", "kib_per_call_opus_70", "opus_pcma_calls_70"} {
 		if _, ok := object[k]; !ok {
 			t.Errorf("no %s", k)
 		}

@@ -59,18 +59,42 @@ func (r *Results) loads(ctx context.Context, m *codecs.Material) error {
 		most int // calls
 	}{{Relay, 1000}, {Transcode, 200}} {
 		p := &part{work: l.work, c: &r.Config, material: m}
-		err := r.loadsOf(ctx, p, l.most)
-		for _, s := range p.subjects {
-			if s.fleet != nil {
-				s.fleet.Close()
-			}
-			err = errors.Join(err, s.sys.Close())
-		}
+		err := errors.Join(r.loadsOf(ctx, p, l.most), p.close())
 		if err != nil {
 			return fmt.Errorf("%s, %s: %w", Delays, l.work, err)
 		}
+		if l.work == Relay {
+			p := &part{work: Relay, material: m}
+			if err := errors.Join(r.bare(ctx, p), p.close()); err != nil {
+				return fmt.Errorf("%s, %s: %w", Delays, floor, err)
+			}
+		}
 	}
 	return nil
+}
+
+// bare measures the kernel floor with as many calls as the gateway has just had, each again on a core of its own: less delay than that no relay
+// has on this machine.
+func (r *Results) bare(ctx context.Context, p *part) error {
+	c := r.Config
+	calls := r.Loads[len(r.Loads)-1].Calls
+	c.Calls[Relay] = calls
+	p.c, p.result = &c, Part{Work: Relay, Calls: calls}
+	if err := p.add(systems.StartFloor(c.Floor[0], c.Floor[1:]...)); err != nil {
+		return err
+	}
+	s := p.subjects[0]
+	if err := p.setUp(ctx, s); err != nil {
+		return err
+	}
+	if err := s.part(); err != nil {
+		return err
+	}
+	at, err := p.under(ctx, s, calls, levels[len(levels)-1])
+	if err == nil {
+		r.Bare = &at
+	}
+	return err
 }
 
 func (r *Results) loadsOf(ctx context.Context, p *part, most int) error {
@@ -191,6 +215,7 @@ type LoadSummary struct {
 	TranscodeP99Low  *float64 `json:"delay_p99_ms_transcode_30"`
 	TranscodeP50     *float64 `json:"delay_p50_ms_transcode_70"`
 	TranscodeP99     *float64 `json:"delay_p99_ms_transcode_70"`
+	BareP99          *float64 `json:"delay_p99_ms_floor_70"`
 	RelayShare       *float64 `json:"load_percent_relay_70"`
 	TranscodeShare   *float64 `json:"load_percent_transcode_70"`
 	OpusLimitAtLevel *float64 `json:"opus_pcma_vs_limit_70"`
@@ -200,6 +225,9 @@ type LoadSummary struct {
 
 func (r *Results) loadSummary() (s LoadSummary) {
 	put := func(to **float64, v float64) { v = round(v); *to = &v }
+	if r.Bare != nil && r.Bare.Sample.fault(Relay) == "" {
+		put(&s.BareP99, millis(r.Bare.Sample.Window.Delays.P99))
+	}
 	for i := range r.Loads {
 		l := &r.Loads[i]
 		if l.Sample.fault(l.Work) != "" {
@@ -243,5 +271,8 @@ func (r *Results) printLoads(w io.Writer) {
 			fmt.Fprintf(w, ", %.0f KiB per call", kib)
 		}
 		fmt.Fprintln(w)
+	}
+	if r.Bare != nil {
+		fmt.Fprintf(w, "%-10s        %s\n", floor, r.Bare.line())
 	}
 }

@@ -19,6 +19,7 @@ type Results struct {
 
 	Growth []GrowthPoint // in the order of the numbers of calls; none: not run
 	Loads  []LoadSample  // none: not run
+	Bare   *LoadSample   // the kernel floor with the calls of the higher load of relaying; nil: not run
 
 	Signalling *signalling.Results // nil: not run
 	Quality    *quality.Results    // nil: not run

@@ -129,6 +129,11 @@ func (p *part) run(ctx context.Context) error {
 	if err == nil {
 		err = p.measure(ctx)
 	}
+	return errors.Join(err, p.close())
+}
+
+// close ends calls and systems.
+func (p *part) close() (err error) {
 	for _, s := range p.subjects {
 		if s.fleet != nil {
 			s.fleet.Close()

@@ -61,6 +61,9 @@ func TestRunMeasuresRealSystems(t *testing.T) {
 	if len(r.Loads) != 4 {
 		t.Errorf("loads: %+v", r.Loads)
 	}
+	if r.Bare == nil || r.Bare.Sample.Window.Delays.P99 <= 0 || r.Bare.Calls != r.Loads[1].Calls {
+		t.Errorf("the floor under that load: %+v", r.Bare)
+	}
 	for _, l := range r.Loads {
 		t.Log(l.line())
 		w := l.Sample.Window
