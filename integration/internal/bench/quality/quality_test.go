@@ -76,8 +76,9 @@ func TestDelayAndStandingTimestampsAreSeen(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		s.start = 7 * time.Millisecond
 		s.way, s.payloads = load.Up, law(m) // what comes out of an Opus to PCMA gateway
-		sc, err := s.judgeGateway(relayed(s, wait, false), 0)
+		sc, err := s.judgeGateway(relayed(s, s.start+wait, false), 0)
 		if ms := wait.Seconds() * 1000; err != nil || math.Abs(sc.Delay-ms) > 1 || math.Abs(sc.Last-ms) > 1 || sc.Score < 0.95 || math.Abs(sc.Level) > 0.2 {
 			t.Errorf("wait of %v: %+v, %v", wait, sc, err)
 		}
@@ -91,6 +92,26 @@ func TestDelayAndStandingTimestampsAreSeen(t *testing.T) {
 	still, err2 := s.judgeGateway(relayed(s, 0, true), 0)
 	if err1 != nil || err2 != nil || still.Score > concealed.Score-0.01 || still.Score < 0.7 {
 		t.Errorf("standing %+v, concealed %+v; %v, %v", still, concealed, err1, err2)
+	}
+}
+
+// Streams begin at all times of a packet, those of neighbours far from each other.
+func TestStreamsBeginApart(t *testing.T) {
+	var quarters [4]int
+	for i := range 40 {
+		p := phase(i)
+		if p < 0 || p >= ptime {
+			t.Fatalf("stream %d begins at %v", i, p)
+		}
+		if d := (p - phase(i+1)).Abs(); min(d, ptime-d) < ptime/4 {
+			t.Errorf("streams %d and %d begin at %v and %v", i, i+1, p, phase(i+1))
+		}
+		quarters[4*p/ptime]++
+	}
+	for _, n := range quarters {
+		if n < 8 || n > 12 {
+			t.Errorf("quarters %v", quarters)
+		}
 	}
 }
 

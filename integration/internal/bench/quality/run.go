@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -97,6 +98,14 @@ type call struct {
 	way       [2]*stream
 }
 
+// phase spreads the starts of streams over a packet's time, any of them in a row evenly: calls that begin by themselves do not all speak at once, and where
+// in the gateway's own time they fall decides about some milliseconds.
+func phase(stream int) time.Duration {
+	const golden = 0.6180339887
+	_, part := math.Modf(float64(stream) * golden)
+	return time.Duration(part * float64(ptime))
+}
+
 // prepare makes all calls: those of a condition have the seeds from 1 on, and the speakers by turns.
 func prepare(p *pair, speakers []*material, conditions []traces.Condition) (calls []call, err error) {
 	for i, cond := range conditions {
@@ -106,6 +115,7 @@ func prepare(p *pair, speakers []*material, conditions []traces.Condition) (call
 				if x.way[d], err = newStream(p, load.Direction(d), cond, m, uint64(k+1)); err != nil {
 					return nil, err
 				}
+				x.way[d].start = phase(2*len(calls) + d)
 			}
 			calls = append(calls, x)
 		}

@@ -63,7 +63,7 @@ func (s *stream) judgeGateway(rec []load.Recorded, lag int) (Score, error) {
 		from := p.from / s.wide
 		said := from - a.at(from-a.at(from)) + lag
 		due := float64(said) * 1000 / rate * (1 + s.cond.Drift)
-		delays = append(delays, p.At.Seconds()*1000-due)
+		delays = append(delays, (p.At-s.start).Seconds()*1000-due)
 	}
 	sc.Delay, sc.Last = middle(delays), middle(delays[len(delays)*3/4:])
 	return sc, nil

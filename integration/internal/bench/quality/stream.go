@@ -2,6 +2,7 @@ package quality
 
 import (
 	"errors"
+	"time"
 
 	"github.com/isthmus-gateway/isthmus/integration/internal/bench/load"
 	"github.com/isthmus-gateway/isthmus/integration/internal/bench/speech"
@@ -23,6 +24,7 @@ type stream struct {
 	speech   *material
 	payloads [][]byte         // one for each 20 ms
 	arrivals []traces.Arrival // at the gateway
+	start    time.Duration    // of the stream after the replay's
 }
 
 // newStream encodes the speech and makes the trace.
@@ -69,7 +71,7 @@ func encodeOpus(pcm []int16, hz, bitrate, complexity int, plain bool, loss int) 
 func (s *stream) sendings() []load.Sending {
 	out := make([]load.Sending, len(s.arrivals))
 	for i, a := range s.arrivals {
-		out[i] = load.Sending{At: a.At, Number: a.Packet, Payload: s.payloads[a.Packet]}
+		out[i] = load.Sending{At: s.start + a.At, Number: a.Packet, Payload: s.payloads[a.Packet]}
 	}
 	return out
 }
