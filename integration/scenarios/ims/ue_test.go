@@ -77,7 +77,7 @@ func (p *party) called(name, ladder string, hz float64, more params) *ue {
 
 func (u *ue) start(ladder string, more params, remote netip.AddrPort) {
 	u.p.t.Helper()
-	all := params{"Name": u.name, "Target": "sip:" + u.p.user + "@" + domain, "Media": fmt.Sprint(u.rtp.Port()), "Headers": "", "ByeHeaders": "", "Held": false}
+	all := params{"Name": u.name, "Target": "sip:" + u.p.user + "@" + domain, "Media": fmt.Sprint(u.rtp.Port()), "Headers": "", "ByeHeaders": "", "Held": false, "Told": false}
 	for k, v := range more {
 		all[k] = v
 	}
