@@ -66,8 +66,8 @@ type runner struct {
 func (f *Fleet) Run(warm, window time.Duration, meter func() (time.Duration, error)) (Window, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	defer first()()
 	if f.core != nil {
+		defer first()()
 		undo, err := cores.Stay(f.core)
 		if err != nil {
 			return Window{}, err
