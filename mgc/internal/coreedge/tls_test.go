@@ -337,7 +337,7 @@ func TestReplyOverTLSGoesToWhoAsked(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := link.Send(raw); err != nil {
+		if err := link.Send(raw); err != nil && ok { // the other connection may have been refused by now
 			t.Fatal(err)
 		}
 		if ok {
