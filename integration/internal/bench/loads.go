@@ -80,14 +80,9 @@ func (r *Results) bare(ctx context.Context, p *part) error {
 	calls := r.Loads[len(r.Loads)-1].Calls
 	c.Calls[Relay] = calls
 	p.c, p.result = &c, Part{Work: Relay, Calls: calls}
-	if err := p.add(systems.StartFloor(c.Floor[0], c.Floor[1:]...)); err != nil {
-		return err
-	}
-	s := p.subjects[0]
-	if err := p.setUp(ctx, s); err != nil {
-		return err
-	}
-	if err := s.part(); err != nil {
+	sys, err := systems.StartFloor(c.Floor[0], c.Floor[1:]...)
+	s, err := p.alone(ctx, sys, err)
+	if err != nil {
 		return err
 	}
 	at, err := p.under(ctx, s, calls, levels[len(levels)-1])
@@ -105,18 +100,12 @@ func (r *Results) loadsOf(ctx context.Context, p *part, most int) error {
 	c.Calls[p.work] = most
 	p.c, p.result = &c, Part{Work: p.work, Calls: most}
 	p.say("\n%s under load: one packet thread", p.work)
-	if err := p.add(systems.StartIsthmus(ctx, c.Gateway, 1, c.Log)); err != nil {
-		return err
-	}
-	s := p.subjects[0]
-	if err := p.setUp(ctx, s); err != nil {
-		return err
-	}
-	if err := s.part(); err != nil {
+	sys, err := systems.StartIsthmus(ctx, c.Gateway, 1, c.Log)
+	s, err := p.alone(ctx, sys, err)
+	if err != nil {
 		return err
 	}
 	memory := Memory{Empty: s.empty, Calls: most}
-	var err error
 	if memory.Up, err = procstat.Resident(s.sys.Pid()); err != nil {
 		return err
 	}
@@ -145,6 +134,18 @@ func (r *Results) loadsOf(ctx context.Context, p *part, most int) error {
 		r.Loads = append(r.Loads, at)
 	}
 	return nil
+}
+
+// alone sets the calls of a started system up, the only one of p, and gives it and the generator a core each.
+func (p *part) alone(ctx context.Context, sys systems.System, err error) (*subject, error) {
+	if err := p.add(sys, err); err != nil {
+		return nil, err
+	}
+	s := p.subjects[0]
+	if err := p.setUp(ctx, s); err != nil {
+		return nil, err
+	}
+	return s, s.part()
 }
 
 // part gives system and generator a core each, where there are two: one that is put onto the other's core waits for its turn.
