@@ -688,7 +688,7 @@ func (x EventSpec_Direction) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use EventSpec_Direction.Descriptor instead.
 func (EventSpec_Direction) EnumDescriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{31, 0}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{32, 0}
 }
 
 // How a signal ends.
@@ -745,7 +745,7 @@ func (x Signal_Type) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Signal_Type.Descriptor instead.
 func (Signal_Type) EnumDescriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{33, 0}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{34, 0}
 }
 
 // Where it is heard.
@@ -798,7 +798,7 @@ func (x Signal_Direction) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Signal_Direction.Descriptor instead.
 func (Signal_Direction) EnumDescriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{33, 1}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{34, 1}
 }
 
 // What the MGW shall do.
@@ -855,7 +855,7 @@ func (x NotifyReply_Verdict) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use NotifyReply_Verdict.Descriptor instead.
 func (NotifyReply_Verdict) EnumDescriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{36, 0}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{37, 0}
 }
 
 // Method (H.248.1 §7.1.13).
@@ -916,7 +916,7 @@ func (x ServiceChangeRequest_Method) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ServiceChangeRequest_Method.Descriptor instead.
 func (ServiceChangeRequest_Method) EnumDescriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{44, 0}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{45, 0}
 }
 
 // TransactionRequest is one H.248 transaction (H.248.1 §8).
@@ -2031,9 +2031,11 @@ type CommandReply struct {
 	Statistics []*Statistics `protobuf:"bytes,4,rep,name=statistics,proto3" json:"statistics,omitempty"`
 	// Why the command failed.
 	Error *ErrorDescriptor `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`
-	// After Add and Modify: how media of this termination's peer will leave to the termination that it is connected to. Absent: to none, or the codecs
-	// are not known yet.
-	Path          *MediaPath `protobuf:"bytes,12,opt,name=path,proto3" json:"path,omitempty"`
+	// After Add and Modify: how media of this termination's peer will leave to the termination that it is connected to; of several streams, that of the
+	// first one that has a path. Absent: to none, or the codecs are not known yet.
+	Path *MediaPath `protobuf:"bytes,12,opt,name=path,proto3" json:"path,omitempty"`
+	// The same of each stream that has a path, of a termination with more than one.
+	Paths         []*MediaPath `protobuf:"bytes,30,rep,name=paths,proto3" json:"paths,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2110,6 +2112,13 @@ func (x *CommandReply) GetPath() *MediaPath {
 	return nil
 }
 
+func (x *CommandReply) GetPaths() []*MediaPath {
+	if x != nil {
+		return x.Paths
+	}
+	return nil
+}
+
 // MediaPath is what the MGW does with media on its way between two terminations. A pair of terminations of which one may send nothing that the other
 // could get is refused with error 449, the text naming both codecs: in an atomic action at its end, else after each command.
 type MediaPath struct {
@@ -2121,7 +2130,9 @@ type MediaPath struct {
 	// Codec to the other termination's peer.
 	To string `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"`
 	// Why, for people.
-	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Stream.
+	StreamId      uint32 `protobuf:"varint,5,opt,name=stream_id,json=streamId,proto3" json:"stream_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2182,6 +2193,13 @@ func (x *MediaPath) GetReason() string {
 		return x.Reason
 	}
 	return ""
+}
+
+func (x *MediaPath) GetStreamId() uint32 {
+	if x != nil {
+		return x.StreamId
+	}
+	return 0
 }
 
 // ErrorDescriptor is an H.248.8 error (H.248.1 §7.1.19).
@@ -2742,8 +2760,10 @@ func (x *Fingerprint) GetValue() string {
 // Stream is one media stream of a termination (H.248.1 §7.1.6); equal ids are connected across a context.
 type Stream struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Ordinal of the m= line, from 1; 0 reads as 1 (TS 29.334 §5.7.2). The same one twice in a descriptor is error 448, a second stream of a termination 501:
-	// media has one. In events and signals 0 is all of the termination, and another than the termination's is error 449.
+	// Ordinal of the m= line, from 1; 0 reads as 1 (TS 29.334 §5.7.2). A termination has as many as Add and later Modifies describe, at most 32; more than
+	// one needs capability "streams". The same one twice in a descriptor is error 448. Streams of an access termination share its transport (BUNDLE, RFC
+	// 9143), those of a core termination have ports of their own. A stream stays until its termination ends; remote port 0 or MODE_INACTIVE
+	// disables it. In events 0 is all streams of the termination, in signals the first one; a stream that it has not is error 449.
 	StreamId uint32 `protobuf:"varint,1,opt,name=stream_id,json=streamId,proto3" json:"stream_id,omitempty"`
 	// a=mid of the access side (RFC 5888); empty when there is none.
 	Mid string `protobuf:"bytes,2,opt,name=mid,proto3" json:"mid,omitempty"`
@@ -3202,9 +3222,13 @@ type MediaDescription struct {
 	// remote has a key, and nothing passes while local lists suites and remote is not known. A suite that the MGW does not have, or a
 	// remote one that local does not list, is error 449, a key of a wrong length 442.
 	// IE: Local cryptographic SDES attribute; Remote cryptographic SDES attribute (TS 23.334 §8.3).
-	Cryptos       []*SrtpCrypto `protobuf:"bytes,11,rep,name=cryptos,proto3" json:"cryptos,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Cryptos []*SrtpCrypto `protobuf:"bytes,11,rep,name=cryptos,proto3" json:"cryptos,omitempty"`
+	// Header extensions agreed with that side (RFC 8285), at most 14. Of use is urn:ietf:params:rtp-hdrext:sdes:mid on an access termination with several
+	// streams (RFC 9143 §15): by it the MGW tells from remote's packets which stream they are of, before SSRC (remote.ssrc) and payload type, and with
+	// it packets to the peer begin. Others are taken off and not sent.
+	HeaderExtensions []*HeaderExtension `protobuf:"bytes,30,rep,name=header_extensions,json=headerExtensions,proto3" json:"header_extensions,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *MediaDescription) Reset() {
@@ -3328,6 +3352,68 @@ func (x *MediaDescription) GetCryptos() []*SrtpCrypto {
 	return nil
 }
 
+func (x *MediaDescription) GetHeaderExtensions() []*HeaderExtension {
+	if x != nil {
+		return x.HeaderExtensions
+	}
+	return nil
+}
+
+// HeaderExtension is an a=extmap (RFC 8285 §5).
+type HeaderExtension struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Local identifier in packets, 1 to 14.
+	Id uint32 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	// URI of the extension.
+	Uri           string `protobuf:"bytes,2,opt,name=uri,proto3" json:"uri,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HeaderExtension) Reset() {
+	*x = HeaderExtension{}
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HeaderExtension) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HeaderExtension) ProtoMessage() {}
+
+func (x *HeaderExtension) ProtoReflect() protoreflect.Message {
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HeaderExtension.ProtoReflect.Descriptor instead.
+func (*HeaderExtension) Descriptor() ([]byte, []int) {
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *HeaderExtension) GetId() uint32 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *HeaderExtension) GetUri() string {
+	if x != nil {
+		return x.Uri
+	}
+	return ""
+}
+
 // SrtpCrypto is one crypto attribute (RFC 4568 §4). Session parameters and lifetime are not carried.
 type SrtpCrypto struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3346,7 +3432,7 @@ type SrtpCrypto struct {
 
 func (x *SrtpCrypto) Reset() {
 	*x = SrtpCrypto{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[28]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3358,7 +3444,7 @@ func (x *SrtpCrypto) String() string {
 func (*SrtpCrypto) ProtoMessage() {}
 
 func (x *SrtpCrypto) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[28]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3371,7 +3457,7 @@ func (x *SrtpCrypto) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SrtpCrypto.ProtoReflect.Descriptor instead.
 func (*SrtpCrypto) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{28}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *SrtpCrypto) GetTag() uint32 {
@@ -3421,7 +3507,7 @@ type Codec struct {
 
 func (x *Codec) Reset() {
 	*x = Codec{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[29]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3433,7 +3519,7 @@ func (x *Codec) String() string {
 func (*Codec) ProtoMessage() {}
 
 func (x *Codec) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[29]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3446,7 +3532,7 @@ func (x *Codec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Codec.ProtoReflect.Descriptor instead.
 func (*Codec) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{29}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Codec) GetPayloadType() uint32 {
@@ -3497,7 +3583,7 @@ type EventsDescriptor struct {
 
 func (x *EventsDescriptor) Reset() {
 	*x = EventsDescriptor{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[30]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3509,7 +3595,7 @@ func (x *EventsDescriptor) String() string {
 func (*EventsDescriptor) ProtoMessage() {}
 
 func (x *EventsDescriptor) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[30]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3522,7 +3608,7 @@ func (x *EventsDescriptor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventsDescriptor.ProtoReflect.Descriptor instead.
 func (*EventsDescriptor) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{30}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *EventsDescriptor) GetRequestId() uint64 {
@@ -3565,7 +3651,7 @@ type EventSpec struct {
 
 func (x *EventSpec) Reset() {
 	*x = EventSpec{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[31]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3577,7 +3663,7 @@ func (x *EventSpec) String() string {
 func (*EventSpec) ProtoMessage() {}
 
 func (x *EventSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[31]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3590,7 +3676,7 @@ func (x *EventSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventSpec.ProtoReflect.Descriptor instead.
 func (*EventSpec) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{31}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *EventSpec) GetType() EventType {
@@ -3657,7 +3743,7 @@ type SignalsDescriptor struct {
 
 func (x *SignalsDescriptor) Reset() {
 	*x = SignalsDescriptor{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[32]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3669,7 +3755,7 @@ func (x *SignalsDescriptor) String() string {
 func (*SignalsDescriptor) ProtoMessage() {}
 
 func (x *SignalsDescriptor) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[32]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3682,7 +3768,7 @@ func (x *SignalsDescriptor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalsDescriptor.ProtoReflect.Descriptor instead.
 func (*SignalsDescriptor) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{32}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *SignalsDescriptor) GetRequestId() uint64 {
@@ -3707,7 +3793,7 @@ type Signal struct {
 	// waiting (H.248.1 §E.7), "srvtn/conf" confirmation, "an/apf" a file (H.248.7), "dg/d0" to "dg/d9", "dg/ds" for *, "dg/do" for #, "dg/da" to "dg/dd"
 	// (H.248.1 §E.5).
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// Stream; 0: the termination's one.
+	// Stream; 0: the first one of the termination. Each stream plays the signals that are its own, one after the other.
 	StreamId uint32 `protobuf:"varint,2,opt,name=stream_id,json=streamId,proto3" json:"stream_id,omitempty"`
 	// How it ends.
 	Type Signal_Type `protobuf:"varint,3,opt,name=type,proto3,enum=isthmus.iq.v1.Signal_Type" json:"type,omitempty"`
@@ -3729,7 +3815,7 @@ type Signal struct {
 
 func (x *Signal) Reset() {
 	*x = Signal{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[33]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3741,7 +3827,7 @@ func (x *Signal) String() string {
 func (*Signal) ProtoMessage() {}
 
 func (x *Signal) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[33]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3754,7 +3840,7 @@ func (x *Signal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Signal.ProtoReflect.Descriptor instead.
 func (*Signal) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{33}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Signal) GetName() string {
@@ -3849,7 +3935,7 @@ type NotifyRequest struct {
 
 func (x *NotifyRequest) Reset() {
 	*x = NotifyRequest{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[34]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3861,7 +3947,7 @@ func (x *NotifyRequest) String() string {
 func (*NotifyRequest) ProtoMessage() {}
 
 func (x *NotifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[34]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3874,7 +3960,7 @@ func (x *NotifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NotifyRequest.ProtoReflect.Descriptor instead.
 func (*NotifyRequest) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{34}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *NotifyRequest) GetMgwId() string {
@@ -3962,7 +4048,7 @@ type ObservedEvent struct {
 
 func (x *ObservedEvent) Reset() {
 	*x = ObservedEvent{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[35]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3974,7 +4060,7 @@ func (x *ObservedEvent) String() string {
 func (*ObservedEvent) ProtoMessage() {}
 
 func (x *ObservedEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[35]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3987,7 +4073,7 @@ func (x *ObservedEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObservedEvent.ProtoReflect.Descriptor instead.
 func (*ObservedEvent) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{35}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ObservedEvent) GetType() EventType {
@@ -4043,7 +4129,7 @@ type NotifyReply struct {
 
 func (x *NotifyReply) Reset() {
 	*x = NotifyReply{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[36]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4055,7 +4141,7 @@ func (x *NotifyReply) String() string {
 func (*NotifyReply) ProtoMessage() {}
 
 func (x *NotifyReply) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[36]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4068,7 +4154,7 @@ func (x *NotifyReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NotifyReply.ProtoReflect.Descriptor instead.
 func (*NotifyReply) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{36}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *NotifyReply) GetVerdict() NotifyReply_Verdict {
@@ -4135,7 +4221,7 @@ type Statistics struct {
 
 func (x *Statistics) Reset() {
 	*x = Statistics{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[37]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4147,7 +4233,7 @@ func (x *Statistics) String() string {
 func (*Statistics) ProtoMessage() {}
 
 func (x *Statistics) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[37]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4160,7 +4246,7 @@ func (x *Statistics) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Statistics.ProtoReflect.Descriptor instead.
 func (*Statistics) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{37}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Statistics) GetTerminationId() string {
@@ -4369,7 +4455,7 @@ type VoipMetrics struct {
 
 func (x *VoipMetrics) Reset() {
 	*x = VoipMetrics{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[38]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4381,7 +4467,7 @@ func (x *VoipMetrics) String() string {
 func (*VoipMetrics) ProtoMessage() {}
 
 func (x *VoipMetrics) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[38]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4394,7 +4480,7 @@ func (x *VoipMetrics) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VoipMetrics.ProtoReflect.Descriptor instead.
 func (*VoipMetrics) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{38}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *VoipMetrics) GetLossRate() uint32 {
@@ -4554,7 +4640,7 @@ type AuditRequest struct {
 
 func (x *AuditRequest) Reset() {
 	*x = AuditRequest{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[39]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4566,7 +4652,7 @@ func (x *AuditRequest) String() string {
 func (*AuditRequest) ProtoMessage() {}
 
 func (x *AuditRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[39]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4579,7 +4665,7 @@ func (x *AuditRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditRequest.ProtoReflect.Descriptor instead.
 func (*AuditRequest) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{39}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *AuditRequest) GetContext() *ContextRef {
@@ -4636,7 +4722,7 @@ type AuditReply struct {
 
 func (x *AuditReply) Reset() {
 	*x = AuditReply{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[40]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4648,7 +4734,7 @@ func (x *AuditReply) String() string {
 func (*AuditReply) ProtoMessage() {}
 
 func (x *AuditReply) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[40]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4661,7 +4747,7 @@ func (x *AuditReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditReply.ProtoReflect.Descriptor instead.
 func (*AuditReply) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{40}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *AuditReply) GetContextId() string {
@@ -4729,7 +4815,7 @@ type AuditCapabilitiesRequest struct {
 
 func (x *AuditCapabilitiesRequest) Reset() {
 	*x = AuditCapabilitiesRequest{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[41]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4741,7 +4827,7 @@ func (x *AuditCapabilitiesRequest) String() string {
 func (*AuditCapabilitiesRequest) ProtoMessage() {}
 
 func (x *AuditCapabilitiesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[41]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4754,7 +4840,7 @@ func (x *AuditCapabilitiesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditCapabilitiesRequest.ProtoReflect.Descriptor instead.
 func (*AuditCapabilitiesRequest) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{41}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{42}
 }
 
 // Capabilities of an MGW (H.248.1 §7.2.6).
@@ -4774,7 +4860,7 @@ type Capabilities struct {
 	SrtpProfiles []string `protobuf:"bytes,6,rep,name=srtp_profiles,json=srtpProfiles,proto3" json:"srtp_profiles,omitempty"`
 	// Most contexts at once; 0: no configured limit.
 	MaxContexts uint32 `protobuf:"varint,7,opt,name=max_contexts,json=maxContexts,proto3" json:"max_contexts,omitempty"`
-	// Optional features: "move"; "rtcp-component": RtcpPolicy.mux false on access terminations; "sdes": MediaDescription.cryptos; "sdes-mki": SrtpCrypto.mki; "signals": TerminationDescriptor.signals and EventSpec.tones; "quality": EVENT_TYPE_QUALITY;
+	// Optional features: "move"; "rtcp-component": RtcpPolicy.mux false on access terminations; "sdes": MediaDescription.cryptos; "sdes-mki": SrtpCrypto.mki; "streams": several streams per termination, and header_extensions; "signals": TerminationDescriptor.signals and EventSpec.tones; "quality": EVENT_TYPE_QUALITY;
 	// "rtcp-xr": RtcpPolicy.xr_voip_metrics and xr_rcvr_rtt; "inactivity-rtcp": EventSpec.rtcp. A field that an MGW does not know of it ignores, so an MGC
 	// does not ask for what is not listed.
 	Features []string `protobuf:"bytes,8,rep,name=features,proto3" json:"features,omitempty"`
@@ -4788,7 +4874,7 @@ type Capabilities struct {
 
 func (x *Capabilities) Reset() {
 	*x = Capabilities{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[42]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4800,7 +4886,7 @@ func (x *Capabilities) String() string {
 func (*Capabilities) ProtoMessage() {}
 
 func (x *Capabilities) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[42]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4813,7 +4899,7 @@ func (x *Capabilities) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Capabilities.ProtoReflect.Descriptor instead.
 func (*Capabilities) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{42}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Capabilities) GetSoftware() string {
@@ -4909,7 +4995,7 @@ type Realm struct {
 
 func (x *Realm) Reset() {
 	*x = Realm{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[43]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4921,7 +5007,7 @@ func (x *Realm) String() string {
 func (*Realm) ProtoMessage() {}
 
 func (x *Realm) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[43]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4934,7 +5020,7 @@ func (x *Realm) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Realm.ProtoReflect.Descriptor instead.
 func (*Realm) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{43}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Realm) GetName() string {
@@ -5014,7 +5100,7 @@ type ServiceChangeRequest struct {
 
 func (x *ServiceChangeRequest) Reset() {
 	*x = ServiceChangeRequest{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[44]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5026,7 +5112,7 @@ func (x *ServiceChangeRequest) String() string {
 func (*ServiceChangeRequest) ProtoMessage() {}
 
 func (x *ServiceChangeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[44]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5039,7 +5125,7 @@ func (x *ServiceChangeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceChangeRequest.ProtoReflect.Descriptor instead.
 func (*ServiceChangeRequest) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{44}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ServiceChangeRequest) GetMgwId() string {
@@ -5136,7 +5222,7 @@ type ServiceChangeReply struct {
 
 func (x *ServiceChangeReply) Reset() {
 	*x = ServiceChangeReply{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[45]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5148,7 +5234,7 @@ func (x *ServiceChangeReply) String() string {
 func (*ServiceChangeReply) ProtoMessage() {}
 
 func (x *ServiceChangeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[45]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5161,7 +5247,7 @@ func (x *ServiceChangeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceChangeReply.ProtoReflect.Descriptor instead.
 func (*ServiceChangeReply) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{45}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ServiceChangeReply) GetProfileVersion() uint32 {
@@ -5216,7 +5302,7 @@ type HeartbeatRequest struct {
 
 func (x *HeartbeatRequest) Reset() {
 	*x = HeartbeatRequest{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[46]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5228,7 +5314,7 @@ func (x *HeartbeatRequest) String() string {
 func (*HeartbeatRequest) ProtoMessage() {}
 
 func (x *HeartbeatRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[46]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5241,7 +5327,7 @@ func (x *HeartbeatRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatRequest.ProtoReflect.Descriptor instead.
 func (*HeartbeatRequest) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{46}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *HeartbeatRequest) GetMgwId() string {
@@ -5308,7 +5394,7 @@ type HeartbeatReply struct {
 
 func (x *HeartbeatReply) Reset() {
 	*x = HeartbeatReply{}
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[47]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5320,7 +5406,7 @@ func (x *HeartbeatReply) String() string {
 func (*HeartbeatReply) ProtoMessage() {}
 
 func (x *HeartbeatReply) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[47]
+	mi := &file_isthmus_iq_v1_iq_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5333,7 +5419,7 @@ func (x *HeartbeatReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatReply.ProtoReflect.Descriptor instead.
 func (*HeartbeatReply) Descriptor() ([]byte, []int) {
-	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{47}
+	return file_isthmus_iq_v1_iq_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *HeartbeatReply) GetNext() *durationpb.Duration {
@@ -5446,7 +5532,7 @@ const file_isthmus_iq_v1_iq_proto_rawDesc = "" +
 	"attributes\x18\x03 \x01(\v2 .isthmus.iq.v1.ContextAttributesR\n" +
 	"attributes\x127\n" +
 	"\bcommands\x18\x04 \x03(\v2\x1b.isthmus.iq.v1.CommandReplyR\bcommands\x124\n" +
-	"\x05error\x18\x05 \x01(\v2\x1e.isthmus.iq.v1.ErrorDescriptorR\x05error\"\xb9\x02\n" +
+	"\x05error\x18\x05 \x01(\v2\x1e.isthmus.iq.v1.ErrorDescriptorR\x05error\"\xe9\x02\n" +
 	"\fCommandReply\x12%\n" +
 	"\x0etermination_id\x18\x01 \x01(\tR\rterminationId\x12@\n" +
 	"\bresolved\x18\x02 \x01(\v2$.isthmus.iq.v1.TerminationDescriptorR\bresolved\x12!\n" +
@@ -5455,12 +5541,14 @@ const file_isthmus_iq_v1_iq_proto_rawDesc = "" +
 	"statistics\x18\x04 \x03(\v2\x19.isthmus.iq.v1.StatisticsR\n" +
 	"statistics\x124\n" +
 	"\x05error\x18\x05 \x01(\v2\x1e.isthmus.iq.v1.ErrorDescriptorR\x05error\x12,\n" +
-	"\x04path\x18\f \x01(\v2\x18.isthmus.iq.v1.MediaPathR\x04path\"\xcd\x01\n" +
+	"\x04path\x18\f \x01(\v2\x18.isthmus.iq.v1.MediaPathR\x04path\x12.\n" +
+	"\x05paths\x18\x1e \x03(\v2\x18.isthmus.iq.v1.MediaPathR\x05paths\"\xea\x01\n" +
 	"\tMediaPath\x121\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1d.isthmus.iq.v1.MediaPath.KindR\x04kind\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x03 \x01(\tR\x02to\x12\x16\n" +
-	"\x06reason\x18\x04 \x01(\tR\x06reason\"Q\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x1b\n" +
+	"\tstream_id\x18\x05 \x01(\rR\bstreamId\"Q\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
@@ -5576,7 +5664,7 @@ const file_isthmus_iq_v1_iq_proto_rawDesc = "" +
 	"\vxr_rcvr_rtt\x18\x05 \x01(\bR\txrRcvrRtt\x12\x1f\n" +
 	"\vsenders_bps\x18\b \x01(\rR\n" +
 	"sendersBps\x12#\n" +
-	"\rreceivers_bps\x18\t \x01(\rR\freceiversBps\"\x96\x03\n" +
+	"\rreceivers_bps\x18\t \x01(\rR\freceiversBps\"\xe3\x03\n" +
 	"\x10MediaDescription\x12\x14\n" +
 	"\x05media\x18\x01 \x01(\tR\x05media\x12\x14\n" +
 	"\x05proto\x18\x02 \x01(\tR\x05proto\x12\x18\n" +
@@ -5593,7 +5681,11 @@ const file_isthmus_iq_v1_iq_proto_rawDesc = "" +
 	"\x04ssrc\x18\t \x01(\rR\x04ssrc\x12\x14\n" +
 	"\x05cname\x18\n" +
 	" \x01(\tR\x05cname\x123\n" +
-	"\acryptos\x18\v \x03(\v2\x19.isthmus.iq.v1.SrtpCryptoR\acryptos\"X\n" +
+	"\acryptos\x18\v \x03(\v2\x19.isthmus.iq.v1.SrtpCryptoR\acryptos\x12K\n" +
+	"\x11header_extensions\x18\x1e \x03(\v2\x1e.isthmus.iq.v1.HeaderExtensionR\x10headerExtensions\"3\n" +
+	"\x0fHeaderExtension\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\rR\x02id\x12\x10\n" +
+	"\x03uri\x18\x02 \x01(\tR\x03uri\"X\n" +
 	"\n" +
 	"SrtpCrypto\x12\x10\n" +
 	"\x03tag\x18\x01 \x01(\rR\x03tag\x12\x14\n" +
@@ -5856,7 +5948,7 @@ func file_isthmus_iq_v1_iq_proto_rawDescGZIP() []byte {
 }
 
 var file_isthmus_iq_v1_iq_proto_enumTypes = make([]protoimpl.EnumInfo, 15)
-var file_isthmus_iq_v1_iq_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
+var file_isthmus_iq_v1_iq_proto_msgTypes = make([]protoimpl.MessageInfo, 51)
 var file_isthmus_iq_v1_iq_proto_goTypes = []any{
 	(EventType)(0),                   // 0: isthmus.iq.v1.EventType
 	(TopologyTriple_Direction)(0),    // 1: isthmus.iq.v1.TopologyTriple.Direction
@@ -5901,44 +5993,45 @@ var file_isthmus_iq_v1_iq_proto_goTypes = []any{
 	(*SourceFilter)(nil),             // 40: isthmus.iq.v1.SourceFilter
 	(*RtcpPolicy)(nil),               // 41: isthmus.iq.v1.RtcpPolicy
 	(*MediaDescription)(nil),         // 42: isthmus.iq.v1.MediaDescription
-	(*SrtpCrypto)(nil),               // 43: isthmus.iq.v1.SrtpCrypto
-	(*Codec)(nil),                    // 44: isthmus.iq.v1.Codec
-	(*EventsDescriptor)(nil),         // 45: isthmus.iq.v1.EventsDescriptor
-	(*EventSpec)(nil),                // 46: isthmus.iq.v1.EventSpec
-	(*SignalsDescriptor)(nil),        // 47: isthmus.iq.v1.SignalsDescriptor
-	(*Signal)(nil),                   // 48: isthmus.iq.v1.Signal
-	(*NotifyRequest)(nil),            // 49: isthmus.iq.v1.NotifyRequest
-	(*ObservedEvent)(nil),            // 50: isthmus.iq.v1.ObservedEvent
-	(*NotifyReply)(nil),              // 51: isthmus.iq.v1.NotifyReply
-	(*Statistics)(nil),               // 52: isthmus.iq.v1.Statistics
-	(*VoipMetrics)(nil),              // 53: isthmus.iq.v1.VoipMetrics
-	(*AuditRequest)(nil),             // 54: isthmus.iq.v1.AuditRequest
-	(*AuditReply)(nil),               // 55: isthmus.iq.v1.AuditReply
-	(*AuditCapabilitiesRequest)(nil), // 56: isthmus.iq.v1.AuditCapabilitiesRequest
-	(*Capabilities)(nil),             // 57: isthmus.iq.v1.Capabilities
-	(*Realm)(nil),                    // 58: isthmus.iq.v1.Realm
-	(*ServiceChangeRequest)(nil),     // 59: isthmus.iq.v1.ServiceChangeRequest
-	(*ServiceChangeReply)(nil),       // 60: isthmus.iq.v1.ServiceChangeReply
-	(*HeartbeatRequest)(nil),         // 61: isthmus.iq.v1.HeartbeatRequest
-	(*HeartbeatReply)(nil),           // 62: isthmus.iq.v1.HeartbeatReply
-	nil,                              // 63: isthmus.iq.v1.ObservedEvent.ParamsEntry
-	nil,                              // 64: isthmus.iq.v1.Statistics.DroppedEntry
-	(*emptypb.Empty)(nil),            // 65: google.protobuf.Empty
-	(*durationpb.Duration)(nil),      // 66: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),    // 67: google.protobuf.Timestamp
+	(*HeaderExtension)(nil),          // 43: isthmus.iq.v1.HeaderExtension
+	(*SrtpCrypto)(nil),               // 44: isthmus.iq.v1.SrtpCrypto
+	(*Codec)(nil),                    // 45: isthmus.iq.v1.Codec
+	(*EventsDescriptor)(nil),         // 46: isthmus.iq.v1.EventsDescriptor
+	(*EventSpec)(nil),                // 47: isthmus.iq.v1.EventSpec
+	(*SignalsDescriptor)(nil),        // 48: isthmus.iq.v1.SignalsDescriptor
+	(*Signal)(nil),                   // 49: isthmus.iq.v1.Signal
+	(*NotifyRequest)(nil),            // 50: isthmus.iq.v1.NotifyRequest
+	(*ObservedEvent)(nil),            // 51: isthmus.iq.v1.ObservedEvent
+	(*NotifyReply)(nil),              // 52: isthmus.iq.v1.NotifyReply
+	(*Statistics)(nil),               // 53: isthmus.iq.v1.Statistics
+	(*VoipMetrics)(nil),              // 54: isthmus.iq.v1.VoipMetrics
+	(*AuditRequest)(nil),             // 55: isthmus.iq.v1.AuditRequest
+	(*AuditReply)(nil),               // 56: isthmus.iq.v1.AuditReply
+	(*AuditCapabilitiesRequest)(nil), // 57: isthmus.iq.v1.AuditCapabilitiesRequest
+	(*Capabilities)(nil),             // 58: isthmus.iq.v1.Capabilities
+	(*Realm)(nil),                    // 59: isthmus.iq.v1.Realm
+	(*ServiceChangeRequest)(nil),     // 60: isthmus.iq.v1.ServiceChangeRequest
+	(*ServiceChangeReply)(nil),       // 61: isthmus.iq.v1.ServiceChangeReply
+	(*HeartbeatRequest)(nil),         // 62: isthmus.iq.v1.HeartbeatRequest
+	(*HeartbeatReply)(nil),           // 63: isthmus.iq.v1.HeartbeatReply
+	nil,                              // 64: isthmus.iq.v1.ObservedEvent.ParamsEntry
+	nil,                              // 65: isthmus.iq.v1.Statistics.DroppedEntry
+	(*emptypb.Empty)(nil),            // 66: google.protobuf.Empty
+	(*durationpb.Duration)(nil),      // 67: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),    // 68: google.protobuf.Timestamp
 }
 var file_isthmus_iq_v1_iq_proto_depIdxs = []int32{
 	16,  // 0: isthmus.iq.v1.TransactionRequest.actions:type_name -> isthmus.iq.v1.Action
 	17,  // 1: isthmus.iq.v1.Action.context:type_name -> isthmus.iq.v1.ContextRef
 	19,  // 2: isthmus.iq.v1.Action.attributes:type_name -> isthmus.iq.v1.ContextAttributes
 	21,  // 3: isthmus.iq.v1.Action.commands:type_name -> isthmus.iq.v1.Command
-	65,  // 4: isthmus.iq.v1.ContextRef.choose:type_name -> google.protobuf.Empty
-	65,  // 5: isthmus.iq.v1.ContextRef.all:type_name -> google.protobuf.Empty
-	65,  // 6: isthmus.iq.v1.ContextRef.null:type_name -> google.protobuf.Empty
-	65,  // 7: isthmus.iq.v1.TerminationRef.root:type_name -> google.protobuf.Empty
-	65,  // 8: isthmus.iq.v1.TerminationRef.choose:type_name -> google.protobuf.Empty
-	65,  // 9: isthmus.iq.v1.TerminationRef.all:type_name -> google.protobuf.Empty
-	66,  // 10: isthmus.iq.v1.ContextAttributes.orphan_ttl:type_name -> google.protobuf.Duration
+	66,  // 4: isthmus.iq.v1.ContextRef.choose:type_name -> google.protobuf.Empty
+	66,  // 5: isthmus.iq.v1.ContextRef.all:type_name -> google.protobuf.Empty
+	66,  // 6: isthmus.iq.v1.ContextRef.null:type_name -> google.protobuf.Empty
+	66,  // 7: isthmus.iq.v1.TerminationRef.root:type_name -> google.protobuf.Empty
+	66,  // 8: isthmus.iq.v1.TerminationRef.choose:type_name -> google.protobuf.Empty
+	66,  // 9: isthmus.iq.v1.TerminationRef.all:type_name -> google.protobuf.Empty
+	67,  // 10: isthmus.iq.v1.ContextAttributes.orphan_ttl:type_name -> google.protobuf.Duration
 	20,  // 11: isthmus.iq.v1.ContextAttributes.topology:type_name -> isthmus.iq.v1.TopologyTriple
 	1,   // 12: isthmus.iq.v1.TopologyTriple.direction:type_name -> isthmus.iq.v1.TopologyTriple.Direction
 	22,  // 13: isthmus.iq.v1.Command.add:type_name -> isthmus.iq.v1.Add
@@ -5958,91 +6051,93 @@ var file_isthmus_iq_v1_iq_proto_depIdxs = []int32{
 	28,  // 27: isthmus.iq.v1.ActionReply.commands:type_name -> isthmus.iq.v1.CommandReply
 	30,  // 28: isthmus.iq.v1.ActionReply.error:type_name -> isthmus.iq.v1.ErrorDescriptor
 	31,  // 29: isthmus.iq.v1.CommandReply.resolved:type_name -> isthmus.iq.v1.TerminationDescriptor
-	52,  // 30: isthmus.iq.v1.CommandReply.statistics:type_name -> isthmus.iq.v1.Statistics
+	53,  // 30: isthmus.iq.v1.CommandReply.statistics:type_name -> isthmus.iq.v1.Statistics
 	30,  // 31: isthmus.iq.v1.CommandReply.error:type_name -> isthmus.iq.v1.ErrorDescriptor
 	29,  // 32: isthmus.iq.v1.CommandReply.path:type_name -> isthmus.iq.v1.MediaPath
-	2,   // 33: isthmus.iq.v1.MediaPath.kind:type_name -> isthmus.iq.v1.MediaPath.Kind
-	3,   // 34: isthmus.iq.v1.TerminationDescriptor.kind:type_name -> isthmus.iq.v1.TerminationDescriptor.Kind
-	37,  // 35: isthmus.iq.v1.TerminationDescriptor.streams:type_name -> isthmus.iq.v1.Stream
-	45,  // 36: isthmus.iq.v1.TerminationDescriptor.events:type_name -> isthmus.iq.v1.EventsDescriptor
-	32,  // 37: isthmus.iq.v1.TerminationDescriptor.transport:type_name -> isthmus.iq.v1.TransportGroup
-	47,  // 38: isthmus.iq.v1.TerminationDescriptor.signals:type_name -> isthmus.iq.v1.SignalsDescriptor
-	33,  // 39: isthmus.iq.v1.TransportGroup.local_ice:type_name -> isthmus.iq.v1.IceParameters
-	33,  // 40: isthmus.iq.v1.TransportGroup.remote_ice:type_name -> isthmus.iq.v1.IceParameters
-	35,  // 41: isthmus.iq.v1.TransportGroup.local_dtls:type_name -> isthmus.iq.v1.DtlsParameters
-	35,  // 42: isthmus.iq.v1.TransportGroup.remote_dtls:type_name -> isthmus.iq.v1.DtlsParameters
-	4,   // 43: isthmus.iq.v1.TransportGroup.ice_mode:type_name -> isthmus.iq.v1.TransportGroup.IceMode
-	5,   // 44: isthmus.iq.v1.TransportGroup.ice_role:type_name -> isthmus.iq.v1.TransportGroup.IceRole
-	34,  // 45: isthmus.iq.v1.IceParameters.candidates:type_name -> isthmus.iq.v1.Candidate
-	6,   // 46: isthmus.iq.v1.DtlsParameters.role:type_name -> isthmus.iq.v1.DtlsParameters.Role
-	36,  // 47: isthmus.iq.v1.DtlsParameters.fingerprints:type_name -> isthmus.iq.v1.Fingerprint
-	38,  // 48: isthmus.iq.v1.Stream.local_control:type_name -> isthmus.iq.v1.LocalControl
-	42,  // 49: isthmus.iq.v1.Stream.local:type_name -> isthmus.iq.v1.MediaDescription
-	42,  // 50: isthmus.iq.v1.Stream.remote:type_name -> isthmus.iq.v1.MediaDescription
-	7,   // 51: isthmus.iq.v1.LocalControl.mode:type_name -> isthmus.iq.v1.LocalControl.Mode
-	39,  // 52: isthmus.iq.v1.LocalControl.policing:type_name -> isthmus.iq.v1.Policing
-	40,  // 53: isthmus.iq.v1.LocalControl.source_filter:type_name -> isthmus.iq.v1.SourceFilter
-	8,   // 54: isthmus.iq.v1.LocalControl.latch:type_name -> isthmus.iq.v1.LocalControl.Latch
-	41,  // 55: isthmus.iq.v1.LocalControl.rtcp:type_name -> isthmus.iq.v1.RtcpPolicy
-	9,   // 56: isthmus.iq.v1.LocalControl.digits:type_name -> isthmus.iq.v1.LocalControl.Digits
-	44,  // 57: isthmus.iq.v1.MediaDescription.codecs:type_name -> isthmus.iq.v1.Codec
-	43,  // 58: isthmus.iq.v1.MediaDescription.cryptos:type_name -> isthmus.iq.v1.SrtpCrypto
-	46,  // 59: isthmus.iq.v1.EventsDescriptor.specs:type_name -> isthmus.iq.v1.EventSpec
-	0,   // 60: isthmus.iq.v1.EventSpec.type:type_name -> isthmus.iq.v1.EventType
-	66,  // 61: isthmus.iq.v1.EventSpec.timer:type_name -> google.protobuf.Duration
-	10,  // 62: isthmus.iq.v1.EventSpec.direction:type_name -> isthmus.iq.v1.EventSpec.Direction
-	48,  // 63: isthmus.iq.v1.SignalsDescriptor.signals:type_name -> isthmus.iq.v1.Signal
-	11,  // 64: isthmus.iq.v1.Signal.type:type_name -> isthmus.iq.v1.Signal.Type
-	66,  // 65: isthmus.iq.v1.Signal.duration:type_name -> google.protobuf.Duration
-	12,  // 66: isthmus.iq.v1.Signal.direction:type_name -> isthmus.iq.v1.Signal.Direction
-	50,  // 67: isthmus.iq.v1.NotifyRequest.events:type_name -> isthmus.iq.v1.ObservedEvent
-	0,   // 68: isthmus.iq.v1.ObservedEvent.type:type_name -> isthmus.iq.v1.EventType
-	67,  // 69: isthmus.iq.v1.ObservedEvent.at:type_name -> google.protobuf.Timestamp
-	63,  // 70: isthmus.iq.v1.ObservedEvent.params:type_name -> isthmus.iq.v1.ObservedEvent.ParamsEntry
-	34,  // 71: isthmus.iq.v1.ObservedEvent.local:type_name -> isthmus.iq.v1.Candidate
-	34,  // 72: isthmus.iq.v1.ObservedEvent.remote:type_name -> isthmus.iq.v1.Candidate
-	13,  // 73: isthmus.iq.v1.NotifyReply.verdict:type_name -> isthmus.iq.v1.NotifyReply.Verdict
-	64,  // 74: isthmus.iq.v1.Statistics.dropped:type_name -> isthmus.iq.v1.Statistics.DroppedEntry
-	66,  // 75: isthmus.iq.v1.Statistics.duration:type_name -> google.protobuf.Duration
-	29,  // 76: isthmus.iq.v1.Statistics.path:type_name -> isthmus.iq.v1.MediaPath
-	53,  // 77: isthmus.iq.v1.Statistics.voip_metrics:type_name -> isthmus.iq.v1.VoipMetrics
-	53,  // 78: isthmus.iq.v1.Statistics.remote_voip_metrics:type_name -> isthmus.iq.v1.VoipMetrics
-	17,  // 79: isthmus.iq.v1.AuditRequest.context:type_name -> isthmus.iq.v1.ContextRef
-	18,  // 80: isthmus.iq.v1.AuditRequest.termination:type_name -> isthmus.iq.v1.TerminationRef
-	19,  // 81: isthmus.iq.v1.AuditReply.attributes:type_name -> isthmus.iq.v1.ContextAttributes
-	31,  // 82: isthmus.iq.v1.AuditReply.descriptor:type_name -> isthmus.iq.v1.TerminationDescriptor
-	52,  // 83: isthmus.iq.v1.AuditReply.statistics:type_name -> isthmus.iq.v1.Statistics
-	67,  // 84: isthmus.iq.v1.AuditReply.last_control:type_name -> google.protobuf.Timestamp
-	30,  // 85: isthmus.iq.v1.AuditReply.error:type_name -> isthmus.iq.v1.ErrorDescriptor
-	44,  // 86: isthmus.iq.v1.Capabilities.codecs:type_name -> isthmus.iq.v1.Codec
-	58,  // 87: isthmus.iq.v1.Capabilities.realms:type_name -> isthmus.iq.v1.Realm
-	3,   // 88: isthmus.iq.v1.Realm.kind:type_name -> isthmus.iq.v1.TerminationDescriptor.Kind
-	4,   // 89: isthmus.iq.v1.Realm.ice_mode:type_name -> isthmus.iq.v1.TransportGroup.IceMode
-	14,  // 90: isthmus.iq.v1.ServiceChangeRequest.method:type_name -> isthmus.iq.v1.ServiceChangeRequest.Method
-	66,  // 91: isthmus.iq.v1.ServiceChangeRequest.delay:type_name -> google.protobuf.Duration
-	57,  // 92: isthmus.iq.v1.ServiceChangeRequest.capabilities:type_name -> isthmus.iq.v1.Capabilities
-	66,  // 93: isthmus.iq.v1.ServiceChangeReply.heartbeat_interval:type_name -> google.protobuf.Duration
-	30,  // 94: isthmus.iq.v1.ServiceChangeReply.error:type_name -> isthmus.iq.v1.ErrorDescriptor
-	66,  // 95: isthmus.iq.v1.HeartbeatReply.next:type_name -> google.protobuf.Duration
-	15,  // 96: isthmus.iq.v1.MediaGateway.Transact:input_type -> isthmus.iq.v1.TransactionRequest
-	54,  // 97: isthmus.iq.v1.MediaGateway.AuditValue:input_type -> isthmus.iq.v1.AuditRequest
-	56,  // 98: isthmus.iq.v1.MediaGateway.AuditCapabilities:input_type -> isthmus.iq.v1.AuditCapabilitiesRequest
-	59,  // 99: isthmus.iq.v1.MediaGateway.ServiceChange:input_type -> isthmus.iq.v1.ServiceChangeRequest
-	59,  // 100: isthmus.iq.v1.MediaGatewayController.ServiceChange:input_type -> isthmus.iq.v1.ServiceChangeRequest
-	49,  // 101: isthmus.iq.v1.MediaGatewayController.Notify:input_type -> isthmus.iq.v1.NotifyRequest
-	61,  // 102: isthmus.iq.v1.MediaGatewayController.Heartbeat:input_type -> isthmus.iq.v1.HeartbeatRequest
-	26,  // 103: isthmus.iq.v1.MediaGateway.Transact:output_type -> isthmus.iq.v1.TransactionReply
-	55,  // 104: isthmus.iq.v1.MediaGateway.AuditValue:output_type -> isthmus.iq.v1.AuditReply
-	57,  // 105: isthmus.iq.v1.MediaGateway.AuditCapabilities:output_type -> isthmus.iq.v1.Capabilities
-	60,  // 106: isthmus.iq.v1.MediaGateway.ServiceChange:output_type -> isthmus.iq.v1.ServiceChangeReply
-	60,  // 107: isthmus.iq.v1.MediaGatewayController.ServiceChange:output_type -> isthmus.iq.v1.ServiceChangeReply
-	51,  // 108: isthmus.iq.v1.MediaGatewayController.Notify:output_type -> isthmus.iq.v1.NotifyReply
-	62,  // 109: isthmus.iq.v1.MediaGatewayController.Heartbeat:output_type -> isthmus.iq.v1.HeartbeatReply
-	103, // [103:110] is the sub-list for method output_type
-	96,  // [96:103] is the sub-list for method input_type
-	96,  // [96:96] is the sub-list for extension type_name
-	96,  // [96:96] is the sub-list for extension extendee
-	0,   // [0:96] is the sub-list for field type_name
+	29,  // 33: isthmus.iq.v1.CommandReply.paths:type_name -> isthmus.iq.v1.MediaPath
+	2,   // 34: isthmus.iq.v1.MediaPath.kind:type_name -> isthmus.iq.v1.MediaPath.Kind
+	3,   // 35: isthmus.iq.v1.TerminationDescriptor.kind:type_name -> isthmus.iq.v1.TerminationDescriptor.Kind
+	37,  // 36: isthmus.iq.v1.TerminationDescriptor.streams:type_name -> isthmus.iq.v1.Stream
+	46,  // 37: isthmus.iq.v1.TerminationDescriptor.events:type_name -> isthmus.iq.v1.EventsDescriptor
+	32,  // 38: isthmus.iq.v1.TerminationDescriptor.transport:type_name -> isthmus.iq.v1.TransportGroup
+	48,  // 39: isthmus.iq.v1.TerminationDescriptor.signals:type_name -> isthmus.iq.v1.SignalsDescriptor
+	33,  // 40: isthmus.iq.v1.TransportGroup.local_ice:type_name -> isthmus.iq.v1.IceParameters
+	33,  // 41: isthmus.iq.v1.TransportGroup.remote_ice:type_name -> isthmus.iq.v1.IceParameters
+	35,  // 42: isthmus.iq.v1.TransportGroup.local_dtls:type_name -> isthmus.iq.v1.DtlsParameters
+	35,  // 43: isthmus.iq.v1.TransportGroup.remote_dtls:type_name -> isthmus.iq.v1.DtlsParameters
+	4,   // 44: isthmus.iq.v1.TransportGroup.ice_mode:type_name -> isthmus.iq.v1.TransportGroup.IceMode
+	5,   // 45: isthmus.iq.v1.TransportGroup.ice_role:type_name -> isthmus.iq.v1.TransportGroup.IceRole
+	34,  // 46: isthmus.iq.v1.IceParameters.candidates:type_name -> isthmus.iq.v1.Candidate
+	6,   // 47: isthmus.iq.v1.DtlsParameters.role:type_name -> isthmus.iq.v1.DtlsParameters.Role
+	36,  // 48: isthmus.iq.v1.DtlsParameters.fingerprints:type_name -> isthmus.iq.v1.Fingerprint
+	38,  // 49: isthmus.iq.v1.Stream.local_control:type_name -> isthmus.iq.v1.LocalControl
+	42,  // 50: isthmus.iq.v1.Stream.local:type_name -> isthmus.iq.v1.MediaDescription
+	42,  // 51: isthmus.iq.v1.Stream.remote:type_name -> isthmus.iq.v1.MediaDescription
+	7,   // 52: isthmus.iq.v1.LocalControl.mode:type_name -> isthmus.iq.v1.LocalControl.Mode
+	39,  // 53: isthmus.iq.v1.LocalControl.policing:type_name -> isthmus.iq.v1.Policing
+	40,  // 54: isthmus.iq.v1.LocalControl.source_filter:type_name -> isthmus.iq.v1.SourceFilter
+	8,   // 55: isthmus.iq.v1.LocalControl.latch:type_name -> isthmus.iq.v1.LocalControl.Latch
+	41,  // 56: isthmus.iq.v1.LocalControl.rtcp:type_name -> isthmus.iq.v1.RtcpPolicy
+	9,   // 57: isthmus.iq.v1.LocalControl.digits:type_name -> isthmus.iq.v1.LocalControl.Digits
+	45,  // 58: isthmus.iq.v1.MediaDescription.codecs:type_name -> isthmus.iq.v1.Codec
+	44,  // 59: isthmus.iq.v1.MediaDescription.cryptos:type_name -> isthmus.iq.v1.SrtpCrypto
+	43,  // 60: isthmus.iq.v1.MediaDescription.header_extensions:type_name -> isthmus.iq.v1.HeaderExtension
+	47,  // 61: isthmus.iq.v1.EventsDescriptor.specs:type_name -> isthmus.iq.v1.EventSpec
+	0,   // 62: isthmus.iq.v1.EventSpec.type:type_name -> isthmus.iq.v1.EventType
+	67,  // 63: isthmus.iq.v1.EventSpec.timer:type_name -> google.protobuf.Duration
+	10,  // 64: isthmus.iq.v1.EventSpec.direction:type_name -> isthmus.iq.v1.EventSpec.Direction
+	49,  // 65: isthmus.iq.v1.SignalsDescriptor.signals:type_name -> isthmus.iq.v1.Signal
+	11,  // 66: isthmus.iq.v1.Signal.type:type_name -> isthmus.iq.v1.Signal.Type
+	67,  // 67: isthmus.iq.v1.Signal.duration:type_name -> google.protobuf.Duration
+	12,  // 68: isthmus.iq.v1.Signal.direction:type_name -> isthmus.iq.v1.Signal.Direction
+	51,  // 69: isthmus.iq.v1.NotifyRequest.events:type_name -> isthmus.iq.v1.ObservedEvent
+	0,   // 70: isthmus.iq.v1.ObservedEvent.type:type_name -> isthmus.iq.v1.EventType
+	68,  // 71: isthmus.iq.v1.ObservedEvent.at:type_name -> google.protobuf.Timestamp
+	64,  // 72: isthmus.iq.v1.ObservedEvent.params:type_name -> isthmus.iq.v1.ObservedEvent.ParamsEntry
+	34,  // 73: isthmus.iq.v1.ObservedEvent.local:type_name -> isthmus.iq.v1.Candidate
+	34,  // 74: isthmus.iq.v1.ObservedEvent.remote:type_name -> isthmus.iq.v1.Candidate
+	13,  // 75: isthmus.iq.v1.NotifyReply.verdict:type_name -> isthmus.iq.v1.NotifyReply.Verdict
+	65,  // 76: isthmus.iq.v1.Statistics.dropped:type_name -> isthmus.iq.v1.Statistics.DroppedEntry
+	67,  // 77: isthmus.iq.v1.Statistics.duration:type_name -> google.protobuf.Duration
+	29,  // 78: isthmus.iq.v1.Statistics.path:type_name -> isthmus.iq.v1.MediaPath
+	54,  // 79: isthmus.iq.v1.Statistics.voip_metrics:type_name -> isthmus.iq.v1.VoipMetrics
+	54,  // 80: isthmus.iq.v1.Statistics.remote_voip_metrics:type_name -> isthmus.iq.v1.VoipMetrics
+	17,  // 81: isthmus.iq.v1.AuditRequest.context:type_name -> isthmus.iq.v1.ContextRef
+	18,  // 82: isthmus.iq.v1.AuditRequest.termination:type_name -> isthmus.iq.v1.TerminationRef
+	19,  // 83: isthmus.iq.v1.AuditReply.attributes:type_name -> isthmus.iq.v1.ContextAttributes
+	31,  // 84: isthmus.iq.v1.AuditReply.descriptor:type_name -> isthmus.iq.v1.TerminationDescriptor
+	53,  // 85: isthmus.iq.v1.AuditReply.statistics:type_name -> isthmus.iq.v1.Statistics
+	68,  // 86: isthmus.iq.v1.AuditReply.last_control:type_name -> google.protobuf.Timestamp
+	30,  // 87: isthmus.iq.v1.AuditReply.error:type_name -> isthmus.iq.v1.ErrorDescriptor
+	45,  // 88: isthmus.iq.v1.Capabilities.codecs:type_name -> isthmus.iq.v1.Codec
+	59,  // 89: isthmus.iq.v1.Capabilities.realms:type_name -> isthmus.iq.v1.Realm
+	3,   // 90: isthmus.iq.v1.Realm.kind:type_name -> isthmus.iq.v1.TerminationDescriptor.Kind
+	4,   // 91: isthmus.iq.v1.Realm.ice_mode:type_name -> isthmus.iq.v1.TransportGroup.IceMode
+	14,  // 92: isthmus.iq.v1.ServiceChangeRequest.method:type_name -> isthmus.iq.v1.ServiceChangeRequest.Method
+	67,  // 93: isthmus.iq.v1.ServiceChangeRequest.delay:type_name -> google.protobuf.Duration
+	58,  // 94: isthmus.iq.v1.ServiceChangeRequest.capabilities:type_name -> isthmus.iq.v1.Capabilities
+	67,  // 95: isthmus.iq.v1.ServiceChangeReply.heartbeat_interval:type_name -> google.protobuf.Duration
+	30,  // 96: isthmus.iq.v1.ServiceChangeReply.error:type_name -> isthmus.iq.v1.ErrorDescriptor
+	67,  // 97: isthmus.iq.v1.HeartbeatReply.next:type_name -> google.protobuf.Duration
+	15,  // 98: isthmus.iq.v1.MediaGateway.Transact:input_type -> isthmus.iq.v1.TransactionRequest
+	55,  // 99: isthmus.iq.v1.MediaGateway.AuditValue:input_type -> isthmus.iq.v1.AuditRequest
+	57,  // 100: isthmus.iq.v1.MediaGateway.AuditCapabilities:input_type -> isthmus.iq.v1.AuditCapabilitiesRequest
+	60,  // 101: isthmus.iq.v1.MediaGateway.ServiceChange:input_type -> isthmus.iq.v1.ServiceChangeRequest
+	60,  // 102: isthmus.iq.v1.MediaGatewayController.ServiceChange:input_type -> isthmus.iq.v1.ServiceChangeRequest
+	50,  // 103: isthmus.iq.v1.MediaGatewayController.Notify:input_type -> isthmus.iq.v1.NotifyRequest
+	62,  // 104: isthmus.iq.v1.MediaGatewayController.Heartbeat:input_type -> isthmus.iq.v1.HeartbeatRequest
+	26,  // 105: isthmus.iq.v1.MediaGateway.Transact:output_type -> isthmus.iq.v1.TransactionReply
+	56,  // 106: isthmus.iq.v1.MediaGateway.AuditValue:output_type -> isthmus.iq.v1.AuditReply
+	58,  // 107: isthmus.iq.v1.MediaGateway.AuditCapabilities:output_type -> isthmus.iq.v1.Capabilities
+	61,  // 108: isthmus.iq.v1.MediaGateway.ServiceChange:output_type -> isthmus.iq.v1.ServiceChangeReply
+	61,  // 109: isthmus.iq.v1.MediaGatewayController.ServiceChange:output_type -> isthmus.iq.v1.ServiceChangeReply
+	52,  // 110: isthmus.iq.v1.MediaGatewayController.Notify:output_type -> isthmus.iq.v1.NotifyReply
+	63,  // 111: isthmus.iq.v1.MediaGatewayController.Heartbeat:output_type -> isthmus.iq.v1.HeartbeatReply
+	105, // [105:112] is the sub-list for method output_type
+	98,  // [98:105] is the sub-list for method input_type
+	98,  // [98:98] is the sub-list for extension type_name
+	98,  // [98:98] is the sub-list for extension extendee
+	0,   // [0:98] is the sub-list for field type_name
 }
 
 func init() { file_isthmus_iq_v1_iq_proto_init() }
@@ -6074,7 +6169,7 @@ func file_isthmus_iq_v1_iq_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_isthmus_iq_v1_iq_proto_rawDesc), len(file_isthmus_iq_v1_iq_proto_rawDesc)),
 			NumEnums:      15,
-			NumMessages:   50,
+			NumMessages:   51,
 			NumExtensions: 0,
 			NumServices:   2,
 		},
