@@ -160,15 +160,19 @@ type Candidate struct {
 	TCPType    string // of "tcp": "passive" (RFC 6544 §4.5)
 }
 
+// Neighbour is a termination whose worker another one can share, so that they can be connected, with each other or with a third: *Access or *Core, nil as
+// either too for any worker.
+type Neighbour interface{ place() *worker }
+
 // AccessSpec places a new access termination.
 type AccessSpec struct {
 	ID         string // for logs and events, the caller's termination id
 	Realm      string
-	Near       *Core  // nil or the core termination whose worker to share
-	Full       bool   // full ICE (RFC 8445); else ICE-lite
-	Component2 bool   // RTCP has a component of its own (RFC 8445 §4), until SetRemote says Mux
-	SSRC       uint32 // what we send with; 0: chosen
-	CName      string // RTCP CNAME; "": chosen
+	Near       Neighbour // nil or the termination whose worker to share
+	Full       bool      // full ICE (RFC 8445); else ICE-lite
+	Component2 bool      // RTCP has a component of its own (RFC 8445 §4), until SetRemote says Mux
+	SSRC       uint32    // what we send with; 0: chosen
+	CName      string    // RTCP CNAME; "": chosen
 }
 
 // AccessLocal is what the peer must be told of an access termination.
@@ -200,9 +204,9 @@ type AccessRemote struct {
 type CoreSpec struct {
 	ID    string // for logs and events, the caller's termination id
 	Realm string
-	Near  *Access // nil or the access termination whose worker to share
-	SSRC  uint32  // what we send with; 0: chosen
-	CName string  // RTCP CNAME; "": chosen
+	Near  Neighbour // nil or the termination whose worker to share
+	SSRC  uint32    // what we send with; 0: chosen
+	CName string    // RTCP CNAME; "": chosen
 }
 
 // CoreLocal is what the peer must be told of a core termination.

@@ -116,6 +116,20 @@ func TestPlacement(t *testing.T) {
 	if a3.w != c2.w {
 		t.Error("not near")
 	}
+	// Two of a kind that a third will be connected to.
+	for _, near := range []Neighbour{a1, a2, c2} {
+		c, err := b.e.NewCore(CoreSpec{ID: "c", Realm: "core", Near: near})
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := b.e.NewAccess(AccessSpec{ID: "a", Realm: "access", Near: near})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.w != near.place() || a.w != near.place() {
+			t.Errorf("not near %T", near)
+		}
+	}
 	if err := b.e.Connect(a1, c2); err == nil {
 		t.Error("connected across workers")
 	}

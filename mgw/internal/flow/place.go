@@ -12,11 +12,7 @@ import (
 
 // NewAccess makes an access termination, Inactive and with nothing armed. Errors: ErrUnknownRealm, ErrClosed.
 func (e *Engine) NewAccess(spec AccessSpec) (*Access, error) {
-	var near *worker
-	if spec.Near != nil {
-		near = spec.Near.w
-	}
-	w, err := e.place(near)
+	w, err := e.place(spec.Near)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", spec.ID, err)
 	}
@@ -73,11 +69,7 @@ func (e *Engine) NewCore(spec CoreSpec) (*Core, error) {
 	if realm == nil {
 		return nil, fmt.Errorf("%s: %w %q", spec.ID, ErrUnknownRealm, spec.Realm)
 	}
-	var near *worker
-	if spec.Near != nil {
-		near = spec.Near.w
-	}
-	w, err := e.place(near)
+	w, err := e.place(spec.Near)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", spec.ID, err)
 	}
@@ -134,14 +126,31 @@ func (t *term) begin() {
 	t.w.join(t)
 }
 
-// place picks near, or the worker with the fewest terminations.
-func (e *Engine) place(near *worker) (*worker, error) {
+func (a *Access) place() *worker {
+	if a == nil {
+		return nil
+	}
+	return a.w
+}
+
+func (c *Core) place() *worker {
+	if c == nil {
+		return nil
+	}
+	return c.w
+}
+
+// place picks that of near, or the worker with the fewest terminations.
+func (e *Engine) place(near Neighbour) (*worker, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closed {
 		return nil, ErrClosed
 	}
-	w := near
+	var w *worker
+	if near != nil {
+		w = near.place()
+	}
 	if w == nil {
 		for _, x := range e.workers {
 			if w == nil || e.placed[x] < e.placed[w] {
