@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"runtime"
 	"runtime/metrics"
+	"slices"
 	"strings"
 	"time"
 
@@ -60,7 +61,7 @@ func (s *Service) ListContexts(context.Context, *adminv1.ListContextsRequest) (*
 			Age: durationpb.New(time.Since(sn.Created)),
 		}
 		for _, t := range sn.Terminations {
-			c.Terminations = append(c.Terminations, termination(t))
+			c.Terminations = append(c.Terminations, rows(t)...)
 		}
 		out.Contexts = append(out.Contexts, c)
 		return true
@@ -68,19 +69,23 @@ func (s *Service) ListContexts(context.Context, *adminv1.ListContextsRequest) (*
 	return out, nil
 }
 
-func termination(t contexts.TerminationSnapshot) *adminv1.Termination {
-	st := t.Statistics
-	if st == nil {
-		st = &iqv1.Statistics{}
+// rows are the streams of a termination.
+func rows(t contexts.TerminationSnapshot) (out []*adminv1.Termination) {
+	for i := range t.Streams {
+		s, st := &t.Streams[i], &iqv1.Statistics{}
+		if n := slices.IndexFunc(t.Statistics, func(x *iqv1.Statistics) bool { return x.GetStreamId() == uint32(s.ID) }); n >= 0 {
+			st = t.Statistics[n]
+		}
+		out = append(out, &adminv1.Termination{
+			TerminationId: string(t.ID), Kind: t.Kind.String(), Realm: t.Realm, StreamId: uint32(s.ID), Mode: s.Mode.String(),
+			LocalAddress: localAddress(t.Termination, s), RemoteAddress: remoteAddress(t.Kind, s, st.GetSelectedPair()),
+			PacketsReceived: st.GetPacketsReceived(), PacketsSent: st.GetPacketsSent(), PacketsLost: st.GetPacketsLost(),
+			JitterUs: st.GetJitterUs(), CodecReceived: st.GetCodecReceived(), CodecSent: st.GetCodecSent(),
+			MediaPath: pathText(st.GetPath().GetKind()), MediaPathReason: st.GetPath().GetReason(),
+			MosCenti: st.GetMosCenti(), RemoteMosCenti: st.GetRemoteMosCenti(),
+		})
 	}
-	return &adminv1.Termination{
-		TerminationId: string(t.ID), Kind: t.Kind.String(), Realm: t.Realm, Mode: t.Stream.Mode.String(),
-		LocalAddress: localAddress(t.Termination), RemoteAddress: remoteAddress(t.Termination, st.GetSelectedPair()),
-		PacketsReceived: st.GetPacketsReceived(), PacketsSent: st.GetPacketsSent(), PacketsLost: st.GetPacketsLost(),
-		JitterUs: st.GetJitterUs(), CodecReceived: st.GetCodecReceived(), CodecSent: st.GetCodecSent(),
-		MediaPath: pathText(st.GetPath().GetKind()), MediaPathReason: st.GetPath().GetReason(),
-		MosCenti: st.GetMosCenti(), RemoteMosCenti: st.GetRemoteMosCenti(),
-	}
+	return out
 }
 
 // pathText is "relay", "repack" or "transcode".
@@ -91,9 +96,9 @@ func pathText(k iqv1.MediaPath_Kind) string {
 	return strings.ToLower(strings.TrimPrefix(k.String(), "KIND_"))
 }
 
-func localAddress(t *connmodel.Termination) string {
-	if t.Local.RTP.IsValid() {
-		return t.Local.RTP.String()
+func localAddress(t *connmodel.Termination, s *connmodel.Stream) string {
+	if s.Chosen.RTP.IsValid() {
+		return s.Chosen.RTP.String()
 	}
 	if len(t.Local.Candidates) > 0 {
 		return t.Local.Candidates[0].Addr.String()
@@ -102,11 +107,11 @@ func localAddress(t *connmodel.Termination) string {
 }
 
 // remoteAddress is where media comes from: the selected pair or latched address, else what the description says.
-func remoteAddress(t *connmodel.Termination, selected string) string {
+func remoteAddress(kind connmodel.Kind, s *connmodel.Stream, selected string) string {
 	if pair := strings.Fields(selected); len(pair) > 0 {
 		return pair[len(pair)-1] // "local remote", or the latched address alone
 	}
-	if d := t.Stream.Remote; t.Kind == connmodel.KindCore && d.Addr.IsValid() && d.Port != 0 {
+	if d := s.Remote; kind == connmodel.KindCore && d.Addr.IsValid() && d.Port != 0 {
 		return netip.AddrPortFrom(d.Addr, d.Port).String()
 	}
 	return ""

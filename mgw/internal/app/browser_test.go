@@ -160,7 +160,7 @@ func TestIQ23_IQ25_IQ27_BrowserConnectsAndLeaves(t *testing.T) {
 	if pair.Local.GetPort() != call.Commands[0].Resolved.Transport.LocalIce.Candidates[0].Port || pair.Remote.GetAddress() != "127.0.0.1" || pair.Remote.GetPort() == 0 {
 		t.Errorf("selected pair: %v", pair)
 	}
-	if secured.Params["profile"] != "SRTP_AEAD_AES_128_GCM" || secured.StreamId != 1 || notes[1].RequestId != 3 {
+	if secured.Params["profile"] != "SRTP_AEAD_AES_128_GCM" || secured.StreamId != 0 || notes[1].RequestId != 3 {
 		t.Errorf("secured: %v", notes[1])
 	}
 	b.close()

@@ -188,11 +188,9 @@ func (r *run) command(cmd *iqv1.Command, reply *iqv1.CommandReply) *Error {
 // finish closes what left the context, counts the revision and completes the reply.
 func (r *run) finish(act *iqv1.Action, rep *iqv1.ActionReply) {
 	for _, cl := range r.closes {
-		res := r.do(Close{Term: cl.term.ID})
-		if cl.reply != nil && res.Statistics != nil {
-			res.Statistics.TerminationId = string(cl.term.ID)
-			res.Statistics.StreamId = uint32(cl.term.Stream.ID)
-			cl.reply.Statistics = append(cl.reply.Statistics, res.Statistics)
+		stats := r.close(cl.term)
+		if cl.reply != nil {
+			cl.reply.Statistics = append(cl.reply.Statistics, stats...)
 		}
 	}
 	if r.dirty {
@@ -205,6 +203,19 @@ func (r *run) finish(act *iqv1.Action, rep *iqv1.ActionReply) {
 	if act.GetAuditAttributes() && r.Revision != 0 {
 		rep.Attributes = r.AttributesMessage()
 	}
+}
+
+// close ends the streams of a termination, the first one last, and returns their statistics in order of number.
+func (r *run) close(t *Termination) []*iqv1.Statistics {
+	stats := make([]*iqv1.Statistics, len(t.Streams))
+	first, _ := t.place(t.First)
+	for i, s := range t.Streams {
+		if i != first {
+			stats[i] = r.do(Close{t.ID, s.ID}).Statistics
+		}
+	}
+	stats[first] = r.do(Close{t.ID, t.First}).Statistics
+	return slices.DeleteFunc(stats, func(s *iqv1.Statistics) bool { return s == nil })
 }
 
 // rollBack puts everything back that the action did.
@@ -284,7 +295,7 @@ func (r *run) modify(cmd *iqv1.Modify, reply *iqv1.CommandReply) *Error {
 	if err := r.become(next); err != nil {
 		return err.at("Modify %s", t.ID)
 	}
-	reply.Resolved = resolvedOfModify(t, find(r.terms, t.ID))
+	reply.Resolved = resolvedOfModify(cmd.GetDescriptor_(), t, find(r.terms, t.ID))
 	return nil
 }
 

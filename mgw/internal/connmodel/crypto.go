@@ -72,13 +72,13 @@ func hasSuite(list []Crypto, suite string) bool {
 }
 
 // localCryptos are those of a local description. Keys are CHOOSE: set, they must be what was chosen.
-func (t *Termination) localCryptos(list []*iqv1.SrtpCrypto) ([]Crypto, *Error) {
-	cs, err := parseCryptos(list, t.Kind)
+func (s *Stream) localCryptos(list []*iqv1.SrtpCrypto, kind Kind) ([]Crypto, *Error) {
+	cs, err := parseCryptos(list, kind)
 	if err != nil {
 		return nil, err
 	}
 	for i, c := range cs {
-		if c.Key != "" && c.Key != t.Local.Keys[c.Suite] {
+		if c.Key != "" && c.Key != s.Chosen.Keys[c.Suite] {
 			return nil, Errorf(gwerr.UnsupportedValue, "key for %s: the gateway chooses it", c.Suite)
 		}
 		if c.MKI != "" {

@@ -8,25 +8,34 @@ import (
 // Effect is something to be done to media. The set is closed.
 type Effect interface{ effect() }
 
-// NewAccess opens an access termination, on the worker of Near when that is set. The result carries Local.
+// NewAccess opens an access termination with its first stream, on the worker of Near when that is set. The result carries Local and Chosen.
 type NewAccess struct {
 	Term       gwid.TerminationID
+	Stream     gwid.StreamID
 	Realm      string
-	Near       gwid.TerminationID // a core termination of the context; empty: any worker
+	Near       gwid.TerminationID // another termination of the context; empty: any worker
 	Full       bool               // full ICE
 	Component2 bool               // RTCP has a component of its own
 }
 
-// NewCore opens a core termination, on the same worker as Near when that is set. The result carries Local.
-type NewCore struct {
-	Term  gwid.TerminationID
-	Realm string
-	Near  gwid.TerminationID // an access termination of the context; empty: any worker
+// NewStream opens a further stream of an access termination. The result carries Chosen.
+type NewStream struct {
+	Term   gwid.TerminationID
+	Stream gwid.StreamID
 }
 
-// Configure sets the properties of a termination's stream.
+// NewCore opens a stream of a core termination, on the worker of Near when that is set. The result carries Chosen.
+type NewCore struct {
+	Term   gwid.TerminationID
+	Stream gwid.StreamID
+	Realm  string
+	Near   gwid.TerminationID // a termination of the context, of further streams their own; empty: any worker
+}
+
+// Configure sets the properties of a stream.
 type Configure struct {
 	Term     gwid.TerminationID
+	Stream   gwid.StreamID
 	Settings Settings
 }
 
@@ -43,28 +52,41 @@ type SetAccessRemote struct {
 // undone: the peer that never hears of the new credentials goes on with the selected pair.
 type RestartICE struct{ Term gwid.TerminationID }
 
-// SetCoreRemote tells the peer of a core termination; a latched address is forgotten.
+// SetCoreRemote tells the peer of a stream of a core termination; a latched address is forgotten.
 type SetCoreRemote struct {
 	Term   gwid.TerminationID
+	Stream gwid.StreamID
 	Remote CoreRemote
 }
 
-// Play plays a termination's signals in the place of those that are playing.
+// Play plays a stream's signals in the place of those that are playing on it.
 type Play struct {
 	Term    gwid.TerminationID
+	Stream  gwid.StreamID
 	Signals Signals
 }
 
-// Connect lets media pass between the two, both ways, as far as their modes permit.
-type Connect struct{ Access, Core gwid.TerminationID }
+// Connect lets media of the stream pass between the two, both ways, as far as their modes permit.
+type Connect struct {
+	Access, Core gwid.TerminationID
+	Stream       gwid.StreamID
+}
 
 // Disconnect undoes Connect.
-type Disconnect struct{ Access, Core gwid.TerminationID }
+type Disconnect struct {
+	Access, Core gwid.TerminationID
+	Stream       gwid.StreamID
+}
 
-// Close ends a termination for good. The result carries Statistics. It cannot be undone.
-type Close struct{ Term gwid.TerminationID }
+// Close ends a stream for good, the first one of a termination after the others, and with it what is left of the termination. The result carries
+// Statistics. It cannot be undone.
+type Close struct {
+	Term   gwid.TerminationID
+	Stream gwid.StreamID
+}
 
 func (NewAccess) effect()       {}
+func (NewStream) effect()       {}
 func (NewCore) effect()         {}
 func (Configure) effect()       {}
 func (SetAccessRemote) effect() {}
@@ -78,8 +100,9 @@ func (Close) effect()           {}
 // Result is what performing an effect gave.
 type Result struct {
 	Err        *Error           // nil: done
-	Local      Local            // of NewAccess, NewCore, SetAccessRemote and RestartICE
-	Statistics *iqv1.Statistics // of Close
+	Local      Local            // of NewAccess, SetAccessRemote and RestartICE
+	Chosen     Chosen           // of NewAccess, NewStream and NewCore
+	Statistics *iqv1.Statistics // of Close, with termination and stream
 }
 
 // Perform carries out one effect and returns when it is done. Called from Context.Apply, in order, on its goroutine.

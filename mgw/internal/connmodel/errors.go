@@ -19,6 +19,7 @@ const (
 	errTextTruncated              = "..."
 	maxCommands                   = 16
 	maxTerminations               = 8
+	maxStreams                    = 32 // of a termination
 	maxCodecs                     = 32
 	maxCandidates                 = 64
 	maxFingerprints               = 8

@@ -42,8 +42,8 @@ func (e *EventSpec) direction() iqv1.EventSpec_Direction {
 }
 
 // watch puts what the armed events look for into settings.
-func (s *Settings) watch(ev Events) {
-	for _, spec := range ev.Specs {
+func (s *Settings) watch(specs []EventSpec) {
+	for _, spec := range specs {
 		if spec.Type != eventMediaInactive {
 			continue
 		}

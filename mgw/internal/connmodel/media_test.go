@@ -1,7 +1,9 @@
 package connmodel
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -27,11 +29,18 @@ type fakeMedia struct {
 }
 
 type fakeTerm struct {
-	kind     Kind
-	local    Local
+	kind    Kind
+	worker  int // the same for what is near each other
+	local   Local
+	access  *AccessRemote
+	first   gwid.StreamID
+	streams map[gwid.StreamID]*fakeStream
+}
+
+type fakeStream struct {
+	chosen   Chosen
 	settings Settings
 	signals  Signals
-	access   *AccessRemote
 	core     CoreRemote
 }
 
@@ -53,11 +62,22 @@ func (m *fakeMedia) perform(e Effect) Result {
 	m.log = append(m.log, line)
 	switch x := e.(type) {
 	case NewAccess:
-		return m.open(x.Term, KindAccess)
+		return m.open(x.Term, x.Stream, KindAccess, x.Near)
+	case NewStream:
+		if m.term(x.Term).kind != KindAccess {
+			m.t.Fatalf("%s: not an access termination", line)
+		}
+		return m.addStream(x.Term, x.Stream)
 	case NewCore:
-		return m.open(x.Term, KindCore)
+		if m.terms[x.Term] == nil {
+			return m.open(x.Term, x.Stream, KindCore, x.Near)
+		}
+		if x.Near == "" || m.term(x.Near).worker != m.term(x.Term).worker {
+			m.t.Fatalf("%s: its other streams are on another worker", line)
+		}
+		return m.addStream(x.Term, x.Stream)
 	case Configure:
-		m.term(x.Term).settings = x.Settings
+		m.stream(x.Term, x.Stream).settings = x.Settings
 	case SetAccessRemote:
 		return m.setAccess(x)
 	case RestartICE:
@@ -65,36 +85,50 @@ func (m *fakeMedia) perform(e Effect) Result {
 		m.credentials(ft)
 		return Result{Local: ft.local}
 	case SetCoreRemote:
-		m.term(x.Term).core = x.Remote
+		m.stream(x.Term, x.Stream).core = x.Remote
 	case Play:
-		m.term(x.Term).signals = x.Signals
+		m.stream(x.Term, x.Stream).signals = x.Signals
 	case Connect:
-		m.term(x.Access)
-		m.term(x.Core)
-		p := pair{x.Access, x.Core}
+		m.stream(x.Access, x.Stream)
+		m.stream(x.Core, x.Stream)
+		p := pair{x.Access, x.Core, x.Stream}
+		if m.term(x.Access).worker != m.term(x.Core).worker {
+			m.t.Fatalf("%s: on different workers", line)
+		}
 		for _, o := range m.pairs {
-			if o.access == p.access || o.core == p.core {
+			if o.stream == p.stream && (o.access == p.access || o.core == p.core) {
 				m.t.Fatalf("%s while %v", line, o)
 			}
 		}
 		m.pairs = append(m.pairs, p)
 	case Disconnect:
-		if i := slices.Index(m.pairs, pair{x.Access, x.Core}); i >= 0 {
+		if i := slices.Index(m.pairs, pair{x.Access, x.Core, x.Stream}); i >= 0 {
 			m.pairs = slices.Delete(m.pairs, i, i+1)
 		}
 	case Close:
-		m.term(x.Term)
-		delete(m.terms, x.Term)
-		for _, p := range m.pairs {
-			if p.access == x.Term || p.core == x.Term {
-				m.t.Fatalf("%s while connected", line)
-			}
-		}
-		return Result{Statistics: &iqv1.Statistics{PacketsReceived: 50}}
+		return m.close(line, x)
 	default:
 		m.t.Fatalf("unknown effect %T", e)
 	}
 	return Result{}
+}
+
+func (m *fakeMedia) close(line string, x Close) Result {
+	ft := m.term(x.Term)
+	m.stream(x.Term, x.Stream)
+	delete(ft.streams, x.Stream)
+	if x.Stream == ft.first {
+		if len(ft.streams) > 0 {
+			m.t.Fatalf("%s before its other streams", line)
+		}
+		delete(m.terms, x.Term)
+	}
+	for _, p := range m.pairs {
+		if p.stream == x.Stream && (p.access == x.Term || p.core == x.Term) {
+			m.t.Fatalf("%s while connected", line)
+		}
+	}
+	return Result{Statistics: &iqv1.Statistics{TerminationId: string(x.Term), StreamId: uint32(x.Stream), PacketsReceived: 50}}
 }
 
 func (m *fakeMedia) term(id gwid.TerminationID) *fakeTerm {
@@ -105,27 +139,51 @@ func (m *fakeMedia) term(id gwid.TerminationID) *fakeTerm {
 	return ft
 }
 
-func (m *fakeMedia) open(id gwid.TerminationID, k Kind) Result {
+func (m *fakeMedia) stream(id gwid.TerminationID, stream gwid.StreamID) *fakeStream {
+	fs := m.term(id).streams[stream]
+	if fs == nil {
+		m.t.Fatalf("effect on stream %d of %s, which is not open", stream, id)
+	}
+	return fs
+}
+
+func (m *fakeMedia) open(id gwid.TerminationID, stream gwid.StreamID, k Kind, near gwid.TerminationID) Result {
 	if m.terms[id] != nil {
 		m.t.Fatalf("%s opened twice", id)
 	}
-	m.opened++
-	ft := &fakeTerm{kind: k, local: Local{SSRC: uint32(1000 + m.opened), CName: fmt.Sprintf("c%d", m.opened)}}
-	if k == KindCore {
-		port := uint16(20000 + 2*m.opened)
-		ft.local.RTP = netip.AddrPortFrom(netip.MustParseAddr("10.0.0.1"), port)
-		ft.local.RTCP = netip.AddrPortFrom(netip.MustParseAddr("10.0.0.1"), port+1)
-		ft.local.Keys = make(map[string]Secret)
-		for suite, n := range keyLength {
-			ft.local.Keys[suite] = Secret(strings.Repeat("k", n-1) + fmt.Sprint(m.opened%10))
-		}
-	} else {
+	ft := &fakeTerm{kind: k, worker: m.opened + 1, first: stream, streams: map[gwid.StreamID]*fakeStream{}}
+	if near != "" {
+		ft.worker = m.term(near).worker
+	}
+	if k == KindAccess {
 		ft.local.Candidates = []Candidate{{Foundation: "1", Component: 1, Transport: "udp", Priority: 1, Addr: netip.MustParseAddrPort("192.0.2.1:7430"), Type: "host"}}
 		ft.local.Fingerprints = []Fingerprint{{Hash: "sha-256", Value: "AA"}}
 		m.credentials(ft)
 	}
 	m.terms[id] = ft
-	return Result{Local: ft.local}
+	res := m.addStream(id, stream)
+	res.Local = ft.local
+	return res
+}
+
+func (m *fakeMedia) addStream(id gwid.TerminationID, stream gwid.StreamID) Result {
+	ft := m.term(id)
+	if ft.streams[stream] != nil {
+		m.t.Fatalf("stream %d of %s opened twice", stream, id)
+	}
+	m.opened++
+	c := Chosen{SSRC: uint32(1000 + m.opened), CName: fmt.Sprintf("c%d", m.opened)}
+	if ft.kind == KindCore {
+		port := uint16(20000 + 2*m.opened)
+		c.RTP = netip.AddrPortFrom(netip.MustParseAddr("10.0.0.1"), port)
+		c.RTCP = netip.AddrPortFrom(netip.MustParseAddr("10.0.0.1"), port+1)
+		c.Keys = make(map[string]Secret)
+		for suite, n := range keyLength {
+			c.Keys[suite] = Secret(strings.Repeat("k", n-1) + fmt.Sprint(m.opened%10))
+		}
+	}
+	ft.streams[stream] = &fakeStream{chosen: c}
+	return Result{Chosen: c}
 }
 
 func (m *fakeMedia) credentials(ft *fakeTerm) {
@@ -147,22 +205,22 @@ func (m *fakeMedia) setAccess(x SetAccessRemote) Result {
 // snapshot is what media does now, but for credentials, which do not come back.
 func (m *fakeMedia) snapshot() string {
 	var b strings.Builder
-	ids := make([]string, 0, len(m.terms))
-	for id := range m.terms {
-		ids = append(ids, string(id))
-	}
-	slices.Sort(ids)
-	for _, id := range ids {
-		ft := m.terms[gwid.TerminationID(id)]
-		fmt.Fprintf(&b, "%s %v %+v", id, ft.local.RTP, ft.settings)
+	for _, id := range slices.Sorted(maps.Keys(m.terms)) {
+		ft := m.terms[id]
+		fmt.Fprintf(&b, "%s", id)
 		if ft.access != nil {
 			fmt.Fprintf(&b, " %+v", *ft.access)
 		}
-		fmt.Fprintf(&b, " %+v", ft.core)
+		for _, n := range slices.Sorted(maps.Keys(ft.streams)) {
+			fs := ft.streams[n]
+			fmt.Fprintf(&b, " #%d %v %+v %+v", n, fs.chosen.RTP, fs.settings, fs.core)
+		}
 		b.WriteByte('\n')
 	}
 	pairs := slices.Clone(m.pairs)
-	slices.SortFunc(pairs, func(a, b pair) int { return strings.Compare(string(a.access), string(b.access)) })
+	slices.SortFunc(pairs, func(a, b pair) int {
+		return cmp.Or(strings.Compare(string(a.access), string(b.access)), cmp.Compare(a.stream, b.stream))
+	})
 	fmt.Fprintf(&b, "%v\n", pairs)
 	return b.String()
 }
@@ -172,11 +230,21 @@ func (m *fakeMedia) fail(name string, n int, code gwerr.Code, text string) {
 	m.failOn, m.failIn, m.failErr = name, n, Errorf(code, "%s", text)
 }
 
+// name is a stream of a termination in a line of a golden; stream 1 is not named.
+func name(id gwid.TerminationID, stream gwid.StreamID) string {
+	if stream == 1 {
+		return string(id)
+	}
+	return fmt.Sprintf("%s#%d", id, stream)
+}
+
 // describe writes an effect in one line for goldens.
 func describe(e Effect) string {
 	switch x := e.(type) {
+	case NewStream:
+		return "NewStream " + name(x.Term, x.Stream)
 	case NewAccess:
-		line := fmt.Sprintf("NewAccess %s realm=%s near=%s", x.Term, x.Realm, x.Near)
+		line := fmt.Sprintf("NewAccess %s realm=%s near=%s", name(x.Term, x.Stream), x.Realm, x.Near)
 		if x.Full {
 			line += " full ICE"
 		}
@@ -185,15 +253,15 @@ func describe(e Effect) string {
 		}
 		return line
 	case NewCore:
-		return fmt.Sprintf("NewCore %s realm=%s near=%s", x.Term, x.Realm, x.Near)
+		return fmt.Sprintf("NewCore %s realm=%s near=%s", name(x.Term, x.Stream), x.Realm, x.Near)
 	case Play:
-		out := fmt.Sprintf("Play %s request=%d internal=%v", x.Term, x.Signals.RequestID, x.Signals.Internal)
+		out := fmt.Sprintf("Play %s request=%d internal=%v", name(x.Term, x.Stream), x.Signals.RequestID, x.Signals.Internal)
 		for _, s := range x.Signals.List {
 			out += fmt.Sprintf(" {%s %s%s rounds=%d %v notify=%v keep=%v}", s.Name, s.Announcement, strings.Trim(string(rune(s.Digit)), "\x00"), s.Rounds, s.Duration, s.Notify, s.Keep)
 		}
 		return out
 	case Configure:
-		return fmt.Sprintf("Configure %s %s", x.Term, describeSettings(x.Settings))
+		return fmt.Sprintf("Configure %s %s", name(x.Term, x.Stream), describeSettings(x.Settings))
 	case SetAccessRemote:
 		line := fmt.Sprintf("SetAccessRemote %s ufrag=%s role=%d candidates=%d fingerprints=%d", x.Term, x.Remote.Ufrag, x.Remote.Role, len(x.Remote.Candidates), len(x.Remote.Fingerprints))
 		if x.Remote.Controlling {
@@ -209,7 +277,7 @@ func describe(e Effect) string {
 	case RestartICE:
 		return fmt.Sprintf("RestartICE %s", x.Term)
 	case SetCoreRemote:
-		line := fmt.Sprintf("SetCoreRemote %s rtp=%v rtcp=%v latch=%d gen=%d filter=%v", x.Term, x.Remote.RTP, x.Remote.RTCP, x.Remote.Latch, x.Remote.Generation, x.Remote.Filter.Prefixes)
+		line := fmt.Sprintf("SetCoreRemote %s rtp=%v rtcp=%v latch=%d gen=%d filter=%v", name(x.Term, x.Stream), x.Remote.RTP, x.Remote.RTCP, x.Remote.Latch, x.Remote.Generation, x.Remote.Filter.Prefixes)
 		if p := x.Remote.Filter.Ports; p[0] != 0 {
 			line += fmt.Sprintf(" ports=%d-%d", p[0], p[1])
 		}
@@ -221,11 +289,11 @@ func describe(e Effect) string {
 		}
 		return line
 	case Connect:
-		return fmt.Sprintf("Connect %s %s", x.Access, x.Core)
+		return fmt.Sprintf("Connect %s %s", name(x.Access, x.Stream), name(x.Core, x.Stream))
 	case Disconnect:
-		return fmt.Sprintf("Disconnect %s %s", x.Access, x.Core)
+		return fmt.Sprintf("Disconnect %s %s", name(x.Access, x.Stream), name(x.Core, x.Stream))
 	case Close:
-		return fmt.Sprintf("Close %s", x.Term)
+		return fmt.Sprintf("Close %s", name(x.Term, x.Stream))
 	}
 	return fmt.Sprintf("%T", e)
 }
@@ -249,6 +317,9 @@ func describeSettings(s Settings) string {
 		line += fmt.Sprintf(" most=%d", s.MaxBitrate)
 	}
 	line += fmt.Sprintf(" ptime=%v dscp=%d", s.Ptime, s.DSCP)
+	if s.MIDExt != 0 || s.Source != 0 {
+		line += fmt.Sprintf(" mid=%q ext=%d source=%d", s.MID, s.MIDExt, s.Source)
+	}
 	if s.Policing != (Policing{}) {
 		line += fmt.Sprintf(" police=%d/%d", s.Policing.BytesPerSecond, s.Policing.BurstBytes)
 	}

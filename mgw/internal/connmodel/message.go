@@ -11,13 +11,7 @@ import (
 
 // resolvedOfAdd is what an Add left to the MGW, resolved (TS 29.334 §5.8).
 func resolvedOfAdd(asked *iqv1.TerminationDescriptor, t *Termination) *iqv1.TerminationDescriptor {
-	d := &iqv1.TerminationDescriptor{}
-	local := t.localMessage()
-	if len(asked.GetStreams()[0].GetLocal().GetCodecs()) == 0 {
-		local.Codecs = codecMessages(t.Stream.Local.Codecs)
-	}
-	local.Cryptos = cryptoMessages(t.Stream.Local.Cryptos, t.Local.Keys)
-	d.Streams = []*iqv1.Stream{{StreamId: uint32(t.Stream.ID), Local: local}}
+	d := &iqv1.TerminationDescriptor{Streams: resolvedStreams(asked, nil, t)}
 	if t.Kind == KindAccess {
 		d.Transport = t.transport()
 		d.Transport.LocalDtls = t.localDTLS()
@@ -25,23 +19,53 @@ func resolvedOfAdd(asked *iqv1.TerminationDescriptor, t *Termination) *iqv1.Term
 	return d
 }
 
-// resolvedOfModify is what changed of our side by a Modify: new ICE credentials after a restart, keys for other crypto-suites. Nil: nothing.
-func resolvedOfModify(before, after *Termination) *iqv1.TerminationDescriptor {
-	if cs := after.Stream.Local.Cryptos; !slices.Equal(cs, before.Stream.Local.Cryptos) {
-		local := &iqv1.MediaDescription{Cryptos: cryptoMessages(cs, after.Local.Keys)}
-		return &iqv1.TerminationDescriptor{Streams: []*iqv1.Stream{{StreamId: uint32(after.Stream.ID), Local: local}}}
+// resolvedOfModify is what changed of our side by a Modify: streams that are new, new ICE credentials after a restart, keys for other crypto-suites.
+// Nil: nothing.
+func resolvedOfModify(asked *iqv1.TerminationDescriptor, before, after *Termination) *iqv1.TerminationDescriptor {
+	d := &iqv1.TerminationDescriptor{Streams: resolvedStreams(asked, before, after)}
+	if before.Local.Ufrag != after.Local.Ufrag {
+		d.Transport = after.transport()
 	}
-	if before.Local.Ufrag == after.Local.Ufrag {
+	if d.Streams == nil && d.Transport == nil {
 		return nil
 	}
-	return &iqv1.TerminationDescriptor{Transport: after.transport()}
+	return d
+}
+
+// resolvedStreams is what was chosen for the streams that were described, in order of number; before is nil or what was known already.
+func resolvedStreams(asked *iqv1.TerminationDescriptor, before, after *Termination) []*iqv1.Stream {
+	var out []*iqv1.Stream
+	for i := range after.Streams {
+		s := &after.Streams[i]
+		n := slices.IndexFunc(asked.GetStreams(), func(m *iqv1.Stream) bool { return streamID(m) == s.ID })
+		if n < 0 {
+			continue
+		}
+		var was *Stream
+		if before != nil {
+			was = before.Stream(s.ID)
+		}
+		local := &iqv1.MediaDescription{}
+		switch {
+		case was == nil:
+			local = s.localMessage()
+			if len(asked.GetStreams()[n].GetLocal().GetCodecs()) == 0 {
+				local.Codecs = codecMessages(s.Local.Codecs)
+			}
+		case slices.Equal(was.Local.Cryptos, s.Local.Cryptos):
+			continue
+		}
+		local.Cryptos = cryptoMessages(s.Local.Cryptos, s.Chosen.Keys)
+		out = append(out, &iqv1.Stream{StreamId: uint32(s.ID), Local: local})
+	}
+	return out
 }
 
 // localMessage is what the media plane chose for the stream.
-func (t *Termination) localMessage() *iqv1.MediaDescription {
-	m := &iqv1.MediaDescription{Ssrc: t.Local.SSRC, Cname: t.Local.CName}
-	if t.Local.RTP.IsValid() {
-		m.Address, m.Port, m.RtcpPort = t.Local.RTP.Addr().String(), uint32(t.Local.RTP.Port()), uint32(t.Local.RTCP.Port())
+func (s *Stream) localMessage() *iqv1.MediaDescription {
+	m := &iqv1.MediaDescription{Ssrc: s.Chosen.SSRC, Cname: s.Chosen.CName}
+	if rtp := s.Chosen.RTP; rtp.IsValid() {
+		m.Address, m.Port, m.RtcpPort = rtp.Addr().String(), uint32(rtp.Port()), uint32(s.Chosen.RTCP.Port())
 	}
 	return m
 }
@@ -92,20 +116,12 @@ func (r Role) opposite() Role {
 
 // Descriptor is the whole description as an audit shows it, without secrets (H.248.1 §7.2.5).
 func (t *Termination) Descriptor() *iqv1.TerminationDescriptor {
-	s := t.Stream
-	local := t.localMessage()
-	local.Media, local.Proto, local.Codecs = "audio", s.Local.Proto, codecMessages(s.Local.Codecs)
-	local.PtimeMs, local.MaxptimeMs, local.Cryptos = s.Local.PtimeMs, s.Local.MaxMs, cryptoMessages(s.Local.Cryptos, nil)
-	stream := &iqv1.Stream{StreamId: uint32(s.ID), Mid: s.Mid, LocalControl: s.control(), Local: local}
-	if s.HasRemote {
-		stream.Remote = s.Remote.message()
+	d := &iqv1.TerminationDescriptor{Kind: t.Kind.message(), Realm: t.Realm, Signals: t.signalsMessage()}
+	for i := range t.Streams {
+		d.Streams = append(d.Streams, t.Streams[i].message())
 	}
-	d := &iqv1.TerminationDescriptor{Kind: t.Kind.message(), Realm: t.Realm, Streams: []*iqv1.Stream{stream}}
 	if len(t.Events.Specs) > 0 || t.Events.RequestID != 0 {
 		d.Events = t.Events.message()
-	}
-	if len(t.Signals.List) > 0 {
-		d.Signals = t.Signals.message()
 	}
 	if t.Kind != KindAccess {
 		return d
@@ -124,8 +140,21 @@ func (t *Termination) Descriptor() *iqv1.TerminationDescriptor {
 	return d
 }
 
+// message is the stream on Iq, without keys.
+func (s *Stream) message() *iqv1.Stream {
+	local := s.localMessage()
+	local.Media, local.Proto, local.Codecs = "audio", s.Local.Proto, codecMessages(s.Local.Codecs)
+	local.PtimeMs, local.MaxptimeMs, local.Cryptos = s.Local.PtimeMs, s.Local.MaxMs, cryptoMessages(s.Local.Cryptos, nil)
+	local.HeaderExtensions = extensionMessages(s.Local.Extensions)
+	m := &iqv1.Stream{StreamId: uint32(s.ID), Mid: s.Mid, LocalControl: s.control(), Local: local}
+	if s.HasRemote {
+		m.Remote = s.Remote.message()
+	}
+	return m
+}
+
 // control is LocalControl on Iq.
-func (s Stream) control() *iqv1.LocalControl {
+func (s *Stream) control() *iqv1.LocalControl {
 	m := &iqv1.LocalControl{
 		Mode: [...]iqv1.LocalControl_Mode{
 			iqv1.LocalControl_MODE_INACTIVE, iqv1.LocalControl_MODE_SENDONLY,
@@ -159,24 +188,13 @@ func (d Description) message() *iqv1.MediaDescription {
 	m := &iqv1.MediaDescription{
 		Media: "audio", Proto: d.Proto, Port: uint32(d.Port), RtcpPort: uint32(d.RTCPPort), Codecs: codecMessages(d.Codecs),
 		PtimeMs: d.PtimeMs, MaxptimeMs: d.MaxMs, MaxBitrate: d.MaxBps, Ssrc: d.SSRC, Cname: d.CName, Cryptos: cryptoMessages(d.Cryptos, nil),
+		HeaderExtensions: extensionMessages(d.Extensions),
 	}
 	if d.Addr.IsValid() {
 		m.Address = d.Addr.String()
 	}
 	if d.RTCPAddr.IsValid() {
 		m.RtcpAddress = d.RTCPAddr.String()
-	}
-	return m
-}
-
-func (e Events) message() *iqv1.EventsDescriptor {
-	m := &iqv1.EventsDescriptor{RequestId: e.RequestID}
-	for _, s := range e.Specs {
-		spec := &iqv1.EventSpec{Type: iqv1.EventType(s.Type), StreamId: uint32(s.Stream), Tones: s.Tones, Direction: s.direction(), Rtcp: s.RTCP, MosCenti: s.MOS}
-		if s.Timer > 0 {
-			spec.Timer = durationpb.New(s.Timer)
-		}
-		m.Specs = append(m.Specs, spec)
 	}
 	return m
 }

@@ -36,7 +36,10 @@ func parseDescription(m *iqv1.MediaDescription, kind Kind) (Description, *Error)
 	d.MaxBps = m.GetMaxBitrate()
 	d.SSRC, d.CName = m.GetSsrc(), Clip(m.GetCname())
 	var err *Error
-	d.Codecs, err = parseCodecs(m.GetCodecs(), kind)
+	if d.Codecs, err = parseCodecs(m.GetCodecs(), kind); err != nil {
+		return d, err
+	}
+	d.Extensions, err = parseExtensions(m.GetHeaderExtensions())
 	return d, err
 }
 

@@ -93,10 +93,10 @@ func TestIQ37_IQ18_CodecsThatCannotBeJoined(t *testing.T) {
 	}
 	access, core := rep.GetCommands()[0].GetTerminationId(), rep.GetCommands()[1].GetTerminationId()
 
-	before := fmt.Sprint(media.terms[cx.terms[0].ID].settings, media.terms[cx.terms[1].ID].settings)
+	before := fmt.Sprint(media.stream(cx.terms[0].ID, 1).settings, media.stream(cx.terms[1].ID, 1).settings)
 	refused(apply(true, modifyOf(access, pcma, pcma)), "PCMA to EVS")
 	refused(apply(false, modifyOf(access, pcma, pcma)), "PCMA to EVS")
-	if now := fmt.Sprint(media.terms[cx.terms[0].ID].settings, media.terms[cx.terms[1].ID].settings); now != before || cx.Revision != 1 {
+	if now := fmt.Sprint(media.stream(cx.terms[0].ID, 1).settings, media.stream(cx.terms[1].ID, 1).settings); now != before || cx.Revision != 1 {
 		t.Errorf("media has %s, before %s; revision %d", now, before, cx.Revision)
 	}
 	// Both sides at once pass through a state that could not stay.
@@ -135,9 +135,11 @@ func TestIQ37_ElementsAndValues(t *testing.T) {
 		text string
 	}{
 		"an element that this kind has not": {core(func(_ *iqv1.Stream, d *iqv1.TerminationDescriptor) { d.Transport = &iqv1.TransportGroup{} }), 445, "transport on a rtp-core termination"},
-		"a second stream": {core(func(s *iqv1.Stream, d *iqv1.TerminationDescriptor) {
-			d.Streams = append(d.Streams, &iqv1.Stream{StreamId: s.GetStreamId() + 1, Local: s.GetLocal()})
-		}), 501, "2 streams"},
+		"too many streams": {core(func(s *iqv1.Stream, d *iqv1.TerminationDescriptor) {
+			for i := range uint32(32) {
+				d.Streams = append(d.Streams, &iqv1.Stream{StreamId: s.GetStreamId() + 1 + i, Local: s.GetLocal()})
+			}
+		}), 449, "33 streams"},
 		"a stream twice":     {core(func(s *iqv1.Stream, d *iqv1.TerminationDescriptor) { d.Streams = append(d.Streams, s) }), 448, "stream 1 twice"},
 		"a command":          {&iqv1.Command{Cmd: &iqv1.Command_Move{Move: &iqv1.Move{}}}, 501, "Move"},
 		"a realm":            {core(func(_ *iqv1.Stream, d *iqv1.TerminationDescriptor) { d.Realm = "moon" }), 449, `"moon"`},

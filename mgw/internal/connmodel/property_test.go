@@ -9,6 +9,7 @@ import (
 
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
 	"github.com/isthmus-gateway/isthmus/pkg/gwerr"
+	"github.com/isthmus-gateway/isthmus/pkg/gwid"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 	"google.golang.org/protobuf/types/known/emptypb"
 )
@@ -129,18 +130,31 @@ func (g *generator) mediaFollowsValues(act *iqv1.Action) {
 	}
 	for _, tv := range want.terms {
 		ft := g.media.term(tv.t.ID)
-		if a, b := fmt.Sprintf("%+v", tv.settings), fmt.Sprintf("%+v", ft.settings); a != b {
-			g.t.Fatalf("settings of %s: values %s, media %s", tv.t.ID, a, b)
-		}
-		if ft.kind != tv.t.Kind || ft.local.RTP != tv.t.Local.RTP {
-			g.t.Fatalf("local of %s: values %v, media %v", tv.t.ID, tv.t.Local.RTP, ft.local.RTP)
+		if ft.kind != tv.t.Kind || ft.first != tv.t.First || len(ft.streams) != len(tv.streams) {
+			g.t.Fatalf("%s: values %v, media %v", tv.t.ID, tv.t, ft)
 		}
 		if tv.access != nil && !reflect.DeepEqual(tv.access, ft.access) {
 			g.t.Fatalf("remote of %s: values %v, media %v", tv.t.ID, tv.access, ft.access)
 		}
-		if !reflect.DeepEqual(tv.core, ft.core) {
-			g.t.Fatalf("remote of %s: values %v, media %v\nlog: %q", tv.t.ID, tv.core, ft.core, g.media.log)
+		for _, s := range tv.streams {
+			g.streamFollowsValues(tv.t.ID, s)
 		}
+	}
+}
+
+func (g *generator) streamFollowsValues(id gwid.TerminationID, s streamView) {
+	fs := g.media.stream(id, s.ID)
+	if a, b := fmt.Sprintf("%+v", s.settings), fmt.Sprintf("%+v", fs.settings); a != b {
+		g.t.Fatalf("settings of %s: values %s, media %s", name(id, s.ID), a, b)
+	}
+	if !reflect.DeepEqual(s.Chosen, fs.chosen) {
+		g.t.Fatalf("local of %s: values %v, media %v", name(id, s.ID), s.Chosen, fs.chosen)
+	}
+	if !reflect.DeepEqual(s.core, fs.core) {
+		g.t.Fatalf("remote of %s: values %v, media %v\nlog: %q", name(id, s.ID), s.core, fs.core, g.media.log)
+	}
+	if !reflect.DeepEqual(s.Signals.List, fs.signals.List) {
+		g.t.Fatalf("signals of %s: values %v, media %v", name(id, s.ID), s.Signals, fs.signals)
 	}
 }
 

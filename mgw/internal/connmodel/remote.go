@@ -2,8 +2,19 @@ package connmodel
 
 import "net/netip"
 
+// accessRemote is the peer of an access termination as media sees it; nil: not known.
+func accessRemote(t *Termination) *AccessRemote {
+	if t.RemoteUfrag == "" {
+		return nil
+	}
+	return &AccessRemote{
+		Ufrag: t.RemoteUfrag, Pwd: t.RemotePwd, Candidates: t.RemoteCandidates, Controlling: t.Controlling, Mux: !t.Component2,
+		Role: t.Role, Fingerprints: t.RemoteFingerprints, TLSID: t.RemoteTLSID,
+	}
+}
+
 // coreRemote is the peer of a core stream as media sees it.
-func coreRemote(s Stream) CoreRemote {
+func coreRemote(s *Stream) CoreRemote {
 	r := CoreRemote{Latch: s.Latch, Filter: s.Filter, Generation: s.Generation, Mux: s.RTCP.Mux}
 	d := s.Remote
 	if r.Secure = s.secure(); s.HasRemote && len(d.Cryptos) > 0 {

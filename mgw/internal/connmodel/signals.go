@@ -13,7 +13,7 @@ import (
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
 
-// Signals is the SignalsDescriptor of a termination (H.248.1 §7.1.11). The zero value is silence.
+// Signals is what of a termination's SignalsDescriptor is a stream's (H.248.1 §7.1.11). The zero value is silence.
 type Signals struct {
 	RequestID uint64
 	Internal  bool // heard by the termination that this one is connected to
@@ -63,30 +63,32 @@ func DigitOf(name string) byte {
 	return 0
 }
 
-// parseSignals checks a SignalsDescriptor.
-func parseSignals(m *iqv1.SignalsDescriptor, t *Termination, env Env) (Signals, *Error) {
-	out := Signals{RequestID: m.GetRequestId()}
+// applySignals takes a SignalsDescriptor, which replaces that of all streams.
+func (t *Termination) applySignals(m *iqv1.SignalsDescriptor, env Env) *Error {
 	if n := len(m.GetSignals()); n > maxSignals {
-		return out, Errorf(gwerr.UnsupportedValue, "%d signals, at most %d", n, maxSignals)
+		return Errorf(gwerr.UnsupportedValue, "%d signals, at most %d", n, maxSignals)
 	}
-	for i, s := range m.GetSignals() {
-		internal := s.GetDirection() == iqv1.Signal_DIRECTION_INTERNAL
+	internal := len(m.GetSignals()) > 0 && m.GetSignals()[0].GetDirection() == iqv1.Signal_DIRECTION_INTERNAL
+	for i := range t.Streams {
+		t.Streams[i].Signals = Signals{RequestID: m.GetRequestId(), Internal: internal, Generation: t.Streams[i].Signals.Generation + 1}
+	}
+	for _, x := range m.GetSignals() {
+		s, err := t.named(x.GetStreamId())
 		switch {
-		case s.GetDirection() < 0 || s.GetDirection() > iqv1.Signal_DIRECTION_INTERNAL:
-			return out, Errorf(gwerr.UnsupportedValue, "%s: direction %d", Clip(s.GetName()), s.GetDirection())
-		case i > 0 && internal != out.Internal:
-			return out, Errorf(gwerr.UnsupportedValue, "%s: direction is another than that of the signal before", Clip(s.GetName()))
-		case s.GetStreamId() != 0 && gwid.StreamID(s.GetStreamId()) != t.Stream.ID:
-			return out, Errorf(gwerr.UnsupportedValue, "%s: no stream %d", Clip(s.GetName()), s.GetStreamId())
+		case x.GetDirection() < 0 || x.GetDirection() > iqv1.Signal_DIRECTION_INTERNAL:
+			return Errorf(gwerr.UnsupportedValue, "%s: direction %d", Clip(x.GetName()), x.GetDirection())
+		case internal != (x.GetDirection() == iqv1.Signal_DIRECTION_INTERNAL):
+			return Errorf(gwerr.UnsupportedValue, "%s: direction is another than that of the signal before", Clip(x.GetName()))
+		case err != nil:
+			return err.at("%s", Clip(x.GetName()))
 		}
-		out.Internal = internal
-		sig, err := parseSignal(s, env)
+		sig, err := parseSignal(x, env)
 		if err != nil {
-			return out, err
+			return err
 		}
-		out.List = append(out.List, sig)
+		s.Signals.List = append(s.Signals.List, sig)
 	}
-	return out, nil
+	return nil
 }
 
 func parseSignal(m *iqv1.Signal, env Env) (Signal, *Error) {
@@ -165,32 +167,37 @@ func (s Signal) ends(m *iqv1.Signal) (Signal, *Error) {
 	return s, nil
 }
 
-// Ended notes that nothing of the signals that came with the request is playing any more.
-func (c *Context) Ended(id gwid.TerminationID, request uint64) {
-	for i, t := range c.terms {
-		if t.ID == id && t.Signals.RequestID == request {
-			silent := *t
-			silent.Signals.List = nil
-			c.terms = slices.Clone(c.terms)
-			c.terms[i] = &silent
-		}
+// Ended notes that nothing of the signals that came with the request is playing on the stream any more.
+func (c *Context) Ended(id gwid.TerminationID, stream gwid.StreamID, request uint64) {
+	t := c.Termination(id)
+	if t == nil {
+		return
+	}
+	if s := t.Stream(stream); s != nil && s.Signals.RequestID == request {
+		c.terms = replace(c.terms, id, func(t *Termination) { t.Stream(stream).Signals.List = nil })
 	}
 }
 
-func (s Signals) message() *iqv1.SignalsDescriptor {
-	m := &iqv1.SignalsDescriptor{RequestId: s.RequestID}
-	dir := iqv1.Signal_DIRECTION_EXTERNAL
-	if s.Internal {
-		dir = iqv1.Signal_DIRECTION_INTERNAL
+// signalsMessage is what plays, stream by stream; nil when nothing does.
+func (t *Termination) signalsMessage() *iqv1.SignalsDescriptor {
+	m := &iqv1.SignalsDescriptor{}
+	for _, s := range t.Streams {
+		for _, x := range s.Signals.List {
+			sig := &iqv1.Signal{Name: x.Name, Type: x.typ, Repeat: uint32(x.Rounds), NotifyCompletion: x.Notify, KeepActive: x.Keep, Direction: iqv1.Signal_DIRECTION_EXTERNAL, Announcement: x.Announcement}
+			if s.Signals.Internal {
+				sig.Direction = iqv1.Signal_DIRECTION_INTERNAL
+			}
+			if s.ID != t.First {
+				sig.StreamId = uint32(s.ID)
+			}
+			if x.Duration > 0 {
+				sig.Duration = durationpb.New(x.Duration)
+			}
+			m.RequestId, m.Signals = s.Signals.RequestID, append(m.Signals, sig)
+		}
 	}
-	for _, x := range s.List {
-		sig := &iqv1.Signal{
-			Name: x.Name, Type: x.typ, Repeat: uint32(x.Rounds), NotifyCompletion: x.Notify, KeepActive: x.Keep, Direction: dir, Announcement: x.Announcement,
-		}
-		if x.Duration > 0 {
-			sig.Duration = durationpb.New(x.Duration)
-		}
-		m.Signals = append(m.Signals, sig)
+	if len(m.Signals) == 0 {
+		return nil
 	}
 	return m
 }

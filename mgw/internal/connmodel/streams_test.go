@@ -4,11 +4,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/isthmus-gateway/isthmus/pkg/gwid"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
 
-// TestStreamNumbers: a stream without number is 1, in Add and Modify, in replies and in statistics; any other number stays. What is described twice, a second
-// stream, and events and signals of a stream that is not there are refused with code and number, and change nothing (TS 29.334 §5.7.2, H.248.8).
+// TestStreamNumbers: a stream without number is 1, in Add and Modify, in replies and in statistics; any other number stays. What is described twice, a further
+// stream without codec, and events and signals of a stream that is not there are refused with code and number, and change nothing (TS 29.334 §5.7.2, H.248.8).
 func TestStreamNumbers(t *testing.T) {
 	codecs := []*iqv1.Codec{{Name: "PCMA", PayloadType: 8, ClockRate: 8000}}
 	add := func(ids ...uint32) *iqv1.Action {
@@ -29,7 +30,7 @@ func TestStreamNumbers(t *testing.T) {
 		code uint32
 	}{
 		{[]uint32{0}, 1, 0}, {[]uint32{1}, 1, 0}, {[]uint32{7}, 7, 0}, {[]uint32{1 << 20}, 1 << 20, 0},
-		{[]uint32{1, 1}, 0, 448}, {[]uint32{0, 1}, 0, 448}, {[]uint32{1, 2}, 0, 501}, {[]uint32{1, 2, 2}, 0, 448},
+		{[]uint32{1, 1}, 0, 448}, {[]uint32{0, 1}, 0, 448}, {[]uint32{1, 2, 2}, 0, 448},
 	} {
 		media := newFakeMedia(t)
 		cx := New("c1", 1)
@@ -53,7 +54,7 @@ func TestStreamNumbers(t *testing.T) {
 			code uint32
 		}{
 			{&iqv1.TerminationDescriptor{Streams: []*iqv1.Stream{{StreamId: c.ids[0], Mid: "a"}}}, 0},
-			{&iqv1.TerminationDescriptor{Streams: []*iqv1.Stream{{StreamId: c.is + 1, Mid: "b"}}}, 501},
+			{&iqv1.TerminationDescriptor{Streams: []*iqv1.Stream{{StreamId: c.is + 1, Mid: "b"}}}, 441},
 			{&iqv1.TerminationDescriptor{Streams: []*iqv1.Stream{{StreamId: c.is, Mid: "b"}, {StreamId: c.is, Mid: "c"}}}, 448},
 			{&iqv1.TerminationDescriptor{Events: &iqv1.EventsDescriptor{Specs: []*iqv1.EventSpec{{Type: iqv1.EventType_EVENT_TYPE_DTMF, StreamId: c.is + 1}}}}, 449},
 			{&iqv1.TerminationDescriptor{Events: &iqv1.EventsDescriptor{Specs: []*iqv1.EventSpec{{Type: iqv1.EventType_EVENT_TYPE_DTMF, StreamId: c.is}}}}, 0},
@@ -65,7 +66,7 @@ func TestStreamNumbers(t *testing.T) {
 				t.Errorf("%v: %v, want %d", m.d, e, m.code)
 			}
 		}
-		if mid := cx.Terminations()[0].Stream.Mid; mid != "a" {
+		if mid := cx.Terminations()[0].Stream(gwid.StreamID(c.is)).Mid; mid != "a" {
 			t.Errorf("mid %q: a refused Modify has changed it", mid)
 		}
 		rep = cx.Apply(testEnv(), &iqv1.Action{Commands: []*iqv1.Command{{Cmd: &iqv1.Command_Subtract{Subtract: &iqv1.Subtract{

@@ -103,6 +103,10 @@ type Settings struct {
 	WatchIn, WatchOut           bool // where MEDIA_INACTIVE misses media; neither when it is not armed
 	RTCPIsMedia                 bool // RTCP counts for it
 	Armed                       EventMask
+	// MID is what packets to the peer begin with, 1 to 16 octets, and MIDExt the header extension that carries it, either way; 0: none (RFC 9143 §15).
+	MID    string
+	MIDExt uint8
+	Source uint32 // SSRC that the peer said it sends with; 0: not known; access
 }
 
 // Policing is a token bucket on received octets (H.248.53); the zero value admits all.
@@ -156,51 +160,29 @@ type CoreRemote struct {
 	Generation uint32
 }
 
-// Local is what the media plane chose for a termination.
+// Local is what the media plane chose for the transport of an access termination; zero on others, and before NewAccess was performed.
 type Local struct {
-	Ufrag, Pwd   string // access; Pwd is never logged
+	Ufrag, Pwd   string // Pwd is never logged
 	Candidates   []Candidate
 	Fingerprints []Fingerprint
-	RTP, RTCP    netip.AddrPort // core
-	SSRC         uint32
-	CName        string
-	Keys         map[string]Secret // core: our SRTP keys by crypto-suite; not to be mutated
 }
 
-// Events is the armed EventsDescriptor of a termination (H.248.1 §7.1.9).
-type Events struct {
-	RequestID uint64
-	Specs     []EventSpec
-}
-
-// EventSpec arms one event. Type is an iqv1.EventType, Stream 0 means all, Timer 0 the default.
-type EventSpec struct {
-	Type   int32
-	Stream gwid.StreamID
-	Timer  time.Duration
-	Tones  bool // DTMF: in the audio too
-	// In, Out and RTCP are of MEDIA_INACTIVE: the directions watched, and whether RTCP counts.
-	In, Out, RTCP bool
-	MOS           uint32 // hundredths; QUALITY only
-}
-
-// Armed reports whether the event type is armed.
-func (e Events) Armed(t int32) bool {
-	for _, s := range e.Specs {
-		if s.Type == t {
-			return true
-		}
-	}
-	return false
+// Chosen is what the media plane chose for a stream; zero before it was opened.
+type Chosen struct {
+	RTP, RTCP netip.AddrPort // core
+	SSRC      uint32
+	CName     string
+	Keys      map[string]Secret // core: our SRTP keys by crypto-suite; not to be mutated
 }
 
 // Termination is one side's media end. Values are replaced, never mutated, once in a Context.
 type Termination struct {
-	ID     gwid.TerminationID
-	Kind   Kind
-	Realm  string
-	Stream Stream
-	// Transport of an access termination.
+	ID      gwid.TerminationID
+	Kind    Kind
+	Realm   string
+	Streams []Stream      // in order of number, 1 to 32; they only become more
+	First   gwid.StreamID // of those described at Add the lowest: the transport was opened with it
+	// Transport of an access termination, which all streams share.
 	FullICE, Controlling   bool // our ICE agent and its role
 	Component2             bool // RTCP may have a component of its own: while an Add is read, as the realm has it; then, as it is
 	RemoteUfrag, RemotePwd string
@@ -211,11 +193,10 @@ type Termination struct {
 	Role                   Role   // ours
 	Restarts               uint32 // grows with each CHOOSE of new local ICE credentials (RFC 8445 §9)
 	Events                 Events
-	Signals                Signals
-	Local                  Local // chosen by the media plane; zero before NewAccess or NewCore was performed
+	Local                  Local
 }
 
-// Stream is the audio stream of a termination (H.248.1 §7.1.6). One stream per termination is implemented.
+// Stream is one audio stream of a termination (H.248.1 §7.1.6): the end of an m= line.
 type Stream struct {
 	ID         gwid.StreamID
 	Mid        string
@@ -231,6 +212,8 @@ type Stream struct {
 	Local      Description
 	Remote     Description
 	HasRemote  bool
+	Signals    Signals
+	Chosen     Chosen
 }
 
 // RTCPPolicy says how RTCP travels (RFC 5761).
@@ -239,18 +222,19 @@ type RTCPPolicy struct {
 	Senders, Receivers                            uint32 // bit/s (RFC 3556); 0: no limit
 }
 
-// Description is a Local or Remote descriptor (H.248.1 §7.1.8). Addresses of Local live in Termination.Local.
+// Description is a Local or Remote descriptor (H.248.1 §7.1.8). Addresses of Local live in Stream.Chosen.
 type Description struct {
-	Proto    string
-	Addr     netip.Addr // remote, core
-	Port     uint16     // remote, core; 0: the stream is disabled
-	RTCPPort uint16     // remote, core; 0: Port + 1
-	RTCPAddr netip.Addr // remote, core; zero: Addr
-	Codecs   []codec.Codec
-	PtimeMs  uint32
-	MaxMs    uint32
-	MaxBps   uint32   // remote: most bit/s of payloads; 0: no limit
-	SSRC     uint32   // remote: announced
-	CName    string   // remote: announced
-	Cryptos  []Crypto // core: local without keys, remote with one at most
+	Proto      string
+	Addr       netip.Addr // remote, core
+	Port       uint16     // remote, core; 0: the stream is disabled
+	RTCPPort   uint16     // remote, core; 0: Port + 1
+	RTCPAddr   netip.Addr // remote, core; zero: Addr
+	Codecs     []codec.Codec
+	PtimeMs    uint32
+	MaxMs      uint32
+	MaxBps     uint32   // remote: most bit/s of payloads; 0: no limit
+	SSRC       uint32   // remote: announced
+	CName      string   // remote: announced
+	Cryptos    []Crypto // core: local without keys, remote with one at most
+	Extensions []Extension
 }

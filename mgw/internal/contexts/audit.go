@@ -21,8 +21,8 @@ type Snapshot struct {
 
 // TerminationSnapshot is one termination of a Snapshot.
 type TerminationSnapshot struct {
-	*connmodel.Termination                  // immutable
-	Statistics             *iqv1.Statistics // nil unless asked for
+	*connmodel.Termination                    // immutable
+	Statistics             []*iqv1.Statistics // of each stream, in order of number; nil unless asked for
 }
 
 // Snapshots calls yield for each context that match accepts (nil: all), in order of creation, until yield returns false.
@@ -47,7 +47,7 @@ func (m *Manager) Snapshot(id gwid.ContextID, statistics bool) (Snapshot, bool) 
 // HasTermination reports whether the termination exists in any context.
 func (m *Manager) HasTermination(id gwid.TerminationID) bool { return m.exists(id) }
 
-func (c *entry) snapshot(statistics bool) (s Snapshot, ok bool) {
+func (c *entry) snapshot(withStatistics bool) (s Snapshot, ok bool) {
 	c.await(maxJobs, func() {
 		if c.ended || c.model.Empty() {
 			return
@@ -59,9 +59,10 @@ func (c *entry) snapshot(statistics bool) (s Snapshot, ok bool) {
 		}
 		for _, t := range c.model.Terminations() {
 			ts := TerminationSnapshot{Termination: t}
-			if h := c.handles[t.ID]; statistics && h != nil {
-				ts.Statistics = Statistics(h.termination().Stats())
-				ts.Statistics.TerminationId, ts.Statistics.StreamId = string(t.ID), uint32(t.Stream.ID)
+			for _, st := range t.Streams {
+				if l := c.handles[t.ID].stream(st.ID); withStatistics && l != nil {
+					ts.Statistics = append(ts.Statistics, statistics(t.ID, st.ID, l.media.Stats()))
+				}
 			}
 			s.Terminations = append(s.Terminations, ts)
 		}

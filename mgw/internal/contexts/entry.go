@@ -117,21 +117,28 @@ func (c *entry) onMedia(id gwid.TerminationID, ev flow.Event) {
 	if c.ended || t == nil {
 		return
 	}
+	typ, known := eventType(ev.Kind)
+	if !known {
+		return
+	}
+	stream := t.First
+	if connmodel.OfTransport(typ) {
+		stream = 0
+	}
 	if ev.Kind == flow.SignalDone {
 		if ev.Signal.Last {
-			c.model.Ended(id, ev.Signal.Request)
+			c.model.Ended(id, stream, ev.Signal.Request)
 		}
 		if !ev.Signal.Notify {
 			return
 		}
 	}
-	typ, known := eventType(ev.Kind)
-	if !known || !t.Events.Armed(int32(typ)) {
+	if !t.Events.Armed(typ, stream) {
 		return
 	}
 	c.enqueue(&iqv1.NotifyRequest{
 		TerminationId: string(id), RequestId: t.Events.RequestID,
-		Events: []*iqv1.ObservedEvent{observed(ev, typ, uint32(t.Stream.ID))},
+		Events: []*iqv1.ObservedEvent{observed(ev, typ, stream)},
 	})
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/mgw/internal/audio"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/connmodel"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/flow"
+	"github.com/isthmus-gateway/isthmus/pkg/gwid"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
 
@@ -55,8 +56,8 @@ func eventType(k flow.EventKind) (iqv1.EventType, bool) {
 }
 
 // observed is an observation as it travels on Iq; the parameters are those listed at EventType in the protocol.
-func observed(ev flow.Event, typ iqv1.EventType, stream uint32) *iqv1.ObservedEvent {
-	o := &iqv1.ObservedEvent{Type: typ, StreamId: stream, At: timestamppb.New(ev.At), Params: map[string]string{}}
+func observed(ev flow.Event, typ iqv1.EventType, stream gwid.StreamID) *iqv1.ObservedEvent {
+	o := &iqv1.ObservedEvent{Type: typ, StreamId: uint32(stream), At: timestamppb.New(ev.At), Params: map[string]string{}}
 	switch ev.Kind {
 	case flow.ICEConnected:
 		o.Params["result"] = "connected"
@@ -100,9 +101,10 @@ func candidate(c flow.Candidate) *iqv1.Candidate {
 	}
 }
 
-// Statistics are the counters of a stream as they travel on Iq; termination and stream are left to the caller.
-func Statistics(s flow.Stats) *iqv1.Statistics {
+// statistics are the counters of a stream as they travel on Iq.
+func statistics(id gwid.TerminationID, stream gwid.StreamID, s flow.Stats) *iqv1.Statistics {
 	return &iqv1.Statistics{
+		TerminationId: string(id), StreamId: uint32(stream),
 		OctetsSent: s.OctetsSent, OctetsReceived: s.OctetsReceived,
 		PacketsSent: s.PacketsSent, PacketsReceived: s.PacketsReceived, PacketsLost: s.PacketsLost,
 		JitterUs: uint32(s.Jitter.Microseconds()), RttUs: uint32(s.RTT.Microseconds()),

@@ -11,19 +11,21 @@ import (
 
 	"github.com/isthmus-gateway/isthmus/mgw/internal/connmodel"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/flow"
+	"github.com/isthmus-gateway/isthmus/pkg/gwid"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
 
 // fakeMedia stands for the packet path: it hands out ports of a small range and keeps what was told.
 type fakeMedia struct {
 	mu    sync.Mutex
-	ports []uint16 // free
-	open  map[string]any
-	pairs map[string]string
+	ports []uint16          // free
+	open  map[string]any    // by key
+	pairs map[string]string // keys: access to core
 	creds int
 	// refuse is what Play returns.
 	refuse error
 	block  chan struct{} // when not nil, NewCore waits for it
+	closed []string      // keys, in order
 }
 
 func newFakeMedia(pairs int) *fakeMedia {
@@ -34,48 +36,65 @@ func newFakeMedia(pairs int) *fakeMedia {
 	return m
 }
 
-type fakeTerm struct {
+// fakeStream is a stream of a termination; the first one of an access termination and any of a core termination have more to them.
+type fakeStream struct {
 	m        *fakeMedia
-	id       string
+	id       string // of the termination
+	stream   gwid.StreamID
 	port     uint16
 	settings flow.Settings
-	local    flow.AccessLocal
 	played   []flow.Signals
 	closed   bool
 }
 
-func (t *fakeTerm) Play(s flow.Signals) error {
+// key is the place of a stream among what is open: the termination's id, with "#" and the number when that is not 1.
+func key(id gwid.TerminationID, stream gwid.StreamID) string {
+	if stream == 1 {
+		return string(id)
+	}
+	return fmt.Sprintf("%s#%d", id, stream)
+}
+
+func (t *fakeStream) key() string { return key(gwid.TerminationID(t.id), t.stream) }
+
+func (t *fakeStream) Play(s flow.Signals) error {
 	t.m.mu.Lock()
 	defer t.m.mu.Unlock()
 	t.played = append(t.played, s)
 	return t.m.refuse
 }
 
-func (t *fakeTerm) ID() string { return t.id }
+func (t *fakeStream) ID() string { return t.id }
 
-func (t *fakeTerm) Configure(s flow.Settings) error {
+func (t *fakeStream) Configure(s flow.Settings) error {
 	t.m.mu.Lock()
 	defer t.m.mu.Unlock()
 	t.settings = s
 	return nil
 }
 
-func (t *fakeTerm) Stats() flow.Stats { return flow.Stats{PacketsReceived: 7} }
+func (t *fakeStream) Stats() flow.Stats {
+	return flow.Stats{PacketsReceived: 7, PacketsSent: uint64(t.stream)}
+}
 
-func (t *fakeTerm) Close() flow.Stats {
+func (t *fakeStream) Close() flow.Stats {
 	t.m.mu.Lock()
 	defer t.m.mu.Unlock()
 	if !t.closed {
 		t.closed = true
-		delete(t.m.open, t.id)
+		t.m.closed = append(t.m.closed, t.key())
+		delete(t.m.open, t.key())
 		if t.port != 0 {
 			t.m.ports = append(t.m.ports, t.port)
 		}
 	}
-	return flow.Stats{PacketsReceived: 8}
+	return flow.Stats{PacketsReceived: 8, PacketsSent: uint64(t.stream)}
 }
 
-type fakeAccess struct{ *fakeTerm }
+type fakeAccess struct {
+	*fakeStream
+	local flow.AccessLocal
+}
 
 func (a fakeAccess) Local() flow.AccessLocal { return a.local }
 
@@ -84,7 +103,7 @@ func (a fakeAccess) SetRemote(flow.AccessRemote) error { return nil }
 func (a fakeAccess) RestartICE() error { return nil }
 
 type fakeCore struct {
-	*fakeTerm
+	*fakeStream
 	remotes *[]flow.CoreRemote
 }
 
@@ -98,41 +117,49 @@ func (c fakeCore) SetRemote(r flow.CoreRemote) error {
 	return nil
 }
 
-func (m *fakeMedia) NewAccess(id, realm string, _ Core, _, _ bool) (Access, error) {
+func (m *fakeMedia) NewAccess(x connmodel.NewAccess, _ Stream) (Access, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.creds++
-	a := fakeAccess{&fakeTerm{m: m, id: id, local: flow.AccessLocal{Ufrag: fmt.Sprintf("ufrag%d", m.creds), Pwd: "pwd", SSRC: 1}}}
-	m.open[id] = a
+	a := fakeAccess{&fakeStream{m: m, id: string(x.Term), stream: x.Stream}, flow.AccessLocal{Ufrag: fmt.Sprintf("ufrag%d", m.creds), Pwd: "pwd", SSRC: 1}}
+	m.open[a.key()] = a
 	return a, nil
 }
 
-func (m *fakeMedia) NewCore(id, realm string, _ Access) (Core, error) {
+func (m *fakeMedia) NewStream(_ Access, x connmodel.NewStream) (Stream, connmodel.Chosen, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := &fakeStream{m: m, id: string(x.Term), stream: x.Stream}
+	m.open[s.key()] = s
+	return s, connmodel.Chosen{SSRC: uint32(x.Stream), CName: "cname"}, nil
+}
+
+func (m *fakeMedia) NewCore(x connmodel.NewCore, _ Stream) (Core, error) {
 	if m.block != nil {
 		<-m.block
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if len(m.ports) == 0 {
-		return nil, fmt.Errorf("realm %s: %w", realm, flow.ErrPortsExhausted)
+		return nil, fmt.Errorf("realm %s: %w", x.Realm, flow.ErrPortsExhausted)
 	}
-	c := fakeCore{&fakeTerm{m: m, id: id, port: m.ports[0]}, &[]flow.CoreRemote{}}
+	c := fakeCore{&fakeStream{m: m, id: string(x.Term), stream: x.Stream, port: m.ports[0]}, &[]flow.CoreRemote{}}
 	m.ports = m.ports[1:]
-	m.open[id] = c
+	m.open[c.key()] = c
 	return c, nil
 }
 
-func (m *fakeMedia) Connect(a Access, c Core) error {
+func (m *fakeMedia) Connect(a Stream, c Core) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.pairs[a.(fakeAccess).id] = c.(fakeCore).id
+	m.pairs[a.(interface{ key() string }).key()] = c.(fakeCore).key()
 	return nil
 }
 
-func (m *fakeMedia) Disconnect(a Access, c Core) error {
+func (m *fakeMedia) Disconnect(a Stream, c Core) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	delete(m.pairs, a.(fakeAccess).id)
+	delete(m.pairs, a.(interface{ key() string }).key())
 	return nil
 }
 

@@ -1,42 +1,46 @@
 package contexts
 
 import (
+	"errors"
 	"fmt"
 
+	"github.com/isthmus-gateway/isthmus/mgw/internal/connmodel"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/flow"
 )
 
 // Media is the packet path as contexts drive it; Engine makes one of a flow.Engine. Methods may block for as long as a
 // worker needs to take a command.
 type Media interface {
-	// NewAccess opens an access termination in a realm, on the worker of near unless that is nil. full: full ICE. apart: RTCP has a
-	// component of its own.
-	NewAccess(id, realm string, near Core, full, component2 bool) (Access, error)
-	// NewCore opens a core termination in a realm, on the worker of near unless that is nil.
-	NewCore(id, realm string, near Access) (Core, error)
-	Connect(Access, Core) error
-	Disconnect(Access, Core) error
+	// NewAccess opens an access termination with its first stream, on the worker of near, an Access or a Core, unless that is nil.
+	NewAccess(spec connmodel.NewAccess, near Stream) (Access, error)
+	// NewStream opens a further stream of an access termination, which is to be closed before it.
+	NewStream(a Access, spec connmodel.NewStream) (Stream, connmodel.Chosen, error)
+	// NewCore opens a stream of a core termination, on the worker of near unless that is nil.
+	NewCore(spec connmodel.NewCore, near Stream) (Core, error)
+	// Connect lets media pass between a stream of an access termination, its first one being the Access, and one of a core termination.
+	Connect(a Stream, c Core) error
+	Disconnect(a Stream, c Core) error
 }
 
-// Termination is what access and core terminations have in common; see flow.Endpoint.
-type Termination interface {
+// Stream is what streams of access and core terminations have in common; see flow.Endpoint.
+type Stream interface {
 	Configure(flow.Settings) error
 	Play(flow.Signals) error
 	Stats() flow.Stats
 	Close() flow.Stats
 }
 
-// Access is a termination towards a browser; see flow.Access.
+// Access is a termination towards a browser, and the first of its streams; see flow.Access.
 type Access interface {
-	Termination
+	Stream
 	Local() flow.AccessLocal
 	SetRemote(flow.AccessRemote) error
 	RestartICE() error
 }
 
-// Core is a termination towards the core network; see flow.Core.
+// Core is a stream of a termination towards the core network; see flow.Core.
 type Core interface {
-	Termination
+	Stream
 	Local() flow.CoreLocal
 	SetRemote(flow.CoreRemote) error
 }
@@ -46,11 +50,9 @@ func Engine(e *flow.Engine) Media { return engine{e} }
 
 type engine struct{ *flow.Engine }
 
-func (e engine) NewAccess(id, realm string, near Core, full, component2 bool) (Access, error) {
-	spec := flow.AccessSpec{ID: id, Realm: realm, Full: full, Component2: component2}
-	if c, ok := near.(*flow.Core); ok {
-		spec.Near = c
-	}
+func (e engine) NewAccess(x connmodel.NewAccess, near Stream) (Access, error) {
+	spec := flow.AccessSpec{ID: string(x.Term), Realm: x.Realm, Full: x.Full, Component2: x.Component2}
+	spec.Near, _ = near.(flow.Neighbour)
 	a, err := e.Engine.NewAccess(spec)
 	if err != nil {
 		return nil, err // not a nil *flow.Access in an interface
@@ -58,11 +60,15 @@ func (e engine) NewAccess(id, realm string, near Core, full, component2 bool) (A
 	return a, nil
 }
 
-func (e engine) NewCore(id, realm string, near Access) (Core, error) {
-	spec := flow.CoreSpec{ID: id, Realm: realm}
-	if a, ok := near.(*flow.Access); ok {
-		spec.Near = a
-	}
+var errOneStream = errors.New("contexts: the packet path has one stream for each access termination")
+
+func (e engine) NewStream(Access, connmodel.NewStream) (Stream, connmodel.Chosen, error) {
+	return nil, connmodel.Chosen{}, errOneStream
+}
+
+func (e engine) NewCore(x connmodel.NewCore, near Stream) (Core, error) {
+	spec := flow.CoreSpec{ID: string(x.Term), Realm: x.Realm}
+	spec.Near, _ = near.(flow.Neighbour)
 	c, err := e.Engine.NewCore(spec)
 	if err != nil {
 		return nil, err
@@ -70,7 +76,7 @@ func (e engine) NewCore(id, realm string, near Access) (Core, error) {
 	return c, nil
 }
 
-func (e engine) Connect(a Access, c Core) error {
+func (e engine) Connect(a Stream, c Core) error {
 	fa, fc, err := both(a, c)
 	if err != nil {
 		return err
@@ -78,7 +84,7 @@ func (e engine) Connect(a Access, c Core) error {
 	return e.Engine.Connect(fa, fc)
 }
 
-func (e engine) Disconnect(a Access, c Core) error {
+func (e engine) Disconnect(a Stream, c Core) error {
 	fa, fc, err := both(a, c)
 	if err != nil {
 		return err
@@ -86,7 +92,7 @@ func (e engine) Disconnect(a Access, c Core) error {
 	return e.Engine.Disconnect(fa, fc)
 }
 
-func both(a Access, c Core) (*flow.Access, *flow.Core, error) {
+func both(a Stream, c Core) (*flow.Access, *flow.Core, error) {
 	fa, okA := a.(*flow.Access)
 	fc, okC := c.(*flow.Core)
 	if !okA || !okC {

@@ -11,43 +11,31 @@ import (
 	"github.com/isthmus-gateway/isthmus/pkg/gwid"
 )
 
-// handle is the media of one termination: access or core is set.
-type handle struct {
-	access Access
-	core   Core
-	latch  uint32 // Generation of the remote last told
-}
-
-func (h *handle) termination() Termination {
-	if h.access != nil {
-		return h.access
-	}
-	return h.core
-}
-
 // perform carries out one effect of the model on media (connmodel.Perform).
 func (c *entry) perform(e connmodel.Effect) connmodel.Result {
 	switch x := e.(type) {
 	case connmodel.NewAccess:
 		return c.newAccess(x)
+	case connmodel.NewStream:
+		return c.newStream(x)
 	case connmodel.NewCore:
 		return c.newCore(x)
 	case connmodel.Configure:
-		return c.with(x.Term, func(h *handle) error { return h.termination().Configure(settings(x.Settings)) })
+		return c.with(x.Term, x.Stream, func(l *line) error { return l.media.Configure(settings(x.Settings)) })
 	case connmodel.SetAccessRemote:
 		return c.withLocal(x.Term, func(a Access) error { return a.SetRemote(accessRemote(x.Remote)) })
 	case connmodel.RestartICE:
 		return c.withLocal(x.Term, Access.RestartICE)
 	case connmodel.SetCoreRemote:
-		return c.with(x.Term, func(h *handle) error { return h.setCoreRemote(x.Remote) })
+		return c.with(x.Term, x.Stream, func(l *line) error { return l.setCoreRemote(x.Remote) })
 	case connmodel.Play:
-		return c.with(x.Term, func(h *handle) error { return c.play(h, x.Signals) })
+		return c.with(x.Term, x.Stream, func(l *line) error { return c.play(l, x.Signals) })
 	case connmodel.Connect:
-		return c.join(x.Access, x.Core, c.mgr.media.Connect)
+		return c.join(x.Access, x.Core, x.Stream, c.mgr.media.Connect)
 	case connmodel.Disconnect:
-		return c.join(x.Access, x.Core, c.mgr.media.Disconnect)
+		return c.join(x.Access, x.Core, x.Stream, c.mgr.media.Disconnect)
 	case connmodel.Close:
-		return c.closeTermination(x.Term)
+		return c.closeStream(x)
 	}
 	return connmodel.Result{Err: connmodel.Errorf(connmodel.CodeInternal, "effect %T", e)}
 }
@@ -65,61 +53,58 @@ func (c *entry) newAccess(x connmodel.NewAccess) connmodel.Result {
 	if err := c.unavailable(x.Realm); err != nil {
 		return connmodel.Result{Err: err}
 	}
-	var near Core
-	if h := c.handles[x.Near]; h != nil {
-		near = h.core
-	}
 	c.mgr.index(x.Term, c) // before the first event can come
-	a, err := c.mgr.media.NewAccess(string(x.Term), x.Realm, near, x.Full, x.Component2)
+	a, err := c.mgr.media.NewAccess(x, c.handles[x.Near].near())
 	if err != nil {
 		c.mgr.unindex(x.Term)
 		return connmodel.Result{Err: mediaError(err)}
 	}
-	c.handles[x.Term] = &handle{access: a}
-	return connmodel.Result{Local: accessLocal(a.Local())}
+	c.opened(x.Term, a, line{id: x.Stream, media: a})
+	l := a.Local()
+	return connmodel.Result{Local: accessLocal(l), Chosen: connmodel.Chosen{SSRC: l.SSRC, CName: l.CName}}
+}
+
+func (c *entry) newStream(x connmodel.NewStream) connmodel.Result {
+	h := c.handles[x.Term]
+	if h == nil || h.access == nil {
+		return connmodel.Result{Err: noMedia(x.Term, x.Stream)}
+	}
+	s, chosen, err := c.mgr.media.NewStream(h.access, x)
+	if err != nil {
+		return connmodel.Result{Err: mediaError(err)}
+	}
+	c.opened(x.Term, h.access, line{id: x.Stream, media: s})
+	return connmodel.Result{Chosen: chosen}
 }
 
 func (c *entry) newCore(x connmodel.NewCore) connmodel.Result {
 	if err := c.unavailable(x.Realm); err != nil {
 		return connmodel.Result{Err: err}
 	}
-	var near Access
-	if h := c.handles[x.Near]; h != nil {
-		near = h.access
-	}
 	c.mgr.index(x.Term, c)
-	core, err := c.mgr.media.NewCore(string(x.Term), x.Realm, near)
+	core, err := c.mgr.media.NewCore(x, c.handles[x.Near].near())
 	if err != nil {
-		c.mgr.unindex(x.Term)
+		if c.handles[x.Term] == nil {
+			c.mgr.unindex(x.Term)
+		}
 		return connmodel.Result{Err: mediaError(err)}
 	}
-	c.handles[x.Term] = &handle{core: core}
+	c.opened(x.Term, nil, line{id: x.Stream, media: core, core: core})
 	l := core.Local()
-	local := connmodel.Local{RTP: l.RTP, RTCP: l.RTCP, SSRC: l.SSRC, CName: l.CName, Keys: make(map[string]connmodel.Secret)}
+	chosen := connmodel.Chosen{RTP: l.RTP, RTCP: l.RTCP, SSRC: l.SSRC, CName: l.CName, Keys: make(map[string]connmodel.Secret)}
 	for _, k := range l.Keys {
-		local.Keys[k.Suite] = connmodel.Secret(k.Key)
+		chosen.Keys[k.Suite] = connmodel.Secret(k.Key)
 	}
-	return connmodel.Result{Local: local}
+	return connmodel.Result{Chosen: chosen}
 }
 
-func (c *entry) closeTermination(id gwid.TerminationID) connmodel.Result {
-	h := c.handles[id]
-	if h == nil {
-		return connmodel.Result{Err: noHandle(id)}
+// with does something to a stream's media.
+func (c *entry) with(id gwid.TerminationID, stream gwid.StreamID, do func(*line) error) connmodel.Result {
+	l := c.handles[id].stream(stream)
+	if l == nil {
+		return connmodel.Result{Err: noMedia(id, stream)}
 	}
-	stats := h.termination().Close()
-	delete(c.handles, id)
-	c.mgr.unindex(id)
-	return connmodel.Result{Statistics: Statistics(stats)}
-}
-
-// with does something to a termination's media.
-func (c *entry) with(id gwid.TerminationID, do func(*handle) error) connmodel.Result {
-	h := c.handles[id]
-	if h == nil {
-		return connmodel.Result{Err: noHandle(id)}
-	}
-	if err := do(h); err != nil {
+	if err := do(l); err != nil {
 		return connmodel.Result{Err: mediaError(err)}
 	}
 	return connmodel.Result{}
@@ -129,7 +114,7 @@ func (c *entry) with(id gwid.TerminationID, do func(*handle) error) connmodel.Re
 func (c *entry) withLocal(id gwid.TerminationID, do func(Access) error) connmodel.Result {
 	h := c.handles[id]
 	if h == nil || h.access == nil {
-		return connmodel.Result{Err: noHandle(id)}
+		return connmodel.Result{Err: noMedia(id, 0)}
 	}
 	if err := do(h.access); err != nil {
 		return connmodel.Result{Err: mediaError(err)}
@@ -137,42 +122,19 @@ func (c *entry) withLocal(id gwid.TerminationID, do func(Access) error) connmode
 	return connmodel.Result{Local: accessLocal(h.access.Local())}
 }
 
-func (c *entry) join(a, co gwid.TerminationID, do func(Access, Core) error) connmodel.Result {
-	ha, hc := c.handles[a], c.handles[co]
-	if ha == nil || hc == nil || ha.access == nil || hc.core == nil {
-		return connmodel.Result{Err: noHandle(a + "," + co)}
+func (c *entry) join(a, co gwid.TerminationID, stream gwid.StreamID, do func(Stream, Core) error) connmodel.Result {
+	la, lc := c.handles[a].stream(stream), c.handles[co].stream(stream)
+	if la == nil || lc == nil || la.core != nil || lc.core == nil {
+		return connmodel.Result{Err: noMedia(a+","+co, stream)}
 	}
-	if err := do(ha.access, hc.core); err != nil {
+	if err := do(la.media, lc.core); err != nil {
 		return connmodel.Result{Err: mediaError(err)}
 	}
 	return connmodel.Result{}
 }
 
-func (h *handle) setCoreRemote(r connmodel.CoreRemote) error {
-	if h.core == nil {
-		return errors.New("not a core termination")
-	}
-	remote := flow.CoreRemote{RTP: r.RTP, RTCP: r.RTCP, Mux: r.Mux, Filter: r.Filter.Prefixes, FilterPorts: r.Filter.Ports, Secure: r.Secure}
-	if r.Crypto.Suite != "" {
-		remote.Crypto = flow.Crypto{Suite: r.Crypto.Suite, Key: []byte(r.Crypto.Key), MKI: []byte(r.Crypto.MKI)}
-	}
-	switch {
-	case r.Latch == connmodel.LatchOff:
-		remote.Latch = flow.LatchOff
-	case r.Generation != h.latch:
-		remote.Latch = flow.Relatch
-	default:
-		remote.Latch = flow.LatchOn
-	}
-	if err := h.core.SetRemote(remote); err != nil {
-		return err
-	}
-	h.latch = r.Generation
-	return nil
-}
-
-func noHandle(id gwid.TerminationID) *connmodel.Error {
-	return connmodel.Errorf(connmodel.CodeInternal, "no media for %s", id)
+func noMedia(id gwid.TerminationID, stream gwid.StreamID) *connmodel.Error {
+	return connmodel.Errorf(connmodel.CodeInternal, "no media for %s, stream %d", id, stream)
 }
 
 // mediaError gives an error of the packet path its code of H.248.8.
@@ -188,6 +150,7 @@ func mediaError(err error) *connmodel.Error {
 		{flow.ErrBadRemote, gwerr.UnsupportedValue},
 		{flow.ErrBadSettings, gwerr.UnsupportedValue},
 		{flow.ErrUnsupported, gwerr.UnsupportedValue},
+		{errOneStream, gwerr.NotImplemented},
 		{flow.ErrNoCodec, gwerr.CannotSignal},
 		{flow.ErrCannotDetect, gwerr.CannotDetect},
 		{flow.ErrBusy, gwerr.InsufficientResources},
@@ -242,7 +205,7 @@ func accessRemote(r connmodel.AccessRemote) flow.AccessRemote {
 }
 
 func accessLocal(l flow.AccessLocal) connmodel.Local {
-	out := connmodel.Local{Ufrag: l.Ufrag, Pwd: l.Pwd, SSRC: l.SSRC, CName: l.CName}
+	out := connmodel.Local{Ufrag: l.Ufrag, Pwd: l.Pwd}
 	for _, c := range l.Candidates {
 		addr, err := netip.ParseAddr(c.Address)
 		if err != nil {

@@ -48,10 +48,10 @@ func (m *Manager) signals(s connmodel.Signals) (flow.Signals, error) {
 }
 
 // play tells media what to play.
-func (c *entry) play(h *handle, s connmodel.Signals) error {
+func (c *entry) play(l *line, s connmodel.Signals) error {
 	what, err := c.mgr.signals(s)
 	if err != nil {
 		return err
 	}
-	return h.termination().Play(what)
+	return l.media.Play(what)
 }

@@ -90,10 +90,7 @@ func (a audit) rows(s contexts.Snapshot) (hit bool, err error) {
 			continue
 		}
 		row := contextRow(s)
-		row.TerminationId, row.Descriptor_ = string(t.ID), t.Descriptor()
-		if t.Statistics != nil {
-			row.Statistics = []*iqv1.Statistics{t.Statistics}
-		}
+		row.TerminationId, row.Descriptor_, row.Statistics = string(t.ID), t.Descriptor(), t.Statistics
 		if err := a.send(row); err != nil {
 			return true, err
 		}

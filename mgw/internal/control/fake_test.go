@@ -83,22 +83,30 @@ func (c fakeCore) Local() flow.CoreLocal {
 }
 func (fakeCore) SetRemote(flow.CoreRemote) error { return nil }
 
-func (m *fakeMedia) NewAccess(string, string, contexts.Core, bool, bool) (contexts.Access, error) {
+func (m *fakeMedia) NewAccess(connmodel.NewAccess, contexts.Stream) (contexts.Access, error) {
+	return fakeAccess{m.begin()}, nil
+}
+
+func (m *fakeMedia) NewStream(_ contexts.Access, x connmodel.NewStream) (contexts.Stream, connmodel.Chosen, error) {
+	return m.begin(), connmodel.Chosen{SSRC: uint32(x.Stream)}, nil
+}
+
+func (m *fakeMedia) begin() *fakeTerm {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.open++
 	m.opened++
-	return fakeAccess{&fakeTerm{m: m}}, nil
+	return &fakeTerm{m: m}
 }
 
-func (m *fakeMedia) NewCore(_, realm string, _ contexts.Access) (contexts.Core, error) {
+func (m *fakeMedia) NewCore(x connmodel.NewCore, _ contexts.Stream) (contexts.Core, error) {
 	if m.hold != nil {
 		<-m.hold
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if len(m.free) == 0 {
-		return nil, fmt.Errorf("realm %s: %w", realm, flow.ErrPortsExhausted)
+		return nil, fmt.Errorf("realm %s: %w", x.Realm, flow.ErrPortsExhausted)
 	}
 	c := fakeCore{&fakeTerm{m: m, port: m.free[0]}}
 	m.free = m.free[1:]
@@ -107,8 +115,8 @@ func (m *fakeMedia) NewCore(_, realm string, _ contexts.Access) (contexts.Core, 
 	return c, nil
 }
 
-func (m *fakeMedia) Connect(contexts.Access, contexts.Core) error    { return nil }
-func (m *fakeMedia) Disconnect(contexts.Access, contexts.Core) error { return nil }
+func (m *fakeMedia) Connect(contexts.Stream, contexts.Core) error    { return nil }
+func (m *fakeMedia) Disconnect(contexts.Stream, contexts.Core) error { return nil }
 
 var testRealms = map[string]connmodel.Realm{"access": {Kind: connmodel.KindAccess}, "core": {Kind: connmodel.KindCore}}
 

@@ -731,7 +731,7 @@ type Context struct {
 	Revision uint64 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
 	// Age.
 	Age *durationpb.Duration `protobuf:"bytes,4,opt,name=age,proto3" json:"age,omitempty"`
-	// Terminations.
+	// Terminations, with a row for each of their streams.
 	Terminations  []*Termination `protobuf:"bytes,5,rep,name=terminations,proto3" json:"terminations,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -802,7 +802,7 @@ func (x *Context) GetTerminations() []*Termination {
 	return nil
 }
 
-// Termination is one termination.
+// Termination is one stream of a termination.
 type Termination struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Termination id.
@@ -811,7 +811,7 @@ type Termination struct {
 	Kind string `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
 	// Realm.
 	Realm string `protobuf:"bytes,3,opt,name=realm,proto3" json:"realm,omitempty"`
-	// Mode of stream 1.
+	// Mode of the stream.
 	Mode string `protobuf:"bytes,4,opt,name=mode,proto3" json:"mode,omitempty"`
 	// Local transport address.
 	LocalAddress string `protobuf:"bytes,5,opt,name=local_address,json=localAddress,proto3" json:"local_address,omitempty"`
@@ -836,8 +836,10 @@ type Termination struct {
 	// Estimated MOS of what the peer sends, and of what it hears by its reports, hundredths; 0: not known.
 	MosCenti       uint32 `protobuf:"varint,23,opt,name=mos_centi,json=mosCenti,proto3" json:"mos_centi,omitempty"`
 	RemoteMosCenti uint32 `protobuf:"varint,24,opt,name=remote_mos_centi,json=remoteMosCenti,proto3" json:"remote_mos_centi,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Number of the stream (H.248.1 §7.1.6).
+	StreamId      uint32 `protobuf:"varint,30,opt,name=stream_id,json=streamId,proto3" json:"stream_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Termination) Reset() {
@@ -978,6 +980,13 @@ func (x *Termination) GetMosCenti() uint32 {
 func (x *Termination) GetRemoteMosCenti() uint32 {
 	if x != nil {
 		return x.RemoteMosCenti
+	}
+	return 0
+}
+
+func (x *Termination) GetStreamId() uint32 {
+	if x != nil {
+		return x.StreamId
 	}
 	return 0
 }
@@ -1709,7 +1718,7 @@ const file_isthmus_admin_v1_admin_proto_rawDesc = "" +
 	"\x0ecorrelation_id\x18\x02 \x01(\tR\rcorrelationId\x12\x1a\n" +
 	"\brevision\x18\x03 \x01(\x04R\brevision\x12+\n" +
 	"\x03age\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x03age\x12A\n" +
-	"\fterminations\x18\x05 \x03(\v2\x1d.isthmus.admin.v1.TerminationR\fterminations\"\xa4\x04\n" +
+	"\fterminations\x18\x05 \x03(\v2\x1d.isthmus.admin.v1.TerminationR\fterminations\"\xc1\x04\n" +
 	"\vTermination\x12%\n" +
 	"\x0etermination_id\x18\x01 \x01(\tR\rterminationId\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x14\n" +
@@ -1729,7 +1738,8 @@ const file_isthmus_admin_v1_admin_proto_rawDesc = "" +
 	"media_path\x18\x15 \x01(\tR\tmediaPath\x12*\n" +
 	"\x11media_path_reason\x18\x16 \x01(\tR\x0fmediaPathReason\x12\x1b\n" +
 	"\tmos_centi\x18\x17 \x01(\rR\bmosCenti\x12(\n" +
-	"\x10remote_mos_centi\x18\x18 \x01(\rR\x0eremoteMosCenti\"\x12\n" +
+	"\x10remote_mos_centi\x18\x18 \x01(\rR\x0eremoteMosCenti\x12\x1b\n" +
+	"\tstream_id\x18\x1e \x01(\rR\bstreamId\"\x12\n" +
 	"\x10ResourcesRequest\"\xd2\x01\n" +
 	"\x11ResourcesResponse\x12\x1a\n" +
 	"\bcontexts\x18\x01 \x01(\rR\bcontexts\x12\"\n" +

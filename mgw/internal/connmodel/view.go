@@ -1,0 +1,213 @@
+package connmodel
+
+import (
+	"slices"
+	"time"
+
+	"github.com/isthmus-gateway/isthmus/pkg/codec"
+	"github.com/isthmus-gateway/isthmus/pkg/gwid"
+)
+
+// view is what media has to know of a context: derived from the values, compared to get the steps.
+type view struct {
+	terms []termView
+	pairs []pair
+	ways  []way
+	err   *Error // the topology is not supported
+}
+
+// termView is one termination as media sees it.
+type termView struct {
+	t       *Termination
+	access  *AccessRemote // nil: peer not known
+	streams []streamView  // in order of number
+}
+
+// streamView is one stream of it.
+type streamView struct {
+	*Stream
+	settings Settings
+	core     CoreRemote // zero: peer not known
+}
+
+// pair is a stream of an access and a core termination that is connected.
+type pair struct {
+	access, core gwid.TerminationID
+	stream       gwid.StreamID
+}
+
+// end is a stream of a termination.
+type end struct {
+	term   gwid.TerminationID
+	stream gwid.StreamID
+}
+
+func (v *view) term(id gwid.TerminationID) *termView {
+	i := slices.IndexFunc(v.terms, func(t termView) bool { return t.t.ID == id })
+	if i < 0 {
+		return nil
+	}
+	return &v.terms[i]
+}
+
+func (t *termView) stream(id gwid.StreamID) *streamView {
+	i := slices.IndexFunc(t.streams, func(s streamView) bool { return s.ID == id })
+	if i < 0 {
+		return nil
+	}
+	return &t.streams[i]
+}
+
+// viewOf derives the view of terminations under a topology. Streams with equal numbers are connected (H.248.1 §7.1.6).
+func viewOf(env Env, terms []*Termination, topology []Triple) view {
+	var v view
+	partner := map[end]gwid.TerminationID{}
+	mask := map[end]Mode{}
+	for i, a := range terms {
+		for _, b := range terms[i+1:] {
+			for _, s := range a.Streams {
+				ab, ba := hears(topology, a.ID, b.ID, s.ID)
+				if b.Stream(s.ID) == nil || !ab && !ba {
+					continue
+				}
+				if err := pairable(a, b, s.ID, partner); err != nil {
+					v.err = err.of(s.ID, a, b)
+					return v
+				}
+				endA, endB := end{a.ID, s.ID}, end{b.ID, s.ID}
+				partner[endA], partner[endB] = b.ID, a.ID
+				mask[endA], mask[endB] = modeMask(ab, ba), modeMask(ba, ab)
+				if ab {
+					v.ways = append(v.ways, way{from: a.ID, to: b.ID, stream: s.ID})
+				}
+				if ba {
+					v.ways = append(v.ways, way{from: b.ID, to: a.ID, stream: s.ID})
+				}
+				p := pair{access: a.ID, core: b.ID, stream: s.ID}
+				if a.Kind == KindCore {
+					p.access, p.core = p.core, p.access
+				}
+				v.pairs = append(v.pairs, p)
+			}
+		}
+	}
+	for _, t := range terms {
+		tv := termView{t: t, access: accessRemote(t)}
+		for i := range t.Streams {
+			s := &t.Streams[i]
+			m, connected := mask[end{t.ID, s.ID}]
+			if !connected {
+				m = ModeSendRecv
+			}
+			tv.streams = append(tv.streams, streamViewOf(env, t, s, m))
+		}
+		v.terms = append(v.terms, tv)
+	}
+	return v
+}
+
+// modeMask is what a stream may do when its media is heard (out) and when it hears (in).
+func modeMask(out, in bool) Mode {
+	m := ModeInactive
+	if out {
+		m |= modeRecv
+	}
+	if in {
+		m |= modeSend
+	}
+	return m
+}
+
+// pairable tells why two terminations cannot be connected in a stream: mixing, and media between two of a kind, are not implemented.
+func pairable(a, b *Termination, stream gwid.StreamID, partner map[end]gwid.TerminationID) *Error {
+	if a.Kind == b.Kind {
+		return Errorf(codeTopology, "media between two %s terminations is not implemented; isolate %s and %s", a.Kind, a.ID, b.ID)
+	}
+	for _, t := range []*Termination{a, b} {
+		if p, taken := partner[end{t.ID, stream}]; taken {
+			return Errorf(codeTopology, "mixing is not implemented: %s is connected to %s; isolate one", t.ID, p)
+		}
+	}
+	return nil
+}
+
+func streamViewOf(env Env, t *Termination, s *Stream, mask Mode) streamView {
+	specs := t.Events.of(s.ID, t.First)
+	v := streamView{Stream: s, settings: Settings{
+		Mode: s.Mode & mask, Recv: s.Local.Codecs, DSCP: s.DSCP, Policing: s.Policing, RTCPOff: s.RTCP.Off, Senders: s.RTCP.Senders, Receivers: s.RTCP.Receivers,
+		XRMetrics: s.RTCP.XRMetrics, XRReference: s.RTCP.XRReference, DTX: s.DTX,
+		Ptime:         ptime(s.Remote),
+		MaxBitrate:    s.Remote.MaxBps,
+		DropDigits:    s.DropDigits,
+		InactiveAfter: detection(specs, eventMediaInactive, env.InactiveAfter),
+		ConsentAfter:  detection(specs, eventConsentLost, env.ConsentAfter),
+	}}
+	v.settings.watch(specs)
+	for _, spec := range specs {
+		v.settings.Armed |= 1 << spec.Type
+		if spec.MOS != 0 {
+			v.settings.QualityLimit, v.settings.QualityEvery = spec.MOS, spec.Timer
+		}
+		v.settings.DetectTones = v.settings.DetectTones || spec.Tones
+	}
+	if s.HasRemote {
+		v.settings.Send, v.settings.SendDTMF, v.settings.SendCN = sendFormats(s.Remote.Codecs)
+	}
+	switch t.Kind {
+	case KindAccess:
+		v.settings.Source = s.Remote.SSRC
+		if v.settings.MIDExt = s.Remote.midExtension(); v.settings.MIDExt != 0 {
+			v.settings.MID = s.Mid
+		}
+	case KindCore:
+		if s.HasRemote && s.Remote.Port == 0 && s.Latch == LatchOff {
+			v.settings.Mode = ModeInactive // the stream is disabled
+		}
+		v.core = coreRemote(s)
+	}
+	return v
+}
+
+// sendFormats picks from what the peer accepts: the first that is audio, and the telephone-event and comfort noise of its clock rate.
+func sendFormats(remote []codec.Codec) (audio, dtmf, noise codec.Codec) {
+	for _, c := range remote {
+		if !c.Is(codec.TelephoneEvent) && !c.Is(codec.ComfortNoise) {
+			audio = c
+			break
+		}
+	}
+	for _, c := range remote {
+		if c.Is(codec.TelephoneEvent) && (dtmf.IsZero() || c.ClockRate == audio.ClockRate && dtmf.ClockRate != audio.ClockRate) {
+			dtmf = c
+		}
+		if c.Is(codec.ComfortNoise) && c.ClockRate == audio.ClockRate && noise.IsZero() {
+			noise = c
+		}
+	}
+	return audio, dtmf, noise
+}
+
+// ptime is the packet duration that the peer asks for, 20 ms when it does not, at most what it takes (RFC 8866 §6.4, §6.5).
+func ptime(remote Description) time.Duration {
+	ms := remote.PtimeMs
+	if ms == 0 {
+		ms = 20
+	}
+	if remote.MaxMs != 0 {
+		ms = min(ms, remote.MaxMs)
+	}
+	return time.Duration(ms) * time.Millisecond
+}
+
+// detection is the detection time of an event: armed with one, else the default.
+func detection(specs []EventSpec, typ int32, def time.Duration) time.Duration {
+	for _, s := range specs {
+		if s.Type == typ && s.Timer > 0 {
+			return s.Timer
+		}
+	}
+	if def > 0 {
+		return def
+	}
+	return defaultDetection
+}
