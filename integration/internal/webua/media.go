@@ -24,6 +24,7 @@ type peer struct {
 	track  *voice
 	codec  string
 	source tone.Source
+	pauses bool           // nothing is sent once source has run dry
 	sink   func([]int16)  // may be nil
 	socket net.PacketConn // nil: pion's own
 	stop   chan struct{}
@@ -86,7 +87,7 @@ func newPeer(cfg *Config, source tone.Source) (*peer, error) {
 		}
 		return nil, fmt.Errorf("webua: %w", err)
 	}
-	p := &peer{pc: pc, source: source, sink: cfg.Sink, socket: socket, stop: make(chan struct{}), presses: make(chan *press)}
+	p := &peer{pc: pc, source: source, pauses: cfg.Pauses, sink: cfg.Sink, socket: socket, stop: make(chan struct{}), presses: make(chan *press)}
 	pc.OnTrack(func(t *webrtc.TrackRemote, _ *webrtc.RTPReceiver) {
 		p.wg.Add(1)
 		defer p.wg.Done()
@@ -235,7 +236,8 @@ func (p *peer) send() {
 			return
 		case <-tick.C:
 		}
-		if !p.source.Fill(pcm) { // time passes for it during a press as well
+		dry := !p.source.Fill(pcm) // time passes for it during a press as well
+		if dry {
 			clear(pcm)
 		}
 		if now == nil && gap <= 0 {
@@ -251,6 +253,8 @@ func (p *peer) send() {
 				close(now.done)
 				now, gap = nil, gapFrames+1
 			}
+		} else if dry && p.pauses {
+			err = p.track.frame(nil)
 		} else {
 			var frame []byte
 			if frame, err = p.encode(enc, buf, pcm); err != nil {

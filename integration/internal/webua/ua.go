@@ -31,6 +31,7 @@ type Config struct {
 	Password string
 	Token    string   // access token for REGISTER (RFC 8898); empty: digest with the password
 	Codecs   []string // "opus", "PCMA", "PCMU"; the first is sent, so answers must hold it; empty: opus
+	Pauses   bool     // nothing is sent once the source of a call has run dry, as by an encoder with DTX
 	Events   bool     // telephone-event is offered and taken too
 	// OnCall runs on its own goroutine for each incoming call; unset: incoming calls get 480.
 	OnCall func(*Call)

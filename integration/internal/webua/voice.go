@@ -80,11 +80,14 @@ func (v *voice) agreed() bool {
 	return v.out != nil && v.event != 0
 }
 
-// frame sends 20 ms of audio. Errors: io.ErrClosedPipe when the connection is closed.
+// frame sends 20 ms of audio; nil: nothing, the time passes. Errors: io.ErrClosedPipe when the connection is closed.
 func (v *voice) frame(payload []byte) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	defer v.pass()
+	if payload == nil {
+		return nil
+	}
 	return v.write(v.audio, v.header.Timestamp, payload)
 }
 

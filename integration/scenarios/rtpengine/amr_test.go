@@ -24,6 +24,7 @@ type coding struct {
 	options string      // of rtpengine's coder
 	tones   bool        // there is no telephone-event between them: rtpengine finds and plays tones
 	sealed  bool        // by SRTP
+	noise   bool        // comfort noise (RFC 3389) stays beside the codec, and rtpengine makes and takes it
 	wire    *wire
 }
 
@@ -43,6 +44,9 @@ func (c *coding) carries(cmd map[string]any, toPhone bool) {
 		take, give = give, []string{fmt.Sprintf("%s/%d/1///%s/%s", c.codec.Name, c.codec.ClockRate, c.codec.Fmtp, c.options)}
 	}
 	cmd["codec"] = bencode.Dict{"transcode": give, "mask": take}
+	if c.noise && toPhone {
+		cmd["codec"] = bencode.Dict{"transcode": give, "mask": take, "accept": []string{codec.ComfortNoise}}
+	}
 }
 
 // through leaves in a description between the gateway and rtpengine the codec in its packing and telephone-event, and has the media pass over the wire.
@@ -58,7 +62,8 @@ func (c *coding) through(text string, ours bool) (string, error) {
 	events := uint8(0)
 	for _, f := range m.Codecs {
 		event := f.Is("telephone-event") && f.ClockRate == c.codec.ClockRate && !c.tones
-		if !event && !(f.Is(c.codec.Name) && (&coding{codec: f}).aligned() == c.aligned()) {
+		noise := c.noise && f.Is(codec.ComfortNoise) && f.ClockRate == c.codec.ClockRate
+		if !event && !noise && !(f.Is(c.codec.Name) && (&coding{codec: f}).aligned() == c.aligned()) {
 			continue
 		}
 		if event {
@@ -82,6 +87,9 @@ func (c *coding) through(text string, ours bool) (string, error) {
 
 // judge tells what is wrong with an audio packet. The wire calls it, holding its lock.
 func (c *coding) judge(d way, pt uint8, p *rtp.Packet) string {
+	if c.noise && p.PayloadType == 13 {
+		return ""
+	}
 	if p.PayloadType != pt {
 		return fmt.Sprintf("payload type %d, want %d", p.PayloadType, pt)
 	}

@@ -58,13 +58,15 @@ type setup struct {
 	mgc    []string // flags
 	mgw    []string
 	codecs []string // of the browser
+	engine []string // flags of rtpengine
+	pauses bool     // the browser sends nothing when it has said what it says
 }
 
 // newWorld starts everything. mode is that of SRTP towards the core.
 func newWorld(t *testing.T, mode string, s setup) *world {
 	t.Helper()
 	w := &world{t: t, ctx: t.Context(), proto: map[string]string{"off": "RTP/AVP", "osrtp": "RTP/AVP", "required": "RTP/SAVP"}[mode], calls: make(chan *webua.Call, 8)}
-	engine, err := systems.StartRtpengine(w.within(), 1, nil)
+	engine, err := systems.StartRtpengine(w.within(), 1, nil, s.engine...)
 	if err != nil {
 		t.Fatalf("Debian's package rtpengine-daemon: %v", err)
 	}
@@ -75,7 +77,7 @@ func newWorld(t *testing.T, mode string, s setup) *world {
 		gateway.MGW("mgw-rtpengine", append([]string{"--media.workers=1"}, s.mgw...)...))
 
 	w.alice, err = webua.Dial(w.within(), webua.Config{
-		URL: gateway.WebSocket(), Domain: domain, User: "alice", Password: "wonderland", Codecs: s.codecs, Events: true,
+		URL: gateway.WebSocket(), Domain: domain, User: "alice", Password: "wonderland", Codecs: s.codecs, Events: true, Pauses: s.pauses,
 		OnCall: func(c *webua.Call) { w.calls <- c },
 	})
 	if err != nil {

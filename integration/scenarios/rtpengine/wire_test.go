@@ -34,6 +34,7 @@ type traffic struct {
 	judge    func(*rtp.Packet) string // of audio: what is wrong with it; nil: nothing is looked at
 	events   uint8                    // payload type of telephone-event; 0: none
 	audio    int                      // packets
+	noise    int                      // packets of static comfort noise (RFC 3551 table 4)
 	faults   []string                 // of audio, the first of them
 	modes    map[int]int              // frames of AMR by type
 	requests map[int]int              // mode requests in them
@@ -72,7 +73,11 @@ func (w *wire) pass(d way) {
 		w.mu.Lock()
 		to, t := w.peer[d], &w.seen[d]
 		if p.Unmarshal(buf[:n]) == nil && (t.events == 0 || p.PayloadType != t.events) {
-			t.audio++
+			if p.PayloadType == 13 {
+				t.noise++
+			} else {
+				t.audio++
+			}
 			if t.judge != nil {
 				if fault := t.judge(&p); fault != "" && len(t.faults) < 5 {
 					t.faults = append(t.faults, fault)

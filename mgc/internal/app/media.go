@@ -61,6 +61,7 @@ func (c *Config) media() offeranswer.Policy {
 		p.Access = c.Media.AccessCodecs
 	}
 	p.DTX, p.XR = offeranswer.DTX(c.Media.DTX), offeranswer.XRPolicy(c.Media.RTCPXR)
+	p.Noise = offeranswer.Noise(c.Core.choose(c.Media.ComfortNoise, string(offeranswer.NoiseOffer), string(offeranswer.NoiseAnswer)))
 	p.Mux = offeranswer.RTCPMux(c.Media.RTCPMux)
 	p.DSCP, p.Latch = uint32(c.Media.DSCP), c.Core.Latch == "on"
 	if n := c.Media.Policing; n.Percent > 0 {

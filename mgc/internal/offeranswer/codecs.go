@@ -25,7 +25,7 @@ const (
 	fmtpAMR   = "mode-change-capability=2;max-red=0" // TS 26.114 table 6.3: any mode; no redundancy
 )
 
-func isAudio(c codec.Codec) bool { return !c.Is(codec.TelephoneEvent) }
+func isAudio(c codec.Codec) bool { return !c.Is(codec.TelephoneEvent) && !c.Is(codec.ComfortNoise) }
 
 func hasEvent(cs []codec.Codec) bool {
 	return slices.ContainsFunc(cs, func(c codec.Codec) bool { return c.Is(codec.TelephoneEvent) })
@@ -161,7 +161,7 @@ func (m *Media) offerCodecs(side Side) []codec.Codec {
 	if o.Theirs == nil || m.keys(side) {
 		numbered = append(numbered, m.offerEvents(side, numbered)...)
 	}
-	return numbered
+	return m.offerNoise(side, numbered)
 }
 
 // keys reports whether telephone events of side's peer are of use: the other peer has them too, or, for a browser's, the MGW plays them to

@@ -254,7 +254,7 @@ func (m *Media) takePeer(side Side, d *sdp.Description, a *sdp.Media, answer boo
 		m.takePreconditions(l, precond.Read(a.Other), answer)
 	}
 	l.bind(a.Codecs)
-	l.takeNoise(a.Codecs)
+	l.takeNoise(a.Codecs, answer)
 	l.Theirs = usable(a.Codecs, m.names(side))
 	if !slices.ContainsFunc(l.Theirs, isAudio) {
 		return ch, unacceptable(305, "no usable audio codec")

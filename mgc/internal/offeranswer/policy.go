@@ -63,6 +63,8 @@ type Policy struct {
 	XR  XRPolicy `json:"xr,omitempty"`       // extended reports; empty: off
 	DTX DTX      `json:"dtx,omitempty"`      // empty: off
 
+	Noise Noise `json:"noise,omitempty"` // empty: answer
+
 	Preconditions Preconditions `json:"preconditions,omitempty"` // empty: off
 
 	SRTP   SRTP        `json:"srtp,omitempty"`   // towards the core; empty: off

@@ -49,6 +49,7 @@ func TestR3264_R6337_RandomNegotiations(t *testing.T) {
 	}
 	defer debug.SetGCPercent(debug.SetGCPercent(400))
 	var next, exchanges, failed atomic.Int64
+	var noisy [2]atomic.Int64
 	var wg sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
 		wg.Go(func() {
@@ -60,11 +61,19 @@ func TestR3264_R6337_RandomNegotiations(t *testing.T) {
 					t.Errorf("ISTHMUS_SEED=%#x ISTHMUS_SEQUENCE=%d: %v\n%s", seed, i, err, ladder)
 				}
 				exchanges.Add(int64(g.exchanges))
+				for side, was := range g.noisy {
+					if was {
+						noisy[side].Add(1)
+					}
+				}
 			}
 		})
 	}
 	wg.Wait()
-	t.Logf("%d sequences, %d exchanges", n, exchanges.Load())
+	t.Logf("%d sequences, %d exchanges; comfort noise agreed in %d with the browser, in %d with the phone", n, exchanges.Load(), noisy[Access].Load(), noisy[Core].Load())
+	if noisy[Access].Load() == 0 || noisy[Core].Load() == 0 {
+		t.Error("comfort noise was never agreed")
+	}
 }
 
 // ladderOf plays a sequence and writes down what is said.
@@ -96,7 +105,8 @@ type negotiation struct {
 	dir       [2]sdp.Direction // agreed, from our point of view; by side
 	ladder    *strings.Builder // nil: nobody reads it
 	exchanges int
-	deep      bool // check also that old values stay as they were
+	noisy     [2]bool // comfort noise was agreed at some time, by side
+	deep      bool    // check also that old values stay as they were
 }
 
 func newNegotiation(seed uint64, i int) *negotiation {
@@ -116,6 +126,8 @@ func newNegotiation(seed uint64, i int) *negotiation {
 		p.Prefer, p.Core, p.MTSI = PreferCore, MTSICodecs, true
 	}
 	p.Latch = peertest.Chance(r, 10)
+	p.Noise = peertest.Pick(r, NoiseOffer, NoiseOffer, NoiseOffer, NoiseAnswer, NoiseOff)
+	p.DTX = peertest.Pick(r, DTXOff, DTXCore, DTXBoth)
 	p.SRTP = peertest.Pick(r, SRTPOff, SRTPOff, SRTPOsrtp, SRTPRequired)
 	n.phone = peertest.NewPhone(r, string(p.SRTP))
 	n.mgw.Full = peertest.Chance(r, 30)
@@ -361,6 +373,24 @@ func (n *negotiation) events(x Side) error {
 	return nil
 }
 
+// noises checks that comfort noise is what the policy and both users allow (RFC 3389).
+func (n *negotiation) noises() error {
+	has := func(cs []codec.Codec) bool {
+		return slices.ContainsFunc(cs, func(c codec.Codec) bool { return c.Is(codec.ComfortNoise) })
+	}
+	web, phone := has(n.web.Took.Codecs), has(n.phone.Took.Codecs)
+	switch p := n.m.Policy; {
+	case web && !n.web.Has(codec.ComfortNoise):
+		return errors.New("comfort noise is said to a browser that never had it")
+	case (web || phone) && p.Noise == NoiseOff:
+		return fmt.Errorf("comfort noise is agreed, the policy is %q", p.Noise)
+	case phone && p.DTX == DTXOff && !n.web.Has(codec.ComfortNoise):
+		return errors.New("comfort noise is agreed with the phone, nothing pauses")
+	}
+	n.noisy[Access], n.noisy[Core] = n.noisy[Access] || web && has(n.web.Codecs), n.noisy[Core] || phone && has(n.phone.Codecs)
+	return nil
+}
+
 // exchange is an offer inside the call.
 func (n *negotiation) exchange(x Side) error {
 	n.exchanges++
@@ -456,6 +486,9 @@ func (n *negotiation) agree() error {
 		if err := n.mgw.Check(s == Core, d, f); err != nil {
 			return fmt.Errorf("Modify %s: %w", name(s), err)
 		}
+	}
+	if err := n.noises(); err != nil {
+		return err
 	}
 	a := n.m.ModifyDescriptor(Access, Open).GetStreams()[0].GetRemote().GetCodecs()
 	c := n.m.ModifyDescriptor(Core, Open).GetStreams()[0].GetRemote().GetCodecs()

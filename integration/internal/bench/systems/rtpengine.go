@@ -53,9 +53,9 @@ func findRtpengine() (string, error) {
 	return "", ErrNotInstalled
 }
 
-// StartRtpengine runs the rtpengine found on the PATH with so many packet threads. log takes its output, may be nil.
+// StartRtpengine runs the rtpengine found on the PATH with so many packet threads, and with more flags. log takes its output, may be nil.
 // Errors: ErrNotInstalled.
-func StartRtpengine(ctx context.Context, threads int, log io.Writer) (*Rtpengine, error) {
+func StartRtpengine(ctx context.Context, threads int, log io.Writer, flags ...string) (*Rtpengine, error) {
 	path, err := findRtpengine()
 	if err != nil {
 		return nil, err
@@ -65,10 +65,10 @@ func StartRtpengine(ctx context.Context, threads int, log io.Writer) (*Rtpengine
 		return nil, err
 	}
 	s := &Rtpengine{procs: stack.New(log), ng: ngClient{fmt.Sprintf("127.0.0.1:%d", port)}}
-	err = s.procs.Start(ctx, stack.Daemon{Name: rtpengineName, Path: path, Args: []string{
+	err = s.procs.Start(ctx, stack.Daemon{Name: rtpengineName, Path: path, Args: append([]string{
 		"--config-file=none", "--foreground", "--log-stderr", "--log-level=3", "--table=-1", fmt.Sprintf("--num-threads=%d", threads),
 		"--interface=127.0.0.1", "--listen-ng=" + s.ng.address, fmt.Sprintf("--port-min=%d", rtpengineMin), fmt.Sprintf("--port-max=%d", rtpengineMax),
-	}})
+	}, flags...)})
 	if err == nil {
 		_, err = s.ng.request(ctx, bencode.Dict{"command": "ping"})
 	}

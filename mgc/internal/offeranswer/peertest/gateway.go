@@ -116,15 +116,25 @@ func CodecOf(c *iqv1.Codec) codec.Codec {
 	return codec.Codec{Name: c.GetName(), ClockRate: c.GetClockRate(), Channels: uint8(c.GetChannels()), Fmtp: c.GetFmtp()}
 }
 
-// checkSending: one audio codec and at most one event format, which the peer takes under these payload types, and which was said to it.
+// checkSending: one audio codec, at most one event format and then at most one of comfort noise, which the peer takes under these payload types, and
+// which were said to it: the noise is agreed when both have it, and then the gateway knows.
 func (g *Gateway) checkSending(r *iqv1.MediaDescription, f Told) error {
 	if r == nil && f.Phone != nil {
 		return nil // checkAddress decides
 	}
-	if n := len(r.GetCodecs()); n < 1 || n > 2 {
+	list := r.GetCodecs()
+	noise := func(c codec.Codec) bool { return c.Is(codec.ComfortNoise) && c.ClockRate == 8000 }
+	agreed := slices.ContainsFunc(f.Said.Codecs, noise) && slices.ContainsFunc(f.Theirs, noise)
+	if n := len(list) - 1; n > 0 && noise(CodecOf(list[n])) {
+		if !agreed || !holds(f.Theirs, list[n]) {
+			return fmt.Errorf("remote %v; peer has %v, said %v", list[n], f.Theirs, f.Said.Codecs)
+		}
+		list, agreed = list[:n], false
+	}
+	if n := len(list); agreed || n < 1 || n > 2 {
 		return fmt.Errorf("remote codecs %v", r.GetCodecs())
 	}
-	for i, c := range r.GetCodecs() {
+	for i, c := range list {
 		same := func(d codec.Codec) bool { return d.SamePayload(CodecOf(c)) }
 		if !holds(f.Theirs, c) || i == 0 && !slices.ContainsFunc(f.Said.Codecs, same) {
 			return fmt.Errorf("remote %v; peer has %v, said %v", c, f.Theirs, f.Said.Codecs)

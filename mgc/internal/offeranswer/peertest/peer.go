@@ -79,6 +79,11 @@ func (p *Peer) freePT(c codec.Codec, want ...uint8) (uint8, bool) {
 	return 0, false
 }
 
+// Has reports whether it ever said a format of the name.
+func (p *Peer) Has(name string) bool {
+	return slices.ContainsFunc(p.bound[:], func(c codec.Codec) bool { return c.Is(name) })
+}
+
 // changeWish lets the user hold or resume.
 func (p *Peer) changeWish() {
 	switch p.r.IntN(8) {
@@ -169,7 +174,7 @@ func (p *Peer) subset(answer, offer *sdp.Media) error {
 		if !slices.ContainsFunc(offer.Codecs, func(o codec.Codec) bool { return o.PT == c.PT && o.SamePayload(c) }) {
 			return fmt.Errorf("%d %s was not offered", c.PT, format(c))
 		}
-		if !c.Is(codec.TelephoneEvent) {
+		if !c.Is(codec.TelephoneEvent) && !c.Is(codec.ComfortNoise) {
 			audio++
 		}
 	}
@@ -214,7 +219,9 @@ func (p *Peer) Forget() { p.bound = p.backup.bound }
 
 // First returns the audio codec, or the event format, that stands first in cs.
 func First(cs []codec.Codec, event bool) codec.Codec {
-	i := slices.IndexFunc(cs, func(c codec.Codec) bool { return c.Is(codec.TelephoneEvent) == event })
+	i := slices.IndexFunc(cs, func(c codec.Codec) bool {
+		return c.Is(codec.TelephoneEvent) == event && !c.Is(codec.ComfortNoise)
+	})
 	if i < 0 {
 		return codec.Codec{}
 	}
