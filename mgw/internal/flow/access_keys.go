@@ -30,6 +30,7 @@ func (s *accessState) resume(now int64, run *handshake) {
 	if run.rx != nil && run.rx != s.t.in.rx {
 		s.past.keep(now, s.t.in.rx)
 		s.t.out.tx, s.t.in.rx = run.tx, run.rx
+		s.share()
 		s.keyed = run
 	}
 }
@@ -50,6 +51,7 @@ func (s *accessState) secured(now int64, run *handshake, profile srtp.Profile, t
 	s.keyed = run
 	run.tx, run.rx = tx, rx
 	s.t.out.tx, s.t.in.rx = tx, rx
+	s.share()
 	s.t.emit(Event{Kind: DTLSConnected, Profile: profile.String()})
 }
 
@@ -60,6 +62,7 @@ func (s *accessState) unsecured(run *handshake, kind EventKind, reason string) {
 	}
 	s.run, s.link, s.dtlsFrom, s.former, s.reserve = nil, nil, 0, nil, 0
 	s.t.out.tx, s.t.in.rx, s.past.rx = nil, nil, nil
+	s.share()
 	s.keyed = nil
 	s.a.settled(run)
 	s.t.emit(Event{Kind: kind, Reason: reason})

@@ -40,6 +40,9 @@ type accessState struct {
 
 	agents []*ice.Agent // full ones at work
 
+	more  []*term // streams beside t that the transport serves
+	bound []bound // with several streams: whose the peer's sources are
+
 	iceFrom int64 // first authenticated check of the newest generation, or the start of its own checks; 0: none
 	iceDone bool  // a pair of the newest generation is selected, or failure was reported
 
@@ -93,6 +96,7 @@ func (s *accessState) check(now int64, gen uint64, c ice.Check) {
 		}
 		s.checked, s.lost = now, false
 		s.t.out.consent = true
+		s.share()
 	}
 }
 
@@ -162,6 +166,9 @@ func (s *accessState) nominate(now int64, gen uint64, c ice.Check) {
 	}
 	if restarted && !first {
 		s.t.in.started = false
+		for _, t := range s.more {
+			t.in.started = false
+		}
 		s.a.retire(gen)
 	}
 	if s.run != nil && !s.begun && (first || s.iceDone) {
@@ -183,24 +190,29 @@ func (s *accessState) dtls(b []byte, src netip.AddrPort) {
 	s.link.Deliver(b)
 }
 
-// rtp takes an SRTP datagram from an authenticated address and returns what leaves. Any valid pair will do (RFC 8445 §12.2): around a
+// rtp takes an SRTP datagram from an authenticated address and returns what leaves to whom. Any valid pair will do (RFC 8445 §12.2): around a
 // nomination packets come on the old pair and on the new one, and their keys tell that they are the peer's.
-func (s *accessState) rtp(now int64, b []byte) []byte {
+func (s *accessState) rtp(now int64, b []byte) (out []byte, to *term) {
 	t := s.t
 	if s.a.parent != nil {
-		return t.drop(gate.PayloadType) // component 2 is for RTCP
+		return t.drop(gate.PayloadType), nil // component 2 is for RTCP
 	}
 	if t.in.rx == nil {
-		return t.drop(gate.Unauthenticated)
+		return t.drop(gate.Unauthenticated), nil
 	}
 	if _, err := rtp.ParseHeader(b); err != nil {
-		return t.drop(gate.Malformed)
+		return t.drop(gate.Malformed), nil
 	}
 	plain, err := s.open(now, b, false)
 	if err != nil {
-		return t.drop(refused(err))
+		return t.drop(refused(err)), nil
 	}
-	return t.media(now, plain)
+	if len(s.more) > 0 {
+		if t = s.assign(plain); t == nil {
+			return s.t.drop(gate.Stream), nil
+		}
+	}
+	return t.media(now, plain), t.partner
 }
 
 // rtcp takes an SRTCP datagram from an authenticated address.
@@ -216,9 +228,10 @@ func (s *accessState) rtcp(now int64, b []byte) {
 		return
 	}
 	if p := s.a.parent; p != nil {
-		t = p.s.t
+		p.s.t.control(now, plain)
+		return
 	}
-	t.control(now, plain)
+	s.controlAll(now, plain)
 }
 
 func refused(err error) gate.Reason {
@@ -244,6 +257,7 @@ func (s *accessState) sweep(now int64) {
 	if s.selected.IsValid() && !s.lost && now-s.checked > int64(consent) {
 		s.lost = true
 		s.t.out.consent = false
+		s.share()
 		s.t.emit(Event{Kind: ConsentLost})
 	}
 	timers := &s.t.w.cfg.Timers
@@ -297,4 +311,5 @@ func (s *accessState) clear() {
 	}
 	s.run, s.link, s.former, s.keyed, s.reserve = nil, nil, nil, nil, 0
 	s.t.out.addr, s.t.out.rtcp.addr = udpio.Addr{}, udpio.Addr{}
+	s.share()
 }

@@ -168,6 +168,7 @@ type Neighbour interface{ place() *worker }
 type AccessSpec struct {
 	ID         string // for logs and events, the caller's termination id
 	Realm      string
+	Stream     uint32    // number of its first stream, comes with events
 	Near       Neighbour // nil or the termination whose worker to share
 	Full       bool      // full ICE (RFC 8445); else ICE-lite
 	Component2 bool      // RTCP has a component of its own (RFC 8445 §4), until SetRemote says Mux
@@ -202,11 +203,12 @@ type AccessRemote struct {
 
 // CoreSpec places a new core termination.
 type CoreSpec struct {
-	ID    string // for logs and events, the caller's termination id
-	Realm string
-	Near  Neighbour // nil or the termination whose worker to share
-	SSRC  uint32    // what we send with; 0: chosen
-	CName string    // RTCP CNAME; "": chosen
+	ID     string // for logs and events, the caller's termination id
+	Realm  string
+	Stream uint32    // number of its stream, comes with events
+	Near   Neighbour // nil or the termination whose worker to share
+	SSRC   uint32    // what we send with; 0: chosen
+	CName  string    // RTCP CNAME; "": chosen
 }
 
 // CoreLocal is what the peer must be told of a core termination.
@@ -305,6 +307,11 @@ type Settings struct {
 	ConsentAfter time.Duration
 	// Armed events.
 	Armed EventMask
+	// MID of the stream and the header extension that carries it, 1 to 14, where the peer has agreed to that; 0: not (RFC 9143 §15). Source is the SSRC that
+	// the peer has told; 0: none. By them packets on a transport of several streams are told apart. Access only; MID of 1 to 16 octets then.
+	MID    string
+	MIDExt uint8
+	Source uint32
 }
 
 // EventKind tells what happened.
@@ -358,6 +365,7 @@ type SignalEnd struct {
 type Event struct {
 	Endpoint Endpoint
 	Kind     EventKind
+	Stream   uint32 // as in the spec of the stream; 0: the transport of all streams
 	At       time.Time
 	Pair     Pair
 	Profile  string // "SRTP_AEAD_AES_128_GCM", "SRTP_AEAD_AES_256_GCM" or "SRTP_AES128_CM_HMAC_SHA1_80" (RFC 7714 §14.2, RFC 5764 §4.1.2)

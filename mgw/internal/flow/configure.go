@@ -36,6 +36,8 @@ func (t *term) configure(now int64, s Settings) error {
 		t.out.sent, t.out.silent = now, false
 	}
 	t.setDSCP(s.DSCP)
+	t.out.name(&s)
+	t.shareControl()
 	if t.out.leg != nil {
 		t.out.leg.SetXR(s.XRMetrics, s.XRReference)
 		t.out.leg.SetBandwidth(s.RTCPShare)

@@ -40,6 +40,9 @@ func (t *term) disconnect() {
 
 // close ends t: a last report, no partner, no addresses. On its worker.
 func (t *term) close() {
+	if t.access != nil && t.first() {
+		t.access.endStreams()
+	}
 	t.closed = true
 	t.report(t.w.now, true)
 	if t.sound != nil {
@@ -48,7 +51,7 @@ func (t *term) close() {
 	t.disconnect()
 	t.w.drain()
 	t.tellDrops()
-	if t.access != nil {
+	if t.access != nil && t.first() {
 		t.access.clear()
 	}
 	t.w.leave(t)

@@ -184,23 +184,25 @@ func (e *Engine) Counters() Counters {
 
 // Connect makes the two flows between a and c; what passes is up to their settings. A termination has one partner at a time.
 // Errors: ErrConnected, ErrOtherWorker, ErrClosed. Connecting what is already connected to each other does nothing.
-func (e *Engine) Connect(a *Access, c *Core) error {
-	if a.w != c.w {
-		return fmt.Errorf("%s, %s: %w", a.id, c.id, ErrOtherWorker)
+func (e *Engine) Connect(a AccessEnd, c *Core) error {
+	w, t := a.stream()
+	if w != c.w {
+		return fmt.Errorf("%s, %s: %w", a.ID(), c.id, ErrOtherWorker)
 	}
 	err := ErrClosed
-	a.w.do(func() { err = connect(a.s.t, c.s.t) })
+	w.do(func() { err = connect(t, c.s.t) })
 	if err != nil {
-		return fmt.Errorf("%s, %s: %w", a.id, c.id, err)
+		return fmt.Errorf("%s, %s: %w", a.ID(), c.id, err)
 	}
 	return nil
 }
 
 // Disconnect ends the flows between a and c, if there are any. It never fails for terminations that are closed.
-func (e *Engine) Disconnect(a *Access, c *Core) error {
-	a.w.do(func() {
-		if a.s.t.partner == c.s.t {
-			a.s.t.disconnect()
+func (e *Engine) Disconnect(a AccessEnd, c *Core) error {
+	w, t := a.stream()
+	w.do(func() {
+		if t.partner == c.s.t {
+			t.disconnect()
 		}
 	})
 	return nil

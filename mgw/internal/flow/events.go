@@ -47,7 +47,7 @@ func (t *term) sweep(now int64) {
 	if t.watch.due(now) {
 		t.judge(now)
 	}
-	if t.access != nil {
+	if t.access != nil && t.first() {
 		t.access.sweep(now)
 	}
 }
@@ -63,11 +63,23 @@ func (t *term) emit(e Event) {
 	}
 }
 
+// ofTransport reports whether events of the kind concern all streams of a termination.
+func (k EventKind) ofTransport() bool {
+	switch k {
+	case ICEConnected, ICEFailed, ConsentLost, DTLSConnected, DTLSFailed, DTLSClosed, PeerReflexive:
+		return true
+	}
+	return false
+}
+
 // tell reports an event.
 func (t *term) tell(e Event) {
 	if t.w.cfg.Events == nil {
 		return
 	}
 	e.Endpoint, e.At = t.owner, time.Now()
+	if !e.Kind.ofTransport() {
+		e.Stream = t.number
+	}
 	t.w.cfg.Events(e)
 }

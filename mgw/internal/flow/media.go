@@ -137,6 +137,9 @@ func (t *term) seal(p rtp.Packet) []byte {
 		o.silent = false
 		t.emit(Event{Kind: MediaActive, Out: true})
 	}
+	if o.mid != nil {
+		p = o.withMID(p)
+	}
 	if o.tx == nil {
 		return p
 	}

@@ -51,7 +51,7 @@ func (e *Engine) newAccess(w *worker, spec AccessSpec) (*Access, error) {
 	e.mu.Unlock()
 	identity(&a.ssrc, &a.cname)
 	a.locals = sock.candidates()
-	t := &term{owner: a, w: w}
+	t := &term{owner: a, w: w, number: spec.Stream}
 	a.s = &accessState{t: t, a: a, sock: sock}
 	t.access = a.s
 	t.out = outbound{secure: true, consent: true, sock: sock.sock, stamp: newStamper(a.ssrc)}
@@ -98,7 +98,7 @@ func (e *Engine) newCore(w *worker, realm *coreRealm, spec CoreSpec) (*Core, err
 	ssrc := spec.SSRC
 	identity(&ssrc, &c.cname)
 	c.local = CoreLocal{RTP: netip.AddrPortFrom(realm.advertise, even), RTCP: netip.AddrPortFrom(realm.advertise, even+1), SSRC: ssrc, CName: c.cname, Keys: newKeys()}
-	t := &term{owner: c, w: w}
+	t := &term{owner: c, w: w, number: spec.Stream}
 	c.s = &coreState{t: t, c: c, rtp: media, rtcp: control}
 	t.core = c.s
 	t.out = outbound{consent: true, sock: media, stamp: newStamper(ssrc)}

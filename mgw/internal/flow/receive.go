@@ -127,9 +127,9 @@ func (w *worker) accessPacket(as *accessSock, b []byte, src netip.AddrPort) {
 		}
 	case rtp.RTP:
 		if p := as.paths[src]; p != nil {
-			if out := p.owner.rtp(w.now, b); out != nil {
+			if out, to := p.owner.rtp(w.now, b); out != nil {
 				w.load.urgent++
-				w.send(p.owner.t.partner, out)
+				w.send(to, out)
 			}
 			return
 		}

@@ -2,24 +2,28 @@ package flow
 
 import "github.com/isthmus-gateway/isthmus/mgw/internal/gate"
 
-// control takes a plaintext RTCP datagram of the peer.
-func (t *term) control(now int64, b []byte) {
+// control takes a plaintext RTCP datagram of the peer; false: it is malformed.
+func (t *term) control(now int64, b []byte) bool {
 	if t.out.leg == nil {
 		t.in.drops.Count(gate.PayloadType)
-		return
+		return true
 	}
 	info, err := t.out.leg.Handle(now-t.w.waited, b)
 	if err != nil {
 		t.in.drops.Count(gate.Malformed)
-		return
+		return false
 	}
 	if t.set.RTCPIsMedia && t.in.open {
 		t.in.heard = now
 		t.lively()
 	}
-	if info.Reported && t.partner != nil {
-		t.partner.to.setLoss(t.out.leg.RemoteLoss())
+	if info.Reported {
+		t.out.mid = nil // the peer knows which stream this is
+		if t.partner != nil {
+			t.partner.to.setLoss(t.out.leg.RemoteLoss())
+		}
 	}
+	return true
 }
 
 // report sends the RTCP report that is due. bye: the last one.

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/transcode"
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
 )
@@ -62,6 +63,8 @@ func (s *Settings) check() error {
 		return ErrCannotDetect
 	case s.QualityLimit < 0 || s.QualityLimit > 5:
 		return fmt.Errorf("%w: MOS of %.2f as a limit", ErrBadSettings, s.QualityLimit)
+	case s.MIDExt > 14 || s.MIDExt != 0 && (s.MID == "" || len(s.MID) > rtp.MaxElement):
+		return fmt.Errorf("%w: MID of %d octets by header extension %d", ErrBadSettings, len(s.MID), s.MIDExt)
 	case s.InactiveAfter < 0 || s.ConsentAfter < 0 || s.QualityEvery < 0:
 		return fmt.Errorf("%w: negative time", ErrBadSettings)
 	}

@@ -164,6 +164,7 @@ func (w *worker) endStream(st *stream) {
 	if p := st.as.paths[st.from]; p != nil {
 		if o := &p.owner.t.out; o.stream == st {
 			o.stream = nil
+			p.owner.share()
 		}
 		p.owner.forget(st.from)
 	}

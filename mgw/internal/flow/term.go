@@ -20,7 +20,8 @@ type term struct {
 	access     *accessState
 	component2 *term // of component 2, by which RTCP goes; nil: with the media
 	core       *coreState
-	slot       int // index in worker.terms
+	slot       int    // index in worker.terms
+	number     uint32 // of the stream, for events
 	closed     bool
 
 	in  inbound
@@ -81,6 +82,9 @@ type outbound struct {
 	tos     uint8 // per datagram, on shared sockets
 	tx      *srtp.Sender
 	stamp   *stamp.Stamper
+	mid     []byte    // packets carry it; nil: not, or not any more
+	midExt  uint8     // by this header extension
+	named   string    // what mid was taken from
 	leg     *rtcp.Leg // nil until the codecs are known
 
 	packets, octets uint64

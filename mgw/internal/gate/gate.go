@@ -21,11 +21,12 @@ const (
 	Consent                // the partner's consent to receive has expired (RFC 7675 §5.1)
 	Congested              // the kernel did not take it
 	Displaced              // a signal is played to the partner's peer meanwhile
+	Stream                 // of no stream of the transport, as far as its MID, SSRC and payload type tell (RFC 9143 §9.2)
 	Reasons                // number of reasons
 )
 
 var names = [Reasons]string{"pass", "malformed", "source", "unauthenticated", "replay", "mode", "payload_type", "policed", "duplicate",
-	"no_partner", "no_remote", "consent", "congested", "signal"}
+	"no_partner", "no_remote", "consent", "congested", "signal", "stream"}
 
 // String is the name in statistics.
 func (r Reason) String() string {

@@ -75,6 +75,7 @@ type Leg struct {
 	size      float64 // mean of what we have sent, bytes with UDP and IP headers (RFC 3550 §6.3); 0: nothing yet
 	rng       uint64
 	stats     Statistics
+	shared    bool
 }
 
 // New returns the state of a leg whose first report is due about half an interval after now (RFC 3550 §6.2). Errors: ErrConfig.
@@ -107,6 +108,10 @@ func (l *Leg) SetClocks(in, out uint32) {
 	}
 }
 
+// Share tells that other streams of the peer come over the same transport, and their reports too (RFC 8108): of those only what is about ours and its
+// source is taken.
+func (l *Leg) Share() { l.shared = true }
+
 // Sent counts a packet that went out. payload: bytes without header.
 func (l *Leg) Sent(payload int) {
 	l.out.packets++
@@ -121,7 +126,7 @@ func (l *Leg) Received(now int64, a Arrival) (began bool) {
 // Handle reads a plaintext RTCP datagram of the peer that arrived at now. It returns what Parse returns; on an error nothing changes
 // but the counter Refused.
 func (l *Leg) Handle(now int64, b []byte) (Info, error) {
-	var info Info
+	info := Info{among: l.shared, source: l.in.ssrc}
 	if err := Parse(b, l.cfg.SSRC, l.cfg.Reduced, &info); err != nil {
 		l.stats.Refused++
 		return Info{}, err

@@ -64,13 +64,16 @@ type Info struct {
 	Reference   uint64 // NTP time of a receiver, and who told it (RFC 3611 §4.4); 0: none
 	ReferenceOf uint32
 	LRR, DLRR   uint32 // middle of our reference time that the peer had, and the delay since, 1/65536 s (RFC 3611 §4.5); LRR 0: none
+
+	among  bool // several streams share the transport: only a sender report of source is of interest
+	source uint32
 }
 
 // Parse reads a whole datagram b into info, which is overwritten. ours: SSRC whose report block is wanted. reduced: a datagram
 // need not begin with SR or RR (RFC 5506 §3). b of any content is safe; work and memory are bounded by its length.
 // Errors: ErrShort, ErrVersion, ErrLength, ErrPadding, ErrCompound; info is then partly filled and must not be used.
 func Parse(b []byte, ours uint32, reduced bool, info *Info) error {
-	*info = Info{}
+	*info = Info{among: info.among, source: info.source}
 	if len(b) < headLen {
 		return ErrShort
 	}
@@ -124,11 +127,13 @@ func (i *Info) packet(p []byte, ours uint32) error {
 		if len(p) < headLen+4+senderLen+count*blockLen {
 			return ErrLength
 		}
-		i.SR = true
-		i.NTP = binary.BigEndian.Uint64(p[8:])
-		i.RTPTS = binary.BigEndian.Uint32(p[16:])
-		i.Packets = binary.BigEndian.Uint32(p[20:])
-		i.Octets = binary.BigEndian.Uint32(p[24:])
+		if !i.among || binary.BigEndian.Uint32(p[headLen:]) == i.source {
+			i.SR = true
+			i.NTP = binary.BigEndian.Uint64(p[8:])
+			i.RTPTS = binary.BigEndian.Uint32(p[16:])
+			i.Packets = binary.BigEndian.Uint32(p[20:])
+			i.Octets = binary.BigEndian.Uint32(p[24:])
+		}
 		i.blocks(p[headLen+4+senderLen:], count, ours)
 	case typeRR:
 		if len(p) < headLen+4+count*blockLen {

@@ -1,0 +1,149 @@
+package flow
+
+import (
+	"slices"
+
+	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
+)
+
+// maxBound is how many sources are remembered with their streams. A peer that uses more makes the oldest go, which costs it nothing where packets
+// carry the MID.
+const maxBound = 2 * MaxStreams
+
+// bound is a source whose stream is known.
+type bound struct {
+	ssrc uint32
+	t    *term
+}
+
+// assign finds the stream that a decrypted packet is of (RFC 9143 §9.2): by the MID, which binds its source from then on; by its source; by a
+// payload type that one stream alone takes, which binds the source too. Nil: none. b has passed ParseHeader.
+func (s *accessState) assign(b []byte) *term {
+	p := rtp.Packet(b)
+	ssrc := p.SSRC()
+	if mid, told := s.mid(p); told {
+		t := s.named(mid)
+		if t != nil {
+			s.bind(ssrc, t)
+		}
+		return t
+	}
+	for i := range s.bound {
+		if s.bound[i].ssrc == ssrc {
+			return s.bound[i].t
+		}
+	}
+	t := s.announced(ssrc)
+	if t == nil {
+		t = s.alone(p.PT())
+	}
+	if t != nil {
+		s.bind(ssrc, t)
+	}
+	return t
+}
+
+// mid is the MID that the packet carries; told: it carries one. All streams have one identifier for it (RFC 9143 §7.1.3: extmap is bundled alike).
+func (s *accessState) mid(p rtp.Packet) (mid []byte, told bool) {
+	if !p.HasExtension() {
+		return nil, false
+	}
+	id := s.t.set.MIDExt
+	for i := 0; id == 0 && i < len(s.more); i++ {
+		id = s.more[i].set.MIDExt
+	}
+	mid = p.Element(id)
+	return mid, len(mid) > 0
+}
+
+func (s *accessState) named(mid []byte) *term {
+	if string(mid) == s.t.set.MID {
+		return s.t
+	}
+	for _, t := range s.more {
+		if string(mid) == t.set.MID {
+			return t
+		}
+	}
+	return nil
+}
+
+// announced is the stream whose description names the source.
+func (s *accessState) announced(ssrc uint32) *term {
+	if s.t.set.Source == ssrc && ssrc != 0 {
+		return s.t
+	}
+	for _, t := range s.more {
+		if t.set.Source == ssrc && ssrc != 0 {
+			return t
+		}
+	}
+	return nil
+}
+
+// alone is the one stream that takes a payload type; nil: there is none, or more than one.
+func (s *accessState) alone(pt uint8) (only *term) {
+	if s.t.in.types[pt] != 0 {
+		only = s.t
+	}
+	for _, t := range s.more {
+		if t.in.types[pt] == 0 {
+			continue
+		}
+		if only != nil {
+			return nil
+		}
+		only = t
+	}
+	return only
+}
+
+// bind notes the stream of a source; of those that are remembered the newest is the first.
+func (s *accessState) bind(ssrc uint32, t *term) {
+	for i := range s.bound {
+		if s.bound[i].ssrc == ssrc {
+			s.bound[i].t = t
+			return
+		}
+	}
+	if len(s.bound) < maxBound {
+		s.bound = append(s.bound, bound{})
+	}
+	copy(s.bound[1:], s.bound)
+	s.bound[0] = bound{ssrc: ssrc, t: t}
+}
+
+// unbind forgets the sources of a stream.
+func (s *accessState) unbind(t *term) {
+	s.bound = slices.DeleteFunc(s.bound, func(x bound) bool { return x.t == t })
+}
+
+// controlAll gives a decrypted RTCP datagram to all streams: each takes what is about it.
+func (s *accessState) controlAll(now int64, b []byte) {
+	if !s.t.control(now, b) {
+		return // malformed for all
+	}
+	for _, t := range s.more {
+		if t.out.leg != nil {
+			t.control(now, b)
+		}
+	}
+}
+
+// name begins or ends the naming of what is sent: packets carry the MID until the peer has reported on the stream, and so has found it (RFC 9143 §15.1).
+func (o *outbound) name(s *Settings) {
+	switch {
+	case s.MIDExt == 0 || s.MID == "":
+		o.mid, o.midExt = nil, 0
+	case o.midExt != s.MIDExt || o.named != s.MID:
+		o.mid, o.midExt, o.named = []byte(s.MID), s.MIDExt, s.MID
+	}
+}
+
+// withMID inserts the MID into a stamped packet, if there is room.
+func (o *outbound) withMID(p rtp.Packet) rtp.Packet {
+	if cap(p)-len(p) < rtp.ElementSize(len(o.mid))+overhead {
+		return p
+	}
+	return p.PutElement(o.midExt, o.mid)
+}
