@@ -20,12 +20,13 @@ import (
 // policyFacts is what the policy function is told of the call: its access side (PCC-02, PCC-04).
 func (o *owner) policyFacts(f *callcore.Facts) policy.Facts {
 	out := policy.Facts{
-		Call: o.key, Status: policy.Preliminary, UE: o.whereIsUE(), ChargingID: o.vector(f).ICID, Emergency: f.Emergency,
+		Call: o.key, Status: policy.Preliminary, UE: o.whereIsUE(), ChargingID: o.vector(f).ICID, Emergency: f.Emergency, Priority: int(o.state.Priority()),
 		Media: mediaOf(f, f.Sides[callcore.LegCore]),
 	}
 	if f.Answered {
 		out.Status = policy.Final
 	}
+	out.MPS = out.Priority > 0 && !f.Emergency // by Resource-Priority
 	if f.Emergency {
 		out.ServiceURN, _ = o.m.cfg.Emergency.Service(f.Invite.RequestURI)
 	}

@@ -2,9 +2,13 @@ package call
 
 import (
 	"context"
+	"strings"
 	"testing"
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/callcore"
+	"github.com/isthmus-gateway/isthmus/mgc/internal/emergency"
+	"github.com/isthmus-gateway/isthmus/mgc/internal/policy"
+	"github.com/isthmus-gateway/isthmus/pkg/wait"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
 
@@ -77,5 +81,58 @@ func TestIQ19_MO07_PriorityCall(t *testing.T) {
 	i.expectOut(callcore.LegAccess, "INVITE")
 	if a := <-told; a.GetPriority() != 0 {
 		t.Errorf("a core outside the trust domain gives %v", a)
+	}
+}
+
+// TestEMG05_PCC08_PriorityIsToldToThePolicyFunction: that of the call's context, with what it comes from, from the first request on and in later ones.
+func TestEMG05_PCC08_PriorityIsToldToThePolicyFunction(t *testing.T) {
+	p, f := newPool(t), newPCF()
+	i, _ := p.policed("m1", f)
+	ims(&i.cfg)
+	i.cfg.Emergency.Mode, i.cfg.Emergency.ECSCF = emergency.Route, "sip:ecscf.example"
+	last := func() policy.Facts { all := f.facts(); return all[len(all)-1] }
+	for name, c := range map[string]struct {
+		leg         callcore.Leg
+		uri, field  string
+		priority    int
+		mps, urgent bool
+	}{
+		"ordinary":          {callcore.LegCore, "", "", 0, false, false},
+		"government":        {callcore.LegCore, "", "ets.1", 13, true, false},
+		"wireless":          {callcore.LegCore, "", "dsn.flash, wps.4", 10, true, false},
+		"a browser's word":  {callcore.LegAccess, "", "ets.0", 0, false, false},
+		"emergency":         {callcore.LegAccess, "sip:112@x.example", "", 15, false, true},
+		"emergency as well": {callcore.LegAccess, "urn:service:sos.fire", "wps.0", 15, false, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, flow := request("INVITE", coreSDP(1, "sendrecv")), ""
+			m.Set("Route", "<sip:path-bob@mgc.example:5070;lr>")
+			if c.leg == callcore.LegAccess {
+				m, flow = request("INVITE", browserSDP), "fa"
+			}
+			if c.uri != "" {
+				m.RequestURI = c.uri
+			}
+			if c.field != "" {
+				m.Set("Resource-Priority", c.field)
+			}
+			before := len(f.facts())
+			x := i.ask(c.leg, m, flow)
+			out := i.expectOut(c.leg.Other(), "INVITE")
+			if got := last(); got.Priority != c.priority || got.MPS != c.mps || got.Emergency != c.urgent {
+				t.Errorf("asked for priority %d, priority service %v, emergency %v", got.Priority, got.MPS, got.Emergency)
+			}
+			answer := coreSDP(1, "sendrecv")
+			if c.leg == callcore.LegCore {
+				answer = strings.Replace(browserSDP, "a=setup:actpass", "a=setup:active", 1)
+			}
+			out.respond(200, answer)
+			i.expectOut(c.leg.Other(), "ACK")
+			x.expect(200)
+			wait.Until(t, "the answer is told", func() bool { return len(f.facts()) > before+1 })
+			if got := last(); got.Status != policy.Final || got.Priority != c.priority || got.MPS != c.mps {
+				t.Errorf("the answer is told with priority %d, priority service %v", got.Priority, got.MPS)
+			}
+		})
 	}
 }

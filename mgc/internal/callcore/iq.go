@@ -54,10 +54,7 @@ func (s *State) add() {
 			Termination: &iqv1.TerminationRef{Ref: &iqv1.TerminationRef_Choose{Choose: &emptypb.Empty{}}}, Descriptor_: d,
 		}}})
 	}
-	attributes := &iqv1.ContextAttributes{CorrelationId: s.d.Cfg.Key, OwnerHint: s.d.Cfg.Instance, Priority: s.d.Cfg.Priority}
-	if s.d.Cfg.Emergency {
-		attributes.Emergency, attributes.Priority = true, 15 // standards EMG-04
-	}
+	attributes := &iqv1.ContextAttributes{CorrelationId: s.d.Cfg.Key, OwnerHint: s.d.Cfg.Instance, Priority: s.Priority(), Emergency: s.d.Cfg.Emergency}
 	s.queue("add", &iqv1.Action{
 		Context:    &iqv1.ContextRef{Ref: &iqv1.ContextRef_Choose{Choose: &emptypb.Empty{}}},
 		Attributes: attributes,

@@ -19,7 +19,14 @@ func (p Policy) Within(common func([]string) []string) Policy {
 }
 
 // Priority is that of the call's context.
-func (s *State) Priority() uint32 { return s.d.Cfg.Priority }
+func (s *State) Priority() uint32 {
+	if s.d.Cfg.Emergency {
+		return emergencyPriority
+	}
+	return s.d.Cfg.Priority
+}
+
+const emergencyPriority = 15 // standards EMG-04
 
 // Needs returns the capabilities that the call's media gateway must have.
 func (s *State) Needs() []string {

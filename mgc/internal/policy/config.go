@@ -45,6 +45,7 @@ type NetworkConfig struct {
 	DNN         string `conf:"dnn" default:"ims" doc:"Data network name; empty: not told."`
 	IPDomain    string `conf:"ip_domain" doc:"IP address domain where private addresses overlap; empty: not told."`
 	Slice       string `conf:"slice" doc:"S-NSSAI, SST or SST-SD, e.g. 1 or 1-0000FF; empty: not told."`
+	MPS         string `conf:"mps_id" default:"NGN GETS" doc:"Name of the multimedia priority service (mpsId), told of calls of the core with Resource-Priority in ets or wps; empty: only the priority is told."`
 	Location    bool   `conf:"location" default:"false" doc:"Ask for the location of the user, for P-Access-Network-Info."`
 }
 

@@ -26,7 +26,8 @@ type Facts struct {
 	GPSI        string     // "msisdn-..." or "extid-..."; empty: not known
 	ServiceURN  string     // "urn:service:sos" and below it, or without the prefix; empty: no emergency call
 	Emergency   bool       // the call is never refused for the policy function's sake
-	Priority    int        // 1 to 16 (Resource-Priority, TS 29.214 §5.3.10); 0: none
+	Priority    int        // 1 to 16, the most important (resPrio, TS 29.514 §5.6.3.2): that of the call's context; 0: none
+	MPS         bool       // a call of a multimedia priority service: the operator's name of that is told
 	Media       []Media    // all media lines, removed ones too
 	Forks       [][]Media  // media of further early dialogs of the same offer; ignored when Status is Final
 }

@@ -62,7 +62,7 @@ func (c *Config) creation(f *Facts, notifURI string) (body []byte, sent, rtcp []
 	d := &reqData{
 		AfAppID: c.Network.Application, AfChargID: f.ChargingID, AspID: c.Network.Provider, DNN: c.Network.DNN, IPDomain: c.Network.IPDomain, SliceInfo: c.Network.slice(),
 		EvSubsc: c.subscription(notifURI), MedComponents: comps, ServInfStatus: string(f.Status), NotifURI: notifURI,
-		SUPI: f.SUPI, GPSI: f.GPSI, SuppFeat: suppFeat, ResPrio: priority(f.Priority), ServURN: f.urn(),
+		SUPI: f.SUPI, GPSI: f.GPSI, SuppFeat: suppFeat, MPSID: c.Network.mps(f), ResPrio: priority(f.Priority), ServURN: f.urn(),
 	}
 	if f.Application != "" {
 		d.AfAppID = f.Application
@@ -80,9 +80,9 @@ func (c *Config) creation(f *Facts, notifURI string) (body []byte, sent, rtcp []
 
 // patch is the body of the PATCH that brings the application session to f, and s as it is then. Each component is told whole, with null
 // for what it does not have, so that repeating the patch, or losing one before it, does no harm.
-func patch(s Session, f *Facts) ([]byte, Session, error) {
+func (c *Config) patch(s Session, f *Facts) ([]byte, Session, error) {
 	media, forked := f.requested()
-	u := updateData{ResPrio: priority(f.Priority), MedComponents: map[string]mediaComponentRm{}}
+	u := updateData{MPSID: c.Network.mps(f), ResPrio: priority(f.Priority), MedComponents: map[string]mediaComponentRm{}}
 	if hasFeature(s.Features, featureIMS) {
 		u.ServInfStatus, u.SIPForkInd = string(f.Status), "SINGLE_DIALOGUE"
 		if forked {
@@ -176,6 +176,14 @@ func flowStatus(d Direction) string {
 		return "ENABLED-DOWNLINK"
 	}
 	return "DISABLED"
+}
+
+// mps is the name of the multimedia priority service that the call belongs to (TS 29.514 §4.2.2.12); "": none.
+func (n *NetworkConfig) mps(f *Facts) string {
+	if !f.MPS {
+		return ""
+	}
+	return n.MPS
 }
 
 func priority(n int) string {

@@ -24,6 +24,7 @@ type reqData struct {
 	EvSubsc       *eventsSubsc              `json:"evSubsc,omitempty"`
 	MedComponents map[string]mediaComponent `json:"medComponents,omitempty"`
 	IPDomain      string                    `json:"ipDomain,omitempty"`
+	MPSID         string                    `json:"mpsId,omitempty"`
 	ResPrio       string                    `json:"resPrio,omitempty"`
 	ServInfStatus string                    `json:"servInfStatus,omitempty"`
 	NotifURI      string                    `json:"notifUri"`
@@ -44,6 +45,7 @@ type patchData struct {
 // updateData is AppSessionContextUpdateData.
 type updateData struct {
 	MedComponents map[string]mediaComponentRm `json:"medComponents,omitempty"`
+	MPSID         string                      `json:"mpsId,omitempty"`
 	ResPrio       string                      `json:"resPrio,omitempty"`
 	ServInfStatus string                      `json:"servInfStatus,omitempty"`
 	SIPForkInd    string                      `json:"sipForkInd,omitempty"`

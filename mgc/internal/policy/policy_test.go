@@ -123,7 +123,9 @@ func TestPCC02_GoldenBodies(t *testing.T) {
 	emergency := offer()
 	emergency.ServiceURN, emergency.Priority, emergency.UE, emergency.SUPI = "urn:service:sos.police", 15, netip.MustParseAddr("2001:db8::2"), ""
 	emergency.Media = emergency.Media[:1]
-	for name, f := range map[string]*Facts{"create.json": &f, "create_emergency.json": &emergency} {
+	urgent := answered()
+	urgent.Priority, urgent.MPS = 12, true
+	for name, f := range map[string]*Facts{"create.json": &f, "create_emergency.json": &emergency, "create_priority.json": &urgent} {
 		body, _, _, err := cfg.creation(f, testNotif)
 		if err != nil {
 			t.Fatal(err)
@@ -139,8 +141,8 @@ func TestPCC02_GoldenBodies(t *testing.T) {
 	muxed.Media[1].Flows = muxed.Media[1].Flows[:1]
 	forked := offer()
 	forked.Forks = [][]Media{{{Number: 1, Type: "audio", BandwidthUp: 128000, BandwidthDown: 64000}}}
-	for name, f := range map[string]Facts{"answer.json": answered(), "hold.json": held, "muxed.json": muxed, "fork.json": forked} {
-		body, next, err := patch(s, &f)
+	for name, f := range map[string]Facts{"answer.json": answered(), "hold.json": held, "muxed.json": muxed, "fork.json": forked, "answer_priority.json": urgent} {
+		body, next, err := cfg.patch(s, &f)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -47,7 +47,7 @@ func (a *N5) Update(ctx context.Context, s Session, f Facts) (Session, error) {
 
 // patch performs the PATCH; it says all anew, so that it may be repeated.
 func (a *N5) patch(ctx context.Context, u *url.URL, s Session, f *Facts) (Session, reply, error) {
-	body, next, err := patch(s, f)
+	body, next, err := a.cfg.patch(s, f)
 	if err != nil {
 		return s, reply{}, err
 	}
