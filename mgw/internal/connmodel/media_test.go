@@ -213,7 +213,7 @@ func (m *fakeMedia) snapshot() string {
 		}
 		for _, n := range slices.Sorted(maps.Keys(ft.streams)) {
 			fs := ft.streams[n]
-			fmt.Fprintf(&b, " #%d %v %+v %+v", n, fs.chosen.RTP, fs.settings, fs.core)
+			fmt.Fprintf(&b, " #%d %v %+v %+v %+v", n, fs.chosen.RTP, fs.settings, fs.core, fs.signals.List)
 		}
 		b.WriteByte('\n')
 	}

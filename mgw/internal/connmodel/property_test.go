@@ -22,7 +22,7 @@ func TestRollbackProperty(t *testing.T) {
 	if testing.Short() {
 		runs = 300
 	}
-	var failed, ok int
+	var failed, ok, several, paired int
 	for seed := range runs {
 		g := &generator{Rand: rand.New(rand.NewPCG(uint64(seed), 7)), t: t, media: newFakeMedia(t), cx: New("m.b.1", 1)}
 		for range 12 {
@@ -31,14 +31,22 @@ func TestRollbackProperty(t *testing.T) {
 			} else {
 				failed++
 			}
+			for _, term := range g.cx.terms {
+				if len(term.Streams) > 1 {
+					several++
+				}
+			}
+			if len(g.media.pairs) > 1 {
+				paired++
+			}
 		}
 		g.cx.Apply(testEnv(), &iqv1.Action{Commands: []*iqv1.Command{subtractAll()}}, g.media.perform)
 		if len(g.media.terms) != 0 || len(g.media.pairs) != 0 {
 			t.Fatalf("seed %d: left open: %s", seed, g.media.snapshot())
 		}
 	}
-	if failed < runs || ok < runs {
-		t.Fatalf("the mix is off: %d actions failed, %d succeeded", failed, ok)
+	if failed < runs || ok < runs || several < runs/2 || paired < runs/10 {
+		t.Fatalf("the mix is off: %d actions failed, %d succeeded; %d terminations with several streams, %d times several connected", failed, ok, several, paired)
 	}
 }
 
@@ -62,7 +70,7 @@ func (g *generator) step() bool {
 	}
 	g.media.failOn = ""
 	if g.IntN(2) == 0 {
-		names := []string{"NewAccess", "NewCore", "Configure", "SetAccessRemote", "SetCoreRemote", "RestartICE", "Connect"}
+		names := []string{"NewAccess", "NewStream", "NewCore", "Configure", "SetAccessRemote", "SetCoreRemote", "RestartICE", "Connect", "Play"}
 		g.media.fail(names[g.IntN(len(names))], 1+g.IntN(3), gwerr.InsufficientResources, "injected")
 	}
 	for _, t := range g.cx.terms {
@@ -195,7 +203,7 @@ func (g *generator) someRef() *iqv1.TerminationRef {
 func (g *generator) topology() []*iqv1.TopologyTriple {
 	var out []*iqv1.TopologyTriple
 	for range g.IntN(4) {
-		tr := &iqv1.TopologyTriple{From: g.someID(), To: g.someID(), Direction: iqv1.TopologyTriple_Direction(g.IntN(3))}
+		tr := &iqv1.TopologyTriple{From: g.someID(), To: g.someID(), Direction: iqv1.TopologyTriple_Direction(g.IntN(3)), StreamId: uint32(max(0, g.IntN(8)-4))}
 		if g.IntN(3) == 0 {
 			tr.To = "$"
 		}
@@ -216,8 +224,29 @@ func (g *generator) descriptor(add bool) *iqv1.TerminationDescriptor {
 	if access && g.IntN(2) == 0 {
 		d.Transport = g.transport()
 	}
-	s := &iqv1.Stream{StreamId: 1}
-	if add || g.IntN(3) == 0 {
+	ids := []uint32{1, 2, 3}
+	g.Shuffle(len(ids), func(i, j int) { ids[i], ids[j] = ids[j], ids[i] })
+	for _, id := range ids[:1+g.IntN(6)/3+g.IntN(6)/5] {
+		d.Streams = append(d.Streams, g.stream(id, access))
+	}
+	if g.IntN(4) == 0 {
+		d.Events = &iqv1.EventsDescriptor{RequestId: g.Uint64N(9), Specs: []*iqv1.EventSpec{{Type: iqv1.EventType(g.IntN(10)), StreamId: uint32(g.IntN(8) / 5)}}}
+	}
+	if g.IntN(4) == 0 {
+		d.Signals = &iqv1.SignalsDescriptor{RequestId: g.Uint64N(9)}
+		for range g.IntN(3) {
+			d.Signals.Signals = append(d.Signals.Signals, &iqv1.Signal{Name: [...]string{"cg/bt", "cg/rt", "dg/d1"}[g.IntN(3)], StreamId: uint32(g.IntN(8) / 5)})
+		}
+	}
+	return d
+}
+
+func (g *generator) stream(id uint32, access bool) *iqv1.Stream {
+	s := &iqv1.Stream{StreamId: id}
+	if g.IntN(8) > 0 {
+		s.Mid = string(rune('a' + id - uint32(g.IntN(10)/9)))
+	}
+	if g.IntN(8) > 0 {
 		s.Local = &iqv1.MediaDescription{Codecs: g.codecs()}
 	}
 	if g.IntN(2) == 0 {
@@ -230,13 +259,11 @@ func (g *generator) descriptor(add bool) *iqv1.TerminationDescriptor {
 		s.Remote = &iqv1.MediaDescription{Codecs: g.codecs()}
 		if !access {
 			s.Remote.Address, s.Remote.Port = "10.9.9.9", uint32(4000*g.IntN(3))
+		} else if g.IntN(3) == 0 {
+			s.Remote.Ssrc, s.Remote.HeaderExtensions = g.Uint32N(9), []*iqv1.HeaderExtension{{Id: 1 + g.Uint32N(15), Uri: midURI}}
 		}
 	}
-	d.Streams = []*iqv1.Stream{s}
-	if g.IntN(4) == 0 {
-		d.Events = &iqv1.EventsDescriptor{RequestId: g.Uint64N(9), Specs: []*iqv1.EventSpec{{Type: iqv1.EventType(g.IntN(10))}}}
-	}
-	return d
+	return s
 }
 
 func (g *generator) transport() *iqv1.TransportGroup {
@@ -263,5 +290,5 @@ func (g *generator) codecs() []*iqv1.Codec {
 		{Name: "telephone-event", PT: 101, ClockRate: 8000, Channels: 1},
 	}
 	g.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-	return codecMessages(all[:g.IntN(len(all)+1)])
+	return codecMessages(all[:len(all)-g.IntN(10)/3])
 }
