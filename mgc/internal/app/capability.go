@@ -54,7 +54,7 @@ func missing(features []string, req *iqv1.TransactionRequest) string {
 				}
 			}
 			for _, d := range []*iqv1.TerminationDescriptor{c.GetAdd().GetDescriptor_(), c.GetModify().GetDescriptor_()} {
-				for _, name := range slices.Concat(sounds(d), keyed(d)) {
+				for _, name := range slices.Concat(sounds(d), keyed(d), further(d)) {
 					if !slices.Contains(features, name) {
 						return name
 					}
@@ -81,6 +81,15 @@ func keyed(d *iqv1.TerminationDescriptor) []string {
 		if slices.ContainsFunc(s.GetRemote().GetCryptos(), hasMKI) {
 			return []string{callcore.FeatureMKI}
 		}
+	}
+	return nil
+}
+
+// further are those for more than one stream.
+func further(d *iqv1.TerminationDescriptor) []string {
+	more := func(s *iqv1.Stream) bool { return s.GetStreamId() > offeranswer.StreamID }
+	if slices.ContainsFunc(d.GetStreams(), more) {
+		return []string{callcore.FeatureStreams}
 	}
 	return nil
 }

@@ -16,7 +16,7 @@ import (
 )
 
 // allFeatures are those of a media gateway of this version.
-var allFeatures = []string{"sdes", "sdes-mki", "signals", "quality", "rtcp-xr", "inactivity-rtcp", "rtcp-component"}
+var allFeatures = []string{"sdes", "sdes-mki", "streams", "signals", "quality", "rtcp-xr", "inactivity-rtcp", "rtcp-component"}
 
 // poolOf is a pool with gateways that lack these capabilities.
 func poolOf(t *testing.T, lacking ...string) *mgwpool.Pool {
@@ -134,6 +134,7 @@ func TestOlderGatewayIsNotAsked(t *testing.T) {
 		{"rtcp-xr", stream(&iqv1.Stream{LocalControl: &iqv1.LocalControl{Rtcp: &iqv1.RtcpPolicy{Mux: true, XrVoipMetrics: true}}}), false},
 		{"rtcp-xr", stream(&iqv1.Stream{LocalControl: &iqv1.LocalControl{Rtcp: &iqv1.RtcpPolicy{Mux: true, XrRcvrRtt: true}}}), false},
 		{"rtcp-component", apart, false},
+		{"streams", stream(&iqv1.Stream{StreamId: 2}), true},
 	} {
 		add := &iqv1.Command{Cmd: &iqv1.Command_Add{Add: &iqv1.Add{Descriptor_: c.d}}}
 		modify := &iqv1.Command{Cmd: &iqv1.Command_Modify{Modify: &iqv1.Modify{Descriptor_: c.d}}}

@@ -136,6 +136,8 @@ type CallConfig struct {
 	InactiveRelease time.Duration `conf:"inactive_release" default:"0s" range:"0s..24h" doc:"How long after that the call is ended; hold is no silence. 0: never."`
 	InactiveRTCP    bool          `conf:"inactive_rtcp" default:"true" doc:"RTCP of the peer counts as its media, so that phones that pause in silence are not taken for gone."`
 
+	AudioStreams int `conf:"audio_streams" default:"4" range:"1..8" doc:"Most audio m= lines of a call, each with a stream of its own in the media gateway, when both peers have them. Further lines are refused; so are all but the first as long as a media gateway of the pool lacks the capability streams, of browsers that do not bundle, and of calls with preconditions."`
+
 	FlowGrace time.Duration `conf:"flow_grace" default:"60s" range:"0s..1h" doc:"How long a call outlives its browser's WebSocket."`
 	Max       int           `conf:"max" default:"0" range:"0..1000000" doc:"Most calls of this instance; 0: no limit."`
 	PerUser   int           `conf:"max_per_user" default:"20" range:"0..1000000" doc:"Most calls of one registration at a time; 0: no limit."`

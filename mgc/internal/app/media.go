@@ -67,6 +67,7 @@ func (c *Config) media() offeranswer.Policy {
 	if n := c.Media.Policing; n.Percent > 0 {
 		p.Police = offeranswer.Police{Percent: uint32(n.Percent), Burst: n.Burst}
 	}
+	p.Streams = c.Call.AudioStreams
 	p.SRTP = offeranswer.SRTP(c.Core.SRTP)
 	for _, s := range c.Core.SRTPSuites {
 		p.Suites = append(p.Suites, sdp.Suite(s))

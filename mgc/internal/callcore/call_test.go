@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
+	"github.com/isthmus-gateway/isthmus/mgc/internal/offeranswer/peertest"
 	"github.com/isthmus-gateway/isthmus/pkg/sdp"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
@@ -143,6 +144,7 @@ func (b *bench) reply() {
 				}
 			}
 		}
+		further(&peertest.Gateway{}, c, i, r)
 		a.Commands = append(a.Commands, r)
 	}
 	b.step(IqReply{ID: req.GetTransactionId(), MGW: "g1", BootID: "b1", Reply: &iqv1.TransactionReply{TransactionId: req.GetTransactionId(), BootId: "b1", Actions: []*iqv1.ActionReply{a}}})

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
+	"github.com/isthmus-gateway/isthmus/mgc/internal/offeranswer"
 	"github.com/isthmus-gateway/isthmus/pkg/gwerr"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
@@ -122,7 +123,11 @@ func (s *State) orderDigits(l Leg, d *iqv1.TerminationDescriptor) {
 			d.Events.Specs = append(d.Events.Specs, &iqv1.EventSpec{Type: iqv1.EventType_EVENT_TYPE_SIGNAL_COMPLETED})
 		}
 		if want.Tell || want.Tones {
-			d.Events.Specs = append(d.Events.Specs, &iqv1.EventSpec{Type: iqv1.EventType_EVENT_TYPE_DTMF, Tones: want.Tones})
+			dtmf := &iqv1.EventSpec{Type: iqv1.EventType_EVENT_TYPE_DTMF, Tones: want.Tones}
+			if len(d.GetStreams()) > 1 {
+				dtmf.StreamId = offeranswer.StreamID
+			}
+			d.Events.Specs = append(d.Events.Specs, dtmf)
 		}
 	}
 	if want.Drop != told.Drop {

@@ -90,7 +90,7 @@ func sideOf(l *offeranswer.Line) Side {
 	out := Side{Audio: l.Audio, Theirs: l.Theirs, Ours: l.Ours, Chosen: l.Chosen, Dir: l.Dir, Want: l.Want,
 		Local: l.Local, Remote: l.Remote, LocalRTCP: l.LocalRTCP, RemoteRTCP: l.RemoteRTCP}
 	for i, slot := range l.Slots {
-		out.Lines = append(out.Lines, Line{Type: slot.Type, Proto: slot.Proto, Used: i == l.Audio})
+		out.Lines = append(out.Lines, Line{Type: slot.Type, Proto: slot.Proto, Used: l.Uses(i)})
 	}
 	return out
 }

@@ -85,6 +85,9 @@ func (s *State) sinceWhen() {
 // heedMode follows the mode that a side's stream is given: on hold the MGW's detection stands still, and it tells nothing when that begins anew.
 func (s *State) heedMode(l Leg, d *iqv1.TerminationDescriptor) {
 	for _, st := range d.GetStreams() {
+		if st.GetStreamId() != offeranswer.StreamID {
+			continue
+		}
 		switch st.GetLocalControl().GetMode() {
 		case iqv1.LocalControl_MODE_INACTIVE, iqv1.LocalControl_MODE_SENDONLY:
 			s.onSpeech(l)

@@ -140,6 +140,8 @@ func (s *State) onIqReply(e IqReply) {
 			s.d.Stats, _ = proto.Marshal(e.Reply) // a reply that was unmarshalled marshals
 		}
 	case "trickle":
+	case "streams": // refused, none is made (atomic)
+		s.streamsMade(e, fail)
 	case "announce":
 		if fail != nil {
 			s.failNow()
@@ -229,6 +231,9 @@ func (s *State) onNotify(r *iqv1.NotifyRequest) {
 		case iqv1.EventType_EVENT_TYPE_SIGNAL_COMPLETED:
 			s.onSounded(e)
 		case iqv1.EventType_EVENT_TYPE_DTMF:
+			if !firstStream(e) {
+				continue
+			}
 			for _, l := range []Leg{LegAccess, LegCore} {
 				if r.GetTerminationId() == s.d.Node.Terms[l] {
 					s.onPressed(l, r.GetRequestId(), e)

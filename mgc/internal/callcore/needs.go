@@ -6,6 +6,8 @@ import "github.com/isthmus-gateway/isthmus/mgc/internal/offeranswer"
 const (
 	FeatureXR  = "rtcp-xr"  // extended reports (RFC 3611)
 	FeatureMKI = "sdes-mki" // MKI of the core peer's packets (RFC 4568 §6.1)
+
+	FeatureStreams = "streams" // several streams per termination (TS 29.334 §5.7.2)
 )
 
 // Within is the policy without what the pool of media gateways cannot do yet, as long as one of them is older: a peer is told of nothing then that it would
@@ -15,6 +17,9 @@ func (p Policy) Within(common func([]string) []string) Policy {
 		p.Media.XR = offeranswer.XROff
 	}
 	p.Media.NoMKI = p.Media.NoMKI || len(common([]string{FeatureMKI})) == 0 // of several keys that are offered, one without is taken
+	if p.Media.Streams > 1 && len(common([]string{FeatureStreams})) == 0 {
+		p.Media.Streams = 1 // further lines are refused
+	}
 	return p
 }
 
@@ -30,10 +35,14 @@ const emergencyPriority = 15 // standards EMG-04
 
 // Needs returns the capabilities that the call's media gateway must have.
 func (s *State) Needs() []string {
+	var needs []string
 	if s.d.Cfg.Policy.extendedReports() {
-		return []string{FeatureXR}
+		needs = append(needs, FeatureXR)
 	}
-	return nil
+	if s.d.Media.Streams() > 1 {
+		needs = append(needs, FeatureStreams)
+	}
+	return needs
 }
 
 func (p *Policy) extendedReports() bool { return p.Media.XR != "" && p.Media.XR != offeranswer.XROff }

@@ -11,6 +11,7 @@ import (
 
 // reoffer is an offer inside the dialogs that is being answered; at most one at a time. Its stages, of which most need only the last:
 //
+//	streams   the MGW makes the streams that further lines ask for: the other side's offer needs their ports
 //	tell      the other side gets an offer when the direction changes for it, and answers
 //	restart   the MGW chooses new ICE credentials, or learns the new fingerprint, or the new SRTP key of the core peer, which
 //	          may use it as soon as it has its answer
@@ -25,6 +26,7 @@ type reoffer struct {
 	Told    bool              `json:"told,omitempty"`    // the other side has agreed to its part
 	Restart bool              `json:"restart,omitempty"` // a stage restart is to come, or under way
 	Iq      bool              `json:"iq,omitempty"`      // it is under way
+	Streams bool              `json:"streams,omitempty"` // a stage streams is under way
 	Late    bool              `json:"late,omitempty"`    // the offer is ours, in a 2xx; its answer comes in the ACK
 	Timer   grant             `json:"timer,omitzero"`    // that the 2xx gives (RFC 4028)
 	Order   digitOrder        `json:"order,omitzero"`    // of Leg, which holds again when the MGW refuses the stage restart
@@ -67,7 +69,16 @@ func (s *State) onReoffer(e RequestIn) {
 		Timer: s.grantTimer(e.Leg, &e.Msg),
 	}
 	s.d.Media = media
-	if change.Tell {
+	if media.New() {
+		s.makeStreams()
+		return
+	}
+	s.tellOrAnswer(change.Tell)
+}
+
+// tellOrAnswer is the next stage once the MGW has all streams.
+func (s *State) tellOrAnswer(tell bool) {
+	if tell {
 		s.tellOther()
 		return
 	}

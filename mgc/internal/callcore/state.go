@@ -81,7 +81,7 @@ type node struct {
 // iqIntent is a transaction that is to be, or was, sent.
 type iqIntent struct {
 	ID   string `json:"id"`
-	Kind string `json:"kind"` // "add", "modify", "restart", "subtract"
+	Kind string `json:"kind"` // "add", "modify", "streams", "restart", "subtract"
 	Req  []byte `json:"req"`  // protobuf of the TransactionRequest
 
 	Leg    Leg    `json:"leg,omitempty"`    // "signals": of the request that asked for them

@@ -24,6 +24,7 @@ type webCall struct {
 	mgw     peertest.Gateway
 	version int
 	wants   sdp.Direction // of the phone
+	lines   int           // audio lines of the phone; 0: one
 	bundles bool          // false: the planner does not see that the browser could
 }
 
@@ -57,8 +58,11 @@ func (w *webCall) parse(b []byte) *sdp.Description {
 // phone is the phone's description.
 func (w *webCall) phone(dir sdp.Direction) *sdp.Description {
 	w.version++
-	return w.parse([]byte(fmt.Sprintf("v=0\r\no=- 9 %d IN IP4 10.9.0.7\r\ns=-\r\nc=IN IP4 10.9.0.7\r\nt=0 0\r\nm=audio 4000 RTP/AVP 8 101\r\n"+
-		"a=rtpmap:101 telephone-event/8000\r\na=%s\r\n", w.version, dir)))
+	text := fmt.Sprintf("v=0\r\no=- 9 %d IN IP4 10.9.0.7\r\ns=-\r\nc=IN IP4 10.9.0.7\r\nt=0 0\r\n", w.version)
+	for i := range max(w.lines, 1) {
+		text += fmt.Sprintf("m=audio %d RTP/AVP 8 101\r\na=rtpmap:101 telephone-event/8000\r\na=%s\r\n", 4000+4*i, dir)
+	}
+	return w.parse([]byte(text))
 }
 
 func (w *webCall) add() {
@@ -68,7 +72,14 @@ func (w *webCall) add() {
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		w.m = m
+		w.m = m.Made(s, w.mgw.Streams(s == Core, m.AddDescriptor(s, "r", Closed)))
+	}
+}
+
+// streams are made for lines that an offer in the call adds.
+func (w *webCall) streams() {
+	for _, s := range []Side{Access, Core} {
+		w.m = w.m.Made(s, w.mgw.Streams(s == Core, w.m.NewDescriptor(s)))
 	}
 }
 
@@ -88,12 +99,14 @@ func (w *webCall) browserOffers(options string) {
 	if w.m = m; first {
 		w.add()
 	}
+	w.streams()
 	if first || ch.Tell {
 		m, body, err := w.m.MakeOffer(Core, sdp.DirUnset)
 		if err != nil {
 			w.t.Fatal(err)
 		}
 		offered := w.parse(body).Media[0].Direction
+		w.lines = len(w.parse(body).Media)
 		if w.m, err = m.Answer(Core, w.phone(w.wants.And(offered.Reverse()))); err != nil {
 			w.t.Fatal(err)
 		}
@@ -125,6 +138,7 @@ func (w *webCall) phoneOffers(dir sdp.Direction) {
 	if w.m = m; first {
 		w.add()
 	}
+	w.streams()
 	if first || ch.Tell {
 		w.tell()
 	}
@@ -156,12 +170,21 @@ func (w *webCall) check() {
 	w.t.Helper()
 	var s struct {
 		Signaling, Direction string
-		Codecs               []string
+		Codecs, Directions   []string
 	}
 	w.c.eval("state()", &s)
 	l := w.m.Lines[Access]
 	if s.Signaling != "stable" || s.Direction != l.Dir.Reverse().String() {
 		w.t.Fatalf("browser is %s and %s, the planner has %s", s.Signaling, s.Direction, l.Dir)
+	}
+	for i, m := range l.More {
+		want := m.Dir.Reverse().String()
+		if m.Off {
+			want = "stopped"
+		}
+		if i := i + 1; m.Audio >= 0 && (i < len(s.Directions) || !m.Off) && (i >= len(s.Directions) || s.Directions[i] != want) {
+			w.t.Fatalf("browser's lines are %v, the planner has %s for line %d", s.Directions, want, i)
+		}
 	}
 	want := fmt.Sprintf("%d %s", l.Chosen.PT, l.Chosen.Name)
 	if l.Dir.Sends() && (len(s.Codecs) == 0 || !containsFold(s.Codecs, want)) {

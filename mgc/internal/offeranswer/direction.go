@@ -17,12 +17,19 @@ func directionOf(side Side, d *sdp.Description, a *sdp.Media) sdp.Direction {
 
 // tell returns what we have to say on side, from our point of view, given what both peers want.
 func (m *Media) tell(side Side) sdp.Direction {
-	return want(m.Line(side.Other())).And(want(m.Line(side)).Reverse())
+	own := sdp.SendRecv // of one that is to get a line
+	if l := m.Line(side); l.Audio >= 0 {
+		own = want(l)
+	}
+	return want(m.Line(side.Other())).And(own.Reverse())
 }
 
 // want is what the peer wants; everything as long as it has not spoken.
 func want(l *Line) sdp.Direction {
-	if l.Want == sdp.DirUnset {
+	switch {
+	case l.isOff():
+		return sdp.Inactive
+	case l.Want == sdp.DirUnset:
 		return sdp.SendRecv
 	}
 	return l.Want

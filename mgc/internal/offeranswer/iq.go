@@ -2,8 +2,6 @@ package offeranswer
 
 import (
 	"errors"
-	"fmt"
-	"net/netip"
 	"slices"
 
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
@@ -25,7 +23,7 @@ const (
 // ErrReply is returned by Resolve for a reply that lacks what a description needs.
 var ErrReply = errors.New("incomplete reply of the media gateway")
 
-// StreamID is the H.248 stream of the audio; equal on both terminations.
+// StreamID is the H.248 stream of the call's first audio stream; further ones have the next numbers, equal on both terminations.
 const StreamID = 1
 
 // AddDescriptor returns the descriptor of an Add for side in the realm; what we have no value for is left to the MGW (CHOOSE).
@@ -43,9 +41,22 @@ func (m *Media) AddDescriptor(side Side, realm string, g Gate) *iqv1.Termination
 
 // ModifyDescriptor returns the whole wanted state of side's termination.
 func (m *Media) ModifyDescriptor(side Side, g Gate) *iqv1.TerminationDescriptor {
+	d := &iqv1.TerminationDescriptor{}
+	for i := range m.Streams() {
+		v := m.at(i)
+		d.Streams = append(d.Streams, v.streamDescriptor(side, g))
+	}
+	if side == Access {
+		d.Transport = m.Line(side).Web.group()
+	}
+	return d
+}
+
+// streamDescriptor is the wanted state of one stream.
+func (m *Media) streamDescriptor(side Side, g Gate) *iqv1.Stream {
 	l := m.Line(side)
 	s := &iqv1.Stream{
-		StreamId: StreamID,
+		StreamId: StreamID + uint32(m.stream),
 		LocalControl: &iqv1.LocalControl{
 			Mode: mode(side, l, g),
 			Dscp: m.Policy.DSCP, Policing: m.policing(side),
@@ -55,25 +66,27 @@ func (m *Media) ModifyDescriptor(side Side, g Gate) *iqv1.TerminationDescriptor 
 		Local:  m.localDescription(side),
 		Remote: m.remoteDescription(side),
 	}
-	d := &iqv1.TerminationDescriptor{Streams: []*iqv1.Stream{s}}
 	if side == Access {
-		if l.Slots != nil {
+		if l.described() {
 			s.Mid = l.Slots[l.Audio].MID
 		}
-		d.Transport = l.Web.group()
-		return d
+		return s
 	}
 	s.LocalControl.Latch = iqv1.LocalControl_LATCH_OFF
 	if m.Policy.Latch {
 		s.LocalControl.Latch = iqv1.LocalControl_LATCH_ON
 	}
-	return d
+	return s
 }
+
+// described reports whether the stream has a line.
+func (l *Line) described() bool { return l.Slots != nil && l.Audio >= 0 }
 
 // mode maps the agreed direction and the gate to the mode of the stream.
 func mode(side Side, l *Line, g Gate) iqv1.LocalControl_Mode {
 	allowed := sdp.Inactive
 	switch {
+	case l.Off:
 	case g == Open:
 		allowed = sdp.SendRecv
 	case g == EarlyAccess && side == Access, g == EarlyCore && side == Core:
@@ -93,7 +106,7 @@ func mode(side Side, l *Line, g Gate) iqv1.LocalControl_Mode {
 }
 
 func (m *Media) proto(side Side) string {
-	if l := m.Line(side); l.Slots != nil {
+	if l := m.Line(side); l.described() {
 		return l.Slots[l.Audio].Proto
 	}
 	if side == Access {
@@ -162,6 +175,16 @@ func (m *Media) remoteDescription(side Side) *iqv1.MediaDescription {
 			d.RtcpAddress = a.String()
 		}
 		d.Cryptos = cryptoMessages(l.Crypto.Peer)
+		if l.Off {
+			d.Port, d.RtcpPort = 0, 0
+		}
+		return d
+	}
+	if l.several() {
+		d.Ssrc = l.PeerSSRC
+		if l.PeerMID != 0 && !l.Off {
+			d.HeaderExtensions = []*iqv1.HeaderExtension{{Id: uint32(l.PeerMID), Uri: midURI}}
+		}
 	}
 	return d
 }
@@ -228,100 +251,4 @@ func cands(cs []sdp.Candidate) []*iqv1.Candidate {
 		})
 	}
 	return out
-}
-
-// Resolve takes what the MGW chose for side's termination, from the reply to an Add or Modify. Fields that the reply leaves out keep their
-// value. The error wraps ErrReply when something is still missing that our descriptions need.
-func (m Media) Resolve(side Side, r *iqv1.TerminationDescriptor) (Media, error) {
-	l := m.Line(side)
-	for _, s := range r.GetStreams() {
-		if s.GetStreamId() != StreamID || s.GetLocal() == nil {
-			continue
-		}
-		if err := l.resolveLocal(s.GetLocal()); err != nil {
-			return m, err
-		}
-		if side == Core && m.Policy.SRTP.on() {
-			if err := l.Crypto.resolveKeys(s.GetLocal().GetCryptos()); err != nil {
-				return m, err
-			}
-		}
-	}
-	if side == Access {
-		l.resolveWeb(r.GetTransport())
-		if l.Web.LocalUfrag == "" || l.Web.LocalPwd == "" || len(l.Web.LocalPrints) == 0 || len(l.Web.LocalCands) == 0 {
-			return m, fmt.Errorf("access termination: %w", ErrReply)
-		}
-		if l.Web.Component2 && !slices.ContainsFunc(l.Web.LocalCands, second) {
-			return m, fmt.Errorf("no second component: %w", ErrReply)
-		}
-		if c := l.Web.LocalCands[0]; !l.Local.IsValid() || l.Local.Port() == 0 {
-			l.Local = netip.AddrPortFrom(c.IP(), c.Port)
-		}
-	}
-	if !l.Local.IsValid() || l.Local.Port() == 0 {
-		return m, fmt.Errorf("no local address: %w", ErrReply)
-	}
-	if side == Core && !m.complete(&l.Crypto) {
-		return m, fmt.Errorf("no SRTP keys: %w", ErrReply)
-	}
-	return m, nil
-}
-
-func (l *Line) resolveLocal(d *iqv1.MediaDescription) error {
-	if d.GetAddress() != "" || d.GetPort() != 0 {
-		addr, port := l.Local.Addr(), l.Local.Port()
-		if d.GetAddress() != "" {
-			var err error
-			if addr, err = netip.ParseAddr(d.GetAddress()); err != nil {
-				return fmt.Errorf("local address %q: %w", d.GetAddress(), ErrReply)
-			}
-		}
-		if d.GetPort() > 65535 || d.GetRtcpPort() > 65535 {
-			return fmt.Errorf("local port %d: %w", d.GetPort(), ErrReply)
-		}
-		if d.GetPort() != 0 {
-			port = uint16(d.GetPort())
-		}
-		if addr.IsValid() {
-			l.Local = netip.AddrPortFrom(addr, port)
-		}
-		l.LocalRTCP = uint16(d.GetRtcpPort())
-	}
-	if d.GetSsrc() != 0 {
-		l.SSRC = d.GetSsrc()
-	}
-	if d.GetCname() != "" {
-		l.CName = d.GetCname()
-	}
-	return nil
-}
-
-func (l *Line) resolveWeb(g *iqv1.TransportGroup) {
-	w := l.Web
-	switch g.GetIceMode() {
-	case iqv1.TransportGroup_ICE_MODE_FULL:
-		w.Full = true
-	case iqv1.TransportGroup_ICE_MODE_LITE:
-		w.Full = false
-	}
-	if i := g.GetLocalIce(); i.GetUfrag() != "" {
-		w.LocalUfrag, w.LocalPwd, w.LocalCands = i.GetUfrag(), i.GetPwd(), nil
-		for _, c := range i.GetCandidates() {
-			s := sdp.Candidate{
-				Foundation: c.GetFoundation(), Component: uint16(c.GetComponent()), Transport: c.GetTransport(), Priority: c.GetPriority(),
-				Host: c.GetAddress(), Port: uint16(c.GetPort()), Type: c.GetType(), TCPType: c.GetTcpType(),
-			}
-			if s.IP().IsValid() && s.Port != 0 && (s.Transport == "udp" || s.Transport == "tcp" && s.TCPType != "") {
-				w.LocalCands = append(w.LocalCands, s)
-			}
-		}
-	}
-	if fs := g.GetLocalDtls().GetFingerprints(); len(fs) > 0 {
-		w.LocalPrints = nil
-		for _, f := range fs {
-			w.LocalPrints = append(w.LocalPrints, sdp.Fingerprint{Hash: f.GetHash(), Value: f.GetValue()})
-		}
-	}
-	l.Web = w
 }

@@ -21,6 +21,7 @@ func (m Media) MakeOffer(side Side, dir sdp.Direction) (Media, []byte, error) {
 		return m, nil, unacceptable(305, "no codec to offer")
 	}
 	l.bind(l.Ours)
+	dirOfMore := dir
 	if dir == sdp.DirUnset {
 		dir = m.tell(side)
 	}
@@ -40,6 +41,9 @@ func (m Media) MakeOffer(side Side, dir sdp.Direction) (Media, []byte, error) {
 	} else {
 		m.offerKeys(l)
 	}
+	for i := 1; i < m.Streams(); i++ {
+		m.offerMore(side, i, dirOfMore)
+	}
 	return m, m.say(side, setup), nil
 }
 
@@ -50,9 +54,26 @@ func (m Media) MakeAnswer(side Side) (Media, []byte, error) {
 	if side == Access && l.Web.PeerLite && !l.Web.Full {
 		return m, nil, errBothLite
 	}
+	if !m.answerStream(side) {
+		return m, nil, unacceptable(305, "no codec of the offer can be joined")
+	}
+	for i := 1; i < m.Streams(); i++ {
+		m.answerMore(side, i)
+	}
+	m.prune()
+	setup := sdp.Setup("")
+	if side == Access {
+		setup = l.Web.Role
+	}
+	return m, m.say(side, setup), nil
+}
+
+// answerStream decides what our answer on side says of the first stream; false: nothing can be joined.
+func (m *Media) answerStream(side Side) bool {
+	l := m.Line(side)
 	c, ok := m.choose(side)
 	if !ok {
-		return m, nil, unacceptable(305, "no codec of the offer can be joined")
+		return false
 	}
 	l.Chosen = c
 	l.Event = codec.Codec{}
@@ -67,13 +88,10 @@ func (m Media) MakeAnswer(side Side) (Media, []byte, error) {
 	l.Told = l.Asked.Reverse().And(want(m.Line(side.Other())))
 	l.Dir = l.Told
 	m.sayXR(side, true)
-	setup := sdp.Setup("")
-	if side == Access {
-		setup = l.Web.Role
-	} else {
+	if side == Core {
 		l.answerKeys()
 	}
-	return m, m.say(side, setup), nil
+	return true
 }
 
 // Repeat returns our description on side as it is agreed, as an offer that changes nothing: what refreshes a session (RFC 4028 §7.4). What was said
@@ -124,9 +142,18 @@ func (m *Media) say(side Side, setup sdp.Setup) []byte {
 // coreDescription is all that the core ever sees of a call's media (TS 23.228 §U.1.1).
 func (l *Line) coreDescription(mtsi bool) *sdp.Description {
 	d := l.frame()
-	addr := sdp.AddressOf(l.Local.Addr())
-	d.Connection = &sdp.Connection{Addr: addr}
-	a := &d.Media[l.Audio]
+	d.Connection = &sdp.Connection{Addr: sdp.AddressOf(l.Local.Addr())}
+	for i, s := range l.live() {
+		s.coreLine(&d.Media[i], mtsi)
+		if ip := s.Local.Addr(); ip != l.Local.Addr() {
+			d.Media[i].Connection = &sdp.Connection{Addr: sdp.AddressOf(ip)}
+		}
+	}
+	return d
+}
+
+// coreLine writes the stream's line.
+func (l *Stream) coreLine(a *sdp.Media, mtsi bool) {
 	a.Port = l.Local.Port()
 	a.Codecs = l.Ours
 	a.Bandwidth = []sdp.Bandwidth{{Type: "AS", Value: bandwidth(l.Ours, l.Local.Addr())}}
@@ -145,7 +172,6 @@ func (l *Line) coreDescription(mtsi bool) *sdp.Description {
 		a.Other = append(a.Other, sdp.Attribute{Name: "acfg", Value: l.Actual})
 	}
 	a.Other = append(a.Other, l.XR.attributes()...)
-	return d
 }
 
 // webDescription is what a browser gets: complete candidates, one DTLS association, RTCP multiplexed (RFC 9429 §5)
@@ -157,13 +183,18 @@ func (l *Line) webDescription(setup sdp.Setup, mux RTCPMux) *sdp.Description {
 	d.ICEOptions = []string{"ice2"} // no aggressive nomination is expected of the peer (RFC 8445 §10)
 	d.Other = []sdp.Attribute{{Name: "msid-semantic", Value: " WMS isthmus"}}
 	var group []string
+	live := l.live()
 	for i := range d.Media {
 		m, slot := &d.Media[i], &l.Slots[i]
 		m.MID = slot.MID
+		s := live[i]
 		switch {
-		case i == l.Audio:
+		case s != nil:
 			l.webTransport(m, setup, mux)
-			group = append(group, slot.MID)
+			l.webLine(m, s, setup == sdp.SetupActpass)
+			if group = append(group, slot.MID); !slot.Held.IsZero() {
+				group = slices.Insert(group[:len(group)-1], 0, slot.MID)
+			}
 		case !slot.Held.IsZero():
 			l.webTransport(m, setup, mux)
 			m.Codecs, m.Direction = []codec.Codec{slot.Held}, sdp.Inactive
@@ -175,16 +206,42 @@ func (l *Line) webDescription(setup sdp.Setup, mux RTCPMux) *sdp.Description {
 	if w.Bundle && l.Slots[l.Audio].MID != "" {
 		d.Groups = []sdp.Group{{Semantics: "BUNDLE", MIDs: group}}
 	}
-	a := &d.Media[l.Audio]
-	a.Direction = l.Told
-	a.Msids = []sdp.Msid{{Stream: "isthmus", Track: "audio"}}
-	a.Codecs = l.Ours
-	a.Ptime = 20
-	a.Other = append(a.Other, l.XR.attributes()...)
-	if l.SSRC != 0 {
-		a.SSRCs = []sdp.SSRC{{ID: l.SSRC, Name: "cname", Value: l.CName}}
-	}
 	return d
+}
+
+// webLine writes what a browser's line says of the stream itself.
+func (l *Line) webLine(a *sdp.Media, s *Stream, offer bool) {
+	a.Direction = s.Told
+	track := "audio"
+	if s.Audio != l.Audio {
+		track += l.Slots[s.Audio].MID
+	}
+	a.Msids = []sdp.Msid{{Stream: "isthmus", Track: track}}
+	a.Codecs = s.Ours
+	a.Ptime = 20
+	a.Other = append(a.Other, s.XR.attributes()...)
+	if s.SSRC != 0 {
+		a.SSRCs = []sdp.SSRC{{ID: s.SSRC, Name: "cname", Value: s.CName}}
+	}
+	if id := l.midID(s, offer); id != 0 && l.several() {
+		a.Extmaps = []sdp.Extmap{{ID: uint16(id), URI: midURI}}
+	}
+	if offer && s.Audio != l.Audio && s.Dir == sdp.DirUnset { // only with the first one's transport (RFC 9143 §6)
+		a.Port, a.Other = 0, append(a.Other, sdp.Attribute{Name: "bundle-only"})
+	}
+}
+
+// midID is the id of the header extension with the MID in the stream's line; 0: the peer has not offered it.
+func (l *Line) midID(s *Stream, offer bool) uint8 {
+	switch {
+	case s.PeerMID != 0 || !offer:
+		return s.PeerMID
+	case l.PeerMID != 0: // the same in all lines
+		return l.PeerMID
+	case l.Theirs != nil: // it has spoken, and has not said it
+		return 0
+	}
+	return ownMID
 }
 
 // webTransport writes the ICE and DTLS transport into a line.

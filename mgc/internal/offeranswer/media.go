@@ -7,7 +7,7 @@
 //	browser calls:    Offer(Access) · Add both · Resolve · MakeOffer(Core) · Answer(Core) · MakeAnswer(Access) · Modify both
 //	SIP user calls:   Offer(Core) · Add both · Resolve · MakeOffer(Access) · Answer(Access) · MakeAnswer(Core) · Modify both
 //	without an offer: Add both · Resolve · MakeOffer(Access) · Answer(Access) · MakeOffer(Core) · Answer(Core) from the ACK
-//	in the call:      Offer(x); when Change.Tell: MakeOffer(y), Answer(y); on ICERestart or NewDTLS: Modify(x), Resolve; MakeAnswer(x)
+//	in the call:      Offer(x); when New: Modify both (NewDescriptor), Made; when Change.Tell: MakeOffer(y), Answer(y); on ICERestart or NewDTLS: Modify(x), Resolve; MakeAnswer(x)
 //	when that fails:  Undo, or Revert(x) when y has agreed to its part; a side that is Stale then gets an offer of ours
 //
 // Nothing of the browser's description crosses to the core or back: each side's description is built from typed values by
@@ -36,19 +36,32 @@ const (
 // Other returns the opposite side.
 func (s Side) Other() Side { return 1 - s }
 
-// Media is the state of the audio stream of a call on both sides. Its slices are never changed in place: copies are independent.
+// Media is the state of the audio streams of a call on both sides. Its slices are never changed in place: copies are independent.
 type Media struct {
 	Policy Policy  `json:"policy"`
 	Lines  [2]Line `json:"lines"` // by Side
+
+	stream int // of a value that at gave: which stream it is about
 }
 
-// Line is one side: our description and the peer's, as far as they matter.
+// Line is one side: our description and the peer's, as far as they matter. What the embedded Stream holds is of the first audio stream.
 type Line struct {
 	ID      uint64 `json:"id"`             // sess-id of what we say
 	Version uint64 `json:"v"`              // sess-version of what we said last
 	Said    []byte `json:"said,omitempty"` // the description that we sent last
 	Slots   []Slot `json:"slots,omitempty"`
-	Audio   int    `json:"audio"` // index in Slots of the stream
+
+	Stream
+	More []Stream `json:"more,omitempty"` // further audio streams; that of the same place on the other side is connected to it
+
+	Web Web `json:"web,omitzero"` // access only: all streams have one transport
+}
+
+// Stream is one audio stream of a side: an m= line of its dialog.
+type Stream struct {
+	Audio int  `json:"audio"`           // index in Slots; of a further stream -1: this side has no line for it
+	Begun bool `json:"begun,omitempty"` // of a further one: the peer has offered the line, not we
+	Off   bool `json:"off,omitempty"`   // of a further one: the line is refused, or was given up: port 0
 
 	Bound  []codec.Codec `json:"bound,omitempty"`  // what payload types stand for in this dialog, in either direction; never another format later
 	Theirs []codec.Codec `json:"theirs,omitempty"` // what the peer can receive and the policy allows, in its order, its payload types
@@ -64,7 +77,7 @@ type Line struct {
 
 	Remote     netip.AddrPort `json:"remote,omitzero"`      // core: where the peer receives
 	RemoteRTCP netip.AddrPort `json:"remote_rtcp,omitzero"` // core
-	Local      netip.AddrPort `json:"local,omitzero"`
+	Local      netip.AddrPort `json:"local,omitzero"`       // of the browser's side only that of the first stream: the transport's
 	LocalRTCP  uint16         `json:"local_rtcp,omitempty"` // core
 	SSRC       uint32         `json:"ssrc,omitempty"`
 	CName      string         `json:"cname,omitempty"`
@@ -74,13 +87,13 @@ type Line struct {
 	RTCPOff    bool           `json:"rtcp_off,omitempty"` // b=RS:0 and b=RR:0
 	RS         bps            `json:"rs,omitempty"`       // core: bandwidth of reports, RFC 3556
 	RR         bps            `json:"rr,omitempty"`
-	Pre        precond.Table  `json:"pre,omitzero"`    // core: quality-of-service preconditions
-	Crypto     Crypto         `json:"crypto,omitzero"` // core: SRTP
-	Mux        bool           `json:"mux,omitempty"`   // core: the peer has offered RTP and RTCP on one port (RFC 5761 §5.1.1)
-	XR         XR             `json:"xr,omitzero"`     // extended reports
-	Actual     string         `json:"acfg,omitempty"`  // core: the potential configuration of the peer's offer that we answer with (RFC 5939 §3.5.2)
-
-	Web Web `json:"web,omitzero"` // access only
+	Pre        precond.Table  `json:"pre,omitzero"`         // core: quality-of-service preconditions, of the first stream
+	Crypto     Crypto         `json:"crypto,omitzero"`      // core: SRTP
+	Mux        bool           `json:"mux,omitempty"`        // core: the peer has offered RTP and RTCP on one port (RFC 5761 §5.1.1)
+	XR         XR             `json:"xr,omitzero"`          // extended reports
+	Actual     string         `json:"acfg,omitempty"`       // core: the potential configuration of the peer's offer that we answer with (RFC 5939 §3.5.2)
+	PeerSSRC   uint32         `json:"peer_ssrc,omitempty"`  // access: a=ssrc of the peer's line; 0: it says none
+	PeerMID    uint8          `json:"peer_mid_x,omitempty"` // access: id of the header extension with the MID in the peer's line (RFC 9143 §15); 0: it has none
 }
 
 // Slot is one m= line of a side's dialog. Once used, a slot stays at its place (RFC 3264 §8).
@@ -166,6 +179,7 @@ func (m Media) Offer(side Side, d *sdp.Description) (Media, Change, error) {
 	}
 	l.Asked = directionOf(side, d, a)
 	l.Want = l.Asked
+	m.takeMore(side, d, &change)
 	if first {
 		change = Change{}
 	}
@@ -173,13 +187,18 @@ func (m Media) Offer(side Side, d *sdp.Description) (Media, Change, error) {
 	return m, change, nil
 }
 
-// Stale reports whether side has to get an offer: what both peers want now gives another direction than what is agreed with it.
+// Stale reports whether side has to get an offer: what both peers want now gives another direction than what is agreed with it, or the other peer has a
+// stream that it has not.
 func (m *Media) Stale(side Side) bool {
-	l := m.Line(side)
-	return l.Dir != sdp.DirUnset && m.tell(side) != l.Dir
+	for i := range m.Streams() {
+		if v := m.at(i); v.stale(side) {
+			return true
+		}
+	}
+	return false
 }
 
-// Wanted returns the direction on side that follows from what both peers want now, from our point of view.
+// Wanted returns the direction of the first stream on side that follows from what both peers want now, from our point of view.
 func (m *Media) Wanted(side Side) sdp.Direction { return m.tell(side) }
 
 // Undo returns before, the state that a failed negotiation falls back to (RFC 3264 §8), with the memory of what was said since:
@@ -193,7 +212,9 @@ func (m Media) Revert(side Side, before Media) Media {
 	is := m.Line(side)
 	was := before.Lines[side]
 	was.Version, was.Said, was.Bound, was.Crypto.Keys = is.Version, is.Said, is.Bound, is.Crypto.Keys
+	was.revertMore(is)
 	m.Lines[side] = was
+	m.prune()
 	return m
 }
 
@@ -215,8 +236,18 @@ func (m Media) Answer(side Side, d *sdp.Description) (Media, error) {
 	if a.Proto != l.Slots[l.Audio].Proto {
 		return m, unacceptable(302, "transport protocol of the answer is %s", printable(a.Proto))
 	}
-	if _, err := m.takePeer(side, d, a, true); err != nil {
+	if err := m.takeAnswer(side, d, a); err != nil {
 		return m, err
+	}
+	m.takeMoreAnswers(side, d)
+	return m, nil
+}
+
+// takeAnswer takes the answer's line for the first stream.
+func (m *Media) takeAnswer(side Side, d *sdp.Description, a *sdp.Media) error {
+	l := m.Line(side)
+	if _, err := m.takePeer(side, d, a, true); err != nil {
+		return err
 	}
 	// An answer may only hold what was offered (RFC 3264 §6.1).
 	l.Theirs = slices.DeleteFunc(slices.Clone(l.Theirs), func(c codec.Codec) bool {
@@ -224,17 +255,17 @@ func (m Media) Answer(side Side, d *sdp.Description) (Media, error) {
 	})
 	i := slices.IndexFunc(l.Theirs, isAudio)
 	if i < 0 {
-		return m, unacceptable(305, "no offered audio codec in the answer")
+		return unacceptable(305, "no offered audio codec in the answer")
 	}
 	if o := m.Line(side.Other()); !o.Chosen.IsZero() && !m.bridges(l.Theirs[i], o.Chosen) {
-		return m, unacceptable(305, "codec of the answer cannot be joined")
+		return unacceptable(305, "codec of the answer cannot be joined")
 	}
 	l.Chosen = l.Theirs[i]
 	l.Event = eventFor(l.Theirs, l.Chosen.ClockRate)
 	dir := directionOf(side, d, a)
 	l.Want = wantAfterAnswer(l.Want, l.Told, dir)
 	l.Dir = l.Told.And(dir.Reverse())
-	return m, nil
+	return nil
 }
 
 // takePeer reads what holds for offers and answers alike.
@@ -242,15 +273,16 @@ func (m *Media) takePeer(side Side, d *sdp.Description, a *sdp.Media, answer boo
 	l := m.Line(side)
 	var ch Change
 	var err error
-	if side == Access {
-		ch, err = l.Web.take(d, a, answer, m.Policy.Mux)
-	} else {
+	switch {
+	case side == Core:
 		ch, err = m.takeCore(l, d, a, answer)
+	case m.stream == 0: // further ones share it
+		ch, err = l.Web.take(d, a, answer, m.Policy.Mux)
 	}
 	if err != nil {
 		return ch, err
 	}
-	if side == Core {
+	if side == Core && m.stream == 0 {
 		m.takePreconditions(l, precond.Read(a.Other), answer)
 	}
 	l.bind(a.Codecs)
@@ -258,6 +290,9 @@ func (m *Media) takePeer(side Side, d *sdp.Description, a *sdp.Media, answer boo
 	l.Theirs = usable(a.Codecs, m.names(side))
 	if !slices.ContainsFunc(l.Theirs, isAudio) {
 		return ch, unacceptable(305, "no usable audio codec")
+	}
+	if side == Access {
+		l.PeerSSRC, l.PeerMID = ssrcOf(a), midOf(d, a)
 	}
 	l.Ptime, l.MaxPtime, l.Allowed = a.Ptime, a.MaxPtime, allowed(d, a)
 	said := l.XR.Said
@@ -280,9 +315,8 @@ func (m *Media) takeSlots(side Side, d *sdp.Description) error {
 			return unacceptable(399, "media line %d was %s", i+1, l.Slots[i].Type)
 		}
 		slots[i] = Slot{Type: md.Type, Proto: md.Proto, Formats: md.Formats, MID: md.MID}
-		live := md.Type == "audio" && md.IsRTP() && (md.Port != 0 || side == Access && bundleOnly(md))
 		// The first line that can be used; a phone may offer SRTP in a line before (RFC 8643 §3.1). Without one, the first for its refusal.
-		if live && (audio < 0 || m.usableLine(side, md) && !m.usableLine(side, &d.Media[audio])) {
+		if liveLine(side, md) && (audio < 0 || m.usableLine(side, md) && !m.usableLine(side, &d.Media[audio])) {
 			audio = i
 		}
 	}
@@ -320,41 +354,6 @@ func (l *Line) holdTagged(d *sdp.Description) {
 
 func bundleOnly(m *sdp.Media) bool {
 	return slices.Contains(m.Other, sdp.Attribute{Name: "bundle-only"})
-}
-
-// takeCore reads the transport of a core description.
-func (m *Media) takeCore(l *Line, d *sdp.Description, a *sdp.Media, answer bool) (ch Change, err error) {
-	if a.Proto != "RTP/AVP" && a.Proto != "RTP/AVPF" && !(secureProto(a.Proto) && m.Policy.SRTP.on()) {
-		return ch, unacceptable(302, "transport protocol %s", printable(a.Proto))
-	}
-	if ch.NewKey, err = m.takeCrypto(l, a, answer); err != nil {
-		return ch, err
-	}
-	l.takePotential(d, a, answer)
-	addr := d.ConnectionOf(a)
-	if !addr.IP.IsValid() {
-		return ch, unacceptable(399, "no IP address in the c= line")
-	}
-	l.RS, l.RR = rtcpBandwidth(d, a, "RS"), rtcpBandwidth(d, a, "RR")
-	l.RTCPOff = l.RS.said(0) && l.RR.said(0)
-	if addr.IP.IsUnspecified() {
-		return ch, nil // old hold: the address that holds for RTCP stays
-	}
-	remote := netip.AddrPortFrom(addr.IP, a.Port)
-	rtcp := netip.AddrPortFrom(addr.IP, a.Port+1)
-	if r := a.RTCP; r != nil && r.Port != 0 {
-		rtcp = netip.AddrPortFrom(addr.IP, r.Port)
-		if r.Addr.IP.IsValid() && !r.Addr.IP.IsUnspecified() {
-			rtcp = netip.AddrPortFrom(r.Addr.IP, r.Port)
-		}
-	}
-	// We do not offer it first: one that an offer of ours has is agreed already (RFC 5761 §5.1.3).
-	if l.Mux = a.RTCPMux && (!answer || l.Mux); l.Mux {
-		rtcp = remote
-	}
-	ch.Moved = remote != l.Remote || rtcp != l.RemoteRTCP
-	l.Remote, l.RemoteRTCP = remote, rtcp
-	return ch, nil
 }
 
 // printable makes a piece of the peer's description fit for a Warning.

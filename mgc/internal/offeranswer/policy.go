@@ -59,6 +59,8 @@ type Policy struct {
 	DSCP      uint32     `json:"dscp,omitempty"`  // of media, 0 to 63
 	Police    Police     `json:"police,omitzero"` // of what peers send; zero: none
 
+	Streams int `json:"streams,omitempty"` // most audio streams of a call, up to MaxStreams; 0: 1
+
 	Mux RTCPMux  `json:"rtcp_mux,omitempty"` // of browsers; empty: required
 	XR  XRPolicy `json:"xr,omitempty"`       // extended reports; empty: off
 	DTX DTX      `json:"dtx,omitempty"`      // empty: off

@@ -114,12 +114,31 @@ func (s *scenario) describe(side Side, what string, changes []string) *sdp.Descr
 	i := slices.IndexFunc(d.Media, func(m sdp.Media) bool { return m.Type == "audio" })
 	for _, c := range changes {
 		key, val, _ := strings.Cut(c, "=")
+		if n, rest, further := strings.Cut(key, "."); further { // of audio line n, from 1
+			if !change(d, audioLine(d, n), rest, val) {
+				s.t.Fatalf("what is %q", c)
+			}
+			continue
+		}
 		if !change(d, &d.Media[i], key, val) {
 			s.t.Fatalf("what is %q", c)
 		}
 		i = slices.IndexFunc(d.Media, func(m sdp.Media) bool { return m.Type == "audio" })
 	}
 	return d
+}
+
+// audioLine is the nth audio line.
+func audioLine(d *sdp.Description, n string) *sdp.Media {
+	left, _ := strconv.Atoi(n)
+	for i := range d.Media {
+		if d.Media[i].Type == "audio" {
+			if left--; left == 0 {
+				return &d.Media[i]
+			}
+		}
+	}
+	return nil
 }
 
 // change makes one change to a description: what a browser's or phone's next one differs in.
@@ -193,6 +212,48 @@ func change(d *sdp.Description, a *sdp.Media, key, val string) bool {
 				m.Port, m.Direction = 0, sdp.Inactive
 			}
 		}
+	case "audio": // further lines like the audio one
+		n, _ := strconv.Atoi(val)
+		for k := len(d.Media); k < n; k++ {
+			m := *a
+			m.Port += uint16(10 * k)
+			m.Cryptos = slices.Clone(a.Cryptos)
+			if m.MID != "" {
+				m.MID, m.SSRCs = strconv.Itoa(k), []sdp.SSRC{{ID: uint32(1000 * k), Name: "cname", Value: "web"}}
+				d.Groups[0].MIDs = append(d.Groups[0].MIDs, m.MID)
+			}
+			d.Media = append(d.Media, m)
+		}
+	case "only": // the first audio lines, of a browser
+		n, _ := strconv.Atoi(val)
+		d.Media = d.Media[:n]
+		for g := range d.Groups {
+			d.Groups[g].MIDs = d.Groups[g].MIDs[:n]
+		}
+	case "quality": // preconditions
+		a.Other = append(a.Other, sdp.Attribute{Name: "curr", Value: "qos local none"}, sdp.Attribute{Name: "curr", Value: "qos remote none"},
+			sdp.Attribute{Name: "des", Value: "qos mandatory local sendrecv"}, sdp.Attribute{Name: "des", Value: "qos mandatory remote sendrecv"})
+	case "apart":
+		a.RTCPMux = false
+	case "codecs":
+		var cs []codec.Codec
+		for pt := range strings.SplitSeq(val, ",") {
+			i := slices.IndexFunc(a.Codecs, func(c codec.Codec) bool { return fmt.Sprint(c.PT) == pt })
+			cs = append(cs, a.Codecs[i])
+		}
+		a.Codecs, a.Formats = cs, strings.Split(val, ",")
+	case "mid":
+		d.Groups = slices.Clone(d.Groups)
+		for g := range d.Groups {
+			if a.MID == "" {
+				continue
+			}
+			d.Groups[g].MIDs = slices.Clone(d.Groups[g].MIDs)
+			if i := slices.Index(d.Groups[g].MIDs, a.MID); i >= 0 {
+				d.Groups[g].MIDs[i] = val
+			}
+		}
+		a.MID = val
 	case "without":
 		a.Codecs = slices.DeleteFunc(a.Codecs, func(c codec.Codec) bool { return c.Is(val) })
 	case "tls-id":
@@ -242,13 +303,21 @@ func (s *scenario) takeOffer(side Side, d *sdp.Description) {
 	if first {
 		for _, at := range []Side{Access, Core} {
 			fmt.Fprintf(&s.trace.b, "%s\n", brief("add", at, s.m.AddDescriptor(at, "r", Closed)))
+			streams := s.mgw.Streams(at == Core, s.m.AddDescriptor(at, "r", Closed))
 			if s.m, err = s.m.Resolve(at, s.mgw.Add(at == Core)); err != nil {
 				s.t.Fatal(err)
 			}
+			s.m = s.m.Made(at, streams)
 		}
 		s.trace.b.WriteByte('\n')
 	} else {
 		fmt.Fprintf(&s.trace.b, "changes: %+v\n\n", ch)
+		for _, at := range []Side{Access, Core} {
+			if d := s.m.NewDescriptor(at); len(d.GetStreams()) > 0 {
+				fmt.Fprintf(&s.trace.b, "%s\n", brief("streams", at, d))
+				s.m = s.m.Made(at, s.mgw.Streams(at == Core, d))
+			}
+		}
 	}
 	if !first && !ch.Tell {
 		s.finish()
@@ -309,6 +378,11 @@ func (s *scenario) checkSaid(side Side, body []byte, offer *sdp.Description) {
 	} else if s.lines == nil {
 		s.remember(d)
 	}
+	if side == Access && offer == nil && s.m.Policy.Streams > 1 { // a line of ours is new behind the others
+		for _, m := range d.Media[min(len(s.lines), len(d.Media)):] {
+			s.lines = append(s.lines, m.Type+" "+m.MID)
+		}
+	}
 	for i, m := range d.Media {
 		if side == Access && (i >= len(s.lines) || s.lines[i] != m.Type+" "+m.MID) {
 			s.t.Errorf("line %d is %s %s; the browser has %v", i, m.Type, m.MID, s.lines)
@@ -333,20 +407,12 @@ func (s *scenario) checkSaid(side Side, body []byte, offer *sdp.Description) {
 
 // brief is a descriptor in one line.
 func brief(what string, at Side, d *iqv1.TerminationDescriptor) string {
-	st := d.GetStreams()[0]
-	out := fmt.Sprintf("%s %s: %s", what, name(at), strings.ToLower(strings.TrimPrefix(st.GetLocalControl().GetMode().String(), "MODE_")))
-	if st.GetMid() != "" {
-		out += " mid " + st.GetMid()
-	}
-	out += fmt.Sprintf("\n    receives %s at %s:%d", list(st.GetLocal()), st.GetLocal().GetAddress(), st.GetLocal().GetPort())
-	if r := st.GetRemote(); r != nil {
-		out += fmt.Sprintf("\n    sends %s ptime %d to %s:%d, RTCP %d", list(r), r.GetPtimeMs(), r.GetAddress(), r.GetPort(), r.GetRtcpPort())
-	}
-	for _, c := range st.GetLocal().GetCryptos() {
-		out += fmt.Sprintf("\n    %s own key %q", c.GetSuite(), c.GetKey())
-	}
-	for _, c := range st.GetRemote().GetCryptos() {
-		out += fmt.Sprintf("\n    SRTP %s, peer's key %.3s...", c.GetSuite(), c.GetKey())
+	out := fmt.Sprintf("%s %s: ", what, name(at))
+	for i, st := range d.GetStreams() {
+		if st.GetStreamId() > StreamID {
+			out += fmt.Sprintf("%sstream %d: ", strings.Repeat("\n  ", min(i, 1)), st.GetStreamId())
+		}
+		out += briefStream(st)
 	}
 	if t := d.GetTransport(); t != nil {
 		var cands []string
@@ -361,6 +427,27 @@ func brief(what string, at Side, d *iqv1.TerminationDescriptor) string {
 		if t.GetRemoteDtls().GetTlsId() != "" {
 			out += fmt.Sprintf(", tls-ids %s %s", t.GetLocalDtls().GetTlsId(), t.GetRemoteDtls().GetTlsId())
 		}
+	}
+	return out
+}
+
+func briefStream(st *iqv1.Stream) string {
+	out := strings.ToLower(strings.TrimPrefix(st.GetLocalControl().GetMode().String(), "MODE_"))
+	if st.GetMid() != "" {
+		out += " mid " + st.GetMid()
+	}
+	out += fmt.Sprintf("\n    receives %s at %s:%d", list(st.GetLocal()), st.GetLocal().GetAddress(), st.GetLocal().GetPort())
+	if r := st.GetRemote(); r != nil {
+		out += fmt.Sprintf("\n    sends %s ptime %d to %s:%d, RTCP %d", list(r), r.GetPtimeMs(), r.GetAddress(), r.GetPort(), r.GetRtcpPort())
+	}
+	for _, c := range st.GetLocal().GetCryptos() {
+		out += fmt.Sprintf("\n    %s own key %q", c.GetSuite(), c.GetKey())
+	}
+	for _, c := range st.GetRemote().GetCryptos() {
+		out += fmt.Sprintf("\n    SRTP %s, peer's key %.3s...", c.GetSuite(), c.GetKey())
+	}
+	for _, x := range st.GetRemote().GetHeaderExtensions() {
+		out += fmt.Sprintf("\n    peer's source %d, extension %d %s", st.GetRemote().GetSsrc(), x.GetId(), x.GetUri())
 	}
 	return out
 }

@@ -75,7 +75,7 @@ func fragment(body []byte, l *Line) (f frag) {
 // carries reports whether the line of a mid has the audio's transport.
 func (l *Line) carries(mid string) bool {
 	for i, s := range l.Slots {
-		if s.MID == mid && (i == l.Audio || !s.Held.IsZero()) {
+		if s.MID == mid && (l.hasLine(i) || !s.Held.IsZero()) {
 			return true
 		}
 	}

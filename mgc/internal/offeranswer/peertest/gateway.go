@@ -45,6 +45,30 @@ func (g *Gateway) Add(core bool) *iqv1.TerminationDescriptor {
 	return d
 }
 
+// Streams makes the streams of a descriptor beyond the first, and tells what it chose.
+func (g *Gateway) Streams(core bool, d *iqv1.TerminationDescriptor) *iqv1.TerminationDescriptor {
+	out := &iqv1.TerminationDescriptor{}
+	for _, s := range d.GetStreams() {
+		id := s.GetStreamId()
+		if id <= 1 {
+			continue
+		}
+		l := &iqv1.MediaDescription{Ssrc: 77 + 10*id + uint32(index(core)), Cname: "mgw"}
+		if core {
+			l.Address, l.Port, l.RtcpPort = "10.20.0.11", 30000+10*id, 30001+10*id
+			for _, c := range s.GetLocal().GetCryptos() {
+				key := make([]byte, lengths[c.GetSuite()])
+				for i := range key {
+					key[i] = byte(i) + byte(10*id)
+				}
+				l.Cryptos = append(l.Cryptos, &iqv1.SrtpCrypto{Suite: c.GetSuite(), Key: key})
+			}
+		}
+		out.Streams = append(out.Streams, &iqv1.Stream{StreamId: id, Local: l})
+	}
+	return out
+}
+
 func index(core bool) int {
 	if core {
 		return 1

@@ -31,11 +31,16 @@ globalThis.add = (kind) => {
   } else pages.pc.addTransceiver(kind);
 };
 
+const audios = () => pages.pc.getTransceivers().filter((t) => t.receiver.track.kind === 'audio' && t.currentDirection !== 'stopped' && t.mid !== null);
+
 const audio = () => pages.pc.getTransceivers().find((t) => t.receiver.track.kind === 'audio');
 
-globalThis.direct = (direction) => {
-  audio().direction = direction;
+globalThis.direct = (direction, line = 0) => {
+  audios()[line].direction = direction;
 };
+
+// stop gives a line up: port 0 in the next offer.
+globalThis.stop_ = (line) => audios()[line].stop();
 
 globalThis.offer = async (options) => {
   const pc = pages.pc;
@@ -54,9 +59,11 @@ globalThis.rollback = () => pages.pc.setLocalDescription({ type: 'rollback' });
 globalThis.take = async (sdp) => {
   const pc = pages.pc;
   await pc.setRemoteDescription({ type: 'offer', sdp });
-  if (pc.getSenders().every((s) => !s.track)) {
-    const stream = tone();
-    pc.addTrack(stream.getAudioTracks()[0], stream);
+  for (const t of pc.getTransceivers()) {
+    if (t.receiver.track.kind === 'audio' && !t.sender.track && t.currentDirection === null) {
+      const stream = tone();
+      pc.addTrack(stream.getAudioTracks()[0], stream);
+    }
   }
   await pc.setLocalDescription(await pc.createAnswer());
   await gathered(pc);
@@ -67,5 +74,6 @@ globalThis.state = () => ({
   signaling: pages.pc.signalingState,
   direction: audio().currentDirection,
   codecs: audio().receiver.getParameters().codecs.map((c) => `${c.payloadType} ${c.mimeType.slice(6)}`),
+  directions: audios().map((t) => t.currentDirection),
   lines: pages.pc.getTransceivers().length,
 });

@@ -1,0 +1,51 @@
+package callcore
+
+import (
+	"github.com/isthmus-gateway/isthmus/mgc/internal/offeranswer"
+	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
+)
+
+// A call may have several audio streams, one for each m= line (TS 29.334 §5.7.2). All that is no offer and answer - digits, what is played, inactivity,
+// quality - is of the first one.
+
+// makeStreams has the MGW make the streams of further lines of an offer inside the call, on both terminations, without media yet.
+func (s *State) makeStreams() {
+	s.d.Reoffer.Streams = true
+	var cmds []*iqv1.Command
+	for _, l := range []Leg{LegAccess, LegCore} {
+		cmds = append(cmds, &iqv1.Command{Cmd: &iqv1.Command_Modify{Modify: &iqv1.Modify{
+			Termination: &iqv1.TerminationRef{Ref: &iqv1.TerminationRef_Id{Id: s.d.Node.Terms[l]}},
+			Descriptor_: s.d.Media.NewDescriptor(side(l)),
+		}}})
+	}
+	s.queue("streams", &iqv1.Action{Context: &iqv1.ContextRef{Ref: &iqv1.ContextRef_Id{Id: s.d.Node.Context}}, Commands: cmds})
+}
+
+// streamsMade goes on with the offer. Lines of streams that the MGW has not made are refused.
+func (s *State) streamsMade(e IqReply, fail *IqError) {
+	r := s.d.Reoffer
+	if r == nil || !r.Streams {
+		return
+	}
+	r.Streams = false
+	if fail == nil {
+		cmds := e.Reply.GetActions()[0].GetCommands()
+		for i, l := range []Leg{LegAccess, LegCore} {
+			if len(cmds) == 2 {
+				s.d.Media = s.d.Media.Made(side(l), cmds[i].GetResolved())
+			}
+		}
+	}
+	tell := s.d.Media.Stale(side(r.Leg.Other()))
+	switch {
+	case r.Server == "": // given up meanwhile
+		s.d.Media, s.d.Reoffer = s.d.Media.Revert(side(r.Leg), r.Before), nil
+	case tell && s.busy(r.Leg.Other()):
+		s.failReoffer(491, nil)
+	default:
+		s.tellOrAnswer(tell)
+	}
+}
+
+// firstStream reports whether an event of the MGW is about the first stream, or the termination.
+func firstStream(e *iqv1.ObservedEvent) bool { return e.GetStreamId() <= offeranswer.StreamID }

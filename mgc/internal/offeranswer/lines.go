@@ -1,0 +1,235 @@
+package offeranswer
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/isthmus-gateway/isthmus/pkg/sdp"
+)
+
+// liveLine reports whether a peer's line is offered: one of a browser that exists in the BUNDLE group only has port 0 (RFC 9143 §6).
+func liveLine(side Side, md *sdp.Media) bool {
+	return md.Type == "audio" && md.IsRTP() && (md.Port != 0 || side == Access && bundleOnly(md))
+}
+
+// takeMore takes the further audio lines of a peer's offer whose first stream has been taken, and adds to change what they change.
+func (m *Media) takeMore(side Side, d *sdp.Description, change *Change) {
+	for i := 1; i < m.Streams(); i++ {
+		m.takeAgain(side, i, d, change)
+	}
+	for slot := range d.Media {
+		if m.begins(side, d, slot) {
+			m.begin(side, slot, d)
+		}
+	}
+}
+
+// takeAgain takes the line of a stream that there is.
+func (m *Media) takeAgain(side Side, i int, d *sdp.Description, change *Change) {
+	v := m.at(i)
+	l := v.Line(side)
+	if l.Audio < 0 {
+		return
+	}
+	a := &d.Media[l.Audio]
+	ch, err := Change{}, error(nil)
+	ok := liveLine(side, a) && m.transportable(side, d, l.Audio)
+	if ok {
+		ch, err = v.takePeer(side, d, a, false)
+	}
+	if !ok || err != nil || !v.bridgeable(side) {
+		v = m.at(i)
+		v.Line(side).refuse()
+		m.put(v)
+		return
+	}
+	if l.Off { // it comes back: the other peer is asked again
+		l.Off, l.Begun, l.Dir = false, true, sdp.DirUnset
+		v.Line(side.Other()).askAgain()
+	}
+	l.Asked = directionOf(side, d, a)
+	l.Want = l.Asked
+	change.NewKey = change.NewKey || ch.NewKey
+	change.Moved = change.Moved || ch.Moved
+	m.put(v)
+}
+
+// askAgain lets a line that was refused be offered once more.
+func (s *Stream) askAgain() {
+	if s.Audio >= 0 && s.Off {
+		s.Off, s.Begun, s.Want, s.Dir = false, false, sdp.SendRecv, sdp.Inactive
+	}
+}
+
+// begins reports whether the line of an offer is a further stream.
+func (m *Media) begins(side Side, d *sdp.Description, slot int) bool {
+	md, l, o := &d.Media[slot], m.Line(side), m.Line(side.Other())
+	switch {
+	case m.Policy.streams() == 1, l.hasLine(slot), !liveLine(side, md), !m.transportable(side, d, slot):
+		return false
+	case side == Core && o.Slots != nil && !o.Web.Bundle: // the browser could have it with a transport of its own only
+		return false
+	case m.Line(Core).Pre.InUse(), side == Access && o.Said == nil && m.Policy.Preconditions == PreconditionsFull: // of one stream only
+		return false
+	}
+	return m.spare(side) < m.Policy.streams()
+}
+
+// transportable reports whether a further stream can have the line beside the first: a browser's in the same BUNDLE group; one of the core with the same
+// protocol and no alternative of another line. SRTP and RTP in two lines (RFC 8643 §3.1), or AVP and AVPF, are one stream in two ways.
+func (m *Media) transportable(side Side, d *sdp.Description, slot int) bool {
+	md, l := &d.Media[slot], m.Line(side)
+	if !m.usableLine(side, md) {
+		return false
+	}
+	if side == Access {
+		return l.Web.Bundle && !l.Web.Component2 && md.MID != "" && slices.Contains(d.Bundle(), md.MID)
+	}
+	if md.Proto != d.Media[l.Audio].Proto {
+		return false
+	}
+	return !slices.ContainsFunc(d.Groups, func(g sdp.Group) bool {
+		alternatives := strings.EqualFold(g.Semantics, "ANAT") || strings.EqualFold(g.Semantics, "FID") // RFC 4091 §3, RFC 5888 §8
+		first := slices.IndexFunc(d.Media, func(o sdp.Media) bool { return o.MID != "" && slices.Contains(g.MIDs, o.MID) })
+		return alternatives && md.MID != "" && slices.Contains(g.MIDs, md.MID) && first != slot
+	})
+}
+
+// spare is the place for a further stream: of one that has no line any more, else behind the others.
+func (m *Media) spare(side Side) int {
+	n := m.Streams()
+	for i := 1; i < n; i++ {
+		own, other := m.Line(side).streamAt(i), m.Line(side.Other()).streamAt(i)
+		if own.Audio < 0 && !other.Begun {
+			return i
+		}
+	}
+	return n
+}
+
+// begin takes a line of an offer as a further stream, if it can be had.
+func (m *Media) begin(side Side, slot int, d *sdp.Description) {
+	v := m.at(m.spare(side))
+	l := v.Line(side)
+	l.Audio, l.Begun = slot, true
+	if side == Access && l.Bound == nil {
+		l.Bound = m.Line(side).Bound // a payload type is the same in all lines of a group (RFC 9143 §10.1.2)
+	}
+	if _, err := v.takePeer(side, d, &d.Media[slot], false); err != nil || !v.bridgeable(side) {
+		return
+	}
+	l.Asked = directionOf(side, d, &d.Media[slot])
+	l.Want = l.Asked
+	v.Line(side.Other()).askAgain()
+	m.put(v)
+}
+
+// offerMore adds to our offer on side what it says of a further stream: nothing of one that is off.
+func (m *Media) offerMore(side Side, i int, dir sdp.Direction) {
+	v := m.at(i)
+	l, o := v.Line(side), v.Line(side.Other())
+	if l.Off || l.Audio < 0 && (!o.Begun || o.Off || !v.made()) {
+		return
+	}
+	if ours := v.offerCodecs(side); len(ours) > 0 && isAudio(ours[0]) {
+		l.Ours = ours
+	}
+	if len(l.Ours) == 0 || l.Audio < 0 && !m.newLine(l, side) {
+		return
+	}
+	l.bind(l.Ours)
+	if l.Told, l.Actual = v.tell(side), ""; dir != sdp.DirUnset {
+		l.Told = v.Able(side)
+	}
+	v.sayXR(side, false)
+	if side == Core {
+		v.offerKeys(l)
+	}
+	m.put(v)
+}
+
+// newLine gives the stream of l a line in our offer on side; false: the browser does not bundle.
+func (m *Media) newLine(l *Line, side Side) bool {
+	if side == Access && !l.Web.Bundle {
+		return false
+	}
+	s := Slot{Type: "audio", Proto: l.Slots[m.Line(side).Audio].Proto}
+	for _, c := range l.Ours {
+		s.Formats = append(s.Formats, strconv.Itoa(int(c.PT)))
+	}
+	for n := len(l.Slots); side == Access && s.MID == ""; n++ {
+		mid := strconv.Itoa(n)
+		if !slices.ContainsFunc(l.Slots, func(o Slot) bool { return o.MID == mid }) {
+			s.MID = mid
+		}
+	}
+	l.Slots = append(slices.Clone(l.Slots), s)
+	l.Audio = len(l.Slots) - 1
+	return true
+}
+
+// answerMore adds to our answer on side what it says of a further stream.
+func (m *Media) answerMore(side Side, i int) {
+	v := m.at(i)
+	l, o := v.Line(side), v.Line(side.Other())
+	if l.Audio < 0 {
+		return
+	}
+	established := l.Dir != sdp.DirUnset
+	if l.Off || !v.made() || o.isOff() && !established || !v.answerStream(side) {
+		v = m.at(i)
+		v.Line(side).refuse()
+	}
+	m.put(v)
+}
+
+// prune forgets the streams that the media gateway was never asked for: their lines are refused.
+func (m *Media) prune() {
+	for n := m.Streams() - 1; n > 0; n-- {
+		if v := m.at(n); v.made() {
+			return
+		}
+		for side := range m.Lines {
+			if l := &m.Lines[side]; len(l.More) == n {
+				l.More = l.More[: n-1 : n-1]
+			}
+		}
+	}
+}
+
+// takeMoreAnswers takes what the peer's answer says of the further streams.
+func (m *Media) takeMoreAnswers(side Side, d *sdp.Description) {
+	for i := 1; i < m.Streams(); i++ {
+		v := m.at(i)
+		l := v.Line(side)
+		if l.Audio < 0 {
+			continue
+		}
+		a := &d.Media[l.Audio]
+		told := l.Told
+		switch {
+		case l.Off, a.Port == 0:
+			l.refuse()
+		case a.Proto != l.Slots[l.Audio].Proto || !m.bundled(side, d, a) || v.takeAnswer(side, d, a) != nil:
+			v = m.at(i)
+			v.Line(side).refuse()
+			v.Line(side).Dir = told.And(directionOf(side, d, a).Reverse()) // it believes in it, and has to be told (Stale)
+		}
+		m.put(v)
+	}
+}
+
+// bundled reports whether the line has the transport of the first one, as a browser's must.
+func (m *Media) bundled(side Side, d *sdp.Description, a *sdp.Media) bool {
+	return side == Core || m.Line(side).Web.Bundle && slices.Contains(d.Bundle(), a.MID)
+}
+
+// stale reports whether side has to get an offer for the stream that m is the call alone with.
+func (m *Media) stale(side Side) bool {
+	l, o := m.Line(side), m.Line(side.Other())
+	if l.Audio < 0 {
+		return l.Slots != nil && o.Begun && !o.Off && (side == Core || l.Web.Bundle)
+	}
+	return l.Dir != sdp.DirUnset && m.tell(side) != l.Dir
+}

@@ -1,0 +1,143 @@
+package offeranswer
+
+import (
+	"slices"
+
+	"github.com/isthmus-gateway/isthmus/pkg/sdp"
+)
+
+// A call has one audio stream or several, each an m= line on either side (TS 29.334 §5.7.2). A further one is planned like a call of its own: at gives
+// the call as if it had that stream alone, and put takes back what has become of it. Of the browser's side they have one transport (BUNDLE, RFC 9143), of the
+// core's a pair of ports and SRTP keys each. The first stream decides about the call; a further one that cannot be had is refused.
+//
+// A stream begins with a line of one peer's offer (Begun); the media gateway makes it on both sides (New, or the Adds); the other peer is offered a line for
+// it, and what that one makes of it is the answer. A line that is refused or given up by its peer is Off; the other side's line is inactive then, until the
+// line comes back with an offer of the same peer.
+
+// MaxStreams is the most audio streams of a call.
+const MaxStreams = 8
+
+// streams is the most that the policy allows.
+func (p Policy) streams() int { return min(max(p.Streams, 1), MaxStreams) }
+
+// Streams is the number of streams that the call has, or had.
+func (m *Media) Streams() int {
+	return 1 + max(len(m.Lines[Access].More), len(m.Lines[Core].More))
+}
+
+// streamAt is stream i of a side; 0 is the first.
+func (l *Line) streamAt(i int) Stream {
+	switch {
+	case i == 0:
+		return l.Stream
+	case i <= len(l.More):
+		return l.More[i-1]
+	}
+	return Stream{Audio: -1}
+}
+
+// setStream stores stream i of a side.
+func (l *Line) setStream(i int, s Stream) {
+	if i == 0 {
+		l.Stream = s
+		return
+	}
+	more := slices.Clone(l.More)
+	for len(more) < i {
+		more = append(more, Stream{Audio: -1})
+	}
+	more[i-1] = s
+	l.More = more
+}
+
+// at is the call as its stream i alone.
+func (m *Media) at(i int) Media {
+	v := *m
+	v.stream = i
+	for side := range v.Lines {
+		l := &v.Lines[side]
+		local := l.Local
+		if l.Stream = l.streamAt(i); Side(side) == Access {
+			l.Local = local
+		}
+	}
+	return v
+}
+
+// put stores what has become of the stream that v is the call alone with.
+func (m *Media) put(v Media) {
+	for side := range m.Lines {
+		m.Lines[side].setStream(v.stream, v.Lines[side].Stream)
+		m.Lines[side].Slots = v.Lines[side].Slots
+	}
+}
+
+// made reports whether the media gateway has the stream that m is the call alone with.
+func (m *Media) made() bool { return m.stream == 0 || m.Line(Core).Local.IsValid() }
+
+// isOff reports whether the stream has no line on the side, or one that is off.
+func (s *Stream) isOff() bool { return s.Audio < 0 || s.Off }
+
+// refuse puts a further stream's line off.
+func (s *Stream) refuse() {
+	s.Off, s.Want, s.Asked, s.Told, s.Dir = true, sdp.Inactive, sdp.Inactive, sdp.Inactive, sdp.DirUnset
+}
+
+// several reports whether the side has lines of more than one stream.
+func (l *Line) several() bool {
+	return slices.ContainsFunc(l.More, func(s Stream) bool { return !s.isOff() })
+}
+
+// live are the streams whose lines the side's description has, by slot.
+func (l *Line) live() map[int]*Stream {
+	out := map[int]*Stream{l.Audio: &l.Stream}
+	for i := range l.More {
+		if s := &l.More[i]; !s.isOff() {
+			out[s.Audio] = s
+		}
+	}
+	return out
+}
+
+// hasLine reports whether the slot is a stream's.
+func (l *Line) hasLine(slot int) bool {
+	return slot == l.Audio || slices.ContainsFunc(l.More, func(s Stream) bool { return s.Audio == slot })
+}
+
+// Uses reports whether the slot is the line of a stream that is not off.
+func (l *Line) Uses(slot int) bool { return l.live()[slot] != nil }
+
+// revertMore undoes the further streams of a side. What the media gateway has made stays for a stream to come: it is there until the call ends.
+func (l *Line) revertMore(is *Line) {
+	for i := range is.More {
+		was, now := l.streamAt(i+1), &is.More[i]
+		was.Bound, was.Crypto.Keys = now.Bound, now.Crypto.Keys
+		was.Local, was.LocalRTCP, was.SSRC, was.CName = now.Local, now.LocalRTCP, now.SSRC, now.CName
+		l.setStream(i+1, was)
+	}
+}
+
+// midOf is the id of the header extension with the MID that a peer's line has, 0: none (RFC 9143 §15, RFC 8285).
+func midOf(d *sdp.Description, a *sdp.Media) uint8 {
+	for _, list := range [][]sdp.Extmap{a.Extmaps, d.Extmaps} {
+		for _, e := range list {
+			if e.URI == midURI && e.ID >= 1 && e.ID <= 14 {
+				return uint8(e.ID)
+			}
+		}
+	}
+	return 0
+}
+
+const (
+	midURI = "urn:ietf:params:rtp-hdrext:sdes:mid"
+	ownMID = 4 // id in our offers, as browsers have it
+)
+
+// ssrcOf is the source that a peer's line tells, 0: none (RFC 5576 §4.1).
+func ssrcOf(a *sdp.Media) uint32 {
+	if len(a.SSRCs) == 0 {
+		return 0
+	}
+	return a.SSRCs[0].ID
+}
