@@ -44,11 +44,13 @@ func (w *worker) begin() {
 	w.round++
 	if w.timed == 0 {
 		w.now = w.monotonic()
+		w.began = w.now
 		w.arrivals.forget()
 		return
 	}
 	t := time.Now()
 	w.now = int64(t.Sub(w.base))
+	w.began = w.now
 	w.arrivals.look(w.now, t.UnixNano())
 }
 

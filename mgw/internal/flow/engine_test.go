@@ -183,7 +183,7 @@ func TestCheckThatComesLateFindsNothing(t *testing.T) {
 
 func TestBurstIsRelayedWhole(t *testing.T) {
 	x := newCall(t, relaySpec())
-	const up, down = 3*arena/4 + 10, 60 // a core socket's buffer is for one peer
+	const up, down = 6*parcel + 10, 60 // a core socket's buffer is for one peer
 	release := make(chan struct{})
 	x.a.w.post(func() { <-release }) // datagrams pile up meanwhile
 	body := func(i int) []byte { return bytes.Repeat([]byte{byte(i)}, 100) }

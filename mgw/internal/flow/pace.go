@@ -6,16 +6,19 @@ import "time"
 //
 //	traffic of the last 10 ms           rounds
 //	none, or few relayed datagrams      with each datagram
-//	relayed                             every relayBeat, more often when that would make more than a good batch
+//	relayed                             every relayBeat, more often when that would make more than a good batch; at once when the round has taken
+//	                                    as long as a good batch takes to come: after a stall nothing waits on purpose
 //	for frame clocks only               every frameBeat: a datagram that goes to a jitter buffer can wait
 const (
 	loadWindow = int64(10 * time.Millisecond)
 	relayBeat  = int64(time.Millisecond)
 	// frameBeat is the grid on which all frame clocks of a worker tick: ptimes are multiples of it, so that a stream keeps its pace.
 	frameBeat = int64(5 * time.Millisecond)
-	goodBatch = 32
+	goodBatch = 48
 	// leastNap is the shortest sleep that is worth its cost.
 	leastNap = int64(200 * time.Microsecond)
+	// leastRest is the same for what is left until a good batch has come, when part of that has come during the round.
+	leastRest = int64(50 * time.Microsecond)
 )
 
 // onBeat is the first beat at or after t.
@@ -30,7 +33,7 @@ func (w *worker) rest(got int) {
 	w.load.add(w.now, got)
 	due, ok := w.clock.next()
 	now := w.monotonic()
-	d := w.load.nap(now, w.cfg.Timers.Coalesce, ok)
+	d := w.load.nap(now, now-w.began, w.cfg.Timers.Coalesce, ok)
 	if ok {
 		d = min(d, time.Duration(due-now))
 	}
@@ -61,8 +64,9 @@ func (l *loadMeter) add(now int64, n int) {
 // relaying reports whether packets were relayed in the last window or since.
 func (l *loadMeter) relaying() bool { return l.hurry || l.urgent > 0 }
 
-// nap is the wait that fits the load. longest: for relayed datagrams; 0: never wait. coding: there are frame clocks.
-func (l *loadMeter) nap(now int64, longest time.Duration, coding bool) time.Duration {
+// nap is the wait that fits the load. spent: how long the round has taken, in which datagrams came, too. longest: for relayed datagrams; 0: never
+// wait. coding: there are frame clocks.
+func (l *loadMeter) nap(now, spent int64, longest time.Duration, coding bool) time.Duration {
 	switch {
 	case longest == 0 || !l.busy:
 		return 0
@@ -71,7 +75,11 @@ func (l *loadMeter) nap(now int64, longest time.Duration, coding bool) time.Dura
 		if d < leastNap {
 			d += relayBeat
 		}
-		return min(longest, time.Duration(d), goodBatch*time.Millisecond/time.Duration(l.rate))
+		rest := goodBatch*int64(time.Millisecond)/int64(l.rate) - spent
+		if rest < leastRest {
+			return 0
+		}
+		return min(longest, time.Duration(min(d, rest)))
 	case !l.hurry && coding:
 		return time.Duration(frameBeat - now%frameBeat)
 	}

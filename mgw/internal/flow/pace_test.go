@@ -10,25 +10,29 @@ func TestNapFitsTheTraffic(t *testing.T) {
 	longest := 900 * us
 	for _, c := range []struct {
 		name            string
+		spent           time.Duration
 		received        int // in the last window
 		relayed         int
 		coding          bool
 		now             time.Duration
 		longest, wanted time.Duration
 	}{
-		{"silence", 0, 0, true, 500 * us, longest, 0},
-		{"few relayed datagrams do not wait", 15, 15, true, 500 * us, longest, 0},
-		{"relay wakes on the beat", 100, 100, false, 5300 * us, longest, 700 * us},
-		{"a beat that is near is left out", 100, 100, false, 5900 * us, longest, longest},
-		{"a good batch is enough", 640, 640, false, 5300 * us, longest, 500 * us},
-		{"frame clocks only", 20, 0, true, 4700 * us, longest, 300 * us},
-		{"control only", 20, 0, false, 4700 * us, longest, 0},
-		{"one relayed among transcoded", 100, 1, true, 5300 * us, longest, 700 * us},
-		{"never", 100, 100, true, 5300 * us, 0, 0},
+		{"silence", 0, 0, 0, true, 500 * us, longest, 0},
+		{"few relayed datagrams do not wait", 0, 15, 15, true, 500 * us, longest, 0},
+		{"relay wakes on the beat", 0, 100, 100, false, 5300 * us, longest, 700 * us},
+		{"a beat that is near is left out", 0, 100, 100, false, 5900 * us, longest, longest},
+		{"a good batch is enough", 0, 960, 960, false, 5300 * us, longest, 500 * us},
+		{"what came during the round counts", 300 * us, 960, 960, false, 5300 * us, longest, 200 * us},
+		{"a batch that is nearly there", 451 * us, 960, 960, false, 5300 * us, longest, 0},
+		{"after a stall", 3 * ms, 960, 960, false, 5300 * us, longest, 0},
+		{"frame clocks only", 0, 20, 0, true, 4700 * us, longest, 300 * us},
+		{"control only", 0, 20, 0, false, 4700 * us, longest, 0},
+		{"one relayed among transcoded", 0, 100, 1, true, 5300 * us, longest, 700 * us},
+		{"never", 0, 100, 100, true, 5300 * us, 0, 0},
 	} {
 		l := loadMeter{urgent: c.relayed}
 		l.add(int64(10*ms), c.received)
-		if got := l.nap(int64(c.now), c.longest, c.coding); got != c.wanted {
+		if got := l.nap(int64(c.now), int64(c.spent), c.longest, c.coding); got != c.wanted {
 			t.Errorf("%s: %v, want %v", c.name, got, c.wanted)
 		}
 	}

@@ -50,9 +50,7 @@ func (w *worker) read(key uint32) int {
 
 func (w *worker) readAccess(as *accessSock, sock *udpio.Socket) (got int) {
 	for range maxBursts {
-		if arena-w.used < udpio.MaxBatch {
-			w.flush()
-		}
+		w.sendParcel()
 		first := w.used
 		n, err := w.reader.ReadBatch(sock, w.reads[first:first+udpio.MaxBatch], w.msgs)
 		if err != nil || n == 0 {
@@ -87,9 +85,7 @@ func (w *worker) readCore(c *coreState, isRTCP bool) (got int) {
 	}
 	var m udpio.Message
 	for range maxBursts {
-		if w.used == arena {
-			w.flush()
-		}
+		w.sendParcel()
 		b := w.reads[w.used]
 		if !w.reader.ReadOne(s, b, &m) {
 			break

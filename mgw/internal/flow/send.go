@@ -45,6 +45,13 @@ func (w *worker) drain() {
 	w.ownUsed = 0
 }
 
+// sendParcel sends what has been forwarded when it is a parcel; the next datagram has room then.
+func (w *worker) sendParcel() {
+	if w.used >= parcel {
+		w.flush()
+	}
+}
+
 // flush is drain at a point where nothing is left to forward: the arena is free again.
 func (w *worker) flush() {
 	w.drain()

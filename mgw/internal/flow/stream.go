@@ -141,9 +141,7 @@ func (w *worker) readStream(st *stream) (got int) {
 		if p == nil {
 			break
 		}
-		if w.used == arena {
-			w.flush()
-		}
+		w.sendParcel()
 		b := w.reads[w.used]
 		w.used++
 		w.accessPacket(st.as, b[:copy(b, p):bufferSize], st.from)

@@ -23,8 +23,11 @@ const (
 	overhead   = srtp.Overhead
 	// readSize leaves room in every buffer for what protection adds.
 	readSize = bufferSize - overhead
-	// arena is the number of buffers that a worker reads into, 512 KiB: one round's packets at most.
-	arena = 256
+	// parcel is how many datagrams are read before those to forward are sent: after a stall hundreds wait, and the first of them need not be as
+	// late as the last. Fewer would cost more system calls on the sockets that many calls share.
+	parcel = 32
+	// arena is the number of buffers that a worker reads into, 192 KiB: a batch on top of what is not yet a parcel.
+	arena = parcel + udpio.MaxBatch
 	// ownArena is the number of buffers for what the worker writes itself: coded frames and reports. Both together fit the writer's queue.
 	ownArena = 64
 	// maxBursts is how many batches of one socket are taken before others have their turn.
@@ -59,7 +62,8 @@ type worker struct {
 
 	// Below: owned by the worker goroutine.
 	stop      bool
-	now       int64 // when the round began
+	now       int64 // when the round began, or its frames had been coded
+	began     int64 // when the round began
 	round     uint64
 	arrivals  arrivals
 	waited    int64     // how long the packet in hand had waited for the round, ns; 0: not known
@@ -131,7 +135,7 @@ func newWorker(cfg *Config, base time.Time, log *zap.Logger) (*worker, error) {
 	w := &worker{
 		cfg: cfg, log: log, base: base, wall: base.UnixNano(), poll: p, exited: make(chan struct{}),
 		reader: udpio.NewReader(), writer: udpio.NewWriter(),
-		reads: make([][]byte, arena), msgs: make([]udpio.Message, arena),
+		reads: make([][]byte, arena), msgs: make([]udpio.Message, udpio.MaxBatch),
 	}
 	w.own, w.scratch, w.coding = slab(ownArena), make([]byte, bufferSize), audio.NewScratch()
 	w.bufs = slab(arena)
@@ -151,12 +155,13 @@ func slab(n int) [][]byte {
 }
 
 // run is the worker goroutine. One round:
-// 1st wait for datagrams, commands or the clock; 2nd commands; 3rd read, forward and queue; 4th, when all has been read, code the frames that
-// are due, so that none lacks a packet that the kernel had; 5th sweep;
-// 6th send; 7th under load, let datagrams gather.
+// 1st wait for datagrams, commands or the clock; 2nd commands; 3rd read and forward, parcel by parcel; 4th, when all has been read, code the
+// frames that are due, so that none lacks a packet that the kernel had; 5th sweep;
+// 6th send the rest; 7th under load, let datagrams gather.
 func (w *worker) run() {
 	runtime.LockOSThread() // never unlocked: the thread, which has a priority of its own, ends with the worker
 	w.prioritize()
+	udpio.Punctual()
 	defer close(w.exited)
 	for !w.stop {
 		n, _, err := w.poll.Wait(w.timeout(), w.load.busy)
