@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/emptypb"
 
+	"github.com/isthmus-gateway/isthmus/mgw/internal/transcode"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
 
@@ -93,12 +94,18 @@ func (c *controller) events() []*iqv1.NotifyRequest {
 func codecs(list ...string) []*iqv1.Codec {
 	known := map[string]*iqv1.Codec{
 		"opus": {PayloadType: 111, Name: "opus", ClockRate: 48000, Channels: 2}, "PCMA": {PayloadType: 8, Name: "PCMA", ClockRate: 8000},
+		"G722": {PayloadType: 9, Name: "G722", ClockRate: 8000},
 	}
 	var out []*iqv1.Codec
 	for _, n := range list {
 		out = append(out, known[n])
 	}
 	return out
+}
+
+// browserCodec is what calls have towards the browser, so that they are transcoded: Opus, or G.722 in a build without cgo.
+func browserCodec() []*iqv1.Codec {
+	return codecs(transcode.Available()[0].Name)
 }
 
 func choose() *iqv1.TerminationRef {
@@ -114,7 +121,7 @@ func addAccess() *iqv1.Command {
 			}}},
 		Streams: []*iqv1.Stream{{
 			StreamId: 1, Mid: "0", LocalControl: &iqv1.LocalControl{Mode: iqv1.LocalControl_MODE_SENDRECV, Dscp: 46},
-			Local: &iqv1.MediaDescription{Codecs: codecs("opus")}, Remote: &iqv1.MediaDescription{Codecs: codecs("opus")},
+			Local: &iqv1.MediaDescription{Codecs: browserCodec()}, Remote: &iqv1.MediaDescription{Codecs: browserCodec()},
 		}},
 	}}}}
 }

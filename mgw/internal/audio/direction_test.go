@@ -9,6 +9,7 @@ import (
 
 	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/transcode"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/transcode/transcodetest"
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
 )
 
@@ -389,9 +390,7 @@ func TestNoAllocations(t *testing.T) {
 // On a network that only loses packets the redundancy is there for nearly every single loss from the beginning, at any phase of the frame
 // clock and with a little jitter, and the audio is cut or stretched hardly ever for it.
 func TestOpusFECFromTheFirstLoss(t *testing.T) {
-	if !transcode.Supported(opus) {
-		t.Skip("no Opus in this build")
-	}
+	transcodetest.Need(t, opus)
 	in := source(t, opus, 16000, voice(16000, 10*16000), 10)
 	for phase := range int64(5) {
 		late := mangle(in, uint64(phase), 0.02, 9*ms)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/transcode"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/transcode/transcodetest"
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
 )
 
@@ -158,9 +159,7 @@ func TestConcealmentFadesToTheNoiseThatWasThere(t *testing.T) {
 
 // A browser that stops sending between words is heard with its noise there.
 func TestOpusPausesKeepTheirNoise(t *testing.T) {
-	if !transcode.Supported(opus) {
-		t.Skip("no Opus in this build")
-	}
+	transcodetest.Need(t, opus)
 	for _, dst := range []codec.Codec{pcma, g722, narrow} {
 		if !transcode.Supported(dst) {
 			continue

@@ -12,6 +12,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/srtp"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/transcode"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/transcode/transcodetest"
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
 	"github.com/isthmus-gateway/isthmus/pkg/race"
 )
@@ -244,6 +245,7 @@ func TestPlanOfAMR(t *testing.T) {
 // A peer of AMR that wants packets shorter than a frame gets frames.
 func TestAMRPacketsAreNoShorterThanAFrame(t *testing.T) {
 	oa := amrWB(104, "octet-align=1")
+	transcodetest.Need(t, oa)
 	for asked, want := range map[time.Duration]time.Duration{0: 0, 10 * time.Millisecond: 20 * time.Millisecond, 60 * time.Millisecond: 60 * time.Millisecond} {
 		core := both(SendRecv, []codec.Codec{oa}, oa, codec.Codec{})
 		core.Ptime = asked

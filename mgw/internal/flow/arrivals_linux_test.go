@@ -9,7 +9,7 @@ import (
 
 	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/srtp"
-	"github.com/isthmus-gateway/isthmus/mgw/internal/transcode"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/transcode/transcodetest"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/udpio"
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
 )
@@ -18,9 +18,7 @@ import (
 // them. The peers say by their timestamps when they sent, so that what the jitter of RTCP holds is the worker's lateness or nothing.
 func TestWorkerThatStandsStillSeesNoJitter(t *testing.T) {
 	t.Run("UDP", func(t *testing.T) {
-		if !transcode.Supported(opus) {
-			t.Skip("no Opus in this build")
-		}
+		transcodetest.Need(t, opus)
 		standStill(t, newCall(t, transcodeSpec()), opus, pcma)
 	})
 	t.Run("TCP", func(t *testing.T) {

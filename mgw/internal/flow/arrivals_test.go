@@ -8,7 +8,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/mgw/internal/audio"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/srtp"
-	"github.com/isthmus-gateway/isthmus/mgw/internal/transcode"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/transcode/transcodetest"
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
 )
 
@@ -76,14 +76,12 @@ func TestArrivalsWhateverTheWallClockDoes(t *testing.T) {
 // step. Its jitter buffers wait as long as those of a worker that is always on time, nothing is cut, stretched or concealed, and the jitter that
 // RTCP reports is the network's (RFC 3550 §A.8), which has none. In order of a round: read what has come, then play.
 func TestRFC3550_A8_OwnLatenessIsNoJitter(t *testing.T) {
+	transcodetest.Need(t, opus)
 	for _, tc := range []struct {
 		name string
 		from codec.Codec
 		to   codec.Codec
 	}{{"Opus to PCMA", opus, pcma}, {"PCMA to Opus", pcma, opus}} {
-		if !transcode.Supported(opus) {
-			t.Skip("no Opus in this build")
-		}
 		t.Run(tc.name, func(t *testing.T) {
 			punctual, calm := lateWorker(t, tc.from, tc.to, 0)
 			late, jitter := lateWorker(t, tc.from, tc.to, 90*milli)

@@ -15,6 +15,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/mgw/internal/rtcp"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/srtp"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/transcode/transcodetest"
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
 	"github.com/isthmus-gateway/isthmus/pkg/race"
 )
@@ -185,6 +186,7 @@ func TestR4568_R3711_CoreSRTPBothWays(t *testing.T) {
 }
 
 func TestR4568_CoreSRTPTranscoded(t *testing.T) {
+	transcodetest.Need(t, opus)
 	spec := callSpec{role: RoleServer, access: both(SendRecv, []codec.Codec{opus, ev48}, opus, ev48), core: both(SendRecv, []codec.Codec{pcma, ev8}, pcma, ev8)}
 	x, p := securely(t, spec, "AEAD_AES_256_GCM")
 	for i := range uint16(30) {

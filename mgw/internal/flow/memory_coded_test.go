@@ -7,6 +7,7 @@ import (
 
 	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/transcode"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/transcode/transcodetest"
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
 	"github.com/isthmus-gateway/isthmus/pkg/race"
 )
@@ -59,9 +60,7 @@ func TestMemoryPerTranscodedCall(t *testing.T) {
 // A source that is silent for long, as on a hold that only one side knows of, costs no codecs; what it says then goes on in the stream that its
 // hearer knows, at its time.
 func TestSilentSourceHoldsNoCodecs(t *testing.T) {
-	if !transcode.Supported(opus) {
-		t.Skip("no Opus in this build")
-	}
+	transcodetest.Need(t, opus)
 	s := newStage(t, both(SendRecv, []codec.Codec{opus, ev48}, opus, ev48), both(SendRecv, []codec.Codec{pcma, ev8}, pcma, ev8))
 	talker := newTone(t, pcma, 600, 0xcc)
 	talk := func(packets int) {

@@ -13,6 +13,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/srtp"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/transcode"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/transcode/transcodetest"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/udpio"
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
 	"github.com/isthmus-gateway/isthmus/pkg/race"
@@ -181,6 +182,7 @@ func TestRelayedPacketDoesNotAllocate(t *testing.T) {
 }
 
 func TestTranscodedPacketDoesNotAllocate(t *testing.T) {
+	transcodetest.Need(t, opus)
 	access := both(SendRecv, []codec.Codec{opus, ev48}, opus, ev48)
 	core := both(SendRecv, []codec.Codec{pcma, ev8}, pcma, ev8)
 	r := newRig(t, srtp.AES128GCM, access, core)

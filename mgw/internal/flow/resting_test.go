@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/isthmus-gateway/isthmus/mgw/internal/gate"
-	"github.com/isthmus-gateway/isthmus/mgw/internal/transcode"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/transcode/transcodetest"
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
 )
 
@@ -32,9 +32,7 @@ func restingSource(t *testing.T, m *mouth, extra ...codec.Codec) *stage {
 // A key before the source speaks, or that ends its long silence, is one key for the hearer, also when the source, whose microphone hears the key's
 // click, speaks in its midst.
 func TestKeyOfASilentSource(t *testing.T) {
-	if !transcode.Supported(opus) {
-		t.Skip("no Opus in this build")
-	}
+	transcodetest.Need(t, opus)
 	from, to := form{audio: pcma, events: ev8}, form{audio: opus, events: ev48}
 	for name, begin := range map[string]func(*testing.T, *mouth) *stage{
 		"before it speaks": func(t *testing.T, _ *mouth) *stage {
@@ -73,9 +71,7 @@ func keyAndVoice(t *testing.T, s *stage, m *mouth, from, to form) {
 
 // Comfort noise of a source whose codecs were given up is heard, as it was before.
 func TestNoiseOfARestingSource(t *testing.T) {
-	if !transcode.Supported(opus) {
-		t.Skip("no Opus in this build")
-	}
+	transcodetest.Need(t, opus)
 	m := newMouth(t, pcma)
 	s := restingSource(t, m, cn8)
 	before := len(s.all[browserEnd])

@@ -12,6 +12,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/mgw/internal/gate"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/signals"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/transcode"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/transcode/transcodetest"
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
 	"github.com/isthmus-gateway/isthmus/pkg/race"
 )
@@ -156,6 +157,7 @@ func noClick(t *testing.T, packets []arrival) {
 
 // TestSignalWithoutPartner: a termination alone in its context hears its signal, whatever its mode is, from when its address is known.
 func TestSignalWithoutPartner(t *testing.T) {
+	transcodetest.Need(t, opus)
 	s := newStage(t, both(Inactive, []codec.Codec{opus}, opus, codec.Codec{}), both(Inactive, []codec.Codec{pcma}, pcma, codec.Codec{}))
 	s.a.disconnect()
 	for _, x := range []*term{s.a, s.c} {
@@ -273,6 +275,7 @@ func TestSignalsWithoutPartnerAreAllHeard(t *testing.T) {
 
 // TestInternalSignal: the partner's peer hears it, in its own codec; the termination's own does not.
 func TestInternalSignal(t *testing.T) {
+	transcodetest.Need(t, opus)
 	s := newStage(t, both(SendRecv, []codec.Codec{opus}, opus, codec.Codec{}), both(SendRecv, []codec.Codec{pcma}, pcma, codec.Codec{}))
 	if err := s.c.play(s.now, Signals{Internal: true, List: []audio.Item{sounding(signals.Busy, 2, 0)}}); err != nil {
 		t.Fatal(err)
@@ -436,6 +439,7 @@ func TestSignalRefused(t *testing.T) {
 
 // TestSignalFollowsTheCodec: the peer changes its codec while a tone plays; the tone goes on in the new one.
 func TestSignalFollowsTheCodec(t *testing.T) {
+	transcodetest.Need(t, opus)
 	s := newStage(t, both(SendRecv, []codec.Codec{opus}, opus, codec.Codec{}), both(SendRecv, []codec.Codec{pcma, opus}, pcma, codec.Codec{}))
 	if err := s.c.play(s.now, Signals{List: []audio.Item{sounding(signals.Dial, 0, 0)}}); err != nil {
 		t.Fatal(err)

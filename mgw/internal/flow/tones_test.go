@@ -7,6 +7,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/mgw/internal/dtmf"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/srtp"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/transcode/transcodetest"
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
 )
 
@@ -19,6 +20,7 @@ func TestR4733_TonesForAPeerWithoutEvents(t *testing.T) {
 		"relay": {relaySpec(), pcma, evBrow}, "transcode": {transcodeSpec(), opus, ev48},
 	} {
 		t.Run(name, func(t *testing.T) {
+			transcodetest.Need(t, c.audio)
 			c.spec.core = both(SendRecv, []codec.Codec{pcma}, pcma, codec.Codec{})
 			x := newCall(t, c.spec)
 			talk := newTone(t, c.audio, 500, 0xbb)

@@ -13,6 +13,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/srtp"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/transcode"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/transcode/transcodetest"
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
 )
 
@@ -114,6 +115,7 @@ func transcodeSpec() callSpec {
 }
 
 func TestTranscodedToneIsHeardBothWays(t *testing.T) {
+	transcodetest.Need(t, opus)
 	for _, c := range []codec.Codec{pcma, {Name: codec.AMR, PT: 97, ClockRate: 8000, Channels: 1, Fmtp: "octet-align=1"}} {
 		if transcode.Supported(c) {
 			t.Run(c.Name, func(t *testing.T) { hearBothWays(t, c) })
@@ -189,6 +191,7 @@ func TestRFC4733_DTMFAcrossClocks(t *testing.T) {
 		"transcode": {transcodeSpec(), ev48, opus, 1600, true},
 	} {
 		t.Run(name, func(t *testing.T) {
+			transcodetest.Need(t, c.audio)
 			x := newCall(t, c.spec)
 			talk := newTone(t, c.audio, 500, 0xbb)
 			for range 5 {
@@ -249,6 +252,7 @@ func TestRFC4733_DTMFAcrossClocks(t *testing.T) {
 }
 
 func TestSourceMayChangeBetweenRelayAndTranscoding(t *testing.T) {
+	transcodetest.Need(t, opus)
 	spec := transcodeSpec()
 	spec.access.Recv = []codec.Codec{opus, pcma, ev48}
 	x := newCall(t, spec)
@@ -282,6 +286,7 @@ func TestSourceMayChangeBetweenRelayAndTranscoding(t *testing.T) {
 }
 
 func TestCodecChangeBySettings(t *testing.T) {
+	transcodetest.Need(t, opus)
 	x := newCall(t, transcodeSpec())
 	op := newTone(t, opus, 1000, 0xbb)
 	for range 5 {

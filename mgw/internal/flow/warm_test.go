@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/isthmus-gateway/isthmus/mgw/internal/srtp"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/transcode/transcodetest"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/udpio"
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
 )
@@ -28,6 +29,7 @@ func TestWarmTakesTerminationsAsTheyAre(t *testing.T) {
 
 // What a browser hears first does not wait for the pipeline to fill: it runs from the answer on, and nothing leaves before the keys.
 func TestTranscoderFillsWhileTheKeysAreOnTheirWay(t *testing.T) {
+	transcodetest.Need(t, opus)
 	access := both(SendRecv, []codec.Codec{opus, ev48}, opus, ev48)
 	core := both(SendRecv, []codec.Codec{pcma, ev8}, pcma, ev8)
 	r := newRig(t, srtp.AES128GCM, access, core)
