@@ -37,4 +37,9 @@ bin/isthmus-try --prefer opus --then "cd mgc/web && node test/browser/live.mjs"
 step "without cgo: MGC, and MGW with G.711, G.722 and relay"
 CGO_ENABLED=0 go build -o /dev/null ./mgc/cmd/mgc
 CGO_ENABLED=0 go build -o /dev/null ./mgw/cmd/mgw
+CGO_ENABLED=0 go test -vet=off -shuffle=on -timeout 5m ./mgw/internal/app
+if [ "$(go env GOHOSTARCH)" = amd64 ]; then
+  step "32 bits: what the kernel is given"
+  GOARCH=386 CGO_ENABLED=0 go test -vet=off -shuffle=on -timeout 5m ./mgw/internal/udpio
+fi
 step "done"

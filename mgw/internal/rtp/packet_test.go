@@ -13,7 +13,7 @@ func build(cc, ext int, payload []byte, pad int) []byte {
 	PutHeader(b, Header{PT: 111, Marker: true, Seq: 0xfffe, TS: 0xdeadbeef, SSRC: 0x01020304})
 	b[0] |= byte(cc)
 	for i := range cc {
-		b = binary.BigEndian.AppendUint32(b, uint32(0xc5000000+i))
+		b = binary.BigEndian.AppendUint32(b, 0xc5000000+uint32(i))
 	}
 	if ext >= 0 {
 		b[0] |= 0x10

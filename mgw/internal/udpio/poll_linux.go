@@ -20,7 +20,8 @@ const (
 type Poller struct {
 	ep, ev int
 	events [maxEvents]unix.EpollEvent
-	ts     unix.Timespec
+	wait   [2]int64      // struct __kernel_timespec of epoll_pwait2, s and ns: as long on 32 bits
+	ts     unix.Timespec // of ppoll
 	nap    unix.PollFd
 }
 
@@ -103,13 +104,13 @@ func call(hold bool) func(trap, a1, a2, a3, a4, a5, a6 uintptr) (r1, r2 uintptr,
 
 // block waits with nanosecond timeouts where the kernel has epoll_pwait2 (Linux 5.11), else with milliseconds rounded up.
 func (p *Poller) block(timeout time.Duration, enter func(trap, a1, a2, a3, a4, a5, a6 uintptr) (r1, r2 uintptr, err unix.Errno)) (uintptr, unix.Errno) {
-	var ts *unix.Timespec
+	var limit *[2]int64
 	if timeout > 0 {
-		p.ts = unix.NsecToTimespec(int64(timeout))
-		ts = &p.ts
+		p.wait = [2]int64{int64(timeout / time.Second), int64(timeout % time.Second)}
+		limit = &p.wait
 	}
 	got, _, e := enter(unix.SYS_EPOLL_PWAIT2, uintptr(p.ep), uintptr(unsafe.Pointer(&p.events[0])), maxEvents,
-		uintptr(unsafe.Pointer(ts)), 0, 0)
+		uintptr(unsafe.Pointer(limit)), 0, 0)
 	if e != unix.ENOSYS && e != unix.EPERM {
 		return got, e
 	}

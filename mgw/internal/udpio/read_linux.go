@@ -8,10 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// mmsghdr is the kernel's: its alignment, so its size, is that of the pointers in hdr.
 type mmsghdr struct {
 	hdr unix.Msghdr
 	n   uint32
-	_   [4]byte
 }
 
 // Reader reads datagrams for one worker. Use NewReader; it holds about 10 KiB of headers.
