@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/emptypb"
 
+	"github.com/isthmus-gateway/isthmus/mgw/internal/connmodel"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/flow"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
@@ -198,7 +199,11 @@ func TestConcurrentCommandsOfOneContext(t *testing.T) {
 }
 
 func event(m *fakeMedia, id string, kind flow.EventKind) flow.Event {
-	return flow.Event{Endpoint: m.endpoint(id), Kind: kind, At: time.Now(), Reason: "because", Digit: '5', Duration: 120 * time.Millisecond}
+	stream := uint32(1)
+	if typ, _ := eventType(kind); connmodel.OfTransport(typ) {
+		stream = 0
+	}
+	return flow.Event{Endpoint: m.endpoint(id), Kind: kind, Stream: stream, At: time.Now(), Reason: "because", Digit: '5', Duration: 120 * time.Millisecond}
 }
 
 func TestNotifyOnlyArmedInOrderWithRetry(t *testing.T) {

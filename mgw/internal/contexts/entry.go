@@ -121,10 +121,7 @@ func (c *entry) onMedia(id gwid.TerminationID, ev flow.Event) {
 	if !known {
 		return
 	}
-	stream := t.First
-	if connmodel.OfTransport(typ) {
-		stream = 0
-	}
+	stream := gwid.StreamID(ev.Stream)
 	if ev.Kind == flow.SignalDone {
 		if ev.Signal.Last {
 			c.model.Ended(id, stream, ev.Signal.Request)

@@ -22,10 +22,10 @@ type fakeMedia struct {
 	open  map[string]any    // by key
 	pairs map[string]string // keys: access to core
 	creds int
-	// refuse is what Play returns.
-	refuse error
-	block  chan struct{} // when not nil, NewCore waits for it
-	closed []string      // keys, in order
+	// refuse is what Play returns, refuseStream what NewStream does.
+	refuse, refuseStream error
+	block                chan struct{} // when not nil, NewCore waits for it
+	closed               []string      // keys, in order
 }
 
 func newFakeMedia(pairs int) *fakeMedia {
@@ -129,6 +129,9 @@ func (m *fakeMedia) NewAccess(x connmodel.NewAccess, _ Stream) (Access, error) {
 func (m *fakeMedia) NewStream(_ Access, x connmodel.NewStream) (Stream, connmodel.Chosen, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.refuseStream != nil {
+		return nil, connmodel.Chosen{}, m.refuseStream
+	}
 	s := &fakeStream{m: m, id: string(x.Term), stream: x.Stream}
 	m.open[s.key()] = s
 	return s, connmodel.Chosen{SSRC: uint32(x.Stream), CName: "cname"}, nil

@@ -1,7 +1,6 @@
 package contexts
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/isthmus-gateway/isthmus/mgw/internal/connmodel"
@@ -51,7 +50,7 @@ func Engine(e *flow.Engine) Media { return engine{e} }
 type engine struct{ *flow.Engine }
 
 func (e engine) NewAccess(x connmodel.NewAccess, near Stream) (Access, error) {
-	spec := flow.AccessSpec{ID: string(x.Term), Realm: x.Realm, Full: x.Full, Component2: x.Component2}
+	spec := flow.AccessSpec{ID: string(x.Term), Stream: uint32(x.Stream), Realm: x.Realm, Full: x.Full, Component2: x.Component2}
 	spec.Near, _ = near.(flow.Neighbour)
 	a, err := e.Engine.NewAccess(spec)
 	if err != nil {
@@ -60,15 +59,25 @@ func (e engine) NewAccess(x connmodel.NewAccess, near Stream) (Access, error) {
 	return a, nil
 }
 
-var errOneStream = errors.New("contexts: the packet path has one stream for each access termination")
-
-func (e engine) NewStream(Access, connmodel.NewStream) (Stream, connmodel.Chosen, error) {
-	return nil, connmodel.Chosen{}, errOneStream
+func (e engine) NewStream(a Access, x connmodel.NewStream) (Stream, connmodel.Chosen, error) {
+	fa, ok := a.(*flow.Access)
+	if !ok {
+		return nil, connmodel.Chosen{}, foreign(a)
+	}
+	s, err := fa.NewStream(flow.StreamSpec{Stream: uint32(x.Stream)})
+	if err != nil {
+		return nil, connmodel.Chosen{}, err
+	}
+	l := s.Local()
+	return s, connmodel.Chosen{SSRC: l.SSRC, CName: l.CName}, nil
 }
 
 func (e engine) NewCore(x connmodel.NewCore, near Stream) (Core, error) {
-	spec := flow.CoreSpec{ID: string(x.Term), Realm: x.Realm}
+	spec := flow.CoreSpec{ID: string(x.Term), Stream: uint32(x.Stream), Realm: x.Realm}
 	spec.Near, _ = near.(flow.Neighbour)
+	if own, ok := near.(*flow.Core); ok && own.ID() == spec.ID {
+		spec.CName = own.Local().CName // all streams are of one end (RFC 7022 §4)
+	}
 	c, err := e.Engine.NewCore(spec)
 	if err != nil {
 		return nil, err
@@ -76,27 +85,20 @@ func (e engine) NewCore(x connmodel.NewCore, near Stream) (Core, error) {
 	return c, nil
 }
 
-func (e engine) Connect(a Stream, c Core) error {
-	fa, fc, err := both(a, c)
-	if err != nil {
-		return err
+func (e engine) Connect(a Stream, c Core) error { return join(a, c, e.Engine.Connect) }
+
+func (e engine) Disconnect(a Stream, c Core) error { return join(a, c, e.Engine.Disconnect) }
+
+func join(a Stream, c Core, do func(flow.AccessEnd, *flow.Core) error) error {
+	fa, ok := a.(flow.AccessEnd)
+	if !ok {
+		return foreign(a)
 	}
-	return e.Engine.Connect(fa, fc)
+	fc, ok := c.(*flow.Core)
+	if !ok {
+		return foreign(c)
+	}
+	return do(fa, fc)
 }
 
-func (e engine) Disconnect(a Stream, c Core) error {
-	fa, fc, err := both(a, c)
-	if err != nil {
-		return err
-	}
-	return e.Engine.Disconnect(fa, fc)
-}
-
-func both(a Stream, c Core) (*flow.Access, *flow.Core, error) {
-	fa, okA := a.(*flow.Access)
-	fc, okC := c.(*flow.Core)
-	if !okA || !okC {
-		return nil, nil, fmt.Errorf("contexts: %T and %T are not of this engine", a, c)
-	}
-	return fa, fc, nil
-}
+func foreign(x any) error { return fmt.Errorf("contexts: %T is not of this engine", x) }

@@ -150,7 +150,8 @@ func mediaError(err error) *connmodel.Error {
 		{flow.ErrBadRemote, gwerr.UnsupportedValue},
 		{flow.ErrBadSettings, gwerr.UnsupportedValue},
 		{flow.ErrUnsupported, gwerr.UnsupportedValue},
-		{errOneStream, gwerr.NotImplemented},
+		{flow.ErrComponent2, gwerr.UnsupportedValue},
+		{flow.ErrTooManyStreams, gwerr.InsufficientResources},
 		{flow.ErrNoCodec, gwerr.CannotSignal},
 		{flow.ErrCannotDetect, gwerr.CannotDetect},
 		{flow.ErrBusy, gwerr.InsufficientResources},
@@ -177,6 +178,7 @@ func settings(s connmodel.Settings) flow.Settings {
 		DropDigits: s.DropDigits, DetectTones: s.DetectTones,
 		WatchIn: s.WatchIn, WatchOut: s.WatchOut, RTCPIsMedia: s.RTCPIsMedia,
 		InactiveAfter: s.InactiveAfter, ConsentAfter: s.ConsentAfter, Armed: armed(s.Armed),
+		MID: s.MID, MIDExt: s.MIDExt, Source: s.Source,
 	}
 	if s.Policing != (connmodel.Policing{}) {
 		out.Police = &flow.Policing{BytesPerSecond: s.Policing.BytesPerSecond, BurstBytes: s.Policing.BurstBytes}

@@ -64,7 +64,7 @@ func TestSignalsReachMedia(t *testing.T) {
 	}
 	for i, how := range []audio.Ending{audio.ByItself, audio.ByEvent, audio.ByCommand, audio.Failed} {
 		it := got[0]
-		m.Event(flow.Event{Endpoint: media.endpoint(access), Kind: flow.SignalDone, At: time.Now(), Signal: flow.SignalEnd{Done: audio.Done{Item: it, How: how}, Last: how == audio.Failed}})
+		m.Event(flow.Event{Endpoint: media.endpoint(access), Kind: flow.SignalDone, Stream: 1, At: time.Now(), Signal: flow.SignalEnd{Done: audio.Done{Item: it, How: how}, Last: how == audio.Failed}})
 		<-pool.arrived
 		p := pool.deliveries()[i].Events[0].Params
 		want := fmt.Sprintf("map[method:%s signal:an/apf signal_request_id:5]", [...]string{"TO", "EV", "SD", "NC"}[i])
@@ -73,7 +73,7 @@ func TestSignalsReachMedia(t *testing.T) {
 		}
 	}
 	silent := got[2]
-	m.Event(flow.Event{Endpoint: media.endpoint(access), Kind: flow.SignalDone, At: time.Now(), Signal: flow.SignalEnd{Done: audio.Done{Item: silent}}})
+	m.Event(flow.Event{Endpoint: media.endpoint(access), Kind: flow.SignalDone, Stream: 1, At: time.Now(), Signal: flow.SignalEnd{Done: audio.Done{Item: silent}}})
 	if audited() != 0 || len(pool.deliveries()) != 4 {
 		t.Errorf("%d signals after the last has ended, %d events", audited(), len(pool.deliveries()))
 	}
