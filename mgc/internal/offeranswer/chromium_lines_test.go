@@ -65,5 +65,15 @@ func TestR9143_ChromiumTakesSeveralAudioLines(t *testing.T) {
 			t.Errorf("a line of the phone's: %+v", w.m.Lines[Access].More)
 		}
 		w.hold()
+		w.js("stop_(2)") // the phone's line, which becomes inactive, is taken away and comes back: the browser is asked again, in the same place
+		w.browserOffers("{}")
+		w.lines = 2
+		w.phoneOffers(sdp.SendRecv, 0)
+		w.lines = 3
+		w.phoneOffers(sdp.SendRecv)
+		if l := w.m.Lines[Access]; l.More[1].Off || len(l.Slots) != 3 || l.Slots[2].MID == "2" {
+			t.Errorf("a line that was given up and comes back: %+v, slots %+v", l.More[1], l.Slots)
+		}
+		w.hold()
 	})
 }

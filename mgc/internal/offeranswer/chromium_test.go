@@ -127,11 +127,17 @@ func (w *webCall) browserOffers(options string) {
 }
 
 // phoneOffers lets the phone offer; the browser is told when it has to be.
-func (w *webCall) phoneOffers(dir sdp.Direction) {
+func (w *webCall) phoneOffers(dir sdp.Direction, more ...uint16) {
 	w.t.Helper()
 	w.wants = dir
 	first := w.m.Lines[Core].Said == nil
-	m, ch, err := w.m.Offer(Core, w.phone(dir))
+	offer := w.phone(dir)
+	for _, port := range more { // further lines
+		m := offer.Media[0]
+		m.Port = port
+		offer.Media = append(offer.Media, m)
+	}
+	m, ch, err := w.m.Offer(Core, offer)
 	if err != nil {
 		w.t.Fatal(err)
 	}

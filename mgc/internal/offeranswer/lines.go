@@ -58,9 +58,12 @@ func (m *Media) takeAgain(side Side, i int, d *sdp.Description, change *Change) 
 // askAgain lets a line that was refused be offered once more.
 func (s *Stream) askAgain() {
 	if s.Audio >= 0 && s.Off {
-		s.Off, s.Begun, s.Want, s.Dir = false, false, sdp.SendRecv, sdp.Inactive
+		s.Off, s.Begun, s.Want, s.Dir = false, false, sdp.SendRecv, sdp.DirUnset
 	}
 }
+
+// asks reports whether the line is such a one.
+func (s *Stream) asks() bool { return s.Audio >= 0 && !s.Off && !s.Begun && s.Dir == sdp.DirUnset }
 
 // begins reports whether the line of an offer is a further stream.
 func (m *Media) begins(side Side, d *sdp.Description, slot int) bool {
@@ -138,6 +141,10 @@ func (m *Media) offerMore(side Side, i int, dir sdp.Direction) {
 	if len(l.Ours) == 0 || l.Audio < 0 && !m.newLine(l, side) {
 		return
 	}
+	if side == Access && v.Line(side).asks() && m.Line(side).streamAt(i).Audio >= 0 { // the line is used anew, for another transceiver (RFC 9429 §5.2.2)
+		l.Slots = slices.Clone(l.Slots)
+		l.Slots[l.Audio].MID = l.freshMID()
+	}
 	l.bind(l.Ours)
 	if l.Told, l.Actual = v.tell(side), ""; dir != sdp.DirUnset {
 		l.Told = v.Able(side)
@@ -158,15 +165,22 @@ func (m *Media) newLine(l *Line, side Side) bool {
 	for _, c := range l.Ours {
 		s.Formats = append(s.Formats, strconv.Itoa(int(c.PT)))
 	}
-	for n := len(l.Slots); side == Access && s.MID == ""; n++ {
-		mid := strconv.Itoa(n)
-		if !slices.ContainsFunc(l.Slots, func(o Slot) bool { return o.MID == mid }) {
-			s.MID = mid
-		}
+	if side == Access {
+		s.MID = l.freshMID()
 	}
 	l.Slots = append(slices.Clone(l.Slots), s)
 	l.Audio = len(l.Slots) - 1
 	return true
+}
+
+// freshMID is a name for a line that no other has.
+func (l *Line) freshMID() string {
+	for n := len(l.Slots); ; n++ {
+		mid := strconv.Itoa(n)
+		if !slices.ContainsFunc(l.Slots, func(o Slot) bool { return o.MID == mid }) {
+			return mid
+		}
+	}
 }
 
 // answerMore adds to our answer on side what it says of a further stream.
@@ -230,6 +244,9 @@ func (m *Media) stale(side Side) bool {
 	l, o := m.Line(side), m.Line(side.Other())
 	if l.Audio < 0 {
 		return l.Slots != nil && o.Begun && !o.Off && (side == Core || l.Web.Bundle)
+	}
+	if l.asks() {
+		return o.Begun && !o.Off
 	}
 	return l.Dir != sdp.DirUnset && m.tell(side) != l.Dir
 }
