@@ -124,7 +124,7 @@ func newBoot() (string, error) {
 }
 
 func (a *App) flowConfig() flow.Config {
-	cfg := flow.Config{Workers: a.cfg.Media.Workers, Nice: a.cfg.Media.Nice, Events: func(ev flow.Event) { a.contexts.Event(ev) }, Logger: a.log.Named("flow"),
+	cfg := flow.Config{Workers: a.cfg.Media.Workers, Nice: a.cfg.Media.Nice, Fill: a.cfg.Media.Fill, Events: func(ev flow.Event) { a.contexts.Event(ev) }, Logger: a.log.Named("flow"),
 		Bitrates: flow.Bitrates{OpusNarrow: a.cfg.Media.OpusNarrow, OpusWide: a.cfg.Media.OpusWide, AMRWB: a.cfg.Media.AMRWB}}
 	for _, r := range a.cfg.Realms.Access {
 		cfg.Access = append(cfg.Access, flow.AccessRealm{Name: r.Name, Listen: r.Listen, Advertise: r.Advertise, Port: r.Port, TCP: r.TCP, Second: r.Second, SecondAdvertise: r.SecondAdv, RTCP: r.RTCPPort != 0, RTCPPort: r.RTCPPort})

@@ -361,7 +361,7 @@ func TestHealthReflectionAndMetrics(t *testing.T) {
 	g.transact(setUp("t-1"))
 	_, _, web := g.app.Addresses()
 	page := get(t, "http://"+web+"/metrics", http.StatusOK)
-	for _, line := range []string{"isthmus_mgw_contexts 1", "isthmus_mgw_registered 1", `isthmus_mgw_transaction_duration_seconds_count{outcome="ok"} 1`} {
+	for _, line := range []string{"isthmus_mgw_contexts 1", "isthmus_mgw_registered 1", `isthmus_mgw_transaction_duration_seconds_count{outcome="ok"} 1`, `isthmus_mgw_worker_share{worker="1"} 0`} {
 		if !strings.Contains(page, line+"\n") {
 			t.Errorf("metrics lack %q", line)
 		}
@@ -433,6 +433,7 @@ func TestConfigIsRefusedWithReason(t *testing.T) {
 		"--realms.core.0.port_min=7":            "1024..65534",
 		"--admin.listen=7":                      "admin.listen",
 		"--media.workers=1000":                  "0..256",
+		"--media.fill=91":                       "0..90",
 		"--contexts.orphan_ttl=1s":              "10s..24h",
 		"--realms.core.1.name=b --no.such=1":    "no.such",
 		"--realms.core.0.listen=host.example.x": "realms.core.0.listen",

@@ -1,6 +1,8 @@
 package app
 
 import (
+	"strconv"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/isthmus-gateway/isthmus/mgw/internal/flow"
@@ -45,6 +47,11 @@ func registerGauges(reg prometheus.Registerer, a *App, version string) {
 		reg.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: "isthmus_mgw_packets_refused_total", Help: "Packets that a termination refused, by reason.", ConstLabels: prometheus.Labels{"reason": r.String()},
 		}, func() float64 { return float64(a.engine.Counters().Refused[r]) }))
+	}
+	for i := range a.engine.Shares() {
+		reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "isthmus_mgw_worker_share", Help: "Share of a core that a packet thread takes, 0 to 1.", ConstLabels: prometheus.Labels{"worker": strconv.Itoa(i)},
+		}, func() float64 { return a.engine.Shares()[i] }))
 	}
 	reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "isthmus_mgw_build_info", Help: "Always 1; labels tell the build.", ConstLabels: prometheus.Labels{"version": version},

@@ -67,6 +67,9 @@ type Config struct {
 	// Nice is the workers' nice value, -20 (before all others) to 19; where the system does not allow it they run as others do. 0: as others.
 	Nice int
 
+	// Fill is the share of a core, %, up to which a worker takes calls before another one gets any; 0: the one with the fewest terminations takes them.
+	Fill int
+
 	Timers Timers
 }
 

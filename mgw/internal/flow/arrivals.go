@@ -65,6 +65,7 @@ func (f *Flow) timeSource() {
 		}
 	}
 	f.src.setTimed(coded)
+	f.weighSource(coded)
 }
 
 // setTimed lets the sockets that bring media of t tell when they came, or no longer. An access socket, which many share, does so as long as one of

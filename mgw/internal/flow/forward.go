@@ -334,6 +334,7 @@ func (f *Flow) end() transcoded {
 		f.endTranscoder(true)
 	}
 	f.src.setTimed(false)
+	f.src.weigh(costUnknown)
 	return f.gone
 }
 

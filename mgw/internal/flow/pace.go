@@ -33,6 +33,7 @@ func (w *worker) rest(got int) {
 	w.load.add(w.now, got)
 	due, ok := w.clock.next()
 	now := w.monotonic()
+	w.shares.add(w.began, now)
 	d := w.load.nap(now, now-w.began, w.cfg.Timers.Coalesce, ok)
 	if ok {
 		d = min(d, time.Duration(due-now))

@@ -132,6 +132,9 @@ func newBed(t *testing.T, change func(*Config)) *bed {
 			if len(w.terms) != 0 || len(w.clock.heap) != 0 || w.timed != 0 {
 				t.Errorf("worker keeps %d terminations, %d transcoders, %d timed sources", len(w.terms), len(w.clock.heap), w.timed)
 			}
+			if c := w.shares.expected.Load(); c != 0 {
+				t.Errorf("worker still expects %d millionths of a core", c)
+			}
 			for _, as := range w.access {
 				if as.timed != 0 {
 					t.Errorf("worker keeps %d timed sources of a port", as.timed)

@@ -140,7 +140,7 @@ func (c *Core) place() *worker {
 	return c.w
 }
 
-// place picks that of near, or the worker with the fewest terminations.
+// place picks that of near, or the one that pick finds.
 func (e *Engine) place(near Neighbour) (*worker, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -152,11 +152,7 @@ func (e *Engine) place(near Neighbour) (*worker, error) {
 		w = near.place()
 	}
 	if w == nil {
-		for _, x := range e.workers {
-			if w == nil || e.placed[x] < e.placed[w] {
-				w = x
-			}
-		}
+		w = e.pick()
 	}
 	e.placed[w]++
 	return w, nil

@@ -22,6 +22,7 @@ type term struct {
 	core       *coreState
 	slot       int    // index in worker.terms
 	number     uint32 // of the stream, for events
+	cost       cost   // what its source is expected to take of the worker
 	closed     bool
 
 	in  inbound

@@ -58,7 +58,8 @@ type worker struct {
 	exited   chan struct{}
 	quiet    bool // another worker tells what concerns all
 
-	count counters
+	count  counters
+	shares shares
 
 	// Below: owned by the worker goroutine.
 	stop      bool
@@ -243,6 +244,7 @@ func (w *worker) join(t *term) {
 	}
 	t.slot = len(w.terms)
 	w.terms = append(w.terms, t)
+	t.weigh(costUnknown)
 }
 
 func (w *worker) leave(t *term) {
@@ -251,6 +253,7 @@ func (w *worker) leave(t *term) {
 	w.terms[t.slot].slot = t.slot
 	w.terms[last] = nil
 	w.terms = w.terms[:last]
+	t.weigh(0)
 }
 
 // runClock codes frames that are due. To code one takes as long as to relay ten packets, so relayed ones go first: those of this round have
