@@ -32,6 +32,7 @@ func (a *Access) openComponent2() {
 	a.w.do(func() {
 		a.s.t.component2 = t
 		t.begin()
+		t.weigh(0) // reports only
 	})
 }
 

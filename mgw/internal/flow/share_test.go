@@ -99,6 +99,14 @@ func TestCostIsThatOfTheRoutes(t *testing.T) {
 	expects("one has ended", 0, costUnknown)
 	r.c.close()
 	expects("both have", 0, 0)
+
+	b := newBed(t, func(c *Config) { c.Workers, c.Access[0].RTCP = 1, true })
+	if _, err := b.e.NewAccess(AccessSpec{ID: "a", Realm: "access", Component2: true}); err != nil {
+		t.Fatal(err)
+	}
+	if e := b.e.workers[0].shares.expected.Load(); e != int64(costUnknown) {
+		t.Errorf("%d of a termination with a second component, want %d", e, costUnknown)
+	}
 }
 
 // TestShareIsThatOfRounds: time between them does not count, and of a window no more than all of it.
