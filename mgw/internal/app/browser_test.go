@@ -1,6 +1,7 @@
 package app
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"net"
@@ -26,6 +27,9 @@ type browser struct {
 	conn  *piondtls.Conn
 	// accept: it is controlled.
 	accept bool
+	pair   net.Conn
+	// media gets what comes that is not DTLS, as long as there is room; nil: it is dropped.
+	media chan []byte
 }
 
 func newBrowser(t *testing.T, more ...pionice.AgentOption) *browser {
@@ -110,7 +114,8 @@ func (b *browser) connect(tr *iqv1.TransportGroup) error {
 	if err != nil {
 		return err
 	}
-	b.conn, err = piondtls.ClientWithOptions(packetConn{pair}, pair.RemoteAddr(), piondtls.WithCertificates(b.cert),
+	b.pair = pair
+	b.conn, err = piondtls.ClientWithOptions(packetConn{pair, b.media}, pair.RemoteAddr(), piondtls.WithCertificates(b.cert),
 		piondtls.WithInsecureSkipVerify(true), piondtls.WithSRTPProtectionProfiles(piondtls.SRTP_AEAD_AES_128_GCM),
 		piondtls.WithExtendedMasterSecret(piondtls.RequireExtendedMasterSecret), piondtls.WithFlightInterval(100*time.Millisecond))
 	if err != nil {
@@ -119,14 +124,21 @@ func (b *browser) connect(tr *iqv1.TransportGroup) error {
 	return b.conn.HandshakeContext(ctx)
 }
 
-// packetConn makes a PacketConn of the selected pair, leaving out what is not DTLS (RFC 7983 §7).
-type packetConn struct{ net.Conn }
+// packetConn makes a PacketConn of the selected pair, putting aside what is not DTLS (RFC 7983 §7).
+type packetConn struct {
+	net.Conn
+	media chan<- []byte
+}
 
 func (c packetConn) ReadFrom(p []byte) (int, net.Addr, error) {
 	for {
 		n, err := c.Read(p)
 		if err != nil || n > 0 && p[0] >= 20 && p[0] <= 63 {
 			return n, c.RemoteAddr(), err
+		}
+		select {
+		case c.media <- bytes.Clone(p[:n]):
+		default:
 		}
 	}
 }

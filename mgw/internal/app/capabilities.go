@@ -31,7 +31,7 @@ func capabilities(cfg Config, version string) *iqv1.Capabilities {
 	c := &iqv1.Capabilities{
 		Software: "isthmus-mgw/" + version, ProfileVersion: control.ProfileVersion, IceModes: []string{"lite"},
 		SrtpProfiles: flow.SRTPProfiles(), MaxContexts: uint32(cfg.Contexts.Max),
-		Features: []string{"sdes", "sdes-mki", "signals", "quality", "rtcp-xr", "inactivity-rtcp"}, Signals: connmodel.SignalNames(),
+		Features: []string{"sdes", "sdes-mki", "streams", "signals", "quality", "rtcp-xr", "inactivity-rtcp"}, Signals: connmodel.SignalNames(),
 	}
 	for _, x := range transcode.Available() {
 		c.Codecs = append(c.Codecs, &iqv1.Codec{PayloadType: uint32(x.PT), Name: x.Name, ClockRate: x.ClockRate, Channels: uint32(x.ChannelCount())})

@@ -24,7 +24,7 @@ func TestCapabilitiesNameTheCodecs(t *testing.T) {
 
 // TestCapabilitiesOfEveryConfiguration: a controller does not use what is not told.
 func TestCapabilitiesOfEveryConfiguration(t *testing.T) {
-	if got := strings.Join(capabilities(Config{}, "1").GetFeatures(), " "); got != "sdes sdes-mki signals quality rtcp-xr inactivity-rtcp" {
+	if got := strings.Join(capabilities(Config{}, "1").GetFeatures(), " "); got != "sdes sdes-mki streams signals quality rtcp-xr inactivity-rtcp" {
 		t.Errorf("features %q", got)
 	}
 }

@@ -58,7 +58,7 @@ func TestIQ34_ServiceStateIsOfRootOnly(t *testing.T) {
 	}
 }
 
-// TestStreamsOfATermination: the protocol sets no limit to the streams of a termination, each with its own number, properties and descriptions. (The media gateway takes one.)
+// TestStreamsOfATermination: the protocol sets no limit to the streams of a termination, each with its own number, properties and descriptions. (The media gateway takes 32.)
 func TestStreamsOfATermination(t *testing.T) {
 	if f := field(t, "TerminationDescriptor.streams"); !f.IsList() || f.Message().Name() != "Stream" {
 		t.Errorf("streams: %v", f)
