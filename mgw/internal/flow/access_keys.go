@@ -52,6 +52,7 @@ func (s *accessState) secured(now int64, run *handshake, profile srtp.Profile, t
 	run.tx, run.rx = tx, rx
 	s.t.out.tx, s.t.in.rx = tx, rx
 	s.share()
+	s.nameAgain()
 	s.t.emit(Event{Kind: DTLSConnected, Profile: profile.String()})
 }
 

@@ -30,7 +30,11 @@ func (s *accessState) assign(b []byte) *term {
 	}
 	for i := range s.bound {
 		if s.bound[i].ssrc == ssrc {
-			return s.bound[i].t
+			t := s.bound[i].t
+			if i >= MaxStreams { // what is in use stays among the newer ones, and those have not to move for each packet
+				s.renew(i)
+			}
+			return t
 		}
 	}
 	t := s.announced(ssrc)
@@ -109,8 +113,25 @@ func (s *accessState) bind(ssrc uint32, t *term) {
 	if len(s.bound) < maxBound {
 		s.bound = append(s.bound, bound{})
 	}
-	copy(s.bound[1:], s.bound)
+	s.renew(len(s.bound) - 1)
 	s.bound[0] = bound{ssrc: ssrc, t: t}
+}
+
+// renew makes the i-th bound source the newest.
+func (s *accessState) renew(i int) {
+	b := s.bound[i]
+	copy(s.bound[1:i+1], s.bound)
+	s.bound[0] = b
+}
+
+// describe follows the settings that t is given: the tables are those of the newest description (RFC 9143 §9.2).
+func (s *accessState) describe(t *term, n *Settings) {
+	if t.set.MID != "" && n.MID != "" && n.MID != t.set.MID {
+		s.unbind(t) // another line in the place of the one before
+	}
+	if n.Source != 0 && n.Source != t.set.Source {
+		s.bind(n.Source, t)
+	}
 }
 
 // unbind forgets the sources of a stream.
@@ -137,6 +158,13 @@ func (o *outbound) name(s *Settings) {
 		o.mid, o.midExt = nil, 0
 	case o.midExt != s.MIDExt || o.named != s.MID:
 		o.mid, o.midExt, o.named = []byte(s.MID), s.MIDExt, s.MID
+	}
+}
+
+// nameAgain names what is sent as at first: the peer is perhaps another.
+func (o *outbound) nameAgain() {
+	if o.midExt != 0 && o.mid == nil {
+		o.mid = []byte(o.named)
 	}
 }
 

@@ -18,6 +18,9 @@ func (t *term) configure(now int64, s Settings) error {
 	if err := t.clocks(now, s); err != nil {
 		return err
 	}
+	if t.access != nil {
+		t.access.describe(t, &s)
+	}
 	wasOpen, wasOut := t.in.open, t.out.open
 	t.set, t.in.formats, t.in.types = s, formats, types
 	t.in.open = s.Mode == RecvOnly || s.Mode == SendRecv

@@ -13,7 +13,7 @@ func (t *term) control(now int64, b []byte) bool {
 		t.in.drops.Count(gate.Malformed)
 		return false
 	}
-	if t.set.RTCPIsMedia && t.in.open {
+	if t.set.RTCPIsMedia && t.in.open && !info.Others {
 		t.in.heard = now
 		t.lively()
 	}

@@ -3,6 +3,7 @@ package flow
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 )
 
@@ -17,6 +18,7 @@ const (
 var (
 	ErrComponent2     = errors.New("flow: RTCP has a component of its own, which further streams cannot share") // RFC 9143 §9.3; H.248.8 error 449
 	ErrTooManyStreams = fmt.Errorf("flow: more than %d streams", MaxStreams)                                    // H.248.8 error 510
+	ErrSSRC           = errors.New("flow: another stream of the termination has the SSRC")
 )
 
 // AccessEnd is one stream of an access termination: an *Access is its first.
@@ -51,16 +53,18 @@ type AccessStream struct {
 }
 
 // NewStream adds a stream, Inactive and with nothing armed; it lasts as long as the termination unless it is closed before. Errors: ErrComponent2, ErrTooManyStreams,
-// ErrClosed.
+// ErrSSRC, ErrClosed.
 func (a *Access) NewStream(spec StreamSpec) (*AccessStream, error) {
-	x := &AccessStream{a: a, ssrc: spec.SSRC}
-	cname := a.cname
-	identity(&x.ssrc, &cname)
+	x := &AccessStream{a: a}
 	t := &term{owner: x, w: a.w, number: spec.Stream, access: a.s}
 	x.t = t
-	t.out = outbound{secure: true, stamp: newStamper(x.ssrc)}
 	err := ErrClosed
-	a.w.alive(a.s.t, func() { err = a.s.add(t) })
+	a.w.alive(a.s.t, func() {
+		if x.ssrc, err = a.s.ownSource(spec.SSRC); err == nil {
+			t.out = outbound{secure: true, stamp: newStamper(x.ssrc)}
+			err = a.s.add(t)
+		}
+	})
 	if err != nil {
 		return nil, fmt.Errorf("%s: stream %d: %w", a.id, spec.Stream, err)
 	}
@@ -117,11 +121,37 @@ func (s *accessState) add(t *term) error {
 	case len(s.more)+1 >= MaxStreams:
 		return ErrTooManyStreams
 	}
+	if ssrc, known := s.heard(); known && len(s.more) == 0 {
+		s.bind(ssrc, s.t) // until now it was the only one, and packets need not tell any more what they are of
+	}
 	s.more = append(s.more, t)
 	s.share()
 	s.t.shareControl()
 	t.begin()
 	return nil
+}
+
+// heard is the newest source of the first stream.
+func (s *accessState) heard() (ssrc uint32, known bool) {
+	if s.t.out.leg == nil {
+		return 0, false
+	}
+	return s.t.out.leg.Source()
+}
+
+// ownSource is an SSRC for a further stream: want, or a random one when that is 0. All streams have one key, under which an SSRC must not be used twice
+// (RFC 3711 §9.1). Errors: ErrSSRC.
+func (s *accessState) ownSource(want uint32) (uint32, error) {
+	taken := func(ssrc uint32) bool {
+		return s.t.out.stamp.SSRC() == ssrc || slices.ContainsFunc(s.more, func(t *term) bool { return t.out.stamp.SSRC() == ssrc })
+	}
+	if want != 0 && taken(want) {
+		return 0, ErrSSRC
+	}
+	for want == 0 || taken(want) {
+		want = random32()
+	}
+	return want, nil
 }
 
 // remove ends t.
@@ -149,6 +179,14 @@ func (s *accessState) share() {
 	for _, t := range s.more {
 		o := &t.out
 		o.sock, o.addr, o.stream, o.rtcp, o.tx, o.consent = from.sock, from.addr, from.stream, from.rtcp, from.tx, from.consent
+	}
+}
+
+// nameAgain lets packets of all streams carry their MIDs again.
+func (s *accessState) nameAgain() {
+	s.t.out.nameAgain()
+	for _, t := range s.more {
+		t.out.nameAgain()
 	}
 }
 

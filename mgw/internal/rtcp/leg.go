@@ -50,7 +50,7 @@ type Statistics struct {
 	RemoteFraction  uint8         // since the report before it, of 256
 	RemoteJitter    time.Duration
 	ReportsSent     uint64
-	ReportsReceived uint64
+	ReportsReceived uint64 // about our stream or its source
 	Refused         uint64 // datagrams that did not parse
 
 	Measured bool // the peer has told VoIP metrics of our stream
@@ -112,6 +112,9 @@ func (l *Leg) SetClocks(in, out uint32) {
 // source is taken.
 func (l *Leg) Share() { l.shared = true }
 
+// Source is the source of the newest packet that Received has taken; false: there was none.
+func (l *Leg) Source() (ssrc uint32, known bool) { return l.in.ssrc, l.in.known }
+
 // Sent counts a packet that went out. payload: bytes without header.
 func (l *Leg) Sent(payload int) {
 	l.out.packets++
@@ -131,7 +134,9 @@ func (l *Leg) Handle(now int64, b []byte) (Info, error) {
 		l.stats.Refused++
 		return Info{}, err
 	}
-	l.stats.ReportsReceived++
+	if !info.Others {
+		l.stats.ReportsReceived++
+	}
 	if info.SR {
 		l.lsr, l.lsrAt = uint32(info.NTP>>16), now
 	}

@@ -65,6 +65,9 @@ type Info struct {
 	ReferenceOf uint32
 	LRR, DLRR   uint32 // middle of our reference time that the peer had, and the delay since, 1/65536 s (RFC 3611 §4.5); LRR 0: none
 
+	// Others tells that the datagram is neither about our stream nor of its source, but of others on the same transport.
+	Others bool
+
 	among  bool // several streams share the transport: only a sender report of source is of interest
 	source uint32
 }
@@ -73,7 +76,7 @@ type Info struct {
 // need not begin with SR or RR (RFC 5506 §3). b of any content is safe; work and memory are bounded by its length.
 // Errors: ErrShort, ErrVersion, ErrLength, ErrPadding, ErrCompound; info is then partly filled and must not be used.
 func Parse(b []byte, ours uint32, reduced bool, info *Info) error {
-	*info = Info{among: info.among, source: info.source}
+	*info = Info{Others: info.among, among: info.among, source: info.source}
 	if len(b) < headLen {
 		return ErrShort
 	}
@@ -127,7 +130,7 @@ func (i *Info) packet(p []byte, ours uint32) error {
 		if len(p) < headLen+4+senderLen+count*blockLen {
 			return ErrLength
 		}
-		if !i.among || binary.BigEndian.Uint32(p[headLen:]) == i.source {
+		if !i.among || i.ofSource(p) {
 			i.SR = true
 			i.NTP = binary.BigEndian.Uint64(p[8:])
 			i.RTPTS = binary.BigEndian.Uint32(p[16:])
@@ -139,6 +142,7 @@ func (i *Info) packet(p []byte, ours uint32) error {
 		if len(p) < headLen+4+count*blockLen {
 			return ErrLength
 		}
+		i.ofSource(p)
 		i.blocks(p[headLen+4:], count, ours)
 	case typeSDES:
 		// One peer per leg: its name changes nothing.
@@ -160,6 +164,13 @@ func (i *Info) packet(p []byte, ours uint32) error {
 	return nil
 }
 
+// ofSource reports whether the source of our stream is the sender of a report.
+func (i *Info) ofSource(p []byte) bool {
+	of := binary.BigEndian.Uint32(p[headLen:]) == i.source
+	i.Others = i.Others && !of
+	return of
+}
+
 // bye takes a BYE as the peer's when it names the sender of the compound.
 func (i *Info) bye(p []byte, count int) {
 	for ; count > 0; count, p = count-1, p[4:] {
@@ -173,7 +184,7 @@ func (i *Info) bye(p []byte, count int) {
 func (i *Info) blocks(p []byte, count int, ours uint32) {
 	for ; count > 0; count, p = count-1, p[blockLen:] {
 		if ssrc := binary.BigEndian.Uint32(p); ssrc == ours {
-			i.Reported = true
+			i.Reported, i.Others = true, false
 			i.Block = readBlock(p)
 		}
 	}

@@ -186,7 +186,7 @@ func (i *Info) extension(p []byte, ours uint32) error {
 			}
 			for s := body[4:]; len(s) > 0; s = s[12:] {
 				if binary.BigEndian.Uint32(s) == ours {
-					i.LRR, i.DLRR = binary.BigEndian.Uint32(s[4:]), binary.BigEndian.Uint32(s[8:])
+					i.LRR, i.DLRR, i.Others = binary.BigEndian.Uint32(s[4:]), binary.BigEndian.Uint32(s[8:]), false
 				}
 			}
 		case blockVoIP:
@@ -194,7 +194,7 @@ func (i *Info) extension(p []byte, ours uint32) error {
 				return ErrLength
 			}
 			if binary.BigEndian.Uint32(body[4:]) == ours {
-				i.VoIP, i.Measured = readVoIP(body), true
+				i.VoIP, i.Measured, i.Others = readVoIP(body), true, false
 			}
 		}
 		b = b[n:]
