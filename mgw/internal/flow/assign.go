@@ -3,6 +3,7 @@ package flow
 import (
 	"slices"
 
+	"github.com/isthmus-gateway/isthmus/mgw/internal/rtcp"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
 )
 
@@ -144,6 +145,14 @@ func (s *accessState) controlAll(now int64, b []byte) {
 	if !s.t.control(now, b) {
 		return // malformed for all
 	}
+	if len(s.more) == 0 {
+		return
+	}
+	rtcp.EachMID(b, func(ssrc uint32, mid []byte) {
+		if t := s.named(mid); t != nil {
+			s.bind(ssrc, t)
+		}
+	})
 	for _, t := range s.more {
 		if t.out.leg != nil {
 			t.control(now, b)

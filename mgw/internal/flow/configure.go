@@ -44,6 +44,11 @@ func (t *term) configure(now int64, s Settings) error {
 	if t.out.leg != nil {
 		t.out.leg.SetXR(s.XRMetrics, s.XRReference)
 		t.out.leg.SetBandwidth(s.RTCPShare)
+		mid := ""
+		if s.MIDExt != 0 {
+			mid = s.MID
+		}
+		t.out.leg.SetMID(mid)
 	}
 	t.observe(now, &s)
 	if t.to != nil {

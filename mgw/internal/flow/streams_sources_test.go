@@ -206,3 +206,30 @@ func TestR3711_9_1_SourcesOfStreamsDiffer(t *testing.T) {
 		}
 	})
 }
+
+// TestR9143_9_2_SourcesNamedInRTCP: a source description with a MID tells the stream of a source whose packets do not; our reports name our streams.
+func TestR9143_9_2_SourcesNamedInRTCP(t *testing.T) {
+	r, u := twoStreams(t, named("a"), named("b"))
+	s := r.a.access
+	sdes := func(ssrc byte, mid string) []byte {
+		return []byte{0x80, 201, 0, 1, 0, 0, 0, ssrc, 0x81, 202, 0, 2, 0, 0, 0, ssrc, 15, 1, mid[0], 0}
+	}
+	bare := packet(8, 50, 1, 160, make([]byte, 160))
+	if s.assign(bare) != nil {
+		t.Fatal("known before")
+	}
+	s.controlAll(2, sdes(50, "c"))
+	if s.assign(bare) != nil {
+		t.Error("by a MID of nobody")
+	}
+	s.controlAll(2, sdes(50, "b"))
+	if s.assign(bare) != u {
+		t.Error("not by the MID of its source description")
+	}
+	out := make([]byte, 1500)
+	for want, x := range map[string]*term{"a": r.a, "b": u} {
+		if n := x.out.leg.Build(3, 0, out); !bytes.Contains(out[:n], []byte{15, 1, want[0]}) {
+			t.Errorf("report %x does not name stream %s", out[:n], want)
+		}
+	}
+}

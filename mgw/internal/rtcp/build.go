@@ -3,13 +3,10 @@ package rtcp
 import "encoding/binary"
 
 const (
-	// MaxReport is the longest datagram that Build and BuildBye write, bytes: SR with one block, SDES with CNAME, XR, BYE.
+	// MaxReport is the longest datagram that Build and BuildBye write, bytes: SR with one block, SDES with CNAME and MID, XR, BYE.
 	MaxReport = headLen + 4 + senderLen + blockLen + sdesMax + xrMax + byeLen
 
-	sdesMax = headLen + 4 + (2+maxCNAME+1+3)/4*4 // chunk padded to a word, at least one zero (RFC 3550 §6.5)
-	byeLen  = headLen + 4
-
-	itemCNAME = 1
+	byeLen = headLen + 4
 )
 
 // Build writes the report that is due and schedules the next one. rtpTS: our RTP timestamp that belongs to now, read only when we have
@@ -75,18 +72,6 @@ func (l *Leg) block(now int64, out []byte) {
 	}
 	binary.BigEndian.PutUint32(out[16:], l.lsr)
 	binary.BigEndian.PutUint32(out[20:], dlsr)
-}
-
-// sdes writes our CNAME, which every compound must hold (RFC 3550 §6.1).
-func (l *Leg) sdes(out []byte) int {
-	binary.BigEndian.PutUint32(out[headLen:], l.cfg.SSRC)
-	n := headLen + 4
-	out[n], out[n+1] = itemCNAME, byte(len(l.cfg.CNAME))
-	n += 2 + copy(out[n+2:], l.cfg.CNAME)
-	end := (n + 1 + 3) / 4 * 4
-	clear(out[n:end])
-	putHead(out, 1, typeSDES, end)
-	return end
 }
 
 // putHead writes the common header of a packet of n bytes.

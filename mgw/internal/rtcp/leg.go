@@ -76,6 +76,7 @@ type Leg struct {
 	rng       uint64
 	stats     Statistics
 	shared    bool
+	mid       string // of our stream; "": not told
 }
 
 // New returns the state of a leg whose first report is due about half an interval after now (RFC 3550 §6.2). Errors: ErrConfig.

@@ -323,7 +323,14 @@ func FuzzParse(f *testing.F) {
 		&pion.DLRRReportBlock{Reports: []pion.DLRRReport{{SSRC: 42, LastRR: 1, DLRR: 2}}},
 	}}), false)
 	f.Add([]byte{0x80, typeXR, 0, 2, 0, 0, 0, 5, 7, 0, 0, 8}, true)
+	f.Add([]byte{0x81, typeSDES, 0, 3, 0, 0, 0, 5, itemCNAME, 1, 'c', itemMID, 1, 'a', 0, 0}, true)
 	f.Fuzz(func(t *testing.T, in []byte, reduced bool) {
+		mids := 0
+		EachMID(in, func(_ uint32, mid []byte) {
+			if mids++; len(mid) == 0 || mids > len(in)/3 {
+				t.Fatalf("MID %d of %d octets in %d", mids, len(mid), len(in))
+			}
+		})
 		var i Info
 		if err := Parse(in, 42, reduced, &i); err != nil {
 			return

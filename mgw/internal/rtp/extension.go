@@ -35,7 +35,7 @@ func oneByte(list []byte, id uint8) []byte {
 		case list[0] == 0: // padding
 			list = list[1:]
 			continue
-		case x == oneByteReserved || 1+n > len(list):
+		case x == oneByteReserved || x == 0 || 1+n > len(list): // id 0 with a length (RFC 8285 §4.1.2)
 			return nil
 		case x == id:
 			return list[1 : 1+n]

@@ -32,6 +32,7 @@ func TestElement(t *testing.T) {
 		"two bytes with app bits":  {packet(1, 0x100f, 4, 1, 'z'), "z"},
 		"another id":               {packet(0, 0xbede, 5<<4, 'a'), ""},
 		"behind the end mark":      {packet(0, 0xbede, 15<<4, 4<<4, 'a'), ""},
+		"id 0 with a length":       {packet(0, 0xbede, 2, 7, 7, 7, 4<<4, 'a'), ""}, // RFC 8285 §4.1.2: the list ends there
 		"longer than the list":     {packet(0, 0xbede, 4<<4|15, 'a'), ""},
 		"two bytes, longer":        {packet(0, 0x1000, 4, 200, 'a'), ""},
 		"two bytes, no length":     {packet(0, 0x1000, 1, 1, 9, 4), ""},
