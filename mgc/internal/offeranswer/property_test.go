@@ -48,7 +48,7 @@ func TestR3264_R6337_RandomNegotiations(t *testing.T) {
 		return
 	}
 	defer debug.SetGCPercent(debug.SetGCPercent(400))
-	var next, exchanges, failed atomic.Int64
+	var next, exchanges, failed, several atomic.Int64
 	var noisy [2]atomic.Int64
 	var wg sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
@@ -61,6 +61,7 @@ func TestR3264_R6337_RandomNegotiations(t *testing.T) {
 					t.Errorf("ISTHMUS_SEED=%#x ISTHMUS_SEQUENCE=%d: %v\n%s", seed, i, err, ladder)
 				}
 				exchanges.Add(int64(g.exchanges))
+				several.Add(int64(g.several))
 				for side, was := range g.noisy {
 					if was {
 						noisy[side].Add(1)
@@ -71,6 +72,9 @@ func TestR3264_R6337_RandomNegotiations(t *testing.T) {
 	}
 	wg.Wait()
 	t.Logf("%d sequences, %d exchanges; comfort noise agreed in %d with the browser, in %d with the phone", n, exchanges.Load(), noisy[Access].Load(), noisy[Core].Load())
+	if t.Logf("%d agreements on further lines that both sides have", several.Load()); several.Load() < int64(n/20) {
+		t.Error("further lines were hardly ever agreed")
+	}
 	if noisy[Access].Load() == 0 || noisy[Core].Load() == 0 {
 		t.Error("comfort noise was never agreed")
 	}
@@ -105,8 +109,11 @@ type negotiation struct {
 	dir       [2]sdp.Direction // agreed, from our point of view; by side
 	ladder    *strings.Builder // nil: nobody reads it
 	exchanges int
-	noisy     [2]bool // comfort noise was agreed at some time, by side
-	deep      bool    // check also that old values stay as they were
+	lines     [2]*peertest.Lines // by side; nil: one audio line on both
+	several   int                // further lines that both had at an agreement
+	places    map[int][2]string  // by stream, where it stands on both sides
+	noisy     [2]bool            // comfort noise was agreed at some time, by side
+	deep      bool               // check also that old values stay as they were
 }
 
 func newNegotiation(seed uint64, i int) *negotiation {
@@ -132,11 +139,18 @@ func newNegotiation(seed uint64, i int) *negotiation {
 	n.phone = peertest.NewPhone(r, string(p.SRTP))
 	n.mgw.Full = peertest.Chance(r, 30)
 	n.web.FullICE = n.mgw.Full
+	if p.Streams = peertest.Pick(r, 1, 1, 2, 3); p.Streams > 1 {
+		n.lines = [2]*peertest.Lines{peertest.NewLines(r, n.web, nil, 2), peertest.NewLines(r, nil, n.phone, 2)}
+		n.places = map[int][2]string{}
+	}
 	n.m = New(p, r.Uint64()>>1, r.Uint64()>>1, peertest.Word(r, 32))
 	return n
 }
 
 func (n *negotiation) user(side Side) user {
+	if n.lines[side] != nil {
+		return n.lines[side]
+	}
 	if side == Access {
 		return n.web
 	}
@@ -194,7 +208,7 @@ func (n *negotiation) begin() (up bool, err error) {
 	if err := n.addBoth(); err != nil {
 		return false, err
 	}
-	if x == Access && peertest.Chance(n.r, 15) {
+	if x == Access && n.lines[x] == nil && peertest.Chance(n.r, 15) {
 		return n.forked(x, e)
 	}
 	ok, err := n.tell(x.Other())
@@ -231,11 +245,12 @@ func (n *negotiation) addBoth() error {
 			d.GetStreams()[0].GetLocalControl().GetMode() != iqv1.LocalControl_MODE_INACTIVE {
 			return fmt.Errorf("Add %s: %v", name(s), d)
 		}
+		more := n.mgw.Streams(s == Core, n.m.AddDescriptor(s, "r", Closed))
 		m, err := n.m.Resolve(s, n.mgw.Add(s == Core))
 		if err != nil {
 			return err
 		}
-		n.m = m
+		n.m = m.Made(s, more)
 	}
 	return nil
 }
@@ -413,14 +428,19 @@ func (n *negotiation) exchange(x Side) error {
 		n.user(x).Restore()
 		return n.untouched(before, old)
 	}
-	if x == Core && ch.NewKey != e.NewKey {
+	if x == Core && ch.NewKey != e.NewKey && !(e.MayNewKey && ch.NewKey) {
 		return fmt.Errorf("a new key: %v, the phone changes it: %v", ch.NewKey, e.NewKey)
 	}
 	if ch.ICERestart != e.Restart || ch.NewDTLS != e.NewDTLS || ch.Moved && !e.Moved {
 		return fmt.Errorf("change %+v, expected %+v", ch, e)
 	}
 	n.m = m
-	if ch.Tell {
+	if n.m.New() && peertest.Chance(n.r, 85) { // else the MGW does not make them
+		for _, s := range []Side{Access, Core} {
+			n.m = n.m.Made(s, n.mgw.Streams(s == Core, n.m.NewDescriptor(s)))
+		}
+	}
+	if n.m.Stale(y) {
 		ok, err := n.tell(y)
 		if err != nil {
 			return err
@@ -475,7 +495,8 @@ func (n *negotiation) settle() error {
 func (n *negotiation) agree() error {
 	w, p, want := &n.web.Peer, &n.phone.Peer, n.wanted()
 	for _, s := range []Side{Access, Core} {
-		if stale := want[s] != n.dir[s]; stale != n.m.Stale(s) {
+		one := n.m.at(0)
+		if stale := want[s] != n.dir[s]; stale != one.stale(s) {
 			return fmt.Errorf("%s: agreed %s, users want %s, stale %v", name(s), n.dir[s], want[s], n.m.Stale(s))
 		}
 		f := peertest.Told{Dir: n.dir[s], Said: w.Took, Theirs: w.Codecs, Browser: n.web}
@@ -495,5 +516,5 @@ func (n *negotiation) agree() error {
 	if len(a) > 0 && len(c) > 0 && !n.full && !peertest.CodecOf(a[0]).SamePayload(peertest.CodecOf(c[0])) {
 		return fmt.Errorf("%v and %v cannot be joined without transcoding", a[0], c[0])
 	}
-	return nil
+	return n.agreeOnLines()
 }

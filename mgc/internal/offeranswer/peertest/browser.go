@@ -18,6 +18,7 @@ type Expect struct {
 	Restart, NewDTLS bool
 	Moved            bool
 	NewKey           bool // when it is taken
+	MayNewKey        bool // it may be told: of a line that comes back
 }
 
 // Browser is a legal peer of RFC 9429 (JSEP), with the habits of Chrome or Firefox.

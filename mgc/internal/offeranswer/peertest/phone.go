@@ -25,6 +25,8 @@ type Phone struct {
 	Crypto              Crypto
 	wasCrypto           Crypto
 
+	One      bool            // it is about one line only
+	later    bool            // which was added to a call
 	Reserves bool            // it may be told of quality-of-service preconditions
 	Quality  []sdp.Attribute // its own precondition lines
 }
@@ -105,10 +107,12 @@ func (p *Phone) Offer(names []string) (*sdp.Description, Expect) {
 	nowhere := p.Nowhere
 	if first {
 		p.Lines = []Line{{Kind: "audio"}}
-		if Chance(p.r, 25) {
+		if p.One {
+			// nothing else
+		} else if Chance(p.r, 25) {
 			p.Lines = append(p.Lines, Line{Kind: "video", Formats: []string{"34"}})
 		}
-		if Chance(p.r, 10) {
+		if !p.One && Chance(p.r, 10) {
 			p.Lines = append([]Line{{Kind: "video", Formats: []string{"34"}}}, p.Lines...)
 			p.Audio = 1
 		}
@@ -122,7 +126,7 @@ func (p *Phone) Offer(names []string) (*sdp.Description, Expect) {
 		if Chance(p.r, 20) {
 			p.Can = slices.DeleteFunc(Some(p.r, PhoneMenu(p.event, 97)), func(c codec.Codec) bool { return c.Is("iLBC") && p.event == 97 })
 		}
-		if Chance(p.r, 12) && len(p.Lines) < 4 {
+		if !p.One && Chance(p.r, 12) && len(p.Lines) < 4 {
 			p.Lines = append(p.Lines, Line{Kind: "video", Formats: []string{"34"}})
 		}
 		if Chance(p.r, 8) { // a line that is not used any more
@@ -273,7 +277,7 @@ func (p *Phone) TakeOffer(raw []byte) (*sdp.Description, sdp.Direction, error) {
 	if err := errors.Join(p.sameLines(d), p.plain(raw, d, a)); err != nil {
 		return nil, 0, err
 	}
-	keys, err := p.Crypto.takeOffer(p.r, a, p.said == nil)
+	keys, err := p.Crypto.takeOffer(p.r, a, p.said == nil && !p.later)
 	if err != nil {
 		return nil, 0, err
 	}
