@@ -141,9 +141,11 @@ func (m *Media) offerMore(side Side, i int, dir sdp.Direction) {
 	if len(l.Ours) == 0 || l.Audio < 0 && !m.newLine(l, side) {
 		return
 	}
-	if side == Access && v.Line(side).asks() && m.Line(side).streamAt(i).Audio >= 0 { // the line is used anew, for another transceiver (RFC 9429 §5.2.2)
+	if was := m.Line(side).streamAt(i); was.asks() { // the line is used anew, whatever it was refused as
 		l.Slots = slices.Clone(l.Slots)
-		l.Slots[l.Audio].MID = l.freshMID()
+		if l.Slots[l.Audio].Proto = l.Slots[m.Line(side).Audio].Proto; side == Access { // for another transceiver (RFC 9429 §5.2.2)
+			l.Slots[l.Audio].MID = l.freshMID()
+		}
 	}
 	l.bind(l.Ours)
 	if l.Told, l.Actual = v.tell(side), ""; dir != sdp.DirUnset {

@@ -428,7 +428,7 @@ func (n *negotiation) exchange(x Side) error {
 		n.user(x).Restore()
 		return n.untouched(before, old)
 	}
-	if x == Core && ch.NewKey != e.NewKey && !(e.MayNewKey && ch.NewKey) {
+	if x == Core && ch.NewKey != e.NewKey && !(e.MayNewKey && (ch.NewKey || !n.full)) {
 		return fmt.Errorf("a new key: %v, the phone changes it: %v", ch.NewKey, e.NewKey)
 	}
 	if ch.ICERestart != e.Restart || ch.NewDTLS != e.NewDTLS || ch.Moved && !e.Moved {

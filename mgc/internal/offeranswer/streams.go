@@ -81,6 +81,7 @@ func (s *Stream) isOff() bool { return s.Audio < 0 || s.Off }
 // refuse puts a further stream's line off.
 func (s *Stream) refuse() {
 	s.Off, s.Want, s.Asked, s.Told, s.Dir = true, sdp.Inactive, sdp.Inactive, sdp.Inactive, sdp.DirUnset
+	s.Crypto.Peer = Key{}
 }
 
 // several reports whether the side has lines of more than one stream.

@@ -125,6 +125,11 @@ func (p *Page) Shot(ctx context.Context, path string) error {
 	return p.browser.do(ctx, "shot", p.name, "", nil, path)
 }
 
+// Run evaluates a script in the page; result may be nil, else its value, or that of its promise, goes there.
+func (p *Page) Run(ctx context.Context, script string, result any) error {
+	return p.browser.do(ctx, "run", p.name, "", result, script)
+}
+
 func (p *Page) invoke(ctx context.Context, fn string, result any, args ...any) error {
 	return p.browser.do(ctx, "call", p.name, fn, result, args...)
 }

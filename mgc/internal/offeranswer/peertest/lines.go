@@ -106,6 +106,13 @@ func (l *Lines) newFurther() *Further {
 	return f
 }
 
+// forgetKey lets go of the key of a line that has ended.
+func (f *Further) forgetKey() {
+	if f.Phone != nil {
+		f.Phone.Crypto.Used = ""
+	}
+}
+
 // peer is who has its wishes.
 func (f *Further) peer() *Peer {
 	if f.Phone != nil {
@@ -421,6 +428,7 @@ func (l *Lines) takeLineAnswer(f *Further, m *sdp.Media) error {
 			f.Phone.Forget()
 			f.Phone.Restore()
 		}
+		f.forgetKey()
 		return nil
 	}
 	switch {
@@ -488,6 +496,7 @@ func (l *Lines) answerLine(f *Further, m *sdp.Media, ans *sdp.Description) (sdp.
 		return no, fmt.Errorf("bundle-only with port %d, agreed: %v", m.Port, f.On)
 	case m.Port == 0 && !only:
 		f.On, f.Ended = false, true
+		f.forgetKey()
 		return no, nil
 	case f.Ended && f.Phone == nil && m.MID == f.MID:
 		return no, fmt.Errorf("mid %s was rejected and is offered again (RFC 9429 §5.2.2)", m.MID)
@@ -502,6 +511,7 @@ func (l *Lines) answerLine(f *Further, m *sdp.Media, ans *sdp.Description) (sdp.
 		if f.On, f.Ended = false, true; f.Phone != nil && err == nil {
 			f.Phone.Restore()
 		}
+		f.forgetKey()
 		return no, err
 	}
 	f.On, f.Ended, f.Begun, f.Port = true, false, f.Begun && f.On, m.Port

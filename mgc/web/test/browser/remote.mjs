@@ -6,6 +6,7 @@
 //   {"id":3,"op":"reload","page":"alice"}                  loads the page again
 //   {"id":4,"op":"close","page":"alice"}
 //   {"id":5,"op":"shot","page":"alice","args":[path]}      a picture
+//   {"id":6,"op":"run","page":"alice","args":[script]}     the value of a script in the page
 // answers {"id":1,"result":...} or {"id":1,"error":"text"}; an uncaught error of a page comes as {"pageError":"text"}.
 import { createInterface } from 'node:readline';
 import { launch } from './chromium.mjs';
@@ -37,6 +38,9 @@ const ops = {
   async close(name) {
     await pages.get(name).close({ runBeforeUnload: true });
     pages.delete(name);
+  },
+  async run(name, script) {
+    return pages.get(name).evaluate(script);
   },
   async shot(name, path) {
     await pages.get(name).screenshot({ path });
