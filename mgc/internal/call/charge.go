@@ -265,6 +265,13 @@ func mediaFacts(f *callcore.Facts) (out [2]sideMedia) {
 		if callcore.Leg(l) == callcore.LegCore {
 			out[l].Remote = s.Remote.String()
 		}
+		for _, x := range s.Further {
+			m := sideMedia{Chosen: formatOf(x.Chosen), Dir: x.Dir}
+			if callcore.Leg(l) == callcore.LegCore {
+				m.Remote = x.Remote.String()
+			}
+			out[l].Further = append(out[l].Further, m)
+		}
 	}
 	return out
 }
@@ -274,6 +281,8 @@ type sideMedia struct {
 	Dir    sdp.Direction
 	Lines  []callcore.Line
 	Remote string
+
+	Further []sideMedia `json:",omitempty"` // absent of one stream, as before
 }
 
 // mediaRecords are the descriptions as they were negotiated, those of the peers.
@@ -284,10 +293,9 @@ func mediaRecords(f *callcore.Facts, at time.Time) []cdr.Media {
 		if l != f.Caller {
 			m.Kind = "answer"
 		}
-		s := &f.Sides[l]
-		for i, line := range s.Lines {
+		for i, line := range f.Sides[l].Lines {
 			r := cdr.Line{Number: i + 1, Type: line.Type, Refused: !line.Used}
-			if line.Used {
+			if s := f.Sides[l].At(i); s != nil {
 				r.Direction, r.Codecs = s.Dir.Reverse().String(), formats(s.Theirs)
 				r.Bandwidth = int(bandwidth([]codec.Codec{s.Chosen}, s.Local.Addr()) / 1000)
 				r.Local = s.Local.String()

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -54,11 +55,17 @@ func mediaOf(f *callcore.Facts, core callcore.Side) []policy.Media {
 	a := &f.Sides[callcore.LegAccess]
 	var out []policy.Media
 	for i, l := range a.Lines {
-		if i != a.Audio {
+		s := a.At(i)
+		switch k := slices.IndexFunc(a.Further, func(x callcore.Side) bool { return s != nil && x.Audio == i }); {
+		case s == nil:
 			out = append(out, policy.Media{Number: i + 1, Type: l.Type, Removed: true})
-			continue
+		case k >= 0 && k < len(core.Further):
+			out = append(out, audioOf(f, s, &core.Further[k]))
+		case k >= 0: // the core has not been told of it
+			out = append(out, audioOf(f, s, &callcore.Side{}))
+		default:
+			out = append(out, audioOf(f, s, &core))
 		}
-		out = append(out, audioOf(f, a, &core))
 	}
 	if len(out) == 0 { // the browser has no description yet
 		out = append(out, audioOf(f, a, &core))

@@ -38,6 +38,9 @@ type Side struct {
 	Dir    sdp.Direction // agreed, from our point of view; DirUnset: not yet
 	Want   sdp.Direction // what the peer wants, from its own point of view; DirUnset: not said
 
+	Further []Side // the further streams, in the order of both sides; Lines are the same
+	Off     bool   // of a further one: it has no line, or one that is refused
+
 	Local, Remote netip.AddrPort // media gateway and peer; Remote of the access side is Pair's business
 	LocalRTCP     uint16         // 0: multiplexed
 	RemoteRTCP    netip.AddrPort
@@ -70,12 +73,15 @@ func (s *State) Facts() Facts {
 		f.Sides[l] = sideOf(d.Media.Line(side(Leg(l))))
 	}
 	a := &f.Sides[LegAccess]
-	a.LocalRTCP = 0
 	if cands := d.Media.Line(offeranswer.Access).Web.LocalCands; len(cands) > 0 {
 		a.Local = netip.AddrPortFrom(cands[0].IP(), cands[0].Port)
 	}
 	if d.Pair.Local.IsValid() {
 		a.Local = d.Pair.Local
+	}
+	a.LocalRTCP = 0
+	for i := range a.Further {
+		a.Further[i].Local, a.Further[i].LocalRTCP = a.Local, 0
 	}
 	callee := d.Caller.Other()
 	for tag, line := range d.Forks.Lines {
@@ -87,6 +93,31 @@ func (s *State) Facts() Facts {
 }
 
 func sideOf(l *offeranswer.Line) Side {
+	out := streamOf(l)
+	for i := range l.More {
+		one := l.Only(i + 1)
+		s := streamOf(&one)
+		s.Lines, s.Off = out.Lines, one.IsOff()
+		out.Further = append(out.Further, s)
+	}
+	return out
+}
+
+// At is the stream of a line, from 0; nil: the line is none's, or refused.
+func (s *Side) At(line int) *Side {
+	if line == s.Audio {
+		return s
+	}
+	for i := range s.Further {
+		if f := &s.Further[i]; !f.Off && f.Audio == line {
+			return f
+		}
+	}
+	return nil
+}
+
+// streamOf is the first stream.
+func streamOf(l *offeranswer.Line) Side {
 	out := Side{Audio: l.Audio, Theirs: l.Theirs, Ours: l.Ours, Chosen: l.Chosen, Dir: l.Dir, Want: l.Want,
 		Local: l.Local, Remote: l.Remote, LocalRTCP: l.LocalRTCP, RemoteRTCP: l.RemoteRTCP}
 	for i, slot := range l.Slots {

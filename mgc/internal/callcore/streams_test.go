@@ -126,6 +126,13 @@ func TestIQ35_TwoLinesOfABrowser(t *testing.T) {
 	}
 	b.reply()
 	b.step(AckIn{Leg: LegAccess, Msg: browser("ACK", 1, "")})
+	f := b.s.Facts()
+	for l, local := range []string{"10.0.0.1:7430", "10.20.0.11:30020"} {
+		x := f.Sides[l].At(1)
+		if x == nil || x == &f.Sides[l] || x.Local.String() != local || x.Dir == f.Sides[l].Dir || !f.Sides[l].Lines[1].Used {
+			t.Errorf("%s: %+v", Leg(l), x)
+		}
+	}
 	if needs := newSeveral(t).s.Needs(); needs != nil {
 		t.Errorf("a call with one line needs %v", needs)
 	}

@@ -27,7 +27,7 @@ func (m *Media) tell(side Side) sdp.Direction {
 // want is what the peer wants; everything as long as it has not spoken.
 func want(l *Line) sdp.Direction {
 	switch {
-	case l.isOff():
+	case l.IsOff():
 		return sdp.Inactive
 	case l.Want == sdp.DirUnset:
 		return sdp.SendRecv

@@ -193,7 +193,7 @@ func (m *Media) answerMore(side Side, i int) {
 		return
 	}
 	established := l.Dir != sdp.DirUnset
-	if l.Off || !v.made() || o.isOff() && !established || !v.answerStream(side) {
+	if l.Off || !v.made() || o.IsOff() && !established || !v.answerStream(side) {
 		v = m.at(i)
 		v.Line(side).refuse()
 	}

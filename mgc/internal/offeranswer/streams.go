@@ -36,6 +36,16 @@ func (l *Line) streamAt(i int) Stream {
 	return Stream{Audio: -1}
 }
 
+// Only is the side with its stream i alone; 0 is the first.
+func (l *Line) Only(i int) Line {
+	out := *l
+	out.Stream, out.More = l.streamAt(i), nil
+	if !out.Local.IsValid() {
+		out.Local = l.Local // of a browser's side, where all have one
+	}
+	return out
+}
+
 // setStream stores stream i of a side.
 func (l *Line) setStream(i int, s Stream) {
 	if i == 0 {
@@ -75,8 +85,8 @@ func (m *Media) put(v Media) {
 // made reports whether the media gateway has the stream that m is the call alone with.
 func (m *Media) made() bool { return m.stream == 0 || m.Line(Core).Local.IsValid() }
 
-// isOff reports whether the stream has no line on the side, or one that is off.
-func (s *Stream) isOff() bool { return s.Audio < 0 || s.Off }
+// IsOff reports whether the stream has no line on the side, or one that is off.
+func (s *Stream) IsOff() bool { return s.Audio < 0 || s.Off }
 
 // refuse puts a further stream's line off.
 func (s *Stream) refuse() {
@@ -86,14 +96,14 @@ func (s *Stream) refuse() {
 
 // several reports whether the side has lines of more than one stream.
 func (l *Line) several() bool {
-	return slices.ContainsFunc(l.More, func(s Stream) bool { return !s.isOff() })
+	return slices.ContainsFunc(l.More, func(s Stream) bool { return !s.IsOff() })
 }
 
 // live are the streams whose lines the side's description has, by slot.
 func (l *Line) live() map[int]*Stream {
 	out := map[int]*Stream{l.Audio: &l.Stream}
 	for i := range l.More {
-		if s := &l.More[i]; !s.isOff() {
+		if s := &l.More[i]; !s.IsOff() {
 			out[s.Audio] = s
 		}
 	}
