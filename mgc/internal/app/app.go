@@ -61,6 +61,8 @@ type App struct {
 	cert      *tlsfiles.Certificate
 	adminSrv  *grpc.Server
 
+	stopping atomic.Bool // an ordered stop has begun
+
 	serving chan error    // one per server that ends; capacity: above the number of servers
 	iqDone  chan struct{} // closed when the Iq server has ended; nil before it is started
 	undo    []func()
@@ -366,6 +368,9 @@ func (a *App) makeAdmin() error {
 
 // ready tells why the controller should get no new calls; nil when it should.
 func (a *App) ready() error {
+	if a.stopping.Load() {
+		return errors.New("the controller is stopping")
+	}
 	if err := a.engine.Healthy(); err != nil {
 		return err
 	}
@@ -375,8 +380,8 @@ func (a *App) ready() error {
 	return nil
 }
 
-// Run serves until ctx ends, then releases the calls (see drain) and stops; now ends the wait for them at once. It returns nil
-// after an ordered stop.
+// Run serves until ctx ends, then hands over or releases the calls (see drain) and stops; now ends the wait for them at once. It returns
+// nil after an ordered stop.
 func (a *App) Run(ctx context.Context, now <-chan struct{}) error {
 	a.core.Start(a.layer)
 	a.log.Info("serving", zap.String("version", a.version), zap.Stringer("access", a.cfg.Access.Listen), zap.Stringer("core", a.cfg.Core.Listen),
@@ -394,9 +399,10 @@ func (a *App) Run(ctx context.Context, now <-chan struct{}) error {
 	return err
 }
 
-// drain releases the calls and waits until they have ended, up to ten seconds.
+// drain hands the calls over to the other instances of the pool, releases those that are left, and waits until they have ended.
 func (a *App) drain(now <-chan struct{}) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	a.stopping.Store(true)
+	ctx, cancel := context.WithTimeout(context.Background(), a.cfg.Call.Drain)
 	defer cancel()
 	go func() { // ends with ctx
 		select {
@@ -405,10 +411,21 @@ func (a *App) drain(now <-chan struct{}) {
 		case <-ctx.Done():
 		}
 	}()
-	a.calls.Release("Controller is stopping")
-	if err := a.calls.Drain(ctx); err != nil {
+	kept := a.calls.Leave(ctx, a.cfg.Call.Drain*4/5, a.others, "Controller is stopping") // the rest is for those that are released
+	if err := a.calls.Drain(ctx, kept); err != nil {
 		a.log.Warn("stopped with calls", zap.Error(err))
 	}
+}
+
+// others are the names of the other live instances of the pool.
+func (a *App) others() []string {
+	var names []string
+	for _, i := range a.presence.Instances() {
+		if i.ID != a.cfg.Instance {
+			names = append(names, i.ID)
+		}
+	}
+	return names
 }
 
 func (a *App) note(what string, err error) {

@@ -138,6 +138,7 @@ type CallConfig struct {
 
 	AudioStreams int `conf:"audio_streams" default:"4" range:"1..8" doc:"Most audio m= lines of a call, each with a stream of its own in the media gateway, when both peers have them. Further lines are refused; so are all but the first as long as a media gateway of the pool lacks the capability streams, of browsers that do not bundle, and of calls with preconditions."`
 
+	Drain     time.Duration `conf:"drain" default:"10s" range:"1s..10m" doc:"Longest ordered stop. In a pool the calls go over to other instances; up to two fifths of the time are for those that are being set up. Where there is no other instance, and of those that are not answered by then, calls are released."`
 	FlowGrace time.Duration `conf:"flow_grace" default:"60s" range:"0s..1h" doc:"How long a call outlives its browser's WebSocket."`
 	Max       int           `conf:"max" default:"0" range:"0..1000000" doc:"Most calls of this instance; 0: no limit."`
 	PerUser   int           `conf:"max_per_user" default:"20" range:"0..1000000" doc:"Most calls of one registration at a time; 0: no limit."`

@@ -296,8 +296,9 @@ func reply(req *headers.Msg, status int, body, contact string) headers.Msg {
 // browser is a SIP user over WebSocket.
 type browser struct {
 	*wire
-	conn *websocket.Conn
-	n    int
+	conn   *websocket.Conn
+	n      int
+	closed chan error // why the connection ended; cap 1
 }
 
 func (c *controller) browser(name string) *browser {
@@ -314,13 +315,14 @@ func (c *controller) browserOver(name string, how *websocket.DialOptions) *brows
 	if err != nil {
 		c.s.t.Fatal(err)
 	}
-	b := &browser{wire: newWire(c.s.t, name), conn: conn}
+	b := &browser{wire: newWire(c.s.t, name), conn: conn, closed: make(chan error, 1)}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		for {
 			_, raw, err := conn.Read(context.Background())
 			if err != nil {
+				b.closed <- err
 				return
 			}
 			m, err := headers.Read(raw, headers.Framed)

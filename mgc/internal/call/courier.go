@@ -78,6 +78,23 @@ func (c *courier) run(to string) {
 	}
 }
 
+// flush waits until nothing waits for any instance, or ctx ends; it looks at each tick.
+func (c *courier) flush(ctx context.Context, tick <-chan time.Time) {
+	for {
+		c.mu.Lock()
+		open := len(c.lanes)
+		c.mu.Unlock()
+		if open == 0 {
+			return
+		}
+		select {
+		case <-tick:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // close takes no more parcels and waits for the lanes, which fail fast once ctx has ended.
 func (c *courier) close() {
 	c.mu.Lock()

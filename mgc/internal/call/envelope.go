@@ -27,6 +27,8 @@ type envelope struct {
 	Leg  callcore.Leg `json:"l,omitempty"` // edge that the message came from
 	Key  string       `json:"c,omitempty"` // call key
 
+	Leaving bool `json:"leaving,omitempty"` // the sender hands the call over because it stops
+
 	msg headers.Msg
 }
 

@@ -140,6 +140,7 @@ func (m *Manager) claim(ctx context.Context, key string, e store.Entry[store.Cal
 	m.deps.Metrics.adopted.Inc()
 	o := newOwner(m, key, state, rec, rev)
 	o.post(resumed{})
+	o.post(callcore.Rehomed{AccessHost: m.cfg.AccessHost, CoreHost: m.cfg.CoreHost})
 	o.post(m.whereabouts(rec.Flow))
 	if !m.enter(o, 0, false) {
 		o.journal.Close()

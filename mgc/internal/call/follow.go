@@ -21,7 +21,7 @@ func (m *Manager) whereabouts(binding string) callcore.Event {
 	switch {
 	case ok && b.FlowID != "":
 		return callcore.FlowBack{}
-	case ok && b.Elsewhere != "" && m.cfg.Alive(b.Elsewhere):
+	case ok && b.Elsewhere != "" && m.cfg.Alive(b.Elsewhere) && !m.isLeaving(b.Elsewhere):
 		return moved{to: b.Elsewhere}
 	}
 	return callcore.FlowLost{}
@@ -30,7 +30,7 @@ func (m *Manager) whereabouts(binding string) callcore.Event {
 // follow hands a call at rest over to the instance that its browser is at: the record names the new owner, and this instance lets go.
 // The new one adopts the call when it is told, or with the first message for it. While the store is away the call stays.
 func (o *owner) follow() {
-	if o.moveTo == "" || !o.atRest() {
+	if o.moveTo == "" || !o.atRest() && !o.goesAnyhow() {
 		return
 	}
 	o.record.Owner = o.moveTo
@@ -46,7 +46,7 @@ func (o *owner) follow() {
 	o.lost = true
 	o.m.deps.Metrics.yielded.Inc()
 	if o.m.courier != nil {
-		o.m.dispatch(o.moveTo, envelope{Kind: kindAdopt, Key: o.key}, nil)
+		o.m.dispatch(o.moveTo, envelope{Kind: kindAdopt, Key: o.key, Leaving: o.leaving}, nil)
 	}
 }
 

@@ -104,6 +104,7 @@ func (m *Manager) giveUp(id string, why error) {
 // InstanceGone tells that an instance has left the pool: what it was working on for browsers and core of this one is answered here.
 func (m *Manager) InstanceGone(instance string) {
 	m.mu.Lock()
+	delete(m.leaving, instance)
 	var ids []string
 	for id, a := range m.away {
 		if a.owner == instance {

@@ -47,6 +47,11 @@ func (m *Manager) onParcel(_ context.Context, data []byte) ([]byte, error) {
 	case kindAck:
 		m.ackHere(e.Leg, e.msg)
 	case kindAdopt:
+		if e.Leaving {
+			m.mu.Lock()
+			m.leaving[e.From] = true
+			m.mu.Unlock()
+		}
 		m.find(e.Key, func(_ *owner, err error) {
 			if err != nil {
 				m.deps.Log.Info("call that was handed over not adopted", zap.String("call", e.Key), zap.Error(err))

@@ -43,7 +43,7 @@ func TestDrain(t *testing.T) {
 	i := p.instance("m1")
 	r := i.establish()
 	done := make(chan error, 1)
-	go func() { done <- i.Drain(t.Context()) }()
+	go func() { done <- i.Drain(t.Context(), 0) }()
 	wait.Until(t, "the drain has begun", func() bool { i.mu.Lock(); defer i.mu.Unlock(); return i.draining })
 	i.refused(i.ask(callcore.LegAccess, request("INVITE", browserSDP), "fa"), 503)
 	select {
@@ -63,7 +63,7 @@ func TestDrainThatTakesTooLong(t *testing.T) {
 	r := i.establish()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := i.Drain(ctx); !errors.Is(err, context.Canceled) {
+	if err := i.Drain(ctx, 0); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 	i.Release("Controller is stopping")

@@ -38,6 +38,7 @@ type Manager struct {
 	adopting map[string]*adoption            // being looked up in the store
 	invites  map[string]*invite              // by server transaction of a pending INVITE, for CANCEL
 	away     map[string]*away                // requests that other instances work on, by server transaction
+	leaving  map[string]bool                 // other instances that have handed calls over because they stop
 	draining bool                            // no new calls
 	closed   bool                            // no calls at all
 }
@@ -45,7 +46,7 @@ type Manager struct {
 // NewManager returns a manager without calls.
 func NewManager(cfg Config, deps Deps) *Manager {
 	m := &Manager{cfg: cfg, deps: deps, table: store.Calls(deps.Store), calls: map[string]*owner{}, ending: map[string]*owner{}, playing: map[string]chan callcore.Played{},
-		adopting: map[string]*adoption{}, invites: map[string]*invite{}, away: map[string]*away{}}
+		adopting: map[string]*adoption{}, invites: map[string]*invite{}, away: map[string]*away{}, leaving: map[string]bool{}}
 	m.ctx, m.end = context.WithCancel(context.Background())
 	if deps.Bus != nil {
 		m.courier = newCourier(m.ctx, deps.Bus)
@@ -317,15 +318,15 @@ func (m *Manager) snapshot() []*owner {
 	return out
 }
 
-// Drain refuses new calls and waits until the present ones have ended or ctx ends.
-func (m *Manager) Drain(ctx context.Context) error {
+// Drain refuses new calls and waits until the present ones but so many have ended, or ctx ends.
+func (m *Manager) Drain(ctx context.Context, but int) error {
 	m.mu.Lock()
 	m.draining = true
 	m.mu.Unlock()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if len(m.snapshot()) == 0 {
+		if len(m.snapshot()) <= but {
 			return nil
 		}
 		select {

@@ -43,7 +43,9 @@ type owner struct {
 	unpicked error            // why no node could be chosen
 	ended    bool             // the core is done: the record goes
 	lost     bool             // another instance has the call: nothing of it is touched any more
-	moveTo   string           // instance that the browser is at; the call follows when it is at rest
+	moveTo   string           // instance that the browser is at, or that takes the call as this one stops: it goes there when it is at rest
+	leaving  bool             // this instance stops
+	hurry    bool             // it goes although it is not at rest
 	orphans  []callcore.Event // events met after the loss, for the new owner
 	side     beside
 	pol      policing
@@ -173,11 +175,19 @@ func (o *owner) step(ev callcore.Event) {
 		ev = o.judge(e)
 	case reported:
 		ev = o.hearsay(e.what)
+	case handover:
+		o.leaving, o.hurry = true, e.now
+		if o.moveTo == "" || !o.m.cfg.Alive(o.moveTo) || o.m.isLeaving(o.moveTo) { // else its browser is there
+			o.moveTo = e.to
+		}
+		ev = nil
 	case moved: // for the core its browser is back; only where it is has changed
 		o.moveTo = e.to
 		ev = callcore.FlowBack{}
 	case callcore.FlowBack:
-		o.moveTo = "" // it came back here
+		if !o.leaving {
+			o.moveTo = "" // it came back here
+		}
 	}
 	if ev == nil { // it was only about what is beside the core
 		o.save()

@@ -14,11 +14,12 @@ const defaultConsentGrace = 15 * time.Second
 // leg is one dialog (RFC 3261 §12).
 type leg struct {
 	CallID    string             `json:"call_id,omitempty"`
-	Local     string             `json:"local,omitempty"`  // our From or To value, with our tag
-	Remote    string             `json:"remote,omitempty"` // the peer's, with its tag once known
-	Tag       string             `json:"tag"`              // ours
-	Contact   string             `json:"contact"`          // our URI
-	Target    string             `json:"target,omitempty"` // the peer's Contact URI
+	Local     string             `json:"local,omitempty"`    // our From or To value, with our tag
+	Remote    string             `json:"remote,omitempty"`   // the peer's, with its tag once known
+	Tag       string             `json:"tag"`                // ours
+	Contact   string             `json:"contact"`            // our URI
+	Target    string             `json:"target,omitempty"`   // the peer's Contact URI
+	Retarget  uint8              `json:"retarget,omitempty"` // how often the peer may yet be told that Contact has changed; 0: it knows, or does not want to
 	Routes    []string           `json:"routes,omitempty"`
 	LocalSeq  uint32             `json:"lseq,omitempty"`
 	RemoteSeq uint32             `json:"rseq,omitempty"`

@@ -108,10 +108,15 @@ type Release struct {
 	Body   []byte          // session description in it (RFC 3261 §21.4.26); nil: none
 }
 
+// Rehomed tells where peers reach the instance that the call is at now, host:port of our Contacts towards browser and core. A core that was told another
+// place is told the new one (RFC 3261 §12.2: a target refresh).
+type Rehomed struct{ AccessHost, CoreHost string }
+
 // RealmsLost tells that IP realms on the call's MGW have failed: their terminations are out of service (TS 23.334 §6.1.15).
 type RealmsLost struct{ Realms []string }
 
 func (RealmsLost) isEvent() {}
+func (Rehomed) isEvent()    {}
 func (RequestIn) isEvent()  {}
 func (CancelIn) isEvent()   {}
 func (AckIn) isEvent()      {}

@@ -152,6 +152,7 @@ func (s *State) sendRefresh(l Leg) {
 	if g.Update {
 		method = "UPDATE"
 	}
+	g.Retarget -= min(g.Retarget, 1)
 	m := s.inDialog(l, method)
 	m.Set("Allow", allowOn(l))
 	s.askTimer(l, &m)
@@ -162,10 +163,10 @@ func (s *State) sendRefresh(l Leg) {
 	s.send(l, m, client{Method: method, Kind: "refresh", MinSE: s.least(l)})
 }
 
-// refreshes reports whether a refresh of the dialog is still up to us: the peer may have taken the part over meanwhile.
+// refreshes reports whether a refresh of the dialog is still up to us: the peer may have taken the part over meanwhile, or know our Contact.
 func (s *State) refreshes(l Leg) bool {
 	g := &s.d.Legs[l]
-	return s.d.Phase == phaseUp && !g.Gone && g.Timer.Seconds != 0 && g.Timer.Ours
+	return s.d.Phase == phaseUp && !g.Gone && (g.Timer.Seconds != 0 && g.Timer.Ours || g.Retarget > 0)
 }
 
 // refreshLater tries again after a failure that may pass.
@@ -195,6 +196,7 @@ func (s *State) onRefreshed(e ResponseIn, c client) {
 	g := &s.d.Legs[e.Leg]
 	switch m := &e.Msg; {
 	case m.Status < 300:
+		g.Retarget = 0
 		if t := contactOf(m); t != "" {
 			g.Target = t
 		}
@@ -210,6 +212,8 @@ func (s *State) onRefreshed(e ResponseIn, c client) {
 		s.sendRefresh(e.Leg)
 	case m.Status == 491 || m.Status >= 500:
 		s.refreshLater(e.Leg)
+	case g.Timer.Seconds == 0: // it is refused, and no session ends by that
+		g.Retarget = 0
 	case s.refreshes(e.Leg): // refused: once more before the session expires
 		if left := s.d.Timers[timerExpire(e.Leg)].Sub(s.now) / 2; left > 5*time.Second {
 			s.start(timerRefresh(e.Leg), left)

@@ -43,6 +43,8 @@ func (s *State) Step(now time.Time, ev Event) []Effect {
 		s.stop(timerFlow)
 	case Play:
 		s.onPlay(e)
+	case Rehomed:
+		s.onRehomed(e)
 	case RealmsLost:
 		if slices.Contains(e.Realms, s.d.Cfg.AccessRealm) || slices.Contains(e.Realms, s.d.Cfg.CoreRealm) {
 			s.end(CauseInterface, 503, sipReason(503, "Media gateway's interface failed"), nil)
