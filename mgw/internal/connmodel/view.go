@@ -36,12 +36,6 @@ type pair struct {
 	stream       gwid.StreamID
 }
 
-// end is a stream of a termination.
-type end struct {
-	term   gwid.TerminationID
-	stream gwid.StreamID
-}
-
 func (v *view) term(id gwid.TerminationID) *termView {
 	i := slices.IndexFunc(v.terms, func(t termView) bool { return t.t.ID == id })
 	if i < 0 {
@@ -61,8 +55,6 @@ func (t *termView) stream(id gwid.StreamID) *streamView {
 // viewOf derives the view of terminations under a topology. Streams with equal numbers are connected (H.248.1 §7.1.6).
 func viewOf(env Env, terms []*Termination, topology []Triple) view {
 	var v view
-	partner := map[end]gwid.TerminationID{}
-	mask := map[end]Mode{}
 	for i, a := range terms {
 		for _, b := range terms[i+1:] {
 			for _, s := range a.Streams {
@@ -70,65 +62,78 @@ func viewOf(env Env, terms []*Termination, topology []Triple) view {
 				if b.Stream(s.ID) == nil || !ab && !ba {
 					continue
 				}
-				if err := pairable(a, b, s.ID, partner); err != nil {
+				if err := v.pairable(a, b, s.ID); err != nil {
 					v.err = err.of(s.ID, a, b)
 					return v
 				}
-				endA, endB := end{a.ID, s.ID}, end{b.ID, s.ID}
-				partner[endA], partner[endB] = b.ID, a.ID
-				mask[endA], mask[endB] = modeMask(ab, ba), modeMask(ba, ab)
-				if ab {
-					v.ways = append(v.ways, way{from: a.ID, to: b.ID, stream: s.ID})
-				}
-				if ba {
-					v.ways = append(v.ways, way{from: b.ID, to: a.ID, stream: s.ID})
-				}
-				p := pair{access: a.ID, core: b.ID, stream: s.ID}
-				if a.Kind == KindCore {
-					p.access, p.core = p.core, p.access
-				}
-				v.pairs = append(v.pairs, p)
+				v.join(a, b, s.ID, ab, ba)
 			}
 		}
 	}
 	for _, t := range terms {
 		tv := termView{t: t, access: accessRemote(t)}
 		for i := range t.Streams {
-			s := &t.Streams[i]
-			m, connected := mask[end{t.ID, s.ID}]
-			if !connected {
-				m = ModeSendRecv
-			}
-			tv.streams = append(tv.streams, streamViewOf(env, t, s, m))
+			tv.streams = append(tv.streams, streamViewOf(env, t, &t.Streams[i], v.mask(t.ID, t.Streams[i].ID)))
 		}
 		v.terms = append(v.terms, tv)
 	}
 	return v
 }
 
-// modeMask is what a stream may do when its media is heard (out) and when it hears (in).
-func modeMask(out, in bool) Mode {
-	m := ModeInactive
-	if out {
-		m |= modeRecv
+// join connects two terminations in a stream: b hears a, a hears b.
+func (v *view) join(a, b *Termination, stream gwid.StreamID, ab, ba bool) {
+	if ab {
+		v.ways = append(v.ways, way{from: a.ID, to: b.ID, stream: stream})
 	}
-	if in {
-		m |= modeSend
+	if ba {
+		v.ways = append(v.ways, way{from: b.ID, to: a.ID, stream: stream})
+	}
+	p := pair{access: a.ID, core: b.ID, stream: stream}
+	if a.Kind == KindCore {
+		p.access, p.core = p.core, p.access
+	}
+	v.pairs = append(v.pairs, p)
+}
+
+// mask is what a stream may do besides its own mode: receive when it is heard, send when it hears. What is connected to nothing may both.
+func (v *view) mask(id gwid.TerminationID, stream gwid.StreamID) Mode {
+	m := ModeInactive
+	for _, w := range v.ways {
+		switch {
+		case w.stream != stream:
+		case w.from == id:
+			m |= modeRecv
+		case w.to == id:
+			m |= modeSend
+		}
+	}
+	if m == ModeInactive {
+		return ModeSendRecv
 	}
 	return m
 }
 
 // pairable tells why two terminations cannot be connected in a stream: mixing, and media between two of a kind, are not implemented.
-func pairable(a, b *Termination, stream gwid.StreamID, partner map[end]gwid.TerminationID) *Error {
+func (v *view) pairable(a, b *Termination, stream gwid.StreamID) *Error {
 	if a.Kind == b.Kind {
 		return Errorf(codeTopology, "media between two %s terminations is not implemented; isolate %s and %s", a.Kind, a.ID, b.ID)
 	}
 	for _, t := range []*Termination{a, b} {
-		if p, taken := partner[end{t.ID, stream}]; taken {
-			return Errorf(codeTopology, "mixing is not implemented: %s is connected to %s; isolate one", t.ID, p)
+		for _, p := range v.pairs {
+			switch {
+			case p.stream != stream:
+			case p.access == t.ID:
+				return mixing(t.ID, p.core)
+			case p.core == t.ID:
+				return mixing(t.ID, p.access)
+			}
 		}
 	}
 	return nil
+}
+
+func mixing(id, partner gwid.TerminationID) *Error {
+	return Errorf(codeTopology, "mixing is not implemented: %s is connected to %s; isolate one", id, partner)
 }
 
 func streamViewOf(env Env, t *Termination, s *Stream, mask Mode) streamView {
