@@ -2,6 +2,7 @@ package app
 
 import (
 	"fmt"
+	"net"
 	"io"
 	"net/http"
 	"net/netip"
@@ -77,6 +78,12 @@ func TestIQ03_IQ04_RealmsOfAMultiHomedGateway(t *testing.T) {
 	shell(t,
 		"ip link add c0 type veth peer name c1", "ip addr add 10.2.0.1/24 dev c0", "ip addr add 10.2.0.2/24 dev c0", "ip link set c0 up", "ip link set c1 up",
 		"ip link add e0 type veth peer name e1", "ip addr add 10.3.0.1/24 dev e0", "ip link set e0 up", "ip link set e1 up")
+	for _, name := range []string{"c0", "e0"} {
+		wait.Until(t, "carrier of "+name, func() bool {
+			i, err := net.InterfaceByName(name)
+			return err == nil && i.Flags&net.FlagRunning != 0
+		})
+	}
 	c := startController(t)
 	g := startGateway(t, c, "--realms.hold=0s", "--realms.core.0.listen=10.2.0.1", "--realms.core.1.name=core-b", "--realms.core.1.listen=10.2.0.2",
 		"--realms.core.2.name=core-e", "--realms.core.2.listen=10.3.0.1")
