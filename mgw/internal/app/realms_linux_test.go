@@ -2,8 +2,8 @@ package app
 
 import (
 	"fmt"
-	"net"
 	"io"
+	"net"
 	"net/http"
 	"net/netip"
 	"os"
