@@ -1,0 +1,85 @@
+package flow
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+)
+
+// TestStreamsEndAtOnce: streams that come, are used and go while the termination is told of its peer, restarts ICE and closes, and while the engine closes:
+// each call ends, with ErrClosed or a result; who ends a stream, and who asks again, has the same figures; nothing is left (newBed looks).
+func TestStreamsEndAtOnce(t *testing.T) {
+	for round := range 12 {
+		t.Run(fmt.Sprint(round), func(t *testing.T) {
+			b := newBed(t, nil)
+			a := b.access("a")
+			cores := make([]*Core, 4)
+			for i := range cores {
+				cores[i] = b.core(fmt.Sprint("c", i), a)
+				b.configure(cores[i], relaySpec().core)
+			}
+			var wg sync.WaitGroup
+			fine := func(what string, err error, also ...error) {
+				for _, e := range append(also, ErrClosed) {
+					if errors.Is(err, e) {
+						return
+					}
+				}
+				if err != nil {
+					t.Errorf("%s: %v", what, err)
+				}
+			}
+			begin := make(chan struct{})
+			for i, c := range cores {
+				wg.Go(func() {
+					<-begin
+					for n := range 20 {
+						x, err := a.NewStream(StreamSpec{Stream: uint32(2 + i)})
+						if err != nil {
+							fine("NewStream", err)
+							return
+						}
+						s := relaySpec().access
+						s.MID, s.MIDExt, s.Source = fmt.Sprint(i), midExt, uint32(i+n)
+						fine("Configure", x.Configure(s))
+						fine("Connect", b.e.Connect(x, c), ErrConnected)
+						x.Stats()
+						x.Local()
+						fine("Disconnect", b.e.Disconnect(x, c))
+						var both [2]Stats
+						var closers sync.WaitGroup
+						for k := range both {
+							closers.Go(func() { both[k] = x.Close() })
+						}
+						closers.Wait()
+						if fmt.Sprint(both[0]) != fmt.Sprint(both[1]) || fmt.Sprint(x.Stats()) != fmt.Sprint(both[0]) {
+							t.Errorf("figures %+v and %+v, then %+v", both[0], both[1], x.Stats())
+						}
+					}
+				})
+			}
+			wg.Go(func() {
+				<-begin
+				for i := range 10 {
+					r := AccessRemote{Ufrag: fmt.Sprintf("uf%02d", i), Pwd: "0123456789012345678901", Mux: true}
+					fine("SetRemote", a.SetRemote(r))
+					fine("RestartICE", a.RestartICE())
+				}
+			})
+			if round%3 != 0 {
+				wg.Go(func() { <-begin; a.Close() })
+			}
+			if round%2 == 0 {
+				wg.Go(func() {
+					<-begin
+					if err := b.e.Close(); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			close(begin)
+			wg.Wait()
+		})
+	}
+}
