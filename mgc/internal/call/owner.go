@@ -46,6 +46,7 @@ type owner struct {
 	moveTo   string           // instance that the browser is at, or that takes the call as this one stops: it goes there when it is at rest
 	leaving  bool             // this instance stops
 	hurry    bool             // it goes although it is not at rest
+	muted    bool             // a lost digit has been logged
 	orphans  []callcore.Event // events met after the loss, for the new owner
 	side     beside
 	pol      policing

@@ -34,8 +34,19 @@ func (o *owner) perform(e callcore.Effect) {
 		o.stopTimer(e.Name)
 	case callcore.Played:
 		o.m.played(e)
+	case callcore.DigitLost:
+		o.digitLost(e.Leg)
 	case callcore.Ended:
 		o.finish(e)
+	}
+}
+
+// digitLost counts a digit that found no place, and logs the first one of the call.
+func (o *owner) digitLost(leg callcore.Leg) {
+	o.m.deps.Metrics.digits.WithLabelValues(leg.String()).Inc()
+	if !o.muted {
+		o.muted = true
+		o.log.Warn("digits are lost: too many wait for the peer's answers to INFO", zap.Stringer("leg", leg))
 	}
 }
 

@@ -38,6 +38,7 @@ type bench struct {
 	full  bool // the media gateway's ICE agent is a full one
 
 	sent []*iqv1.TransactionRequest // all of them
+	lost []Leg                      // of digits
 
 	cancelled string     // Reason of the last CANCEL
 	cancel    SendCancel // the last one
@@ -97,6 +98,8 @@ func (b *bench) note(e Effect) {
 	case Transact:
 		b.iq, b.sent = e.Req, append(b.sent, e.Req)
 		b.log = append(b.log, "mgw> "+kinds(e.Req))
+	case DigitLost:
+		b.lost = append(b.lost, e.Leg)
 	case Ended:
 		b.ended++
 		b.log = append(b.log, "ended "+string(e.Cause))

@@ -236,6 +236,7 @@ func (s *State) playDigit(l Leg, d digit, from Leg, tx string) {
 func (s *State) sendDigit(l Leg, d digit) bool {
 	g := &s.d.Legs[l]
 	if len(g.Digits) >= maxDigits {
+		s.emit(DigitLost{Leg: l})
 		return false
 	}
 	g.Digits = append(g.Digits, d)

@@ -2,6 +2,7 @@ package callcore
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -191,7 +192,18 @@ func TestDigitsThatComeTooLate(t *testing.T) {
 	if last := b.last["access 503"]; last.Status != 503 || len(b.s.d.Legs[LegCore].Digits) != maxDigits {
 		t.Errorf("%d digits wait, %d", len(b.s.d.Legs[LegCore].Digits), last.Status)
 	}
+	if !slices.Equal(b.lost, []Leg{LegCore}) {
+		t.Errorf("told to be lost: %v", b.lost)
+	}
 	b.now = b.now.Add(time.Minute)
+
+	b = talking(t, Digits{Core: DigitsInfo}) // the same of those that the media gateway has heard
+	for range maxDigits + 2 {
+		b.pressed(LegAccess, "1")
+	}
+	if !slices.Equal(b.lost, []Leg{LegCore, LegCore}) {
+		t.Errorf("told to be lost: %v", b.lost)
+	}
 }
 
 // pressed tells a key that the media gateway has detected on a leg.

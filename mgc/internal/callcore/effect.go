@@ -47,6 +47,9 @@ type Played struct {
 	Err *IqError // nil: it is playing
 }
 
+// DigitLost tells that a digit for the peer of a leg is refused or lost: too many wait for its answers.
+type DigitLost struct{ Leg Leg }
+
 // StartTimer starts or restarts a timer.
 type StartTimer struct {
 	Name string
@@ -67,6 +70,7 @@ func (SendCancel) isEffect()   {}
 func (SendResponse) isEffect() {}
 func (Transact) isEffect()     {}
 func (Played) isEffect()       {}
+func (DigitLost) isEffect()    {}
 func (StartTimer) isEffect()   {}
 func (StopTimer) isEffect()    {}
 func (Ended) isEffect()        {}
