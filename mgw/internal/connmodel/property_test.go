@@ -10,6 +10,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
 	"github.com/isthmus-gateway/isthmus/pkg/gwerr"
 	"github.com/isthmus-gateway/isthmus/pkg/gwid"
+	"github.com/isthmus-gateway/isthmus/pkg/race"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 	"google.golang.org/protobuf/types/known/emptypb"
 )
@@ -18,7 +19,7 @@ import (
 // failed atomic action leaves values and media as they were; media is what the values say; nothing is open that is no
 // termination of the context.
 func TestRollbackProperty(t *testing.T) {
-	runs := 800
+	runs := race.Fewer(800, 300)
 	if testing.Short() {
 		runs = 300
 	}
