@@ -186,3 +186,18 @@ func TestEveryRunRefreshesAllConsents(t *testing.T) {
 		t.Errorf("%d checks: one call asks more than once in 5 s", r.consent)
 	}
 }
+
+// TestPauseIsOneOfTheClockToo: whatever the pause between two windows, a timestamp says when its packet leaves.
+func TestPauseIsOneOfTheClockToo(t *testing.T) {
+	f := &Fleet{began: time.Unix(1000, 0)}
+	for _, pause := range []time.Duration{0, 1, frameTime - 1, frameTime, frameTime + 1, 12345678 * time.Microsecond} {
+		now := f.began.Add(pause)
+		base, clock := f.goOn(now)
+		if wait := base.Sub(now); wait < 0 || wait >= frameTime {
+			t.Errorf("after %v the stream goes on %v later", pause, wait)
+		}
+		if shift := base.Sub(f.began) - time.Duration(clock)*frameTime; shift != 0 {
+			t.Errorf("after %v it is %v off its clock", pause, shift)
+		}
+	}
+}

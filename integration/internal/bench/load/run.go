@@ -76,8 +76,8 @@ func (f *Fleet) Run(warm, window time.Duration, meter func() (time.Duration, err
 	}
 	warm = max(warm, restart)
 	f.listen(warm, window)
-	now := time.Now()
-	r := &runner{f: f, base: now, clock: uint32(now.Sub(f.began) / frameTime), delays: make([]int64, 0, int(window/frameTime+50)*(len(f.active())/f.stampEvery()+1)*2)}
+	base, clock := f.goOn(time.Now())
+	r := &runner{f: f, base: base, clock: clock, delays: make([]int64, 0, int(window/frameTime+50)*(len(f.active())/f.stampEvery()+1)*2)}
 	for _, c := range f.calls { // what came in a pause is of no interest
 		for c.browser.receive(r.buf[:]) > 0 || c.core.receive(r.buf[:]) > 0 {
 		}
@@ -108,6 +108,13 @@ func (f *Fleet) Run(warm, window time.Duration, meter func() (time.Duration, err
 	}
 	r.w.Delays = percentiles(r.delays)
 	return r.w, nil
+}
+
+// goOn is when the next packets may leave at the earliest, and their place in frames since the fleet began. The streams go on where their clocks
+// are, to the sample: one that comes back with a shift is taken for late until that is forgotten.
+func (f *Fleet) goOn(now time.Time) (base time.Time, clock uint32) {
+	n := (now.Sub(f.began) + frameTime - 1) / frameTime
+	return f.began.Add(n * frameTime), uint32(n)
 }
 
 // span does the slots from first to the one before last.
