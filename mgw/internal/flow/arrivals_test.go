@@ -127,7 +127,7 @@ func lateWorker(t *testing.T, from, to codec.Codec, most int64) (figures audio.S
 			r.w.clock.heap[0].of.tick(now)
 		}
 		r.w.flush()
-		beat = onBeat(now + 1)
+		beat = r.w.load.onBeat(now + 1)
 	}
 	s := r.a.to.active.dir.Stats()
 	if s.Frames < 990 {

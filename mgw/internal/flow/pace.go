@@ -8,21 +8,31 @@ import "time"
 //	none, or few relayed datagrams      with each datagram
 //	relayed                             every relayBeat, more often when that would make more than a good batch; at once when the round has taken
 //	                                    as long as a good batch takes to come: after a stall nothing waits on purpose
-//	for frame clocks only               every frameBeat: a datagram that goes to a jitter buffer can wait
+//	for frame clocks only               every beat of theirs, frameBeat or part of it: a datagram that goes to a jitter buffer can wait
 const (
 	loadWindow = int64(10 * time.Millisecond)
 	relayBeat  = int64(time.Millisecond)
-	// frameBeat is the grid on which all frame clocks of a worker tick: ptimes are multiples of it, so that a stream keeps its pace.
+	// frameBeat is the grid on which all frame clocks of a worker tick: ptimes are multiples of it, so that a stream keeps its pace. Many frames
+	// on one beat wait for each other, so under load it is halved, maxHalved times at most.
 	frameBeat = int64(5 * time.Millisecond)
-	goodBatch = 48
+	maxHalved = 2
+	// goodFrames make a beat worth waking up for: it is halved when each half has so many, and doubled when both halves together have fewer.
+	goodFrames = 12
+	goodBatch  = 48
 	// leastNap is the shortest sleep that is worth its cost.
 	leastNap = int64(200 * time.Microsecond)
 	// leastRest is the same for what is left until a good batch has come, when part of that has come during the round.
 	leastRest = int64(50 * time.Microsecond)
 )
 
+// beat is the grid of the frame clocks, ns.
+func (l *loadMeter) beat() int64 { return frameBeat >> l.halved }
+
 // onBeat is the first beat at or after t.
-func onBeat(t int64) int64 { return (t + frameBeat - 1) / frameBeat * frameBeat }
+func (l *loadMeter) onBeat(t int64) int64 {
+	b := l.beat()
+	return (t + b - 1) / b * b
+}
 
 // rest counts the round and, under load, waits a little: fewer and larger batches for about a millisecond of delay.
 func (w *worker) rest(got int) {
@@ -51,6 +61,10 @@ type loadMeter struct {
 	rate   int  // datagrams per ms, in the last window
 	busy   bool // there were some: the next wait will be short
 	hurry  bool // some of them were relayed
+	// Of frames that were coded: in this window, per ns over the last third of a second, and how often the beat is halved for them.
+	frames int
+	coded  float32
+	halved uint8
 }
 
 func (l *loadMeter) add(now int64, n int) {
@@ -58,7 +72,20 @@ func (l *loadMeter) add(now int64, n int) {
 	if d := now - l.from; d >= loadWindow {
 		l.rate = int(int64(l.count) * int64(time.Millisecond) / d)
 		l.busy, l.hurry = l.count > 0, l.urgent > 0
-		l.from, l.count, l.urgent = now, 0, 0
+		l.tune(float32(l.frames) / float32(d))
+		l.from, l.count, l.urgent, l.frames = now, 0, 0, 0
+	}
+}
+
+// tune fits the beat to the frames per ns of a window. Slowly: a beat that moves makes frames come earlier or later once.
+func (l *loadMeter) tune(frames float32) {
+	const memory = 32 // windows
+	l.coded += (frames - l.coded) / memory
+	switch each := l.coded * float32(l.beat()); {
+	case each >= 2*goodFrames && l.halved < maxHalved:
+		l.halved++
+	case each < goodFrames/2 && l.halved > 0:
+		l.halved--
 	}
 }
 
@@ -82,7 +109,7 @@ func (l *loadMeter) nap(now, spent int64, longest time.Duration, coding bool) ti
 		}
 		return min(longest, time.Duration(min(d, rest)))
 	case !l.hurry && coding:
-		return time.Duration(frameBeat - now%frameBeat)
+		return time.Duration(l.beat() - now%l.beat())
 	}
 	return 0
 }

@@ -39,14 +39,66 @@ func TestNapFitsTheTraffic(t *testing.T) {
 }
 
 func TestFrameClocksTickTogether(t *testing.T) {
+	var l loadMeter
 	for due, want := range map[int64]int64{0: 0, 1: frameBeat, frameBeat: frameBeat, frameBeat + 1: 2 * frameBeat} {
-		if got := onBeat(due); got != want {
+		if got := l.onBeat(due); got != want {
 			t.Errorf("due %d ticks at %d, want %d", due, got, want)
 		}
+	}
+	least := frameBeat >> maxHalved
+	if least<<maxHalved != frameBeat {
+		t.Error("a halved beat is not on the whole one")
 	}
 	for ptime := 10 * time.Millisecond; ptime <= 240*time.Millisecond; ptime += 10 * time.Millisecond {
 		if int64(ptime)%frameBeat != 0 {
 			t.Errorf("frames of %v do not stay on the beat", ptime)
 		}
+	}
+}
+
+// TestBeatFitsTheFrames: many frames are spread over shorter beats, few share a wake-up; a load near the border does not move the beat to and fro.
+func TestBeatFitsTheFrames(t *testing.T) {
+	var l loadMeter
+	now := int64(0)
+	run := func(frames float64, windows int) (moves int) { // frames per ms
+		due := 0.0
+		for range windows {
+			now += loadWindow
+			due += frames * float64(loadWindow) / 1e6
+			before := l.halved
+			l.frames = int(due)
+			due -= float64(l.frames)
+			l.add(now, 1)
+			if l.halved != before {
+				moves++
+			}
+		}
+		return moves
+	}
+	for _, c := range []struct {
+		frames float64
+		want   time.Duration
+	}{
+		{2, 5 * time.Millisecond},
+		{5, 2500 * time.Microsecond}, {4, 2500 * time.Microsecond}, {2.5, 2500 * time.Microsecond}, // 12.5 in two and a half ms; then few, and not too few
+		{18, 1250 * time.Microsecond}, {8, 1250 * time.Microsecond},
+		{4, 2500 * time.Microsecond}, {0, 5 * time.Millisecond},
+	} {
+		run(c.frames, 300)
+		if got := time.Duration(l.beat()); got != c.want {
+			t.Errorf("%v frames per ms: a beat of %v, want %v", c.frames, got, c.want)
+		}
+	}
+	if l.onBeat(1) != frameBeat {
+		t.Error("the beat is not whole again")
+	}
+	run(5, 300)
+	for i := range 40 {
+		if moves := run(4.8+0.4*float64(i%2), 20); moves > 0 {
+			t.Fatalf("the beat moved %d times around its border", moves)
+		}
+	}
+	if now += 1200 * int64(time.Microsecond); l.nap(now, 0, 900*time.Microsecond, true) != 1300*time.Microsecond {
+		t.Errorf("the nap does not end with the beat: %v", l.nap(now, 0, 900*time.Microsecond, true))
 	}
 }

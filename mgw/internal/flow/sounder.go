@@ -120,7 +120,7 @@ func (t *term) voice() *sounder {
 // wake puts x on the frame clock, if it is not.
 func (x *sounder) wake(now int64) {
 	if x.heap == 0 {
-		x.t.w.clock.set(&x.pulse, onBeat(now))
+		x.t.w.clock.set(&x.pulse, x.t.w.load.onBeat(now))
 	}
 }
 
@@ -156,7 +156,7 @@ func (x *sounder) tick(now int64) {
 	if now-due > int64(lateSound) {
 		due = now + ptime // the worker was held up: the peer's buffer has run dry anyway
 	}
-	w.clock.set(&x.pulse, onBeat(due))
+	w.clock.set(&x.pulse, w.load.onBeat(due))
 	if f.Kind != audio.None && to != nil && to.voice() == x {
 		x.send(now, to, buf[:rtp.HeaderLen+n], f)
 	}

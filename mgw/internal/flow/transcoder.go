@@ -123,7 +123,7 @@ func (f *Flow) push(now int64, p rtp.Packet) {
 func (t *transcoder) schedule() {
 	due := t.dir.NextTick()
 	if due != audio.Idle {
-		due = onBeat(due)
+		due = t.flow.src.w.load.onBeat(due)
 	}
 	t.flow.src.w.clock.set(&t.pulse, due)
 }

@@ -273,6 +273,7 @@ func (w *worker) runClock() {
 			return
 		}
 		w.clock.heap[0].of.tick(w.now)
+		w.load.frames++
 	}
 	w.now = w.monotonic()
 }
