@@ -81,7 +81,7 @@ type CoreConfig struct {
 // MediaConfig is the packet path.
 type MediaConfig struct {
 	Workers       int           `conf:"workers" default:"0" range:"0..256" doc:"Packet threads. 0: one per core, or as many as the CPU quota of a container allows."`
-	Nice          int           `conf:"nice" default:"-10" range:"-20..0" doc:"Nice value of the packet threads: media goes before other work on a busy machine. Needs CAP_SYS_NICE; without it they run as others do, with a warning. 0: as others."`
+	Nice          int           `conf:"nice" default:"-10" range:"-20..0" doc:"Nice value of the packet threads: media goes before other work of the same control group or session; between those the system decides (cpu.weight, CPUWeight= of systemd). Needs CAP_SYS_NICE; without it they run as others do, with a warning. 0: as others."`
 	Fill          int           `conf:"fill" default:"50" range:"0..90" doc:"Share of a core in % up to which a packet thread takes calls before the next one gets any: few busy threads take less processor time than many idle ones. 0: each call goes to the thread with the fewest."`
 	OpusWide      int           `conf:"opus_wide_bitrate" default:"32000" range:"6000..128000" doc:"bit/s of Opus that is made of codecs with wide band. A peer's maxaveragebitrate and b=AS keep it lower."`
 	OpusNarrow    int           `conf:"opus_narrow_bitrate" default:"24000" range:"6000..128000" doc:"The same of codecs with narrow band."`

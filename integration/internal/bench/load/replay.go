@@ -6,8 +6,6 @@ import (
 	"runtime"
 	"slices"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Sending is a packet that an end sends at a time of its own.
@@ -63,15 +61,6 @@ func (f *Fleet) Replay(scripts []Script, tail time.Duration) (out []Recording, l
 
 // Tardy is how late a packet may leave and still be what the script says.
 const Tardy = 5 * time.Millisecond
-
-// first lets this thread go before others, where it may; undo ends that. It stands for a network, which does not wait for a processor.
-func first() (undo func()) {
-	tid := unix.Gettid()
-	if unix.Setpriority(unix.PRIO_PROCESS, tid, -10) != nil {
-		return func() {}
-	}
-	return func() { _ = unix.Setpriority(unix.PRIO_PROCESS, tid, 0) }
-}
 
 // departure is a Sending with its sender.
 type departure struct {
