@@ -74,6 +74,9 @@ func TestRelayedPacketsGoBeforeCoding(t *testing.T) {
 			} else if want := min(maxTicks, len(coders)-last); n-last != want {
 				t.Errorf("round %d: %d frames coded, want %d", rounds, n-last, want)
 			}
+			if w.load.frames != n {
+				t.Errorf("%d frames counted for the beat, want %d", w.load.frames, n)
+			}
 			if n == last || rounds > len(coders) {
 				t.Fatal("coding starves")
 			}

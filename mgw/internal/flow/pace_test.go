@@ -3,6 +3,9 @@ package flow
 import (
 	"testing"
 	"time"
+
+	"github.com/isthmus-gateway/isthmus/mgw/internal/srtp"
+	"github.com/isthmus-gateway/isthmus/pkg/codec"
 )
 
 func TestNapFitsTheTraffic(t *testing.T) {
@@ -100,5 +103,25 @@ func TestBeatFitsTheFrames(t *testing.T) {
 	}
 	if now += 1200 * int64(time.Microsecond); l.nap(now, 0, 900*time.Microsecond, true) != 1300*time.Microsecond {
 		t.Errorf("the nap does not end with the beat: %v", l.nap(now, 0, 900*time.Microsecond, true))
+	}
+}
+
+// TestFramesTickOnTheBeatOfTheLoad: a transcoder waits for a shorter beat no longer than that is.
+func TestFramesTickOnTheBeatOfTheLoad(t *testing.T) {
+	for halved := range uint8(maxHalved + 1) {
+		r := newRig(t, srtp.AES128GCM, both(SendRecv, []codec.Codec{pcmu}, pcmu, codec.Codec{}), both(SendRecv, []codec.Codec{pcma}, pcma, codec.Codec{}))
+		r.w.load.halved = halved
+		now := int64(time.Second) + 1
+		if r.c.core.media(now, sipAddr, r.fill(make([]byte, bufferSize), 8)) != nil {
+			t.Fatal("relayed")
+		}
+		for range 3 {
+			due, ok := r.w.clock.next()
+			wants := r.c.to.active.dir.NextTick()
+			if !ok || due < wants || due-wants >= frameBeat>>halved || due%(frameBeat>>halved) != 0 {
+				t.Errorf("halved %d times: a frame of %d is due at %d", halved, wants, due)
+			}
+			r.w.clock.heap[0].of.tick(due)
+		}
 	}
 }
