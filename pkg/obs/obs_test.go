@@ -44,11 +44,26 @@ func TestNewLogger(t *testing.T) {
 
 func TestAskReady(t *testing.T) {
 	var notReady error
-	srv := httptest.NewServer(Handler(NewMetrics(), func() error { return notReady }))
+	srv := httptest.NewUnstartedServer(Handler(NewMetrics(), func() error { return notReady }))
+	var err error
+	if srv.Listener, err = net.Listen("tcp", ":0"); err != nil {
+		t.Fatal(err)
+	}
+	srv.Start()
 	defer srv.Close()
-	_, port, _ := net.SplitHostPort(srv.Listener.Addr().String()) // what it listens on
-	t.Setenv("HTTP_PROXY", "http://192.0.2.1:1")                  // nobody there: must not be asked
-	for _, addr := range []string{"127.0.0.1:" + port, "0.0.0.0:" + port, ":" + port, "[::]:" + port} {
+	_, port, _ := net.SplitHostPort(srv.Listener.Addr().String())
+	t.Setenv("HTTP_PROXY", "http://127.0.0.1:1") // nobody there: must not be asked, which Go would do for addresses other than loopback
+	addrs := []string{"127.0.0.1:" + port, "0.0.0.0:" + port, ":" + port, "[::]:" + port}
+	own, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range own {
+		if p, ok := a.(*net.IPNet); ok && p.IP.IsGlobalUnicast() && p.IP.To4() != nil {
+			addrs = append(addrs, net.JoinHostPort(p.IP.String(), port))
+		}
+	}
+	for _, addr := range addrs {
 		notReady = nil
 		if err := AskReady(t.Context(), addr); err != nil {
 			t.Errorf("%s: %v", addr, err)

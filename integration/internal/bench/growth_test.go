@@ -111,6 +111,10 @@ func TestLoadsAreSummarised(t *testing.T) {
 	bare := under(Relay, 70, 1*ms, nil)
 	r.Bare = &bare
 	check(t, "floor p99", r.Summary().BareP99, 1)
+	r.Bare.Sample.Window.Counts[load.Up].Wrong = 1
+	if s := r.Summary(); s.BareP99 != nil {
+		t.Errorf("a floor that does not count: %v", *s.BareP99)
+	}
 	check(t, "relay load", s.RelayShare, 70)
 	check(t, "transcode p99 at 30", s.TranscodeP99Low, 30)
 	check(t, "transcode p50 at 70", s.TranscodeP50, 20)

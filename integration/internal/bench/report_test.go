@@ -42,8 +42,11 @@ func results() *Results {
 
 func check(t *testing.T, name string, got *float64, want float64) {
 	t.Helper()
-	if got == nil || *got < want-0.001 || *got > want+0.001 {
-		t.Errorf("%s: %v, want %v", name, got, want)
+	switch {
+	case got == nil:
+		t.Errorf("%s: not there, want %v", name, want)
+	case *got < want-0.001 || *got > want+0.001:
+		t.Errorf("%s: %v, want %v", name, *got, want)
 	}
 }
 

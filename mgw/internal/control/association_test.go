@@ -2,7 +2,12 @@ package control
 
 import (
 	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -219,12 +224,12 @@ func TestIQ32_AnOldControllerIsNotToldOfAnInterface(t *testing.T) {
 func TestLoadMeter(t *testing.T) {
 	var packets uint64
 	ticks := "7 (a b) c) S 1 1 1 0 -1 0 0 0 0 0 100 50 0 0 20"
-	m := &loadMeter{packets: func() uint64 { return packets }, stat: func() ([]byte, error) { return []byte(ticks), nil }}
+	m := &loadMeter{packets: func() uint64 { return packets }, cores: 4, stat: func() ([]byte, error) { return []byte(ticks), nil }}
 	start := time.Now()
 	m.sample(start)
 	ticks, packets = "7 (a b) c) S 1 1 1 0 -1 0 0 0 0 0 150 100 0 0 20", 5000
 	permille, pps := m.sample(start.Add(10 * time.Second))
-	if pps != 500 || permille == 0 || permille > 100 { // 1 s of CPU in 10 s, over the cores
+	if pps != 500 || permille != 25 { // 1 s of CPU in 10 s of 4 cores
 		t.Errorf("%d permille, %d packets per second", permille, pps)
 	}
 	if p, r := m.sample(start.Add(10*time.Second + time.Millisecond)); p != permille || r != pps {
@@ -232,5 +237,22 @@ func TestLoadMeter(t *testing.T) {
 	}
 	if _, ok := cpuTime([]byte("garbage")); ok {
 		t.Error("garbage was read")
+	}
+}
+
+// meterChild makes the test binary tell how many cores a load meter goes by.
+const meterChild = "CONTROL_TEST_METER"
+
+// A gateway that may use other than all cores, as in a container with a CPU quota, is at its limit when it uses those.
+func TestLoadIsOfTheCoresThatTheProcessMayUse(t *testing.T) {
+	if os.Getenv(meterChild) != "" {
+		fmt.Println("cores", newLoadMeter(func() uint64 { return 0 }).cores)
+		return
+	}
+	may := runtime.NumCPU() + 1 // as a quota: Go reads both alike
+	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$")
+	cmd.Env = append(os.Environ(), meterChild+"=1", fmt.Sprintf("GOMAXPROCS=%d", may))
+	if out, err := cmd.Output(); err != nil || !strings.HasPrefix(string(out), fmt.Sprintf("cores %d\n", may)) {
+		t.Errorf("it goes by other than %d cores (%v): %q", may, err, out)
 	}
 }

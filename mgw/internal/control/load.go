@@ -15,6 +15,7 @@ const clockTicks = 100
 // loadMeter turns running totals into rates for heartbeats. Owned by Association.Run.
 type loadMeter struct {
 	packets func() uint64 // packets received so far, both sides
+	cores   int           // what is all of the CPU
 	stat    func() ([]byte, error)
 
 	at      time.Time
@@ -25,12 +26,12 @@ type loadMeter struct {
 }
 
 func newLoadMeter(packets func() uint64) *loadMeter {
-	m := &loadMeter{packets: packets, stat: func() ([]byte, error) { return os.ReadFile("/proc/self/stat") }}
+	m := &loadMeter{packets: packets, cores: flow.Cores(), stat: func() ([]byte, error) { return os.ReadFile("/proc/self/stat") }}
 	m.sample(time.Now())
 	return m
 }
 
-// sample returns CPU use in permille of all cores (flow.Cores) and packets per second since the sample before; a sample within 100 ms
+// sample returns CPU use in permille of all cores and packets per second since the sample before; a sample within 100 ms
 // returns the former result.
 func (m *loadMeter) sample(now time.Time) (permille uint32, pps uint64) {
 	elapsed := now.Sub(m.at)
@@ -44,7 +45,7 @@ func (m *loadMeter) sample(now time.Time) (permille uint32, pps uint64) {
 		}
 	}
 	if !m.at.IsZero() {
-		m.percent = uint32(1000 * (cpu - m.cpu) / (elapsed * time.Duration(flow.Cores())))
+		m.percent = uint32(1000 * (cpu - m.cpu) / (elapsed * time.Duration(m.cores)))
 		m.rate = uint64(float64(count-m.count) / elapsed.Seconds())
 	}
 	m.at, m.cpu, m.count = now, cpu, count
