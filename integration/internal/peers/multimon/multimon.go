@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
 
 	"github.com/isthmus-gateway/isthmus/integration/internal/tone"
@@ -17,9 +18,16 @@ import (
 // ErrMissing says that multimon-ng is not installed.
 var ErrMissing = errors.New("multimon-ng is not installed (Debian package multimon-ng)")
 
-const rate = 22050 // Hz, of what its DTMF demodulator reads
+const (
+	rate = 22050 // Hz, of what its DTMF demodulator reads
 
-// Digits returns the digits heard in the audio, one for each press, in order. Errors: ErrMissing, what multimon-ng complains of.
+	// faint is the level of two tones of -25 dBm0 each, dBFS: receivers need not hear fainter ones (ITU-T Q.24 table A-1). multimon-ng by itself
+	// looks at proportions only.
+	faint = -25
+	block = tone.Rate / 200 // 5 ms, which the level is taken of
+)
+
+// Digits returns the digits heard in the audio, one for each press, in order; one that is fainter than receivers have to hear is not. Errors: ErrMissing, what multimon-ng complains of.
 func Digits(ctx context.Context, pcm []int16) (string, error) {
 	path, err := exec.LookPath("multimon-ng")
 	if err != nil {
@@ -27,7 +35,7 @@ func Digits(ctx context.Context, pcm []int16) (string, error) {
 	}
 	var out, complaint bytes.Buffer
 	cmd := exec.CommandContext(ctx, path, "-q", "-a", "DTMF", "-t", "raw", "-")
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(resampled(pcm)), &out, &complaint
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(resampled(audible(pcm))), &out, &complaint
 	if err := cmd.Run(); err != nil {
 		return "", fmt.Errorf("multimon-ng: %w: %s", err, complaint.String())
 	}
@@ -38,6 +46,17 @@ func Digits(ctx context.Context, pcm []int16) (string, error) {
 		}
 	}
 	return digits.String(), nil
+}
+
+// audible is a copy of the audio with silence where it is faint.
+func audible(pcm []int16) []int16 {
+	pcm = slices.Clone(pcm)
+	for b := range slices.Chunk(pcm, block) {
+		if tone.Level(b) < faint {
+			clear(b)
+		}
+	}
+	return pcm
 }
 
 // resampled is the audio at rate, as the machine has it in memory. Straight lines between samples are enough: what they add lies above all tones.

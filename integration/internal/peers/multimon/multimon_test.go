@@ -6,7 +6,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/integration/internal/tone"
 )
 
-// Each press is told once, the same key twice in a row too, and nothing else is taken for one.
+// Each press is told once, the same key twice in a row too, and nothing else is taken for one, nor what is too faint for a receiver.
 func TestDigits(t *testing.T) {
 	var pcm []int16
 	add := func(n int, src tone.Source) {
@@ -20,6 +20,9 @@ func TestDigits(t *testing.T) {
 		add(tone.Rate/16, tone.Silence{})
 	}
 	add(tone.Rate/2, tone.NewSine(697, -12)) // half a digit
+	add(tone.Rate/10, tone.Silence{})
+	add(tone.Rate/10, tone.DTMF('8', -40))
+	add(tone.Rate/10, tone.Silence{})
 	got, err := Digits(t.Context(), pcm)
 	if err != nil {
 		t.Fatal(err)
