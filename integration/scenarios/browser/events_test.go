@@ -117,6 +117,15 @@ func (p *party) eventType() uint8 {
 	return uint8(pt)
 }
 
+// inDialog is the head of a sipp's requests within the dialog, but for CSeq.
+const inDialog = `[routes]
+Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch];rport
+Max-Forwards: 70
+From: <sip:keys@` + domain + `>;tag=[pid]sipp[call_number]
+To: [$callee]
+Call-ID: [call_id]
+`
+
 // infoCaller is a sipp that calls alice and presses keys by INFO, each four times, since one press is shorter than the window that the phone analyses.
 const infoCaller = `<?xml version="1.0" encoding="UTF-8" ?>
 <!DOCTYPE scenario SYSTEM "sipp.dtd">
@@ -150,13 +159,7 @@ a=rtpmap:8 PCMA/8000
 <send><![CDATA[
 
 ACK [next_url] SIP/2.0
-[routes]
-Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch];rport
-Max-Forwards: 70
-From: <sip:keys@` + domain + `>;tag=[pid]sipp[call_number]
-To: [$callee]
-Call-ID: [call_id]
-CSeq: 1 ACK
+` + inDialog + `CSeq: 1 ACK
 Content-Length: 0
 
 ]]></send>
@@ -178,13 +181,7 @@ Content-Length: 0
 const infoPress = `<send retrans="500"><![CDATA[
 
 INFO [next_url] SIP/2.0
-[routes]
-Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch];rport
-Max-Forwards: 70
-From: <sip:keys@` + domain + `>;tag=[pid]sipp[call_number]
-To: [$callee]
-Call-ID: [call_id]
-CSeq: %d INFO
+` + inDialog + `CSeq: %d INFO
 Content-Type: application/%s
 Content-Length: [len]
 

@@ -228,14 +228,21 @@ func (b *bench) infos(l Leg) (keys string) {
 	return keys
 }
 
-// TestR2976_DigitsPressedBeforeTheAnswer: they go to the callee that wants INFO once it has answered, in order, and hold those after them up no longer.
-func TestR2976_DigitsPressedBeforeTheAnswer(t *testing.T) {
+// earlyForInfo is a call whose callee wants digits by INFO, in early media of its fork r1.
+func earlyForInfo(t *testing.T) *bench {
+	t.Helper()
 	b := newBench(t)
 	b.s.d.Cfg.Policy.Digits = Digits{Core: DigitsInfo}
 	b.step(RequestIn{Leg: LegAccess, Tx: "s1", Msg: browser("INVITE", 1, browserOffer)})
 	b.reply()
 	b.response("core INVITE", 183, "r1", fmt.Sprintf(coreAnswer, 1, "sendrecv"), "P-Early-Media: sendrecv")
 	b.reply()
+	return b
+}
+
+// TestR2976_DigitsPressedBeforeTheAnswer: they go to the callee that wants INFO once it has answered, in order, and hold those after them up no longer.
+func TestR2976_DigitsPressedBeforeTheAnswer(t *testing.T) {
+	b := earlyForInfo(t)
 	b.pressed(LegAccess, "1")
 	if b.last["core INFO"].Method != "" {
 		t.Error("INFO before the answer")

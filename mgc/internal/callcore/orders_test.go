@@ -1,7 +1,6 @@
 package callcore
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 
@@ -108,12 +107,7 @@ func TestR2976_DigitThatIsToldLate(t *testing.T) {
 
 // TestR2976_DigitsWaitForWhoeverAnswers: digits that were pressed before the answer go to the fork that answers, whichever was heard then.
 func TestR2976_DigitsWaitForWhoeverAnswers(t *testing.T) {
-	b := newBench(t)
-	b.s.d.Cfg.Policy.Digits = Digits{Core: DigitsInfo}
-	b.step(RequestIn{Leg: LegAccess, Tx: "s1", Msg: browser("INVITE", 1, browserOffer)})
-	b.reply()
-	b.response("core INVITE", 183, "r1", fmt.Sprintf(coreAnswer, 1, "sendrecv"), "P-Early-Media: sendrecv")
-	b.reply()
+	b := earlyForInfo(t)
 	b.pressed(LegAccess, "7")
 	b.response("core INVITE", 180, "r2", "")
 	b.pressed(LegAccess, "8")

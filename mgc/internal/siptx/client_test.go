@@ -16,14 +16,12 @@ import (
 func TestRFC3261_17_1_1_2_TimerA(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
-		start := time.Now()
-		var at []time.Duration
-		r.net.Lose(func(siptxtest.Sent) bool { at = append(at, time.Since(start)); return true })
+		at := r.lose()
 		if _, err := r.l.Request(request("INVITE", ""), core, r.result); err != nil {
 			t.Fatal(err)
 		}
 		after(31999 * time.Millisecond)
-		r.want("intervals double from T1", fmt.Sprint(at), "[0s 500ms 1.5s 3.5s 7.5s 15.5s 31.5s]")
+		r.want("intervals double from T1", fmt.Sprint(*at), "[0s 500ms 1.5s 3.5s 7.5s 15.5s 31.5s]")
 		r.want("nothing yet", r.takeResults(), "")
 		after(time.Millisecond) // timer B: 64*T1
 		r.want("timer B", r.takeResults(), "timeout")
@@ -129,14 +127,12 @@ func TestTimerCBoundsSilence(t *testing.T) {
 func TestRFC3261_17_1_2_2_TimersEAndF(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
-		start := time.Now()
-		var at []time.Duration
-		r.net.Lose(func(siptxtest.Sent) bool { at = append(at, time.Since(start)); return true })
+		at := r.lose()
 		if _, err := r.l.Request(request("MESSAGE", ""), core, r.result); err != nil {
 			t.Fatal(err)
 		}
 		after(32 * time.Second)
-		r.want("E doubles up to T2", fmt.Sprint(at), "[0s 500ms 1.5s 3.5s 7.5s 11.5s 15.5s 19.5s 23.5s 27.5s 31.5s]")
+		r.want("E doubles up to T2", fmt.Sprint(*at), "[0s 500ms 1.5s 3.5s 7.5s 11.5s 15.5s 19.5s 23.5s 27.5s 31.5s]")
 		r.want("F", r.takeResults(), "timeout")
 	})
 }

@@ -90,13 +90,11 @@ func TestNo100WhenAnsweredInTime(t *testing.T) {
 func TestRFC3261_17_2_1_TimersGHAndAck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
-		start := time.Now()
-		var at []time.Duration
-		r.net.Lose(func(siptxtest.Sent) bool { at = append(at, time.Since(start)); return true })
+		at := r.lose()
 		r.l.OnMessage(request("INVITE", "z9hG4bK1"), udpPeer)
 		respond(t, r.tx(0), 486)
 		after(32 * time.Second)
-		r.want("G doubles up to T2", fmt.Sprint(at), "[0s 500ms 1.5s 3.5s 7.5s 11.5s 15.5s 19.5s 23.5s 27.5s 31.5s]")
+		r.want("G doubles up to T2", fmt.Sprint(*at), "[0s 500ms 1.5s 3.5s 7.5s 11.5s 15.5s 19.5s 23.5s 27.5s 31.5s]")
 		select {
 		case <-r.tx(0).Done():
 		default:

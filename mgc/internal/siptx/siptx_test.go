@@ -96,6 +96,13 @@ func (r *rig) takeResults() string {
 	return strings.Join(out, ", ")
 }
 
+// lose loses everything that is sent from now on, and notes when it was.
+func (r *rig) lose() *[]time.Duration {
+	start, at := time.Now(), new([]time.Duration)
+	r.net.Lose(func(siptxtest.Sent) bool { *at = append(*at, time.Since(start)); return true })
+	return at
+}
+
 // wire returns what went out since the last call, as "METHOD" or status, joined by spaces.
 func (r *rig) wire() string {
 	var out []string

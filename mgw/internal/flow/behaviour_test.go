@@ -353,13 +353,9 @@ func TestIQ11_IQ12_R8079_RTCPIsMadeAndReadPerSide(t *testing.T) {
 		}
 	}
 	// Its receiver report of 25 % loss and the sender report's echo give loss and round trip.
-	rr := make([]byte, 32)
-	rr[0], rr[1], rr[3] = 0x81, 201, 7
-	rr[7] = 0xbb
-	put32(rr[8:], x.a.Local().SSRC)
-	rr[12] = 64
+	rr := lossReport(0xbb, x.a.Local().SSRC, 64)
 	put32(rr[24:], uint32(info.NTP>>16))
-	prot, err := x.b.tx.ProtectRTCP(append(make([]byte, 0, 128), rr...))
+	prot, err := x.b.tx.ProtectRTCP(bytes.Clone(rr))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -374,6 +370,15 @@ func TestIQ11_IQ12_R8079_RTCPIsMadeAndReadPerSide(t *testing.T) {
 	u := stranger(t)
 	write(t, u, rr, x.c.Local().RTCP)
 	_ = u
+}
+
+// lossReport is a receiver report of the source from about the source of: lost, of 256. It has room for protection.
+func lossReport(from, of uint32, lost byte) []byte {
+	b := make([]byte, 32, 128)
+	b[0], b[1], b[3], b[12] = 0x81, 201, 7, lost
+	put32(b[4:], from)
+	put32(b[8:], of)
+	return b
 }
 
 func put32(b []byte, v uint32) {

@@ -129,12 +129,9 @@ func TestR8858_ClientWithoutMux(t *testing.T) {
 			x, p := newCallWithoutMux(t, full)
 			info := nextReport(t, p.rtcp, x.a.Local().SSRC)
 			loss := func(b *browser, lost byte) {
-				rr := make([]byte, 32)
-				rr[0], rr[1], rr[3], rr[7] = 0x81, 201, 7, 0xbb
-				put32(rr[8:], x.a.Local().SSRC)
-				rr[12] = lost
+				rr := lossReport(0xbb, x.a.Local().SSRC, lost)
 				put32(rr[24:], uint32(info.NTP>>16))
-				prot, err := b.tx.ProtectRTCP(append(make([]byte, 0, 128), rr...))
+				prot, err := b.tx.ProtectRTCP(rr)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -2,7 +2,6 @@ package flow
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"testing"
 
@@ -51,11 +50,7 @@ func TestR4568_MKIOfThePeer(t *testing.T) {
 			d := x.c.Stats().Dropped
 			return d["unauthenticated"] == 2 && d["replay"] == 1
 		})
-		rr := make([]byte, 32)
-		rr[0], rr[1], rr[3] = 0x81, 201, 7
-		binary.BigEndian.PutUint32(rr[4:], 0xcc)
-		binary.BigEndian.PutUint32(rr[8:], x.c.Local().SSRC)
-		rr[12] = 64 // a quarter lost
+		rr := lossReport(0xcc, x.c.Local().SSRC, 64)
 		prot, err := p.tx.EncryptRTCP(nil, rr, nil)
 		if err != nil {
 			t.Fatal(err)

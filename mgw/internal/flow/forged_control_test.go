@@ -11,13 +11,7 @@ import (
 func TestForgedControlOfTheBrowser(t *testing.T) {
 	access, core := relaySettings()
 	r := newRig(t, srtp.AES128GCM, access, core)
-	report := func(lost byte) []byte {
-		rr := make([]byte, 32, 128)
-		rr[0], rr[1], rr[3], rr[7] = 0x81, 201, 7, 0xbb
-		put32(rr[8:], r.a.out.stamp.SSRC())
-		rr[12] = lost
-		return rr
-	}
+	report := func(lost byte) []byte { return lossReport(0xbb, r.a.out.stamp.SSRC(), lost) }
 	sealed, err := r.peerTx.ProtectRTCP(report(64))
 	if err != nil {
 		t.Fatal(err)

@@ -115,18 +115,7 @@ func TestR8445_3_FullAgentMakesBeforeItBreaks(t *testing.T) {
 		if err := x.a.SetRemote(f.remote(next, 0)); err != nil {
 			t.Fatal(err)
 		}
-		x.pump(20, &seq, x.b, x.b)
-		next.connect(x.a.Local())
-		x.ev.wait(t, x.a, ICEConnected, 2)
-		x.pump(5, &seq, x.b, next) // the browser has not switched yet
-		x.pump(20, &seq, next, next)
-		if _, again := x.ev.find(x.a, DTLSConnected, 2); again {
-			t.Error("the DTLS association was made anew")
-		}
-		eventually(t, "the old credentials are retired", func() bool { return x.a.sock.mux.Agents() == 1 })
-		if d := x.a.Stats().Dropped; len(d) != 0 {
-			t.Errorf("controlling %v: dropped %v", controlling, d)
-		}
+		x.moves(next, &seq)
 	}
 }
 

@@ -93,13 +93,9 @@ func (i *intruder) forged(kind string, access, cloned bool) [][]byte {
 	case "media":
 		return [][]byte{media, i.evil.protect(media)}
 	case "rtcp":
-		bye, report := make([]byte, 8), make([]byte, 32)
+		bye, report := make([]byte, 8), lossReport(ssrc, i.c.Local().SSRC, 200) // most is lost
 		bye[0], bye[1], bye[3] = 0x81, 203, 1
 		binary.BigEndian.PutUint32(bye[4:], ssrc)
-		report[0], report[1], report[3] = 0x81, 201, 7
-		binary.BigEndian.PutUint32(report[4:], ssrc)
-		binary.BigEndian.PutUint32(report[8:], i.c.Local().SSRC)
-		report[12] = 200 // most is lost
 		return [][]byte{append(bytes.Clone(report), bye...), report}
 	case "stun":
 		l := i.a.Local()

@@ -239,11 +239,7 @@ func TestReportedLossReachesTheEncoder(t *testing.T) {
 	r := newRig(t, srtp.AES128GCM, access, core)
 	buf := make([]byte, bufferSize)
 	r.c.core.media(2, sipAddr, r.fill(buf, 8))
-	rr := make([]byte, 32)
-	rr[0], rr[1], rr[3], rr[7] = 0x81, 201, 7, 9
-	put32(rr[8:], 1) // our stream to the browser
-	rr[12] = 51      // 20 %
-	r.a.control(3, rr)
+	r.a.control(3, lossReport(9, 1, 51)) // 20 % of our stream to the browser
 	if r.c.to.loss != 20 || r.a.to.loss != 0 {
 		t.Errorf("loss %d %% towards the browser, %d %% towards the core", r.c.to.loss, r.a.to.loss)
 	}

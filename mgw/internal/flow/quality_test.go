@@ -73,10 +73,7 @@ func TestQualityIsJudgedFromWhenItIsAsked(t *testing.T) {
 // report gives a termination a receiver report of its peer: fraction of 256 lost, of all that was sent.
 func report(t *testing.T, x *term, fraction byte) {
 	t.Helper()
-	rr := make([]byte, 32)
-	rr[0], rr[1], rr[3] = 0x81, 201, 7
-	rr[7] = 0xbb
-	put32(rr[8:], x.out.stamp.SSRC())
+	rr := lossReport(0xbb, x.out.stamp.SSRC(), 0)
 	put32(rr[12:], uint32(x.out.packets)*uint32(fraction)/256)
 	rr[12] = fraction
 	if _, err := x.out.leg.Handle(int64(time.Hour), rr); err != nil {

@@ -52,19 +52,25 @@ func TestR8445_3_MakeBeforeBreak(t *testing.T) {
 	if err := x.a.SetRemote(next.remote(0)); err != nil {
 		t.Fatal(err)
 	}
-	x.pump(20, &seq, x.b, x.b)
-	next.connect(x.a.Local())
-	x.ev.wait(t, x.a, ICEConnected, 2)
-	x.pump(5, &seq, x.b, next) // the browser has not switched yet
-	x.pump(20, &seq, next, next)
-	if _, again := x.ev.find(x.a, DTLSConnected, 2); again {
-		t.Error("the DTLS association was made anew")
-	}
-	eventually(t, "the old credentials are retired", func() bool { return x.a.sock.mux.Agents() == 1 })
-	if d := x.a.Stats().Dropped; len(d) != 0 {
-		t.Errorf("dropped %v", d)
-	}
+	x.moves(next, &seq)
 	t.Logf("gap: 0 of %d packets each way", seq)
+}
+
+// moves has the browser go over from the pair in use to that of next, which it has told, without a gap.
+func (x *call) moves(next *browser, seq *uint16) {
+	x.t.Helper()
+	x.pump(20, seq, x.b, x.b)
+	next.connect(x.a.Local())
+	x.ev.wait(x.t, x.a, ICEConnected, 2)
+	x.pump(5, seq, x.b, next) // the browser has not switched yet
+	x.pump(20, seq, next, next)
+	if _, again := x.ev.find(x.a, DTLSConnected, 2); again {
+		x.t.Error("the DTLS association was made anew")
+	}
+	eventually(x.t, "the old credentials are retired", func() bool { return x.a.sock.mux.Agents() == 1 })
+	if d := x.a.Stats().Dropped; len(d) != 0 {
+		x.t.Errorf("dropped %v", d)
+	}
 }
 
 // TestR8445_3_RestartsInARow: of many restarts that come to nothing none disturbs the pair in use, and the last one that completes counts.
