@@ -34,7 +34,7 @@ func (m *Media) takeAgain(side Side, i int, d *sdp.Description, change *Change) 
 	}
 	a := &d.Media[l.Audio]
 	ch, err := Change{}, error(nil)
-	ok := liveLine(side, a) && m.transportable(side, d, l.Audio)
+	ok := liveLine(side, a) && (side == Core && !l.Off || m.transportable(side, d, l.Audio)) // once agreed it is no alternative
 	if ok {
 		ch, err = v.takePeer(side, d, a, false)
 	}
@@ -87,7 +87,7 @@ func (m *Media) transportable(side Side, d *sdp.Description, slot int) bool {
 		return false
 	}
 	if side == Access {
-		return l.Web.Bundle && !l.Web.Component2 && md.MID != "" && slices.Contains(d.Bundle(), md.MID)
+		return l.Web.Bundle && !l.Web.Component2 && md.MID != "" && slices.Contains(d.Bundle(), md.MID) && !l.shadowed(d, slot)
 	}
 	if md.Proto != d.Media[l.Audio].Proto {
 		return false
@@ -97,6 +97,17 @@ func (m *Media) transportable(side Side, d *sdp.Description, slot int) bool {
 		first := slices.IndexFunc(d.Media, func(o sdp.Media) bool { return o.MID != "" && slices.Contains(g.MIDs, o.MID) })
 		return alternatives && md.MID != "" && slices.Contains(g.MIDs, md.MID) && first != slot
 	})
+}
+
+// shadowed reports whether a browser's line has the name of the first stream's line or of one before it, which must not be (RFC 5888 §4).
+func (l *Line) shadowed(d *sdp.Description, slot int) bool {
+	for i := range d.Media {
+		o := &d.Media[i]
+		if (i < slot || i == l.Audio) && i != slot && o.MID == d.Media[slot].MID && (o.Port != 0 || bundleOnly(o)) {
+			return true
+		}
+	}
+	return false
 }
 
 // spare is the place for a further stream: of one that has no line any more, else behind the others.
@@ -134,6 +145,12 @@ func (m *Media) offerMore(side Side, i int, dir sdp.Direction) {
 	l, o := v.Line(side), v.Line(side.Other())
 	if l.Off || l.Audio < 0 && (!o.Begun || o.Off || !v.made()) {
 		return
+	}
+	if l.asks() && l.Slots[l.Audio].Type != "audio" { // the peer has used the line for something else meanwhile
+		l.Audio = -1
+	}
+	if side == Access && l.Bound == nil {
+		l.Bound = m.Line(side).Bound // a payload type is the same in all lines of a group (RFC 9143 §10.1.2)
 	}
 	if ours := v.offerCodecs(side); len(ours) > 0 && isAudio(ours[0]) {
 		l.Ours = ours

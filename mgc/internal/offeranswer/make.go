@@ -101,7 +101,14 @@ func (m Media) Repeat(side Side) (Media, []byte) {
 	if side == Access {
 		setup = sdp.SetupActpass
 	}
-	m.Line(side).Actual = ""
+	l := m.Line(side)
+	for i := range m.Streams() {
+		s := l.streamAt(i)
+		s.Actual = ""
+		if i <= len(l.More) {
+			l.setStream(i, s)
+		}
+	}
 	return m, m.say(side, setup)
 }
 

@@ -338,18 +338,34 @@ func (m *Media) takeSlots(side Side, d *sdp.Description) error {
 // holdTagged marks the line that carries the transport of the BUNDLE group when that is not the audio line: an answer must not reject
 // it as long as another line of the group lives (RFC 9143 §7.3.3). Chromium fails on one that does.
 func (l *Line) holdTagged(d *sdp.Description) {
+	if i := tagged(d, &d.Media[l.Audio]); i >= 0 && i != l.Audio {
+		c, _ := holdable(&d.Media[i])
+		l.Slots[i].Held = c
+	}
+}
+
+// tagged is the line that carries the transport of a's BUNDLE group: the one that the group names first, when that can be kept, else a (RFC 9143
+// §7.3.1); -1: a is in none.
+func tagged(d *sdp.Description, a *sdp.Media) int {
 	group := d.Bundle()
-	if !slices.Contains(group, l.Slots[l.Audio].MID) || group[0] == l.Slots[l.Audio].MID {
-		return
+	if a.MID == "" || !slices.Contains(group, a.MID) {
+		return -1
 	}
 	for i := range d.Media {
-		if m := &d.Media[i]; m.MID == group[0] && m.IsRTP() && m.Port != 0 {
-			if j := slices.IndexFunc(m.Codecs, func(c codec.Codec) bool { return c.Name != "" }); j >= 0 {
-				l.Slots[i].Held = m.Codecs[j]
-			}
-			return
+		if _, ok := holdable(&d.Media[i]); ok && d.Media[i].MID == group[0] {
+			return i
 		}
 	}
+	return slices.IndexFunc(d.Media, func(m sdp.Media) bool { return m.MID == a.MID })
+}
+
+// holdable returns a format with which a line can be kept that is not for audio; false: it has to be rejected.
+func holdable(m *sdp.Media) (codec.Codec, bool) {
+	i := slices.IndexFunc(m.Codecs, func(c codec.Codec) bool { return c.Name != "" })
+	if i < 0 || !m.IsRTP() || m.Port == 0 {
+		return codec.Codec{}, false
+	}
+	return m.Codecs[i], true
 }
 
 func bundleOnly(m *sdp.Media) bool {

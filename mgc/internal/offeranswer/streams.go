@@ -128,8 +128,11 @@ func (l *Line) revertMore(is *Line) {
 	}
 }
 
-// midOf is the id of the header extension with the MID that a peer's line has, 0: none (RFC 9143 §15, RFC 8285).
+// midOf is the id of the header extension with the MID that a peer's line has, 0: none (RFC 9143 §15, RFC 8285), or one that does not fit in it.
 func midOf(d *sdp.Description, a *sdp.Media) uint8 {
+	if len(a.MID) > maxMID {
+		return 0
+	}
 	for _, list := range [][]sdp.Extmap{a.Extmaps, d.Extmaps} {
 		for _, e := range list {
 			if e.URI == midURI && e.ID >= 1 && e.ID <= 14 {
@@ -143,6 +146,8 @@ func midOf(d *sdp.Description, a *sdp.Media) uint8 {
 const (
 	midURI = "urn:ietf:params:rtp-hdrext:sdes:mid"
 	ownMID = 4 // id in our offers, as browsers have it
+
+	maxMID = 16 // octets of an element with a header of one (RFC 8285 §4.2)
 )
 
 // ssrcOf is the source that a peer's line tells, 0: none (RFC 5576 §4.1).

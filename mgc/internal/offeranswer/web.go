@@ -98,8 +98,11 @@ func (w *Web) role(s sdp.Setup, answer bool, ch *Change) (sdp.Setup, error) {
 	return role, nil
 }
 
-// transportOf returns the media section whose transport a uses: its own, or the one of its BUNDLE group that has credentials (RFC 9143 §7.2).
+// transportOf returns the media section whose transport a uses: its own, or the one of its BUNDLE group (RFC 9143 §7.2, §7.3.1).
 func transportOf(d *sdp.Description, a *sdp.Media) *sdp.Media {
+	if i := tagged(d, a); i >= 0 && d.Media[i].ICEUfrag != "" && d.Media[i].ICEUfrag != a.ICEUfrag {
+		return &d.Media[i] // that of the others is not in use once they are grouped
+	}
 	if u, _ := d.CredentialsOf(a); u != "" || !slices.Contains(d.Bundle(), a.MID) {
 		return a
 	}
