@@ -190,6 +190,7 @@ func (s *State) added(e IqReply, fail *IqError) {
 	switch {
 	case s.d.Phase != phaseAdd: // the caller has given up meanwhile
 		s.subtract()
+	case fail != nil && s.fewer(fail):
 	case fail != nil:
 		s.refuseForGateway(fail)
 	case s.awaitReservation():

@@ -39,12 +39,23 @@ func (s *State) streamsMade(e IqReply, fail *IqError) {
 	tell := s.d.Media.Stale(side(r.Leg.Other()))
 	switch {
 	case r.Server == "": // given up meanwhile
-		s.d.Media, s.d.Reoffer = s.d.Media.Revert(side(r.Leg), r.Before), nil
+		s.d.Media, s.d.Reoffer = s.d.Media.Undo(r.Before), nil // the other side has not heard of it
 	case tell && s.busy(r.Leg.Other()):
 		s.failReoffer(491, nil)
 	default:
 		s.tellOrAnswer(tell)
 	}
+}
+
+// fewer tries the call with one stream when no MGW makes several: further lines are refused, never the call. False: it has one, or what was done is not known.
+func (s *State) fewer(fail *IqError) bool {
+	unsent := fail.Code == 0 && s.d.Node.MGW == ""
+	if s.d.Media.Streams() == 1 || s.d.Node.Context != "" || fail.Code == 0 && !unsent {
+		return false
+	}
+	s.d.Media = s.d.Media.Single()
+	s.add()
+	return true
 }
 
 // firstStream reports whether an event of the MGW is about the first stream, or the termination.

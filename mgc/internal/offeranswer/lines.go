@@ -158,7 +158,7 @@ func (m *Media) offerMore(side Side, i int, dir sdp.Direction) {
 	if len(l.Ours) == 0 || l.Audio < 0 && !m.newLine(l, side) {
 		return
 	}
-	if was := m.Line(side).streamAt(i); was.asks() { // the line is used anew, whatever it was refused as
+	if was := m.Line(side).streamAt(i); was.asks() && was.Audio == l.Audio { // the line is used anew, whatever it was refused as
 		l.Slots = slices.Clone(l.Slots)
 		if l.Slots[l.Audio].Proto = l.Slots[m.Line(side).Audio].Proto; side == Access { // for another transceiver (RFC 9429 §5.2.2)
 			l.Slots[l.Audio].MID = l.freshMID()

@@ -25,6 +25,14 @@ func (m *Media) Streams() int {
 	return 1 + max(len(m.Lines[Access].More), len(m.Lines[Core].More))
 }
 
+// Single is the call without its further streams: their lines are refused.
+func (m Media) Single() Media {
+	for side := range m.Lines {
+		m.Lines[side].More = nil
+	}
+	return m
+}
+
 // streamAt is stream i of a side; 0 is the first.
 func (l *Line) streamAt(i int) Stream {
 	switch {
