@@ -102,6 +102,17 @@ func describe(r Result) string {
 	return b.String()
 }
 
+// Move takes the call to another UA of the same browser, as Redial makes it: its dialog goes on over that WebSocket. No other method may be under way.
+func (c *Call) Move(to *UA) {
+	c.ua.mu.Lock()
+	delete(c.ua.calls, c.id)
+	c.ua.mu.Unlock()
+	c.ua = to
+	to.mu.Lock()
+	to.calls[c.id] = c
+	to.mu.Unlock()
+}
+
 // media returns the WebRTC half, nil while there is none.
 func (c *Call) media() *peer {
 	c.mu.Lock()
