@@ -248,3 +248,51 @@ func TestIQ35_OneWorkerForAllStreams(t *testing.T) {
 		t.Errorf("left: %+v", c)
 	}
 }
+
+// TestIQ35_NoPortForTheLastStream: with the real packet path an action of which the last stream finds no port leaves none of those before it: their ports are
+// free, a transaction with fewer has them, and the browser's streams of it are gone.
+func TestIQ35_NoPortForTheLastStream(t *testing.T) {
+	loop := netip.MustParseAddr("127.0.0.1")
+	e, err := flow.New(flow.Config{Workers: 1, Access: []flow.AccessRealm{{Name: "access", Listen: loop}},
+		Core:   []flow.CoreRealm{{Name: "core", Listen: loop, PortMin: 23990, PortMax: 23995}},
+		Timers: flow.Timers{Quarantine: time.Nanosecond}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = e.Close() }()
+	m := New(testConfig(newPool()), Engine(e))
+	defer m.Close()
+	rep := m.Apply(&iqv1.Action{Context: chooseContext(), Atomic: true, Commands: []*iqv1.Command{withStreams(addAccess(), 1), withStreams(addCore(), 1)}})
+	if rep.Error != nil {
+		t.Fatal(rep)
+	}
+	id, access, core := rep.ContextId, rep.Commands[0].TerminationId, rep.Commands[1].TerminationId
+	more := func(ids ...uint32) *iqv1.ActionReply {
+		streams := withStreams(addCore(), ids...).GetAdd().GetDescriptor_().GetStreams()
+		act := modify(id, access, &iqv1.TerminationDescriptor{Streams: withStreams(addAccess(), ids...).GetAdd().GetDescriptor_().GetStreams()})
+		act.Atomic = true
+		act.Commands = append(act.Commands, modify(id, core, &iqv1.TerminationDescriptor{Streams: streams}).Commands...)
+		return m.Apply(act)
+	}
+	for range 3 {
+		if rep := more(2, 3, 4); code(rep) != 510 {
+			t.Fatalf("three more streams: %v", rep)
+		}
+		s, _ := m.Snapshot(gwid.ContextID(id), true)
+		for _, x := range s.Terminations {
+			if len(x.Streams) != 1 || len(x.Statistics) != 1 {
+				t.Errorf("%s: %d streams, %d statistics", x.ID, len(x.Streams), len(x.Statistics))
+			}
+		}
+		if c := e.Counters(); c.PortPairs != 1 {
+			t.Errorf("%d pairs of ports in use", c.PortPairs)
+		}
+	}
+	if rep := more(2, 3); rep.Error != nil {
+		t.Fatalf("two more streams: %v", rep)
+	}
+	m.ReleaseAll("test")
+	if c := e.Counters(); c.PortPairs != 0 || c.Accesses != 0 || c.Cores != 0 {
+		t.Errorf("left: %+v", c)
+	}
+}

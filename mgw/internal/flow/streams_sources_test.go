@@ -233,3 +233,45 @@ func TestR9143_9_2_SourcesNamedInRTCP(t *testing.T) {
 		}
 	}
 }
+
+// TestR8108_OneDatagramWithReportsOfAll: what browsers send: a sender report for each of their sources, of which the first has the blocks about all of ours.
+func TestR8108_OneDatagramWithReportsOfAll(t *testing.T) {
+	r, u := twoStreams(t, named("a"), named("b"))
+	s := r.a.access
+	for i, m := range []string{"a", "b"} {
+		b := withMID(m, packet(8, uint32(70+i), 1, 160, make([]byte, 160)))
+		s.assign(b).media(1, b)
+	}
+	report := func(from byte, about ...uint32) []byte {
+		b := make([]byte, 28+24*len(about))
+		b[0], b[1], b[3] = 0x80|byte(len(about)), 200, byte(len(b)/4-1)
+		b[7], b[11] = from, from // SSRC, NTP time
+		for i, ssrc := range about {
+			put32(b[28+24*i:], ssrc)
+			b[32+24*i] = byte(64 * (i + 1)) // lost
+		}
+		return b
+	}
+	b := append(report(70, r.a.out.stamp.SSRC(), u.out.stamp.SSRC()), report(71)...)
+	b = append(b, 0x82, 203, 0, 2, 0, 0, 0, 70, 0, 0, 0, 99) // and a BYE, of one that is not of stream 2
+	s.controlAll(5, b)
+	out := make([]byte, 1500)
+	for i, x := range []*term{r.a, u} {
+		if got := x.out.leg.RemoteLoss(); got != 25*(i+1) {
+			t.Errorf("stream %d: the peer loses %d %%", i+1, got)
+		}
+		if x.out.mid != nil {
+			t.Errorf("stream %d is named still", i+1)
+		}
+		x.out.leg.Build(6, 0, out)
+		if want := byte(70 + i); out[8+16+1] != want { // last sender report, of an RR with one block
+			t.Errorf("stream %d: last sender report % x, want %d", i+1, out[24:28], want)
+		}
+	}
+	for i, m := range []string{"a", "b"} { // whoever said BYE may come back
+		b := packet(8, uint32(70+i), 2, 320, make([]byte, 160))
+		if got := s.assign(b); got == nil || got.set.MID != m {
+			t.Errorf("source %d is not of stream %q any more", 70+i, m)
+		}
+	}
+}
