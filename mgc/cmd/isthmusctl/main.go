@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -20,12 +21,13 @@ import (
 
 const usage = `usage: isthmusctl [--mgc HOST:PORT] COMMAND
 
-  calls                          list the calls of the controller
+  calls                          list the calls of the controller: CALL STATE DIRECTION FROM -> TO
   play CALL SIGNAL [flags]       play a signal in a call, in the place of what that side hears
   stop CALL [flags]              end it
 
 SIGNAL is dial, ringing, busy, congestion, special, waiting, confirm, file:NAME, digit:KEY or a name of H.248 such as cg/bt.
 Flags: --to browser|core (default browser), --repeat N, --for DURATION such as 5s.
+HOST:PORT is the controller's admin.listen, by default 127.0.0.1:7401.
 `
 
 // names of signals, for people.
@@ -44,12 +46,11 @@ func run(args []string, out io.Writer) error {
 	global := flag.NewFlagSet("isthmusctl", flag.ContinueOnError)
 	global.SetOutput(io.Discard)
 	mgc := global.String("mgc", "127.0.0.1:7401", "admin service of the controller")
-	if err := global.Parse(args); err != nil || global.NArg() == 0 {
-		_, _ = io.WriteString(out, usage)
-		if err == nil || err == flag.ErrHelp {
-			return nil
-		}
-		return err
+	if err := global.Parse(args); err != nil {
+		return orUsage(out, err)
+	}
+	if global.NArg() == 0 {
+		return orUsage(out, flag.ErrHelp)
 	}
 	conn, err := grpc.NewClient(*mgc, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
@@ -62,6 +63,14 @@ func run(args []string, out io.Writer) error {
 	if s, ok := status.FromError(err); ok && err != nil {
 		return fmt.Errorf("%s: %s", s.Code(), s.Message())
 	}
+	return orUsage(out, err)
+}
+
+// orUsage is err, or prints how the program is used when that was asked for.
+func orUsage(out io.Writer, err error) error {
+	if errors.Is(err, flag.ErrHelp) {
+		_, err = io.WriteString(out, usage)
+	}
 	return err
 }
 
@@ -69,6 +78,9 @@ func run(args []string, out io.Writer) error {
 func command(ctx context.Context, c adminv1.ControllerAdminClient, args []string, out io.Writer) error {
 	switch args[0] {
 	case "calls":
+		if _, _, _, _, err := flags(args[1:], 0); err != nil {
+			return err
+		}
 		return calls(ctx, c, out)
 	case "play":
 		r, err := playing(args[1:])

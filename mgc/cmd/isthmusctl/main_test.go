@@ -56,7 +56,12 @@ func TestCommands(t *testing.T) {
 		"play k1 cg/sit":                            "play k1 browser cg/sit 0 0s",
 		"stop k1 --to core":                         "stop k1 core",
 		"calls":                                     "",
+		"calls now":                                 "error: 1 words, 0 are needed; --help tells which",
+		"":                                          "", // usage: five of them
 		"--help":                                    "",
+		"calls --help":                              "",
+		"play --help":                               "",
+		"stop k1 --help":                            "",
 		"play k1":                                   "error: 1 words, 2 are needed; --help tells which",
 		"play none busy":                            "error: NotFound: no such call",
 		"dance":                                     "error: unknown command \"dance\"; --help lists them",
@@ -70,7 +75,7 @@ func TestCommands(t *testing.T) {
 			t.Errorf("%s: %q, want %q", line, got, want)
 		}
 	}
-	if got := out.String(); !strings.Contains(got, "k1 confirmed originating sip:a -> sip:b\n") || !strings.Contains(got, "usage:") {
+	if got := out.String(); !strings.Contains(got, "k1 confirmed originating sip:a -> sip:b\n") || strings.Count(got, "usage:") != 5 {
 		t.Errorf("printed %s", got)
 	}
 }
