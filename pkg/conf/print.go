@@ -119,7 +119,8 @@ func (l *loader) printHelp() error {
 	walk(l.root, "", func(path string, f field) {
 		fmt.Fprintf(&b, "  --%s=%s\n        %s\n", path, leafText(f.value), docText(f))
 	})
-	b.WriteString("\nLists of groups (settings with .0. in their names) grow: the next element is .1., and so on.\n")
+	b.WriteString("\nA flag goes before an environment variable, that before the file. Values of a list are separated by commas: A,B.\n")
+	b.WriteString("Lists of groups (settings with .0. in their names) grow: the next element is .1., and so on.\n")
 	fmt.Fprintf(&b, "\nExample of an environment variable: %s\n", envName(l.opt.EnvPrefix, "log.level")+"=debug")
 	_, err := fmt.Fprint(l.opt.Out, b.String())
 	return err
