@@ -38,12 +38,18 @@ func (m *Media) takeAgain(side Side, i int, d *sdp.Description, change *Change) 
 	if ok {
 		ch, err = v.takePeer(side, d, a, false)
 	}
-	if !ok || err != nil || !v.bridgeable(side) {
+	repeated := l.Off && l.Since != 0 && l.Since == d.Origin.Version // what refused it has not been changed (RFC 4028 §7.4)
+	if !ok || err != nil || repeated || !v.bridgeable(side) {
 		v = m.at(i)
-		v.Line(side).refuse()
+		l = v.Line(side)
+		l.refuse()
+		if !ok {
+			l.Since = 0
+		}
 		m.put(v)
 		return
 	}
+	l.Since = d.Origin.Version
 	if l.Off { // it comes back: the other peer is asked again
 		l.Off, l.Begun, l.Dir = false, true, sdp.DirUnset
 		v.Line(side.Other()).askAgain()
@@ -126,7 +132,7 @@ func (m *Media) spare(side Side) int {
 func (m *Media) begin(side Side, slot int, d *sdp.Description) {
 	v := m.at(m.spare(side))
 	l := v.Line(side)
-	l.Audio, l.Begun = slot, true
+	l.Audio, l.Begun, l.Since = slot, true, d.Origin.Version
 	if side == Access && l.Bound == nil {
 		l.Bound = m.Line(side).Bound // a payload type is the same in all lines of a group (RFC 9143 §10.1.2)
 	}

@@ -63,6 +63,8 @@ type Stream struct {
 	Begun bool `json:"begun,omitempty"` // of a further one: the peer has offered the line, not we
 	Off   bool `json:"off,omitempty"`   // of a further one: the line is refused, or was given up: port 0
 
+	Since uint64 `json:"since,omitempty"` // of a further one: sess-version of the peer's description that had the line last; 0: none
+
 	Bound  []codec.Codec `json:"bound,omitempty"`  // what payload types stand for in this dialog, in either direction; never another format later
 	Theirs []codec.Codec `json:"theirs,omitempty"` // what the peer can receive and the policy allows, in its order, its payload types
 	Ours   []codec.Codec `json:"ours,omitempty"`   // what we said

@@ -223,3 +223,29 @@ func TestR4028_RefreshOfTwoLinesSaysTheSame(t *testing.T) {
 		})
 	}
 }
+
+// TestR4028_RefusedLineIsNotAskedForByARefresh: a phone that refreshes its session with the offer of before, version and all, has the line that the browser
+// refused refused again, and the browser is left alone (RFC 4028 §7.4); with another version it asks anew.
+func TestR4028_RefusedLineIsNotAskedForByARefresh(t *testing.T) {
+	s := callWith(t, severalStreams(), "phone offers 8,101 audio=2", "browser answers chromium_two_audio_answer 2.port=0")
+	said, version := s.m.Line(Core).Said, s.m.Line(Core).Version
+	for range 2 {
+		m, ch, err := s.m.Offer(Core, s.describe(Core, "8,101", []string{"audio=2"}))
+		if err != nil || ch != (Change{}) || m.New() {
+			t.Fatalf("%v, changes %+v, new: %v", err, ch, m.New())
+		}
+		if s.m, _, err = m.MakeAnswer(Core); err != nil || s.m.Line(Core).Version != version || string(s.m.Line(Core).Said) != string(said) {
+			t.Errorf("%v\n%s", err, s.m.Line(Core).Said)
+		}
+		if s.m.Stale(Access) || s.m.Stale(Core) {
+			t.Error("stale")
+		}
+	}
+	d := s.describe(Core, "8,101", []string{"audio=2"})
+	d.Origin.Version++
+	if m, ch, err := s.m.Offer(Core, d); err != nil || !ch.Tell {
+		t.Errorf("%v, changes %+v: the browser is not asked", err, ch)
+	} else if _, body, err := m.MakeOffer(Access, sdp.DirUnset); err != nil || strings.Count(string(body), "a=bundle-only") != 1 {
+		t.Errorf("%v, offered\n%s", err, body)
+	}
+}
