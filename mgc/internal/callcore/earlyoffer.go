@@ -36,7 +36,7 @@ func (s *State) onEarlyOffer(e RequestIn) {
 	media, _, err := s.d.Media.Offer(side(e.Leg), desc)
 	var body []byte
 	if err == nil {
-		media, body, err = media.MakeAnswer(side(e.Leg))
+		media, body, err = media.Still(side(e.Leg), s.d.Media).MakeAnswer(side(e.Leg))
 	}
 	if err != nil {
 		s.hear(e.Leg, heard)

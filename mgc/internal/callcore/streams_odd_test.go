@@ -58,3 +58,104 @@ func TestIQ35_OneLineWhereTwoCannotBeHad(t *testing.T) {
 	b.refused(uint32(gwerr.InsufficientResources))
 	b.saw("mgw> Add Add", "access> 503", "ended media_gateway")
 }
+
+// TestIQ35_ForkWithMoreLines: the browser was answered after a branch that refuses its line; the branch that answers has taken it, and learns that nobody is
+// behind it, once.
+func TestIQ35_ForkWithMoreLines(t *testing.T) {
+	b := newSeveral(t)
+	b.step(RequestIn{Leg: LegAccess, Tx: "s1", Msg: browser("INVITE", 1, twoWeb(2, "sendrecv", "sendrecv"))})
+	b.reply()
+	b.response("core INVITE", 183, "r1", twoPhone(1, "sendrecv", ""))
+	b.says("access 183", "on 0")
+	b.reply()
+	b.response("core INVITE", 200, "r2", twoPhone(1, "sendrecv", "sendrecv"))
+	if got := b.modes(); got != "1:sendrecv,2:inactive 1:sendrecv,2:sendrecv" && got != "1:sendrecv,2:inactive 1:sendrecv,2:inactive" {
+		t.Error(got)
+	}
+	b.reply()
+	b.log = nil
+	b.step(AckIn{Leg: LegAccess, Msg: browser("ACK", 1, "")})
+	b.direction("core INVITE", "inactive")
+	b.answers(LegCore, "INVITE", 200, twoPhone(2, "sendrecv", "inactive"))
+	b.saw("core> ACK", "mgw> Modify Modify")
+	b.reply()
+	b.saw()
+	if got := b.modesOf(b.sent[len(b.sent)-1]); got != "1:sendrecv,2:inactive 1:sendrecv,2:inactive" {
+		t.Error(got)
+	}
+}
+
+// TestR3261_GlareWithALine: while a line of one side is being made or offered, an offer of the other side is refused with 491, and the call goes on with
+// what either has agreed to.
+func TestR3261_GlareWithALine(t *testing.T) {
+	b := newSeveral(t)
+	b.establish()
+	b.log = nil
+	b.request(LegAccess, "s2", b.browser("INVITE", 2, twoWeb(3, "sendrecv", "sendrecv")))
+	b.request(LegCore, "g1", b.phone("INVITE", 2, twoPhone(2, "sendrecv", "sendrecv")))
+	b.saw("mgw> Modify Modify", "core> 491")
+	b.step(AckIn{Leg: LegCore, Msg: b.phone("ACK", 2, "")})
+	b.reply()
+	b.saw("core> INVITE")
+	b.request(LegCore, "g2", b.phone("INVITE", 3, twoPhone(3, "sendrecv", "sendrecv")))
+	b.saw("core> 491")
+	b.step(AckIn{Leg: LegCore, Msg: b.phone("ACK", 3, "")})
+	b.answers(LegCore, "INVITE", 491, "")
+	b.saw("access> 491")
+	b.step(AckIn{Leg: LegAccess, Msg: b.browser("ACK", 2, "")})
+	b.saw()
+	b.request(LegCore, "g3", b.phone("INVITE", 4, twoPhone(4, "sendrecv", "sendrecv"))) // the stream is there
+	b.saw("access> INVITE")
+	b.answers(LegAccess, "INVITE", 200, strings.ReplaceAll(twoWeb(4, "sendrecv", "sendrecv"), "actpass", "active"))
+	b.saw("access> ACK", "core> 200", "mgw> Modify Modify")
+	if got := b.modes(); got != "1:sendrecv,2:sendrecv 1:sendrecv,2:sendrecv" {
+		t.Error(got)
+	}
+}
+
+// TestMO19_BareReinviteWithTwoLines: our offer has both lines; an answer that refuses the second holds it for the browser; none leaves all as it was.
+func TestMO19_BareReinviteWithTwoLines(t *testing.T) {
+	for answer, want := range map[string]string{twoPhone(2, "sendrecv", ""): "1:sendrecv,2:sendrecv 1:sendrecv,2:inactive", "": ""} {
+		b := newSeveral(t)
+		b.establishTwo("sendrecv", "sendrecv")
+		b.request(LegCore, "s2", b.phone("INVITE", 2, ""))
+		b.saw("core> 200")
+		b.says("core 200", "on on")
+		b.step(AckIn{Leg: LegCore, Msg: b.phone("ACK", 2, answer)})
+		if want == "" {
+			b.saw()
+			continue
+		}
+		b.saw("mgw> Modify Modify", "access> INVITE")
+		if got := b.modes(); got != want && got != "1:sendrecv,2:inactive 1:sendrecv,2:inactive" {
+			t.Error(got)
+		}
+		b.reply()
+		b.direction("access INVITE", "inactive")
+		b.says("access INVITE", "on on")
+		b.answers(LegAccess, "INVITE", 200, strings.ReplaceAll(twoWeb(4, "sendrecv", "inactive"), "actpass", "active"))
+		b.saw("access> ACK", "mgw> Modify Modify")
+		if got := b.modes(); got != "1:sendrecv,2:inactive 1:sendrecv,2:inactive" {
+			t.Error(got)
+		}
+		b.reply()
+		b.saw()
+	}
+}
+
+// TestIQ35_EarlyOfferBringsNoLineBack: a line that the core has refused and asks for in an UPDATE before the answer stays refused: the browser does not hear of it.
+func TestIQ35_EarlyOfferBringsNoLineBack(t *testing.T) {
+	b := newSeveral(t)
+	b.step(RequestIn{Leg: LegAccess, Tx: "s1", Msg: browser("INVITE", 1, twoWeb(2, "sendrecv", "sendrecv"))})
+	b.reply()
+	b.response("core INVITE", 183, "r1", twoPhone(1, "sendrecv", ""))
+	b.reply()
+	b.says("access 183", "on 0")
+	b.request(LegCore, "u1", b.phone("UPDATE", 1, twoPhone(2, "sendrecv", "sendrecv")))
+	b.says("core 200", "on 0")
+	b.response("core INVITE", 200, "r1", "")
+	b.reply()
+	b.log = nil
+	b.step(AckIn{Leg: LegAccess, Msg: browser("ACK", 1, "")})
+	b.saw()
+}

@@ -64,8 +64,13 @@ func twoPhone(version int, dirs ...string) string {
 // modes are those of both terminations' streams in the last transaction, "access,access core,core".
 func (b *bench) modes() string {
 	b.t.Helper()
+	return b.modesOf(b.iq)
+}
+
+func (b *bench) modesOf(req *iqv1.TransactionRequest) string {
+	b.t.Helper()
 	var out []string
-	for _, c := range b.iq.GetActions()[0].GetCommands() {
+	for _, c := range req.GetActions()[0].GetCommands() {
 		var one []string
 		for _, s := range c.GetModify().GetDescriptor_().GetStreams() {
 			one = append(one, fmt.Sprintf("%d:%s", s.GetStreamId(), strings.ToLower(strings.TrimPrefix(s.GetLocalControl().GetMode().String(), "MODE_"))))

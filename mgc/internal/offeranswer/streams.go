@@ -25,6 +25,20 @@ func (m *Media) Streams() int {
 	return 1 + max(len(m.Lines[Access].More), len(m.Lines[Core].More))
 }
 
+// Still is the call with no more streams than before: what side's offer brings back stays refused, as the other peer does not hear of it.
+func (m Media) Still(side Side, before Media) Media {
+	l := m.Line(side)
+	for i := 1; i < before.Streams(); i++ {
+		was, is := before.Lines[side].streamAt(i), l.streamAt(i)
+		if was.Off && !is.IsOff() {
+			is.refuse()
+			l.setStream(i, is)
+			m.Line(side.Other()).setStream(i, before.Lines[side.Other()].streamAt(i))
+		}
+	}
+	return m
+}
+
 // Single is the call without its further streams: their lines are refused.
 func (m Media) Single() Media {
 	for side := range m.Lines {
