@@ -223,7 +223,7 @@ func (w *world) failClient(c *clientTx, timeout bool) error {
 	}
 	if headers.ToTag(&c.msg) != "" && c.msg.Method == "INVITE" {
 		w.refusals = true
-		if err := w.agents[c.leg].peer().Overhear(c.msg.Body); err != nil {
+		if err := w.agents[c.leg].overhear(c.msg.Body); err != nil {
 			return err
 		}
 	}
@@ -366,7 +366,7 @@ func (w *world) respondReinvite(c *clientTx) error {
 			return w.answer2xx(c, a, body)
 		}
 		status = 488
-	} else if err := a.peer().Overhear(c.msg.Body); err != nil {
+	} else if err := a.overhear(c.msg.Body); err != nil {
 		return err
 	}
 	w.refusals = true
@@ -376,7 +376,7 @@ func (w *world) respondReinvite(c *clientTx) error {
 
 // reinviteLonger is a 422 to a re-INVITE of ours, which has to come again.
 func (w *world) reinviteLonger(c *clientTx, a *agent) error {
-	if err := a.peer().Overhear(c.msg.Body); err != nil {
+	if err := a.overhear(c.msg.Body); err != nil {
 		return err
 	}
 	w.again++

@@ -28,6 +28,7 @@ type agent struct {
 	user  user
 	web   *peertest.Browser // one of these is the user
 	phone *peertest.Phone
+	lines *peertest.Lines // further audio lines; nil: it has one
 
 	callID, tag, ourTag string
 	seq                 uint32 // of its last request
@@ -60,14 +61,18 @@ type agent struct {
 	pre      reservation
 }
 
-func newAgent(r *rand.Rand, l Leg, callID, tag string, srtp offeranswer.SRTP) *agent {
+func newAgent(r *rand.Rand, l Leg, callID, tag string, media offeranswer.Policy) *agent {
 	a := &agent{leg: l, r: r, callID: callID, tag: tag, update: peertest.Chance(r, 70), info: peertest.Chance(r, 60)}
 	if l == LegAccess {
 		a.web = peertest.NewBrowser(r)
 		a.user = a.web
 	} else {
-		a.phone = peertest.NewPhone(r, string(srtp))
+		a.phone = peertest.NewPhone(r, string(media.SRTP))
 		a.user = a.phone
+	}
+	if media.Streams > 1 {
+		a.lines = peertest.NewLines(r, a.web, a.phone, 2)
+		a.user = a.lines
 	}
 	return a
 }
@@ -85,6 +90,14 @@ func names(l Leg) []string {
 		return p.Access
 	}
 	return p.Core
+}
+
+// overhear notes an offer that it refuses unread.
+func (a *agent) overhear(body []byte) error {
+	if a.lines != nil {
+		return a.lines.Overhear(body)
+	}
+	return a.peer().Overhear(body)
 }
 
 func (a *agent) uri() string {

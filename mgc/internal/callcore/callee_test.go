@@ -29,7 +29,7 @@ func (r *reliability) holds() bool { return r.open && r.described }
 func (w *world) respondInitial(c *clientTx) error {
 	if len(w.forks) == 0 || c.leg == LegCore && len(w.forks) < 3 && w.r.IntN(6) == 0 {
 		w.forkTags++
-		a := newAgent(w.r, c.leg, c.msg.Get("Call-ID"), fmt.Sprintf("r%d", w.forkTags), w.policy.Media.SRTP)
+		a := newAgent(w.r, c.leg, c.msg.Get("Call-ID"), fmt.Sprintf("r%d", w.forkTags), w.policy.Media)
 		a.ourTag = headers.FromTag(&c.msg)
 		if a.phone != nil {
 			a.phone.Reserves = w.policy.Media.Preconditions == "full" && w.policy.Reliable

@@ -63,6 +63,7 @@ func (w *world) execute() (IqReply, error) {
 				return IqReply{}, err
 			}
 			r.Resolved = g.Add(i == 1)
+			further(&g.Gateway, c, i, r)
 		case c.GetModify() != nil:
 			l := int(c.GetModify().GetTermination().GetId()[3] - '0')
 			d := c.GetModify().GetDescriptor_()
@@ -72,6 +73,10 @@ func (w *world) execute() (IqReply, error) {
 			r.TerminationId = fmt.Sprintf("ip/%d", l)
 			if len(d.GetStreams()) == 0 {
 				break // signals
+			}
+			if d.GetStreams()[0].GetStreamId() > 1 { // new ones
+				further(&g.Gateway, c, i, r)
+				break
 			}
 			g.state[l] = d
 			if l == 0 {

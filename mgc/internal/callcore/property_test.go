@@ -15,6 +15,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/mgc/internal/offeranswer/peertest"
 	"github.com/isthmus-gateway/isthmus/pkg/race"
 	"github.com/isthmus-gateway/isthmus/pkg/sdp"
+	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
 
 const (
@@ -201,6 +202,64 @@ func (w *world) agree() error {
 		if err := w.mgw.Check(l == LegCore, w.mgw.state[l], told); err != nil {
 			return fmt.Errorf("MGW, %s: %w", l, err)
 		}
+	}
+	return w.agreeOnLines()
+}
+
+// agreeOnLines checks the further audio lines likewise.
+func (w *world) agreeOnLines() error {
+	a, p := w.agents[LegAccess].lines, w.agents[LegCore].lines
+	if a == nil {
+		return nil
+	}
+	n := w.s.d.Media.Streams()
+	if len(w.mgw.state[0].GetStreams()) < n || len(w.mgw.state[1].GetStreams()) < n { // one that was made for an offer that failed is told with the next change
+		n = min(len(w.mgw.state[0].GetStreams()), len(w.mgw.state[1].GetStreams()))
+	}
+	living := 0
+	for i := 1; i < n; i++ {
+		var both [2]*peertest.Further
+		for l, lines := range []*peertest.Lines{a, p} {
+			if more := w.s.d.Media.Line(side(Leg(l))).More; i <= len(more) && more[i-1].Audio >= 0 {
+				if f := lines.At(more[i-1].Audio); f != nil && f.On {
+					both[l] = f
+					living++
+				}
+			}
+		}
+		for l, f := range both {
+			st := w.mgw.state[l].GetStreams()[i]
+			want := sdp.Inactive
+			if o := both[1-l]; f != nil && o != nil {
+				s, r := f.Wants()
+				os, or := o.Wants()
+				want = sdp.Dir(os && r, s && or)
+				w.seen["further lines"]++
+			}
+			switch {
+			case st.GetStreamId() != uint32(i+1):
+				return fmt.Errorf("stream %d in place %d", st.GetStreamId(), i)
+			case f == nil && st.GetLocalControl().GetMode() != iqv1.LocalControl_MODE_INACTIVE:
+				return fmt.Errorf("stream %d of %s has no line and is %s", i+1, Leg(l), st.GetLocalControl().GetMode())
+			case f == nil:
+				continue
+			case f.Dir != want && !w.refusals:
+				return fmt.Errorf("stream %d agreed with %s: %s, the users want %s", i+1, Leg(l), f.Dir, want)
+			}
+			if err := w.mgw.CheckLine(f, st); err != nil {
+				return fmt.Errorf("MGW, %s, stream %d: %w", Leg(l), i+1, err)
+			}
+		}
+	}
+	for _, lines := range []*peertest.Lines{a, p} {
+		for _, f := range lines.Further {
+			if f.On {
+				living--
+			}
+		}
+	}
+	if living != 0 {
+		return fmt.Errorf("%d more streams than lines", living)
 	}
 	return nil
 }

@@ -104,6 +104,7 @@ func newWorld(seed uint64, i int) *world {
 	p.Reliable = peertest.Chance(r, 85)
 	p.Media.Preconditions = peertest.Pick(r, offeranswer.PreconditionsOff, offeranswer.PreconditionsAnswer, offeranswer.PreconditionsFull)
 	p.Media.SRTP = peertest.Pick(r, offeranswer.SRTPOff, offeranswer.SRTPOff, offeranswer.SRTPOsrtp, offeranswer.SRTPRequired)
+	p.Media.Streams = peertest.Pick(r, 1, 1, 3)
 	p.SessionExpires = peertest.Pick[uint32](r, 0, 0, 1800)
 	p.MinSE = peertest.Pick[uint32](r, 0, 0, 0, 0, 300)
 	about := world{r: r}
@@ -114,7 +115,7 @@ func newWorld(seed uint64, i int) *world {
 		seqs: map[string]uint32{}, seen: map[string]int{}, client: map[string]*clientTx{}, server: map[string]*serverTx{}, timers: map[string]time.Time{}}
 	w.sounds = about.sounds
 	w.byTx, w.byClient, w.passed, w.lostDigits, w.plays = map[string]*press{}, map[string]*press{}, map[*press]bool{}, map[*press]bool{}, map[string]int{}
-	w.agents[w.caller] = newAgent(r, w.caller, "caller-call-id", "f1", p.Media.SRTP)
+	w.agents[w.caller] = newAgent(r, w.caller, "caller-call-id", "f1", p.Media)
 	return w
 }
 

@@ -31,6 +31,7 @@ type Browser struct {
 	called   bool // ours was its first description
 	FullICE  bool // what it expects of the gateway
 	midCount int
+	one      bool // it has one audio line
 }
 
 // WebState is its side of the transport, and the other end's.
@@ -231,7 +232,9 @@ func (b *Browser) changeLines() {
 	switch i := b.r.IntN(len(b.Lines)); {
 	case len(b.Lines) < 5 && Chance(b.r, 50):
 		b.Lines = append(b.Lines, b.newLine(Pick(b.r, "video", "application", "audio")))
-		if l := &b.Lines[len(b.Lines)-1]; l.Kind == "audio" {
+		if l := &b.Lines[len(b.Lines)-1]; l.Kind == "audio" && b.one {
+			l.Kind, l.Formats = "video", []string{"96", "97"}
+		} else if l.Kind == "audio" {
 			l.Formats = []string{"0"}
 		}
 	case i == b.Audio:

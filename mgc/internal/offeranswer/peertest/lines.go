@@ -83,7 +83,7 @@ func (h *dialog) numbers(d *sdp.Description) []byte {
 // NewLines gives a model up to most further lines.
 func NewLines(r *rand.Rand, web *Browser, core *Phone, most int) *Lines {
 	if web != nil {
-		web.bundles = true // else there are none
+		web.bundles, web.one = true, true // without a group there are none
 	}
 	return &Lines{r: r, web: web, core: core, most: most, inner: dialog{ver: 1}}
 }
@@ -394,6 +394,16 @@ func (l *Lines) checkShared(d, one *sdp.Description, further map[*Further]*sdp.M
 	}
 	a.Extmaps = nil
 	return nil
+}
+
+// Overhear notes an offer that the peer refuses unread.
+func (l *Lines) Overhear(raw []byte) error {
+	order, further := slices.Clone(l.order), len(l.Further)
+	model, _, _, err := l.split(raw)
+	if l.order, l.Further = order, l.Further[:further]; err != nil {
+		return err
+	}
+	return l.model().Overhear(model)
 }
 
 // TakeAnswer checks the answer to its offer and takes it.
