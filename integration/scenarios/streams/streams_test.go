@@ -291,7 +291,7 @@ func (w *world) telephoneCalls() {
 	w.line.mu.Unlock()
 }
 
-// changes: a call with one line gets another; that one is held by itself, and given up.
+// changes: a call with one line gets another; that one is held by itself, given up, and comes back.
 func (w *world) changes() {
 	w.run("window.several = 0; window.pc = undefined")
 	w.run(`(() => {
@@ -317,6 +317,10 @@ func (w *world) changes() {
 	scenario.Must(w.t, w.page.RestartICE(w.within(), id))
 	w.browserHears(phone1)
 	w.phoneHears("first", &w.first, web1)
+
+	w.run(fmt.Sprintf("second(%v)", web2)) // in the same m= line, under another mid (RFC 9429 §5.2.2)
+	scenario.Must(w.t, w.page.RestartICE(w.within(), id))
+	w.both()
 	scenario.Must(w.t, w.page.Hangup(w.within(), id))
 	<-c.Done()
 }

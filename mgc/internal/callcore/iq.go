@@ -81,7 +81,9 @@ func (s *State) modify(kind string, g offeranswer.Gate, legs ...Leg) {
 	var cmds []*iqv1.Command
 	for _, l := range legs {
 		d := s.d.Media.ModifyDescriptor(side(l), g)
-		s.orderDigits(l, d)
+		if kind != "restart" { // of one leg only: what is told here and kept out there changes on both at once
+			s.orderDigits(l, d)
+		}
 		s.hush(l, g, d)
 		s.heedMode(l, d)
 		cmds = append(cmds, &iqv1.Command{Cmd: &iqv1.Command_Modify{Modify: &iqv1.Modify{

@@ -54,7 +54,8 @@ func TestDigitRefusedDuringAReoffer(t *testing.T) {
 	}
 }
 
-// TestRestartThatTheGatewayRefuses: what it was told with that does not hold; it is told again with the next Modify.
+// TestRestartThatTheGatewayRefuses: the restart of one side says nothing of digits - what is told on one side is kept out on the other, in one Modify - and
+// however it ends the next Modify does.
 func TestRestartThatTheGatewayRefuses(t *testing.T) {
 	b := talking(t, Digits{Core: DigitsInfo})
 	b.pressed(LegAccess, "1")
@@ -62,7 +63,7 @@ func TestRestartThatTheGatewayRefuses(t *testing.T) {
 	b.answers(LegCore, "INFO", 415, "")
 	b.reply()
 	b.answers(LegCore, "INVITE", 200, phoneSDP("sendonly", 2))
-	if b.rearmed() != "ip/0" {
+	if b.rearmed() != "" {
 		t.Fatalf("restart gives events to %q", b.rearmed())
 	}
 	b.refused(510)

@@ -104,7 +104,7 @@ func newWorld(seed uint64, i int) *world {
 	p.Reliable = peertest.Chance(r, 85)
 	p.Media.Preconditions = peertest.Pick(r, offeranswer.PreconditionsOff, offeranswer.PreconditionsAnswer, offeranswer.PreconditionsFull)
 	p.Media.SRTP = peertest.Pick(r, offeranswer.SRTPOff, offeranswer.SRTPOff, offeranswer.SRTPOsrtp, offeranswer.SRTPRequired)
-	p.Media.Streams = peertest.Pick(r, 1, 1, 3)
+	p.Media.Streams = peertest.Pick(r, 1, 1, 1, 1, 3)
 	p.SessionExpires = peertest.Pick[uint32](r, 0, 0, 1800)
 	p.MinSE = peertest.Pick[uint32](r, 0, 0, 0, 0, 300)
 	about := world{r: r}
