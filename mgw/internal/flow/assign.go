@@ -127,7 +127,7 @@ func (s *accessState) renew(i int) {
 
 // describe follows the settings that t is given: the tables are those of the newest description (RFC 9143 §9.2).
 func (s *accessState) describe(t *term, n *Settings) {
-	if t.set.MID != "" && n.MID != "" && n.MID != t.set.MID {
+	if t.out.named != "" && n.MID != "" && n.MID != t.out.named {
 		s.unbind(t) // another line in the place of the one before
 	}
 	if n.Source != 0 && n.Source != t.set.Source {

@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
+
+	"github.com/isthmus-gateway/isthmus/mgw/internal/rtcp"
 )
 
 // TestStreamsEndAtOnce: streams that come, are used and go while the termination is told of its peer, restarts ICE and closes, and while the engine closes:
@@ -82,4 +85,47 @@ func TestStreamsEndAtOnce(t *testing.T) {
 			wg.Wait()
 		})
 	}
+}
+
+// TestR3550_6_6_ByeOfEachStream: the browser hears of the end of each stream, of one that ends before the termination and of all with it, protected and with
+// the report that goes before.
+func TestR3550_6_6_ByeOfEachStream(t *testing.T) {
+	x := newStreamed(t, 3, nil)
+	x.bothWays(1, true)
+	said := map[uint32]bool{}
+	// bye waits for the last reports of streams.
+	bye := func(n int) {
+		t.Helper()
+		limit := time.After(5 * time.Second)
+		for len(said) < n {
+			select {
+			case m := <-x.b.media:
+				if m[1] < 192 || m[1] > 223 {
+					continue
+				}
+				plain, err := x.b.rx.OpenRTCP(m)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var info rtcp.Info
+				if err := rtcp.Parse(plain, 0, false, &info); err != nil {
+					t.Fatal(err)
+				}
+				if info.Bye {
+					if said[info.Sender] || !info.SR || info.Packets != 1 {
+						t.Errorf("last report %+v", info)
+					}
+					said[info.Sender] = true
+				}
+			case <-limit:
+				t.Fatalf("BYE of %d streams, want %d", len(said), n)
+			}
+		}
+	}
+	x.ends[1].(*AccessStream).Close()
+	if bye(1); !said[x.ssrcs[1]] {
+		t.Errorf("BYE of %v, not of the stream that has ended", said)
+	}
+	x.a.Close()
+	bye(3)
 }

@@ -97,22 +97,38 @@ func TestR9143_9_2_TablesFollowTheDescriptions(t *testing.T) {
 			t.Error("the same description again takes a source back that its MID has moved")
 		}
 	})
-	t.Run("another MID", func(t *testing.T) {
-		r, u := twoStreams(t, named("a"), named("b"))
-		s := r.a.access
-		s.assign(withMID("b", plain(8, 50)))
-		set := u.set
-		set.MID = "c"
-		if err := u.configure(2, set); err != nil {
+	for name, between := range map[string]bool{"another MID": false, "another MID, given up between": true} {
+		t.Run(name, func(t *testing.T) { anotherMID(t, between) })
+	}
+}
+
+// anotherMID: a line becomes another one; between: it was given up for a while, and had no MID then.
+func anotherMID(t *testing.T, between bool) {
+	plain := func(pt uint8, ssrc uint32) []byte { return packet(pt, ssrc, 1, 160, make([]byte, 160)) }
+	r, u := twoStreams(t, named("a"), named("b"))
+	s := r.a.access
+	s.assign(withMID("b", plain(8, 50)))
+	set := u.set
+	if between {
+		off := set
+		off.Mode, off.MID, off.MIDExt = Inactive, "", 0
+		if err := u.configure(2, off); err != nil {
 			t.Fatal(err)
 		}
-		if s.assign(plain(8, 50)) != nil {
-			t.Error("a source of the line before is taken for one of the new line")
-		}
-		if s.assign(withMID("c", plain(8, 51))) != u || s.assign(plain(8, 51)) != u {
-			t.Error("the new line has no source")
-		}
-	})
+	}
+	set.MID = "c"
+	if err := u.configure(2, set); err != nil {
+		t.Fatal(err)
+	}
+	if s.assign(plain(8, 50)) != nil {
+		t.Error("a source of the line before is taken for one of the new line")
+	}
+	if s.assign(withMID("c", plain(8, 51))) != u || s.assign(plain(8, 51)) != u {
+		t.Error("the new line has no source")
+	}
+	if string(u.out.mid) != "c" {
+		t.Errorf("our packets are named %q", u.out.mid)
+	}
 }
 
 // TestSourceInUseIsNotForgotten: many other sources do not displace one that is heard.
