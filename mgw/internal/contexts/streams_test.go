@@ -249,9 +249,9 @@ func TestIQ35_OneWorkerForAllStreams(t *testing.T) {
 	}
 }
 
-// TestIQ35_NoPortForTheLastStream: with the real packet path an action of which the last stream finds no port leaves none of those before it: their ports are
+// TestNoPortForTheLastStream: with the real packet path an action of which the last stream finds no port leaves none of those before it: their ports are
 // free, a transaction with fewer has them, and the browser's streams of it are gone.
-func TestIQ35_NoPortForTheLastStream(t *testing.T) {
+func TestNoPortForTheLastStream(t *testing.T) {
 	loop := netip.MustParseAddr("127.0.0.1")
 	e, err := flow.New(flow.Config{Workers: 1, Access: []flow.AccessRealm{{Name: "access", Listen: loop}},
 		Core:   []flow.CoreRealm{{Name: "core", Listen: loop, PortMin: 23990, PortMax: 23995}},

@@ -87,9 +87,9 @@ func TestStreamsEndAtOnce(t *testing.T) {
 	}
 }
 
-// TestR3550_6_6_ByeOfEachStream: the browser hears of the end of each stream, of one that ends before the termination and of all with it, protected and with
+// TestRFC3550_6_6_ByeOfEachStream: the browser hears of the end of each stream, of one that ends before the termination and of all with it, protected and with
 // the report that goes before.
-func TestR3550_6_6_ByeOfEachStream(t *testing.T) {
+func TestRFC3550_6_6_ByeOfEachStream(t *testing.T) {
 	x := newStreamed(t, 3, nil)
 	x.bothWays(1, true)
 	said := map[uint32]bool{}
