@@ -165,7 +165,7 @@ func (m *Media) remoteDescription(side Side) *iqv1.MediaDescription {
 	if l.Event.Name != "" {
 		cs = append(cs, l.Event)
 	}
-	if l.noiseAgreed() {
+	if l.noiseAgreed() && waveform(c) {
 		cs = append(cs, l.Noise)
 	}
 	d := &iqv1.MediaDescription{Media: "audio", Proto: m.proto(side), Codecs: codecs(cs), PtimeMs: l.Ptime, MaxptimeMs: l.MaxPtime, MaxBitrate: m.maxBitrate(side, c)}

@@ -153,3 +153,26 @@ func TestR3551_ComfortNoiseThroughHold(t *testing.T) {
 		"browser offers again dir=sendonly", "phone answers 8,13,101 dir=recvonly", "browser offers again", "phone answers 8,13,101",
 		"phone offers 8,13,101 dir=sendonly", "browser answers again dir=recvonly setup=active")
 }
+
+// A peer that picks AMR and keeps the comfort noise beside it gets none: AMR has silence frames of its own, with the same clock (RFC 3389 §1).
+func TestR3389_NoComfortNoiseBesideAMR(t *testing.T) {
+	for _, list := range []string{"99 13", "8 99 13"} {
+		p := DefaultPolicy()
+		p.Noise, p.Prefer, p.Core = NoiseOffer, PreferOpus, []string{codec.AMR, codec.PCMA}
+		m, offer := noisy(t, p, "opus PCMA CN")
+		if !strings.Contains(offer, "a=rtpmap:13 CN/8000\r\n") || !strings.Contains(offer, "a=rtpmap:99 AMR/8000") {
+			t.Fatalf("offered:\n%s", offer)
+		}
+		text := "v=0\no=- 9 1 IN IP4 10.9.0.7\ns=-\nc=IN IP4 10.9.0.7\nt=0 0\nm=audio 4000 RTP/AVP " + list + "\na=rtpmap:99 AMR/8000\na=fmtp:99 mode-change-capability=2;max-red=0\n"
+		m, err := m.Answer(Core, parse(t, text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m, _, err = m.MakeAnswer(Access); err != nil {
+			t.Fatal(err)
+		}
+		if _, remote := tells(&m, Core); remote != strings.HasPrefix(list, "8") {
+			t.Errorf("%s: told %v", list, remote)
+		}
+	}
+}

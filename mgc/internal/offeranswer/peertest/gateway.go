@@ -148,7 +148,8 @@ func (g *Gateway) checkSending(r *iqv1.MediaDescription, f Told) error {
 	}
 	list := r.GetCodecs()
 	noise := func(c codec.Codec) bool { return c.Is(codec.ComfortNoise) && c.ClockRate == 8000 }
-	agreed := slices.ContainsFunc(f.Said.Codecs, noise) && slices.ContainsFunc(f.Theirs, noise)
+	beside := len(list) > 0 && list[0].GetClockRate() == 8000 && !CodecOf(list[0]).IsAMR() // what knows no pauses itself (RFC 3389 §1)
+	agreed := beside && slices.ContainsFunc(f.Said.Codecs, noise) && slices.ContainsFunc(f.Theirs, noise)
 	if n := len(list) - 1; n > 0 && noise(CodecOf(list[n])) {
 		if !agreed || !holds(f.Theirs, list[n]) {
 			return fmt.Errorf("remote %v; peer has %v, said %v", list[n], f.Theirs, f.Said.Codecs)
