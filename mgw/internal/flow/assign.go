@@ -160,7 +160,7 @@ func (s *accessState) controlAll(now int64, b []byte) {
 	}
 }
 
-// name begins or ends the naming of what is sent: packets carry the MID until the peer has reported on the stream, and so has found it (RFC 9143 §15.1).
+// name begins or ends the naming of what is sent: packets carry the MID until the peer has reported on the stream, and so has found it (RFC 9143 §15).
 func (o *outbound) name(s *Settings) {
 	switch {
 	case s.MIDExt == 0 || s.MID == "":
