@@ -51,20 +51,6 @@ const (
 // errNotInstalled says that there is no Kamailio with WebSocket on this machine.
 var errNotInstalled = errors.New("kamailio with its websocket and tls modules is not installed")
 
-// ports reserves free loopback ports: tcp ones, and one that is free for both.
-func ports(n int) ([]int, error) {
-	out := make([]int, n)
-	for i := range out {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, fmt.Errorf("signalling: %w", err)
-		}
-		defer func() { _ = l.Close() }()
-		out[i] = l.Addr().(*net.TCPAddr).Port
-	}
-	return out, nil
-}
-
 func local(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
 
 // startIsthmus runs the controller at path with defaults that do not bound the load, next hop core.
@@ -77,7 +63,7 @@ func startIsthmus(ctx context.Context, path, core string, log io.Writer) (*syste
 }
 
 func (s *system) startIsthmus(ctx context.Context, path, core string) error {
-	p, err := ports(6)
+	p, err := stack.FreePorts("tcp", 6)
 	if err != nil {
 		return err
 	}
@@ -88,19 +74,19 @@ func (s *system) startIsthmus(ctx context.Context, path, core string) error {
 	if err != nil {
 		return err
 	}
-	s.ws, s.wss, s.core = local(p[0]), local(p[1]), netip.MustParseAddrPort(local(p[2]))
-	err = s.procs.Start(ctx, stack.Daemon{Name: isthmus, Path: path, Ready: "http://" + local(p[5]) + "/healthz", Args: []string{
+	s.ws, s.wss, s.core = local(p), local(p+1), netip.MustParseAddrPort(local(p+2))
+	err = s.procs.Start(ctx, stack.Daemon{Name: isthmus, Path: path, Ready: "http://" + local(p+5) + "/healthz", Args: []string{
 		"--log.level=error", "--access.listen=" + s.ws, "--access.tls.listen=" + s.wss, "--access.tls.cert=" + cert, "--access.tls.key=" + key,
-		"--core.listen=" + s.core.String(), "--core.next_hop=sip:" + core, "--iq.listen=" + local(p[3]), "--admin.listen=" + local(p[4]),
-		"--admin.http=" + local(p[5]),
+		"--core.listen=" + s.core.String(), "--core.next_hop=sip:" + core, "--iq.listen=" + local(p+3), "--admin.listen=" + local(p+4),
+		"--admin.http=" + local(p+5),
 	}})
 	if err != nil {
 		return err
 	}
-	if s.gw, err = startGateway(ctx, local(p[3])); err != nil {
+	if s.gw, err = startGateway(ctx, local(p+3)); err != nil {
 		return err
 	}
-	if s.dialed, err = grpc.NewClient(local(p[4]), grpc.WithTransportCredentials(insecure.NewCredentials())); err != nil {
+	if s.dialed, err = grpc.NewClient(local(p+4), grpc.WithTransportCredentials(insecure.NewCredentials())); err != nil {
 		return fmt.Errorf("signalling: %w", err)
 	}
 	s.admin = adminv1.NewControllerAdminClient(s.dialed)
@@ -131,7 +117,7 @@ func startKamailio(ctx context.Context, core string, log io.Writer) (*system, er
 }
 
 func (s *system) startKamailio(ctx context.Context, path, core string) error {
-	p, err := ports(3)
+	p, err := stack.FreePorts("tcp", 3)
 	if err != nil {
 		return err
 	}
@@ -142,7 +128,7 @@ func (s *system) startKamailio(ctx context.Context, path, core string) error {
 	if err != nil {
 		return err
 	}
-	s.ws, s.wss, s.core = local(p[0]), local(p[1]), netip.MustParseAddrPort(local(p[2]))
+	s.ws, s.wss, s.core = local(p), local(p+1), netip.MustParseAddrPort(local(p+2))
 	var text bytes.Buffer
 	err = template.Must(template.New("cfg").Parse(kamailioConfig)).Execute(&text, map[string]string{
 		"WS": s.ws, "WSS": s.wss, "UDP": s.core.String(), "Core": core, "Cert": cert, "Key": key,

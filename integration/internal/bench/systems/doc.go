@@ -5,7 +5,6 @@ package systems
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/netip"
 
 	"github.com/isthmus-gateway/isthmus/integration/internal/bench/load"
@@ -31,26 +30,6 @@ const (
 	rivalMin, rivalMax         = 22500, 24999
 	rtpengineMin, rtpengineMax = 25000, 31999
 )
-
-// freePort returns a loopback port that nobody has at the moment.
-func freePort(network string) (int, error) {
-	switch network {
-	case "tcp":
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return 0, fmt.Errorf("systems: %w", err)
-		}
-		defer func() { _ = l.Close() }()
-		return l.Addr().(*net.TCPAddr).Port, nil
-	default:
-		c, err := net.ListenPacket("udp", "127.0.0.1:0")
-		if err != nil {
-			return 0, fmt.Errorf("systems: %w", err)
-		}
-		defer func() { _ = c.Close() }()
-		return c.LocalAddr().(*net.UDPAddr).Port, nil
-	}
-}
 
 // endpoint joins an IP literal and a port.
 func endpoint(ip string, port uint32) (netip.AddrPort, error) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"sync"
 	"time"
 
@@ -51,22 +52,22 @@ func start(ctx context.Context, s *Isthmus, path string, workers int, log io.Wri
 }
 
 func (s *Isthmus) start(ctx context.Context, path string, workers int) error {
-	var ports [4]int // Iq, admin, HTTP, media of the first worker
-	for i, network := range []string{"tcp", "tcp", "tcp", "udp"} {
-		var err error
-		if ports[i], err = freePort(network); err != nil {
-			return err
-		}
+	port, err := stack.FreePorts("tcp", 3) // Iq, admin, HTTP
+	if err != nil {
+		return err
 	}
-	var err error
+	media, err := stack.FreePorts("udp", max(workers, runtime.NumCPU()))
+	if err != nil {
+		return err
+	}
 	if s.pool, err = startPool(); err != nil {
 		return err
 	}
-	iq := fmt.Sprintf("127.0.0.1:%d", ports[0])
-	web := fmt.Sprintf("127.0.0.1:%d", ports[2])
+	iq := fmt.Sprintf("127.0.0.1:%d", port)
+	web := fmt.Sprintf("127.0.0.1:%d", port+2)
 	err = s.procs.Start(ctx, stack.Daemon{Name: isthmusName, Path: path, Ready: "http://" + web + "/readyz", Args: []string{
 		"--mgw_id=bench", "--log.level=error", "--drain.grace=0s", "--iq.listen=" + iq, "--iq.mgc=" + s.pool.address, "--http.listen=" + web,
-		fmt.Sprintf("--admin.listen=127.0.0.1:%d", ports[1]), fmt.Sprintf("--realms.access.0.port=%d", ports[3]),
+		fmt.Sprintf("--admin.listen=127.0.0.1:%d", port+1), fmt.Sprintf("--realms.access.0.port=%d", media),
 		fmt.Sprintf("--realms.core.0.port_min=%d", s.core[0]), fmt.Sprintf("--realms.core.0.port_max=%d", s.core[1]),
 		fmt.Sprintf("--media.workers=%d", workers),
 	}})

@@ -60,7 +60,7 @@ func StartRtpengine(ctx context.Context, threads int, log io.Writer, flags ...st
 	if err != nil {
 		return nil, err
 	}
-	port, err := freePort("udp")
+	port, err := stack.FreePorts("udp", 1)
 	if err != nil {
 		return nil, err
 	}
