@@ -159,3 +159,55 @@ func TestIQ35_EarlyOfferBringsNoLineBack(t *testing.T) {
 	b.step(AckIn{Leg: LegAccess, Msg: browser("ACK", 1, "")})
 	b.saw()
 }
+
+// TestIQ35_CallEndsWhileALineIsMade: whoever ends it, nothing of the offer goes on when the MGW has made the stream after all.
+func TestIQ35_CallEndsWhileALineIsMade(t *testing.T) {
+	for name, ends := range map[string]func(*bench){
+		"hangup_access": func(b *bench) { b.step(RequestIn{Leg: LegAccess, Tx: "b1", Msg: b.browser("BYE", 3, "")}) },
+		"hangup_core":   func(b *bench) { b.step(RequestIn{Leg: LegCore, Tx: "b1", Msg: b.phone("BYE", 2, "")}) },
+		"released":      func(b *bench) { b.step(Release{Status: 503, Reason: "stopping"}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newSeveral(t)
+			b.establish()
+			b.request(LegAccess, "s2", b.browser("INVITE", 2, twoWeb(3, "sendrecv", "sendrecv")))
+			ends(b)
+			if b.final["s2"] != 1 {
+				t.Errorf("the offer has %d final responses", b.final["s2"])
+			}
+			b.log = nil
+			b.reply()
+			b.saw("mgw> Subtract")
+			b.done("ended " + name)
+		})
+	}
+}
+
+// TestR8643_KeysOfOneLineOnly: a phone that answers one line with SRTP and the other without has them so; one that answers with another protocol than was
+// offered has that line taken back, once.
+func TestR8643_KeysOfOneLineOnly(t *testing.T) {
+	b := newSeveral(t)
+	b.s.d.Cfg.Policy.Media.SRTP = offeranswer.SRTPOsrtp
+	b.step(RequestIn{Leg: LegAccess, Tx: "s1", Msg: browser("INVITE", 1, twoWeb(2, "sendrecv", "sendrecv"))})
+	b.reply()
+	plain := twoPhone(1, "sendrecv", "sendrecv")
+	i := strings.LastIndex(plain, "m=audio")
+	key := "a=crypto:3 AES_CM_128_HMAC_SHA1_80 inline:d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj\r\n"
+	b.callee(200, plain[:i]+key+strings.Replace(plain[i:], "RTP/AVP", "RTP/SAVPF", 1))
+	streams := b.iq.GetActions()[0].GetCommands()[1].GetModify().GetDescriptor_().GetStreams()
+	if n := len(streams[0].GetRemote().GetCryptos()); n != 1 {
+		t.Errorf("%d keys of the first line", n)
+	}
+	if got := b.modes(); !strings.HasSuffix(got, " 1:sendrecv,2:inactive") {
+		t.Error(got)
+	}
+	b.reply()
+	b.says("access 200", "on 0")
+	b.says("core INVITE", "on 0")
+	b.log = nil
+	b.answers(LegCore, "INVITE", 200, plain[:i]+key+strings.Replace(plain[i:], "4010", "0", 1))
+	b.step(AckIn{Leg: LegAccess, Msg: browser("ACK", 1, "")})
+	b.saw("core> ACK", "mgw> Modify Modify")
+	b.reply()
+	b.saw()
+}
