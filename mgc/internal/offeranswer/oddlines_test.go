@@ -249,3 +249,25 @@ func TestR4028_RefusedLineIsNotAskedForByARefresh(t *testing.T) {
 		t.Errorf("%v, offered\n%s", err, body)
 	}
 }
+
+// TestR8840_LinesOfTwoTransportsInOneFragment: of a fragment that tells candidates of two lines with credentials of their own only those of the transport in
+// use are taken, wherever they stand.
+func TestR8840_LinesOfTwoTransportsInOneFragment(t *testing.T) {
+	s := callWith(t, severalStreams(), "browser offers chromium_two_audio_offer", "phone answers 8,101 audio=2")
+	w := &s.m.Lines[Access].Web
+	line := func(mid, ufrag, ip string) string {
+		return "m=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:" + mid + "\r\na=ice-ufrag:" + ufrag + "\r\na=ice-pwd:" + strings.Repeat("p", 22) + "\r\na=candidate:1 1 udp 2122260223 " + ip + " 50000 typ host\r\n"
+	}
+	for name, body := range map[string]string{
+		"first":       line("0", w.Ufrag, "203.0.113.9") + line("1", "other", "203.0.113.10") + "a=end-of-candidates\r\n",
+		"last":        line("0", "own0", "203.0.113.10") + "a=end-of-candidates\r\n" + line("1", w.Ufrag, "203.0.113.9"),
+		"for all":     "a=ice-ufrag:" + w.Ufrag + "\r\n" + strings.Replace(line("1", "x", "203.0.113.9"), "a=ice-ufrag:x\r\n", "", 1),
+		"not for all": "a=ice-ufrag:own\r\n" + line("0", w.Ufrag, "203.0.113.9") + strings.Replace(line("1", "x", "203.0.113.10"), "a=ice-ufrag:x\r\n", "", 1),
+	} {
+		m, _ := s.m.Trickle([]byte(body))
+		got := m.Lines[Access].Web
+		if n := len(got.Candidates) - len(w.Candidates); n != 1 || got.Candidates[len(got.Candidates)-1].Host != "203.0.113.9" || got.EndOfCands != w.EndOfCands {
+			t.Errorf("%s: %v, end %v", name, got.Candidates, got.EndOfCands)
+		}
+	}
+}

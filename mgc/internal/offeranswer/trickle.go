@@ -13,11 +13,11 @@ import (
 // ignored, as are names and types that are ignored in descriptions.
 func (m Media) Trickle(body []byte) (out Media, tell bool) {
 	l := m.Line(Access)
-	f := fragment(body, l)
 	w := l.Web
-	if w.Ufrag == "" || f.ufrag != "" && f.ufrag != w.Ufrag {
+	if w.Ufrag == "" {
 		return m, false
 	}
+	f := fragment(body, l)
 	w.Candidates = slices.Clone(w.Candidates)
 	for _, c := range candidates(&sdp.Media{Candidates: f.candidates}, w.Component2) {
 		if len(w.Candidates) < maxCandidates && !slices.Contains(w.Candidates, c) {
@@ -37,17 +37,29 @@ func (m *Media) TransportDescriptor() *iqv1.TerminationDescriptor {
 
 // frag is what a fragment tells of the audio's transport.
 type frag struct {
-	ufrag      string
 	candidates []sdp.Candidate
 	end        bool
 }
 
-// fragment reads a body of pseudo m= lines (RFC 8840 §9.2): those of the audio line, or of a line that carries the transport of its group. What stands
-// before the first m= line is for all.
+// section is what stands before the first pseudo m= line, which is for all, or in one.
+type section struct {
+	ours  bool
+	ufrag string // "": the fragment does not say it
+	frag
+}
+
+// fragment reads a body of pseudo m= lines (RFC 8840 §9.2): those of the audio lines, or of a line that carries the transport of their group, with the
+// credentials that are in use.
 func fragment(body []byte, l *Line) (f frag) {
 	const most = 256 // lines
-	ours := true
-	n := 0
+	s := section{ours: true}
+	common := "" // ufrag for all
+	take := func() {
+		if s.ours && (s.ufrag == "" || s.ufrag == l.Web.Ufrag) {
+			f.candidates, f.end = append(f.candidates, s.candidates...), f.end || s.end
+		}
+	}
+	n, first := 0, true
 	for line := range strings.Lines(string(body)) {
 		if n++; n > most {
 			break
@@ -55,20 +67,23 @@ func fragment(body []byte, l *Line) (f frag) {
 		name, value, _ := strings.Cut(strings.TrimRight(line, "\r\n"), ":")
 		switch {
 		case strings.HasPrefix(name, "m="):
-			ours = false // until its mid says otherwise
+			if take(); first {
+				first, common = false, s.ufrag
+			}
+			s = section{ufrag: common} // not ours until its mid says otherwise
 		case name == "a=mid":
-			ours = l.Slots != nil && l.carries(value)
-		case !ours:
+			s.ours = l.Slots != nil && l.carries(value)
 		case name == "a=ice-ufrag":
-			f.ufrag = value
+			s.ufrag = value
 		case name == "a=end-of-candidates":
-			f.end = true
+			s.end = true
 		case name == "a=candidate":
 			if c, ok := sdp.ParseCandidate(value); ok {
-				f.candidates = append(f.candidates, c)
+				s.candidates = append(s.candidates, c)
 			}
 		}
 	}
+	take()
 	return f
 }
 
