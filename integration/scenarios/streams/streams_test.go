@@ -223,6 +223,9 @@ func TestIQ35_R9143_TwoAudioLines(t *testing.T) {
 					w.t = t
 					s.run(w)
 				})
+				if prefer == "opus" { // what is said does not depend on the codec
+					break
+				}
 			}
 		})
 	}
