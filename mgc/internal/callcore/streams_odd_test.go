@@ -113,8 +113,8 @@ func TestR3261_GlareWithALine(t *testing.T) {
 	}
 }
 
-// TestMO19_BareReinviteWithTwoLines: our offer has both lines; an answer that refuses the second holds it for the browser; none leaves all as it was.
-func TestMO19_BareReinviteWithTwoLines(t *testing.T) {
+// TestIQ35_BareReinviteWithTwoLines: our offer has both lines; an answer that refuses the second holds it for the browser; none leaves all as it was.
+func TestIQ35_BareReinviteWithTwoLines(t *testing.T) {
 	for answer, want := range map[string]string{twoPhone(2, "sendrecv", ""): "1:sendrecv,2:sendrecv 1:sendrecv,2:inactive", "": ""} {
 		b := newSeveral(t)
 		b.establishTwo("sendrecv", "sendrecv")

@@ -196,8 +196,8 @@ func TestR5939_ActualConfigurationIsNoOffer(t *testing.T) {
 	}
 }
 
-// TestR4028_RefreshOfTwoLinesSaysTheSame: nothing moves in a call that does not change, whoever refreshes.
-func TestR4028_RefreshOfTwoLinesSaysTheSame(t *testing.T) {
+// TestIQ35_RefreshOfTwoLinesSaysTheSame: nothing moves in a call that does not change, whoever refreshes.
+func TestIQ35_RefreshOfTwoLinesSaysTheSame(t *testing.T) {
 	for name, steps := range map[string][]string{
 		"browser calls":  {"browser offers chromium_two_audio_offer", "phone answers 8,101 audio=2", "browser offers again"},
 		"phone calls":    {"phone offers 8,101 audio=2", "browser answers chromium_two_audio_answer", "phone offers 8,101 audio=2"},
@@ -224,9 +224,9 @@ func TestR4028_RefreshOfTwoLinesSaysTheSame(t *testing.T) {
 	}
 }
 
-// TestR4028_RefusedLineIsNotAskedForByARefresh: a phone that refreshes its session with the offer of before, version and all, has the line that the browser
+// TestIQ35_RefusedLineIsNotAskedForByARefresh: a phone that refreshes its session with the offer of before, version and all, has the line that the browser
 // refused refused again, and the browser is left alone (RFC 4028 §7.4); with another version it asks anew.
-func TestR4028_RefusedLineIsNotAskedForByARefresh(t *testing.T) {
+func TestIQ35_RefusedLineIsNotAskedForByARefresh(t *testing.T) {
 	s := callWith(t, severalStreams(), "phone offers 8,101 audio=2", "browser answers chromium_two_audio_answer 2.port=0")
 	said, version := s.m.Line(Core).Said, s.m.Line(Core).Version
 	for range 2 {
