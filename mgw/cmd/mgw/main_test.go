@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/isthmus-gateway/isthmus/pkg/daemon"
@@ -36,14 +37,20 @@ func run(t *testing.T, args ...string) (int, string) {
 
 // TestReadyAsksTheRunningDaemon: --ready asks where the settings say that /readyz is.
 func TestReadyAsksTheRunningDaemon(t *testing.T) {
-	var notReady error
-	srv := httptest.NewServer(obs.Handler(obs.NewMetrics(), func() error { return notReady }))
+	var controller atomic.Bool
+	controller.Store(true)
+	srv := httptest.NewServer(obs.Handler(obs.NewMetrics(), func() error {
+		if controller.Load() {
+			return nil
+		}
+		return errors.New("no controller")
+	}))
 	defer srv.Close()
 	at := "--http.listen=" + strings.TrimPrefix(srv.URL, "http://")
 	if status, out := run(t, at, "--ready"); status != daemon.Ended || out != "ready\n" {
 		t.Errorf("status %d: %q", status, out)
 	}
-	notReady = errors.New("no controller")
+	controller.Store(false)
 	if status, out := run(t, at, "--ready"); status != daemon.Failed || out != "not ready: no controller\n" {
 		t.Errorf("status %d: %q", status, out)
 	}
