@@ -23,20 +23,7 @@ func noisy(t *testing.T, p Policy, formats string) (Media, string) {
 			offer.Media[0].Codecs = append(offer.Media[0].Codecs, c)
 		}
 	}
-	m, _, err := New(p, 1, 2, strings.Repeat("t", 32)).Offer(Access, offer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, side := range []Side{Access, Core} {
-		if m, err = m.Resolve(side, chosen(side)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	m, body, err := m.MakeOffer(Core, sdp.DirUnset)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return m, string(body)
+	return offeredBy(t, p, offer)
 }
 
 func tells(m *Media, side Side) (local, remote bool) {

@@ -65,7 +65,13 @@ func TestRFC3611_5_2_Agreement(t *testing.T) {
 // offered is a call from a browser, up to our offer to the core.
 func offered(t *testing.T, p Policy) (Media, string) {
 	t.Helper()
-	m, _, err := New(p, 1, 2, strings.Repeat("t", 32)).Offer(Access, parse(t, fmt.Sprintf(chrome, "actpass")))
+	return offeredBy(t, p, parse(t, fmt.Sprintf(chrome, "actpass")))
+}
+
+// offeredBy is offered with another offer of the browser's.
+func offeredBy(t *testing.T, p Policy, offer *sdp.Description) (Media, string) {
+	t.Helper()
+	m, _, err := New(p, 1, 2, strings.Repeat("t", 32)).Offer(Access, offer)
 	if err != nil {
 		t.Fatal(err)
 	}
