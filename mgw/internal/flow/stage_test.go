@@ -73,21 +73,26 @@ func (s *stage) speak(from *term, packets ...[]byte) {
 // step lets 20 ms pass: what is due is coded and sent, and what has come to the ends is checked and kept.
 func (s *stage) step() {
 	s.t.Helper()
-	for end := s.now + int64(20*time.Millisecond); s.now < end; s.now += int64(2 * time.Millisecond) {
-		s.w.now = s.now
-		for range 10 {
-			due, ok := s.w.clock.next()
-			if !ok || due > s.now {
-				break
-			}
-			s.w.clock.heap[0].of.tick(s.now)
-		}
-	}
+	s.code()
 	s.w.flush()
 	s.w.used = 0
 	for i, u := range s.ends {
 		for p := s.receive(u, i); p != nil; p = s.receive(u, i) {
 			s.arrived(i, p)
+		}
+	}
+}
+
+// code lets 20 ms pass in which the frames that are due are coded.
+func (s *stage) code() {
+	for end := s.now + int64(20*time.Millisecond); s.now < end; s.now += int64(2 * time.Millisecond) {
+		s.w.now = s.now
+		for range 20 {
+			due, ok := s.w.clock.next()
+			if !ok || due > s.now {
+				break
+			}
+			s.w.clock.heap[0].of.tick(s.now)
 		}
 	}
 }

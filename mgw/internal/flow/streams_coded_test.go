@@ -77,16 +77,7 @@ func (x *duo) browse(p []byte) {
 
 func (x *duo) step() {
 	x.t.Helper()
-	for until := x.now + int64(20*time.Millisecond); x.now < until; x.now += int64(2 * time.Millisecond) {
-		x.w.now = x.now
-		for range 20 {
-			due, ok := x.w.clock.next()
-			if !ok || due > x.now {
-				break
-			}
-			x.w.clock.heap[0].of.tick(x.now)
-		}
-	}
+	x.code()
 	for _, t := range x.w.terms {
 		t.to.rest(x.now)
 	}

@@ -10,7 +10,6 @@ import (
 	"github.com/isthmus-gateway/isthmus/mgw/internal/ice"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/srtp"
-	"github.com/isthmus-gateway/isthmus/pkg/race"
 )
 
 // onlyOut is what leaves, whomever it goes to.
@@ -344,9 +343,6 @@ func TestSourcesOfStreamsAreBounded(t *testing.T) {
 
 // TestPacketOfStreamsDoesNotAllocate: neither its way to its stream nor its own MID.
 func TestPacketOfStreamsDoesNotAllocate(t *testing.T) {
-	if race.Enabled {
-		t.Skip("the race detector allocates")
-	}
 	mid := func(m string) func(*Settings) { return func(s *Settings) { s.MID, s.MIDExt = m, midExt } }
 	r, _ := twoStreams(t, mid("a"), mid("b"))
 	buf, now := make([]byte, bufferSize), int64(1)
