@@ -133,7 +133,7 @@ type CallConfig struct {
 	Announce        []string      `conf:"announce" doc:"What a browser that calls hears before it gets a final response of the core: STATUS=SIGNAL, where SIGNAL is busy, congestion, special or file:NAME, an announcement that each media gateway has, like 486=busy,480=file:away. Empty: nothing."`
 	Announced       time.Duration `conf:"announce_longest" default:"20s" range:"1s..3m" doc:"Longest time from that response until the browser gets it."`
 	InactiveAfter   time.Duration `conf:"inactive_after" default:"30s" range:"1s..1h" doc:"Silence of a peer that shall send, after which the media gateway tells (H.248.40)."`
-	InactiveRelease time.Duration `conf:"inactive_release" default:"0s" range:"0s..24h" doc:"How long after that the call is ended; hold is no silence. 0: never."`
+	InactiveRelease time.Duration `conf:"inactive_release" default:"0s" range:"0s..24h" doc:"How long after that, in all audio lines that are not on hold, the call is ended. 0: never."`
 	InactiveRTCP    bool          `conf:"inactive_rtcp" default:"true" doc:"RTCP of the peer counts as its media, so that phones that pause in silence are not taken for gone."`
 
 	AudioStreams int `conf:"audio_streams" default:"4" range:"1..8" doc:"Most audio m= lines of a call, each with a stream of its own in the media gateway, when both peers have them. Further lines are refused; so are all but the first as long as a media gateway of the pool lacks the capability streams, of browsers that do not bundle, and of calls with preconditions."`

@@ -9,10 +9,15 @@ import (
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
 
-// silence tells that a side has fallen silent, or speaks again.
+// silence tells that the only stream of a side has fallen silent, or speaks again.
 func (b *bench) silence(l Leg, typ iqv1.EventType) {
 	b.t.Helper()
-	b.step(IqNotify{Req: &iqv1.NotifyRequest{ContextId: "cx1", TerminationId: b.s.d.Node.Terms[l], Events: []*iqv1.ObservedEvent{{Type: typ}}}})
+	b.silenceOf(l, typ, 0)
+}
+
+func (b *bench) silenceOf(l Leg, typ iqv1.EventType, stream uint32) {
+	b.t.Helper()
+	b.step(IqNotify{Req: &iqv1.NotifyRequest{ContextId: "cx1", TerminationId: b.s.d.Node.Terms[l], Events: []*iqv1.ObservedEvent{{Type: typ, StreamId: stream}}}})
 }
 
 func (b *bench) ending() bool {
@@ -82,7 +87,7 @@ func TestIQ13_HoldIsNoSilence(t *testing.T) {
 	}
 }
 
-// TestWhatTheGatewayIsAsked: detection time, and whether RTCP counts, on both sides.
+// TestWhatTheGatewayIsAsked: detection time, and whether RTCP counts, on both sides and for every stream (0).
 func TestWhatTheGatewayIsAsked(t *testing.T) {
 	b := up(t)
 	b.s.d.Cfg.Policy.InactivityAfter, b.s.d.Cfg.Policy.InactivityRTCP = 45*time.Second, true
@@ -91,11 +96,14 @@ func TestWhatTheGatewayIsAsked(t *testing.T) {
 		for _, spec := range b.s.events(l).GetSpecs() {
 			switch spec.GetType() {
 			case iqv1.EventType_EVENT_TYPE_MEDIA_INACTIVE:
-				if spec.GetTimer().AsDuration() != 45*time.Second || !spec.GetRtcp() || spec.GetStreamId() != 1 {
+				if spec.GetTimer().AsDuration() != 45*time.Second || !spec.GetRtcp() || spec.GetStreamId() != 0 {
 					t.Errorf("%s: %v", l, spec)
 				}
 				found++
 			case iqv1.EventType_EVENT_TYPE_MEDIA_ACTIVE:
+				if spec.GetStreamId() != 0 {
+					t.Errorf("%s: %v", l, spec)
+				}
 				found++
 			}
 		}
@@ -146,6 +154,7 @@ func TestSilenceOfAFormerRecord(t *testing.T) {
 		t.Fatalf("%v: %s", err, raw)
 	}
 	delete(rec, "silent_since")
+	delete(rec, "heard")
 	rec["silent"] = json.RawMessage("[true,true]")
 	if raw, err = json.Marshal(rec); err != nil {
 		t.Fatal(err)

@@ -83,9 +83,9 @@ func (s *State) modify(kind string, g offeranswer.Gate, legs ...Leg) {
 		d := s.d.Media.ModifyDescriptor(side(l), g)
 		if kind != "restart" { // of one leg only: what is told here and kept out there changes on both at once
 			s.orderDigits(l, d)
+			s.heedMode(l, d)
 		}
 		s.hush(l, g, d)
-		s.heedMode(l, d)
 		cmds = append(cmds, &iqv1.Command{Cmd: &iqv1.Command_Modify{Modify: &iqv1.Modify{
 			Termination: &iqv1.TerminationRef{Ref: &iqv1.TerminationRef_Id{Id: s.d.Node.Terms[l]}}, Descriptor_: d,
 		}}})
@@ -247,13 +247,13 @@ func (s *State) onNotify(r *iqv1.NotifyRequest) {
 				s.start(timerConsent, s.policy(s.d.Cfg.Policy.ConsentGrace, defaultConsentGrace))
 			}
 		case iqv1.EventType_EVENT_TYPE_MEDIA_INACTIVE:
-			s.onSilence(s.legOf(r.GetTerminationId()))
+			s.onSilence(s.legOf(r.GetTerminationId()), e.GetStreamId())
 		case iqv1.EventType_EVENT_TYPE_QUALITY:
 			if e.GetParams()["state"] == "low" {
 				s.d.Rec.Impaired++
 			}
 		case iqv1.EventType_EVENT_TYPE_MEDIA_ACTIVE:
-			s.onSpeech(s.legOf(r.GetTerminationId()))
+			s.onSpeech(s.legOf(r.GetTerminationId()), e.GetStreamId())
 			s.stop(timerConsent)
 		}
 	}

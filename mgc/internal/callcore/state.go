@@ -64,7 +64,8 @@ type data struct {
 	Failed  *failure          `json:"failed,omitempty"` // final response of the callee that waits
 	Ring    ringing           `json:"ring,omitempty"`
 	Orders  [2]digitOrder     `json:"orders,omitzero"`       // by Leg: what the MGW has been told of digits
-	Silent  [2]time.Time      `json:"silent_since,omitzero"` // by Leg: when MEDIA_INACTIVE was told; zero: it was not, or MEDIA_ACTIVE since
+	Heard   [2]heard          `json:"heard,omitzero"`        // by Leg: which streams are silent
+	Silent  [2]time.Time      `json:"silent_since,omitzero"` // by Leg: since when all are that count; zero: one speaks
 	Hushed  [2]bool           `json:"silent,omitzero"`       // of records written before there was Silent
 	Stats   []byte            `json:"stats,omitempty"`       // Subtract reply, protobuf
 }

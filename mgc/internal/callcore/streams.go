@@ -5,8 +5,8 @@ import (
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
 
-// A call may have several audio streams, one for each m= line (TS 29.334 §5.7.2). All that is no offer and answer - digits, what is played, inactivity,
-// quality - is of the first one.
+// A call may have several audio streams, one for each m= line (TS 29.334 §5.7.2). All that is no offer and answer - digits, what is played, quality - is of the
+// first one; inactivity is of all.
 
 // makeStreams has the MGW make the streams of further lines of an offer inside the call, on both terminations, without media yet.
 func (s *State) makeStreams() {

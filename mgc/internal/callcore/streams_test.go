@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/offeranswer"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/offeranswer/peertest"
@@ -344,25 +343,5 @@ func TestIQ35_OlderGatewayHasOneStream(t *testing.T) {
 		if want := map[bool]int{true: 4, false: 1}[has]; got.Media.Streams != want {
 			t.Errorf("has %v: %d streams", has, got.Media.Streams)
 		}
-	}
-}
-
-// TestIQ35_SilenceIsOfTheFirstStream: hold of a further line does not end the silence of the first.
-func TestIQ35_SilenceIsOfTheFirstStream(t *testing.T) {
-	b := newSeveral(t)
-	b.s.d.Cfg.Policy.InactivityGrace = time.Minute
-	b.establishTwo("sendrecv", "sendrecv")
-	b.silence(LegAccess, iqv1.EventType_EVENT_TYPE_MEDIA_INACTIVE)
-	b.request(LegAccess, "s2", b.browser("INVITE", 2, twoWeb(3, "sendrecv", "inactive")))
-	b.answers(LegCore, "INVITE", 200, twoPhone(2, "sendrecv", "inactive"))
-	if _, runs := b.s.Timers()[timerInactive]; !runs {
-		t.Error("the time of the silent side is stopped")
-	}
-	b.reply()
-	b.step(AckIn{Leg: LegAccess, Msg: b.browser("ACK", 2, "")})
-	b.request(LegAccess, "s3", b.browser("INVITE", 3, twoWeb(4, "inactive", "inactive")))
-	b.answers(LegCore, "INVITE", 200, twoPhone(3, "inactive", "inactive"))
-	if _, runs := b.s.Timers()[timerInactive]; runs {
-		t.Error("a side on hold is silent")
 	}
 }
