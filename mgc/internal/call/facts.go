@@ -13,6 +13,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/mgc/internal/callcore"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/cdr"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
+	"github.com/isthmus-gateway/isthmus/mgc/internal/offeranswer"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/policy"
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
 	"github.com/isthmus-gateway/isthmus/pkg/sdp"
@@ -139,22 +140,18 @@ func inUse(s *callcore.Side, list []codec.Codec) []codec.Codec {
 }
 
 const (
-	packetsPerSecond = 50        // 20 ms each
-	rtpOverhead      = 12 + 16   // RTP header, SRTP authentication tag of AES-GCM; bytes
-	udpOverhead      = 8         // bytes
-	opusRate         = 64_000    // bit/s, the most that RFC 7587 §3.1.1 names for one channel
-	pcmRate          = 8 * 8_000 // bit/s, G.711 and G.722
+	packetsPerSecond = 50      // 20 ms each
+	rtpOverhead      = 12 + 16 // RTP header, SRTP authentication tag of AES-GCM; bytes
+	udpOverhead      = 8       // bytes
+	opusRate         = 64_000  // bit/s, the most that RFC 7587 §3.1.1 names for one channel
 )
 
-// bandwidth is the highest rate of the codecs, bit/s with IP and UDP headers; 0: not known.
+// bandwidth is the highest rate of the codecs, bit/s with IP, UDP and RTP headers (TS 29.214 §5.3.14); 0: not known.
 func bandwidth(list []codec.Codec, local netip.Addr) uint64 {
 	var most uint64
 	for _, c := range list {
-		rate := uint64(0)
-		switch {
-		case c.Is(codec.PCMA), c.Is(codec.PCMU), c.Is(codec.G722):
-			rate = pcmRate
-		case c.Is(codec.Opus):
+		rate := 8 * packetsPerSecond * uint64(offeranswer.Payload(c))
+		if c.Is(codec.Opus) { // offeranswer's is what we send; the browser may choose
 			rate = opusRate
 			if v, ok := c.Param("maxaveragebitrate"); ok {
 				if n, err := strconv.ParseUint(v, 10, 32); err == nil && n > 0 {

@@ -25,7 +25,33 @@ func bandwidth(cs []codec.Codec, ip netip.Addr) uint64 {
 	return uint64(((headers+most)*8*50 + 999) / 1000) // 50 packets a second
 }
 
-// payload is the most octets of 20 ms of c.
+// Payload is the most octets that 20 ms of c take in packets of 20 ms, by its bit rates and format parameters, payload header included; 0: c takes the place of
+// audio (telephone-event, comfort noise), or is not known.
+func Payload(c codec.Codec) int {
+	if passes(c) && !c.Is(codec.EVS) {
+		return payloadPassed(c)
+	}
+	return payload(c)
+}
+
+// octets of 20 ms of codecs that are relayed only (RFC 3551 §4.5, RFC 3952 §3.1, RFC 5574 §3.1: 24.6, 42.2 and 44 kbit/s).
+var passedOctets = map[string]int{"g729": 20, "ilbc": 38, "g726-32": 80, "gsm": 33}
+
+var speexOctets = map[uint32]int{8000: 62, 16000: 106, 32000: 110}
+
+// payloadPassed is the most octets of 20 ms of one of PassThrough but EVS; none of them is above 64 kbit/s.
+func payloadPassed(c codec.Codec) int {
+	name := strings.ToLower(c.Name)
+	if n := passedOctets[name]; n > 0 {
+		return n
+	}
+	if n := speexOctets[c.ClockRate]; n > 0 && name == "speex" {
+		return n
+	}
+	return payload(c)
+}
+
+// payload is the most octets of 20 ms of c that we ask for in b=AS.
 func payload(c codec.Codec) int {
 	switch {
 	case c.Is(codec.PCMA), c.Is(codec.PCMU), c.Is(codec.G722):
@@ -37,7 +63,7 @@ func payload(c codec.Codec) int {
 	case c.Is(codec.EVS):
 		return payloadEVS(c)
 	case passes(c):
-		return 160 // none of them is above 64 kbit/s
+		return 160 // in b=AS there is room for what else a peer makes of them
 	}
 	return 0 // events take the place of audio
 }
