@@ -23,6 +23,7 @@ import (
 
 	"github.com/isthmus-gateway/isthmus/mgw/internal/flow"
 	"github.com/isthmus-gateway/isthmus/pkg/conf"
+	"github.com/isthmus-gateway/isthmus/pkg/freeports"
 	"github.com/isthmus-gateway/isthmus/pkg/wait"
 	adminv1 "github.com/isthmus-gateway/isthmus/proto/admin/v1"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
@@ -39,15 +40,17 @@ type gateway struct {
 	stop   context.CancelFunc // first signal
 	now    chan struct{}      // second signal
 	result chan error
+	ports  [2]uint16 // of the core realm, unless args say others
 }
 
 // startGateway runs a gateway on free ports beside the controller.
 func startGateway(t testing.TB, c *controller, args ...string) *gateway {
 	t.Helper()
 	cfg := Defaults()
+	low, high := freeports.UDPRange(t, 400)
 	base := []string{
 		"--mgw_id=mgw-test", "--iq.listen=127.0.0.1:0", "--iq.mgc=" + c.address, "--admin.listen=127.0.0.1:0", "--http.listen=127.0.0.1:0",
-		"--media.workers=2", "--drain.grace=0s", "--realms.core.0.port_min=15000", "--realms.core.0.port_max=15999",
+		"--media.workers=2", "--drain.grace=0s", fmt.Sprintf("--realms.core.0.port_min=%d", low), fmt.Sprintf("--realms.core.0.port_max=%d", high),
 	}
 	if err := conf.Load(&cfg, conf.Options{Name: "mgw", EnvPrefix: "ISTHMUS_MGW_TEST", Args: append(base, args...), Env: []string{}}); err != nil {
 		t.Fatal(err)
@@ -58,7 +61,7 @@ func startGateway(t testing.TB, c *controller, args ...string) *gateway {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	g := &gateway{t: t, app: gw, stop: cancel, now: make(chan struct{}), result: make(chan error, 1)}
+	g := &gateway{t: t, app: gw, stop: cancel, now: make(chan struct{}), result: make(chan error, 1), ports: [2]uint16{low, high}}
 	go func() { g.result <- gw.Run(ctx, g.now) }()
 	iqAddr, adminAddr, _ := gw.Addresses()
 	g.iq, g.admin = iqv1.NewMediaGatewayClient(dial(t, iqAddr)), dial(t, adminAddr)
@@ -129,7 +132,7 @@ func TestIQ01_IQ02_CallOverRealMedia(t *testing.T) {
 	if dtls.Role != iqv1.DtlsParameters_ROLE_SERVER || len(dtls.Fingerprints) == 0 || len(dtls.Fingerprints[0].Value) != 95 {
 		t.Errorf("local DTLS: %v", dtls)
 	}
-	if local.Address != "127.0.0.1" || local.Port < 15000 || local.Port%2 != 0 || local.RtcpPort != local.Port+1 || local.Ssrc == 0 || local.Cname == "" {
+	if local.Address != "127.0.0.1" || uint16(local.Port) < g.ports[0] || uint16(local.Port) > g.ports[1] || local.Port%2 != 0 || local.RtcpPort != local.Port+1 || local.Ssrc == 0 || local.Cname == "" {
 		t.Errorf("local core: %v", local)
 	}
 	again := g.transact(setUp("t-1"))
@@ -150,7 +153,7 @@ func TestIQ01_IQ02_CallOverRealMedia(t *testing.T) {
 	}
 	list, err := adminv1.NewGatewayAdminClient(g.admin).ListContexts(t.Context(), &adminv1.ListContextsRequest{})
 	if err != nil || len(list.Contexts) != 1 || list.Contexts[0].CorrelationId != "t-1" || list.Contexts[0].Terminations[1].Mode != "inactive" ||
-		list.Contexts[0].Terminations[0].Kind != "webrtc-access" || !strings.HasPrefix(list.Contexts[0].Terminations[1].LocalAddress, "127.0.0.1:15") {
+		list.Contexts[0].Terminations[0].Kind != "webrtc-access" || list.Contexts[0].Terminations[1].LocalAddress != fmt.Sprint("127.0.0.1:", local.Port) {
 		t.Errorf("contexts: %v %v", list, err)
 	}
 	rep := g.transact(onContext("t-3", id, subtractAll()))
@@ -200,7 +203,8 @@ func TestIQ37_IQ18_EVSOverRealMedia(t *testing.T) {
 }
 
 func TestExhaustedPortsRollBackRealMedia(t *testing.T) {
-	g := startGateway(t, startController(t), "--realms.core.0.port_min=14990", "--realms.core.0.port_max=14993")
+	low, high := freeports.UDPPairs(t, 2)
+	g := startGateway(t, startController(t), fmt.Sprintf("--realms.core.0.port_min=%d", low), fmt.Sprintf("--realms.core.0.port_max=%d", high))
 	for i := range 2 {
 		if rep := g.transact(setUp(fmt.Sprintf("t-%d", i))); rep.Actions[0].Error != nil {
 			t.Fatalf("call %d: %v", i, rep)

@@ -16,6 +16,7 @@ import (
 	"github.com/pion/turn/v5"
 
 	"github.com/isthmus-gateway/isthmus/pkg/conf"
+	"github.com/isthmus-gateway/isthmus/pkg/freeports"
 	"github.com/isthmus-gateway/isthmus/pkg/turnauth"
 	"github.com/isthmus-gateway/isthmus/pkg/wait"
 )
@@ -59,7 +60,8 @@ func TestTURNConfiguration(t *testing.T) {
 // The gateway's own TURN server relays to its own access port and nowhere else, and counts.
 func TestR8656_TURNServerOfTheGateway(t *testing.T) {
 	at := freePort(t)
-	g := startGateway(t, startController(t), "--turn.tcp="+at, "--turn.secrets="+turnSecret, "--turn.relay.port_min=32000", "--turn.relay.port_max=32099")
+	low, high := freeports.UDPPairs(t, 5)
+	g := startGateway(t, startController(t), "--turn.tcp="+at, "--turn.secrets="+turnSecret, fmt.Sprintf("--turn.relay.port_min=%d", low), fmt.Sprintf("--turn.relay.port_max=%d", high))
 	cred := turnauth.Issue(turnSecret, "alice", time.Now(), time.Minute)
 	conn, err := net.Dial("tcp", at)
 	if err != nil {

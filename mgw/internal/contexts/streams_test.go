@@ -12,6 +12,7 @@ import (
 
 	"github.com/isthmus-gateway/isthmus/mgw/internal/audio"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/flow"
+	"github.com/isthmus-gateway/isthmus/pkg/freeports"
 	"github.com/isthmus-gateway/isthmus/pkg/gwid"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
@@ -204,8 +205,9 @@ func TestSignalsOfStreamsReachMedia(t *testing.T) {
 // termination have one CNAME (RFC 7022 §4).
 func TestIQ35_OneWorkerForAllStreams(t *testing.T) {
 	loop := netip.MustParseAddr("127.0.0.1")
+	low, high := freeports.UDPRange(t, 50)
 	e, err := flow.New(flow.Config{Workers: 3, Access: []flow.AccessRealm{{Name: "access", Listen: loop}},
-		Core: []flow.CoreRealm{{Name: "core", Listen: loop, PortMin: 24000, PortMax: 24999}}})
+		Core: []flow.CoreRealm{{Name: "core", Listen: loop, PortMin: low, PortMax: high}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -253,8 +255,9 @@ func TestIQ35_OneWorkerForAllStreams(t *testing.T) {
 // free, a transaction with fewer has them, and the browser's streams of it are gone.
 func TestNoPortForTheLastStream(t *testing.T) {
 	loop := netip.MustParseAddr("127.0.0.1")
+	low, high := freeports.UDPPairs(t, 3)
 	e, err := flow.New(flow.Config{Workers: 1, Access: []flow.AccessRealm{{Name: "access", Listen: loop}},
-		Core:   []flow.CoreRealm{{Name: "core", Listen: loop, PortMin: 23990, PortMax: 23995}},
+		Core:   []flow.CoreRealm{{Name: "core", Listen: loop, PortMin: low, PortMax: high}},
 		Timers: flow.Timers{Quarantine: time.Nanosecond}})
 	if err != nil {
 		t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/isthmus-gateway/isthmus/mgw/internal/rtcp"
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
+	"github.com/isthmus-gateway/isthmus/pkg/freeports"
 )
 
 func TestIQ06_H248_37_LatchAndRelatch(t *testing.T) {
@@ -224,7 +225,7 @@ func TestDTLSCloseOfPeerIsReportedAndStopsMedia(t *testing.T) {
 }
 
 func TestPortExhaustion(t *testing.T) {
-	b := newBed(t, func(c *Config) { c.Core[0].PortMin, c.Core[0].PortMax = 22000, 22007 })
+	b := newBed(t, func(c *Config) { c.Core[0].PortMin, c.Core[0].PortMax = freeports.UDPPairs(t, 4) })
 	var cores []*Core
 	for {
 		c, err := b.e.NewCore(CoreSpec{ID: "c", Realm: "core"})
@@ -250,10 +251,11 @@ func TestPortExhaustion(t *testing.T) {
 }
 
 func TestPortOfAnotherProgramIsSkipped(t *testing.T) {
-	b := newBed(t, func(c *Config) { c.Core[0].PortMin, c.Core[0].PortMax = 22100, 22103 })
+	min, max := freeports.UDPPairs(t, 2)
+	b := newBed(t, func(c *Config) { c.Core[0].PortMin, c.Core[0].PortMax = min, max })
 	c1 := b.core("c1", nil)
 	// The other pair's RTCP half is taken by somebody else.
-	free := uint16(22100 + 22102 - int(c1.Local().RTP.Port()))
+	free := min + min + 2 - c1.Local().RTP.Port()
 	s, err := openUDP(netip.AddrPortFrom(loopback, free+1))
 	if err != nil {
 		t.Fatal(err)

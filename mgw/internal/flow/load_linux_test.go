@@ -19,6 +19,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/srtp"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/udpio"
+	"github.com/isthmus-gateway/isthmus/pkg/freeports"
 )
 
 // loadCall is one call of the load: its terminations and the sockets of both peers, already keyed.
@@ -95,10 +96,11 @@ func BenchmarkLoopback(b *testing.B) {
 }
 
 func loopbackLoad(b *testing.B, calls int) {
+	low, high := freeports.UDPRange(b, calls)
 	e, err := New(Config{
 		Workers: 1,
 		Access:  []AccessRealm{{Name: "access", Listen: loopback}},
-		Core:    []CoreRealm{{Name: "core", Listen: loopback, PortMin: 24000, PortMax: 27999}},
+		Core:    []CoreRealm{{Name: "core", Listen: loopback, PortMin: low, PortMax: high}},
 	})
 	if err != nil {
 		b.Fatal(err)

@@ -18,6 +18,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/srtp"
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
+	"github.com/isthmus-gateway/isthmus/pkg/freeports"
 	"github.com/isthmus-gateway/isthmus/pkg/wait"
 )
 
@@ -100,10 +101,11 @@ type bed struct {
 func newBed(t *testing.T, change func(*Config)) *bed {
 	t.Helper()
 	b := &bed{t: t, ev: newEvents()}
+	low, high := freeports.UDPRange(t, 120)
 	cfg := Config{
 		Workers: 1,
 		Access:  []AccessRealm{{Name: "access", Listen: loopback}},
-		Core:    []CoreRealm{{Name: "core", Listen: loopback, PortMin: 21000, PortMax: 21999}},
+		Core:    []CoreRealm{{Name: "core", Listen: loopback, PortMin: low, PortMax: high}},
 		Events:  b.ev.add,
 		Timers:  Timers{Quarantine: time.Millisecond},
 	}

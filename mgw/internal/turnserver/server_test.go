@@ -19,6 +19,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/isthmus-gateway/isthmus/mgw/internal/pionlog"
+	"github.com/isthmus-gateway/isthmus/pkg/freeports"
 	"github.com/isthmus-gateway/isthmus/pkg/tlstest"
 	"github.com/isthmus-gateway/isthmus/pkg/turnauth"
 )
@@ -41,6 +42,7 @@ type bed struct {
 	media   netip.AddrPort            // as it is; the clients know it by advertised
 	other   netip.AddrPort            // another service on the same machine
 	heard   atomic.Int64              // packets at other
+	relay   [2]uint16                 // range of the relayed addresses
 }
 
 // advertised is the address of the media port that the clients are told. Nothing listens there: packets must be led to loopback.
@@ -54,10 +56,12 @@ func newBed(t *testing.T, change ...func(*Config)) *bed {
 	b.other = echo(t, func([]byte) { b.heard.Add(1) })
 	cert := tlstest.SelfSigned(t, "turn.example", "turn.example")
 	any := []netip.AddrPort{netip.AddrPortFrom(loopback, 0)}
+	low, high := freeports.UDPRange(t, 60)
+	b.relay = [2]uint16{low, high}
 	cfg := Config{
 		UDP: any, TCP: any, TLS: any, Certificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &cert.Certificate, nil },
 		Realm: "isthmus", Secrets: func() []string { return *b.secrets.Load() },
-		Relay: Relay{Listen: loopback, PortMin: 33000, PortMax: 33999},
+		Relay: Relay{Listen: loopback, PortMin: low, PortMax: high},
 		Peers: Peers{Own: []OwnPeer{{Local: loopback, Advertise: advertised, PortMin: b.media.Port(), PortMax: b.media.Port()}}},
 		Log:   zap.NewNop(), Metrics: prometheus.NewRegistry(),
 		Now: func() time.Time {
@@ -213,7 +217,7 @@ func TestR8656_RelayOverEachTransport(t *testing.T) {
 		t.Run(transport, func(t *testing.T) {
 			b := newBed(t)
 			conn := b.allocate(b.client(transport, b.credential("alice", time.Hour)))
-			if a := addrPort(conn.LocalAddr()); a.Addr() != loopback || a.Port() < 33000 || a.Port() > 33999 {
+			if a := addrPort(conn.LocalAddr()); a.Addr() != loopback || a.Port() < b.relay[0] || a.Port() > b.relay[1] {
 				t.Errorf("relayed address %v", a)
 			}
 			for i := range 30 {
