@@ -72,13 +72,13 @@ func TestR4568_R3711_MKI(t *testing.T) {
 							}
 							other := bytes.Clone(mki)
 							other[0] ^= 0x80
-							sources, reports := len(rx.sources), len(rx.reports)
+							sources, reports := rx.sources.len(), len(rx.reports)
 							for what, b := range map[string][]byte{"forged": with(other), "without": with(nil), "short": bytes.Clone(prot[:at]), "header only": bytes.Clone(prot[:min(12, at)])} {
 								if _, err := c.open(b); !errors.Is(err, ErrAuth) {
 									t.Fatalf("%s: %v", what, err)
 								}
 							}
-							if len(rx.sources) != sources || len(rx.reports) != reports || !rx.strangers.Holds(rx.clock(), strangerRate) {
+							if rx.sources.len() != sources || len(rx.reports) != reports || !rx.strangers.Holds(rx.clock(), strangerRate) {
 								t.Fatal("a forged MKI has cost something")
 							}
 							if tampered := bytes.Clone(prot); seq > 0 { // its SSRC is known

@@ -1,4 +1,4 @@
-// Package srtp protects and opens RTP and RTCP in place over pion's contexts. Floor 1. // hot
+// Package srtp protects and opens RTP and RTCP in place: RTP under AES-GCM by itself, all else over pion's contexts. Floor 1. // hot
 // Owner: the worker of the termination; a Sender and a Receiver belong to one worker each and are not safe for concurrent use.
 // RFC 3711, RFC 7714, RFC 5764 §4.2.
 package srtp
@@ -13,6 +13,7 @@ import (
 	"github.com/pion/srtp/v3"
 
 	"github.com/isthmus-gateway/isthmus/mgw/internal/bucket"
+	view "github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
 )
 
 const (
@@ -20,7 +21,7 @@ const (
 	ReplayWindow = 128
 	// Overhead is the most that protection adds to a packet, bytes: tag 16 and SRTCP index 4 (RFC 7714 §13), with some to spare.
 	Overhead = 32
-	// maxSources bounds the authenticated SSRCs that a Receiver keeps replay state for, some 200 octets each. One audio stream needs one;
+	// maxSources bounds the authenticated SSRCs that a Receiver keeps replay state for, 32 octets each, with pion some 200. One audio stream needs one;
 	// a peer that takes another with each hold, transfer or announcement gets far in a long call.
 	maxSources = 256
 	minRTP     = 12
@@ -94,6 +95,8 @@ func ExportKeys(e Exporter, p Profile, client bool) (Keys, error) {
 
 // Sender protects what we send.
 type Sender struct {
+	aead aead // of RTP; none: ctx does it
+	sent sources
 	ctx  *srtp.Context
 	rtp  rtp.Header
 	rtcp rtcp.Header
@@ -101,24 +104,25 @@ type Sender struct {
 
 // Receiver opens what the peer sent.
 type Receiver struct {
+	aead    aead // of RTP; none: ctx does it
+	sources sources
+	mki     []byte // before the tag of each packet (RFC 3711 §3.1); empty: none
+	tags    [2]int // of SRTP and SRTCP, octets, as far as they stand behind the MKI
+
 	ctx     *srtp.Context
 	rtp     rtp.Header
 	rtcp    rtcp.Header
-	sources sources // of RTP
-	reports sources // of RTCP
-
-	mki  []byte // before the tag of each packet (RFC 3711 §3.1); empty: none
-	tags [2]int // of SRTP and SRTCP, octets, as far as they stand behind the MKI
+	reports reporters
 
 	strangers bucket.Bucket // packets of unknown SSRCs that may fail
 	clock     func() int64  // monotonic ns
 }
 
-// sources are authenticated SSRCs, at most maxSources, the newest first. Each costs state that pion never frees.
-type sources []uint32
+// reporters are authenticated SSRCs of RTCP, at most maxSources, the newest first. Each costs state that pion never frees.
+type reporters []uint32
 
 // take reports whether ssrc may be authenticated, and whether it has been before; then it is the first.
-func (s sources) take(ssrc uint32) (known, room bool) {
+func (s reporters) take(ssrc uint32) (known, room bool) {
 	for i, x := range s {
 		if x == ssrc {
 			s[0], s[i] = x, s[0]
@@ -129,7 +133,7 @@ func (s sources) take(ssrc uint32) (known, room bool) {
 }
 
 // add notes that ssrc has been authenticated.
-func (s *sources) add(ssrc uint32) {
+func (s *reporters) add(ssrc uint32) {
 	*s = append(*s, ssrc)
 	last := len(*s) - 1
 	(*s)[0], (*s)[last] = ssrc, (*s)[0]
@@ -154,17 +158,27 @@ func NewPair(p Profile, k Keys) (*Sender, *Receiver, error) {
 // ProtectRTP encrypts the RTP packet b in place and returns it with its tag. b needs Overhead bytes of spare capacity, else it moves
 // to new memory. Sequence numbers must never repeat within one rollover period. Errors: ErrFormat, ErrSpent.
 func (s *Sender) ProtectRTP(b []byte) ([]byte, error) {
-	out, err := s.ctx.EncryptRTP(b[:0], b, &s.rtp)
+	if s.aead.gcm == nil {
+		out, err := s.ctx.EncryptRTP(b[:0], b, &s.rtp)
+		if err != nil {
+			return nil, ErrSpent
+		}
+		return out, nil
+	}
+	p, err := view.ParseHeader(b)
 	if err != nil {
+		return nil, ErrFormat
+	}
+	if ssrc := p.SSRC(); !s.sent.take(ssrc) {
+		s.sent.add(source{ssrc: ssrc, index: uint64(p.Seq()), known: true})
+	}
+	x := &s.sent.newest
+	index := x.guess(p.Seq())
+	if index >= indexEnd {
 		return nil, ErrSpent
 	}
-	return out, nil
-}
-
-// Warm reads some of what ProtectRTP will read, so that the processor has it at hand then, and returns something without meaning.
-func (s *Sender) Warm() uint64 {
-	roc, _ := s.ctx.ROC(s.rtp.SSRC) // of the newest packet
-	return uint64(roc)
+	x.index = max(x.index, index)
+	return s.aead.seal(p, index), nil
 }
 
 // ProtectRTCP is ProtectRTP for a compound or reduced-size RTCP packet.
@@ -187,27 +201,52 @@ func (r *Receiver) OpenRTP(b []byte) ([]byte, error) {
 		return nil, ErrAuth
 	}
 	ssrc := binary.BigEndian.Uint32(b[8:12])
-	known, room := r.sources.take(ssrc)
-	if !room || !known && r.Heard() && !r.strangers.Holds(r.clock(), 1) {
+	known := r.sources.take(ssrc)
+	if !known && (r.sources.len() >= maxSources || r.Heard() && !r.strangers.Holds(r.clock(), 1)) {
 		return nil, ErrAuth
 	}
-	out, err := r.ctx.DecryptRTP(b[:0], b, &r.rtp)
+	if known {
+		return r.open(b, &r.sources.newest)
+	}
+	x := source{ssrc: ssrc}
+	out, err := r.open(b, &x)
 	if err != nil {
-		if !known && r.Heard() { // before, nothing was asked of the ration, and there must be no debt
+		if r.Heard() { // before, nothing was asked of the ration, and there must be no debt
 			r.strangers.Take(1)
 		}
-		return nil, classify(err)
+		return nil, err
 	}
-	if !known {
-		r.sources.add(ssrc)
-	}
+	x.known = true
+	r.sources.add(x)
 	return out, nil
 }
 
-// Warm reads some of what OpenRTP will read, so that the processor has it at hand then, and returns something without meaning.
-func (r *Receiver) Warm() uint64 {
-	roc, _ := r.ctx.ROC(r.rtp.SSRC) // of the newest packet
-	return uint64(roc)
+// open is OpenRTP of a source, whose state moves when the packet is authentic.
+func (r *Receiver) open(b []byte, x *source) ([]byte, error) {
+	if r.aead.gcm == nil {
+		out, err := r.ctx.DecryptRTP(b[:0], b, &r.rtp)
+		if err != nil {
+			return nil, classify(err)
+		}
+		return out, nil
+	}
+	p, err := view.ParseHeader(b)
+	if err != nil || len(p)-p.HeaderLen() < tagLen {
+		return nil, ErrFormat
+	}
+	index := x.guess(p.Seq())
+	switch {
+	case index >= indexEnd:
+		return nil, ErrAuth
+	case x.replayed(index):
+		return nil, ErrReplay
+	}
+	out, err := r.aead.open(p, index)
+	if err != nil {
+		return nil, err
+	}
+	x.accept(index)
+	return out, nil
 }
 
 // OpenRTCP is OpenRTP for SRTCP.
@@ -238,7 +277,7 @@ func (r *Receiver) OpenRTCP(b []byte) ([]byte, error) {
 }
 
 // Heard reports whether any packet was authentic: the peer has the keys.
-func (r *Receiver) Heard() bool { return len(r.sources)+len(r.reports) > 0 }
+func (r *Receiver) Heard() bool { return r.sources.newest.known || len(r.reports) > 0 }
 
 // classify turns pion's errors into ours. Its replay error is a private type; the sentinel that it wraps has this constant text.
 func classify(err error) error {

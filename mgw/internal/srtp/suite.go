@@ -37,6 +37,9 @@ func SuiteNamed(name string) (p Profile, ok bool) {
 	return 0, false
 }
 
+// aead reports whether p is of AES-GCM.
+func (p Profile) aead() bool { return p == AES128GCM || p == AES256GCM }
+
 // lengths are those of master key and master salt, octets.
 func (p Profile) lengths() (key, salt int) {
 	switch p {
@@ -99,7 +102,13 @@ func newSender(p Profile, key, salt []byte) (*Sender, error) {
 	if err != nil {
 		return nil, fmt.Errorf("srtp: sender: %w", err)
 	}
-	return &Sender{ctx: ctx}, nil
+	s := &Sender{ctx: ctx}
+	if p.aead() {
+		if err := s.aead.init(key, salt); err != nil {
+			return nil, fmt.Errorf("srtp: sender: %w", err)
+		}
+	}
+	return s, nil
 }
 
 func newReceiver(p Profile, key, salt []byte) (*Receiver, error) {
@@ -108,5 +117,11 @@ func newReceiver(p Profile, key, salt []byte) (*Receiver, error) {
 	if err != nil {
 		return nil, fmt.Errorf("srtp: receiver: %w", err)
 	}
-	return &Receiver{ctx: ctx, tags: p.tagLengths(), sources: make([]uint32, 0, maxSources), strangers: bucket.New(strangerRate, strangerRate), clock: monotonic}, nil
+	r := &Receiver{ctx: ctx, tags: p.tagLengths(), strangers: bucket.New(strangerRate, strangerRate), clock: monotonic}
+	if p.aead() {
+		if err := r.aead.init(key, salt); err != nil {
+			return nil, fmt.Errorf("srtp: receiver: %w", err)
+		}
+	}
+	return r, nil
 }
