@@ -28,9 +28,12 @@ type path struct {
 
 // accessState is the access half of a termination. Owned by the worker, but for the fields marked otherwise.
 type accessState struct {
-	t    *term
-	a    *Access
-	sock *accessSock
+	t          *term
+	sock       *accessSock
+	past       pastKeys
+	more       []*term // streams beside t that the transport serves
+	component2 bool    // of RTCP
+	a          *Access
 
 	paths    []netip.AddrPort // at most maxPaths, all in sock.paths
 	selected netip.AddrPort   // remote end of the selected pair
@@ -40,7 +43,6 @@ type accessState struct {
 
 	agents []*ice.Agent // full ones at work
 
-	more  []*term // streams beside t that the transport serves
 	bound []bound // with several streams: whose the peer's sources are
 
 	iceFrom int64 // first authenticated check of the newest generation, or the start of its own checks; 0: none
@@ -52,7 +54,6 @@ type accessState struct {
 	dtlsFrom int64      // when the handshake's time began; 0: not running
 	former   *handshake // its keys serve until run has ended; nil: none
 	reserve  int64      // until when the association before run, whose handshake has ended, may be taken back; 0: not
-	past     pastKeys
 	keyed    *handshake // has given the keys in use, with which nothing has been heard yet; nil: not so
 
 	// peer is where DTLS datagrams go; read by pion's goroutines.
@@ -194,7 +195,7 @@ func (s *accessState) dtls(b []byte, src netip.AddrPort) {
 // nomination packets come on the old pair and on the new one, and their keys tell that they are the peer's.
 func (s *accessState) rtp(now int64, b []byte) (out []byte, to *term) {
 	t := s.t
-	if s.a.parent != nil {
+	if s.component2 {
 		return t.drop(gate.PayloadType), nil // component 2 is for RTCP
 	}
 	if t.in.rx == nil {

@@ -133,7 +133,7 @@ func lateWorker(t *testing.T, from, to codec.Codec, most int64) (figures audio.S
 	if s.Frames < 990 {
 		t.Errorf("%d frames in 20 s", s.Frames)
 	}
-	return s, r.a.out.leg.Statistics().Jitter
+	return s, r.a.leg.Statistics().Jitter
 }
 
 // TestTranscodedSourcesAreTimed: sockets are asked for stamps as long as what they bring is transcoded; a shared one as long as anything is.

@@ -154,7 +154,7 @@ func (s *accessState) controlAll(now int64, b []byte) {
 		}
 	})
 	for _, t := range s.more {
-		if t.out.leg != nil {
+		if t.leg != nil {
 			t.control(now, b)
 		}
 	}

@@ -405,7 +405,7 @@ func TestIQ11_IQ12_R5761_MuxOnTheCoreSideAndOff(t *testing.T) {
 	x.s.send(x.c.Local().RTP, rr)
 	var got uint64
 	eventually(t, "report read on the RTP port", func() bool {
-		x.c.w.do(func() { got = x.c.s.t.out.leg.Statistics().ReportsReceived })
+		x.c.w.do(func() { got = x.c.s.t.leg.Statistics().ReportsReceived })
 		return got == 1
 	})
 	for len(x.b.media) > 0 {

@@ -29,7 +29,8 @@ func (w *worker) runCommands() {
 	if !w.pending.Load() {
 		return
 	}
-	w.drain() // what is queued belongs to the state before the commands
+	w.forward() // what has been read belongs to the state before the commands, and what is queued
+	w.drain()
 	w.mu.Lock()
 	todo := w.commands
 	w.commands = nil

@@ -25,7 +25,7 @@ func (a *Access) openComponent2() {
 	c := &Access{e: a.e, w: a.w, sock: a.sock.component2, id: a.id, full: a.full, parent: a, cert: a.cert, print: a.print, ended: make(chan struct{})}
 	c.locals = c.sock.candidates()
 	t := &term{owner: a, w: a.w}
-	c.s = &accessState{t: t, a: c, sock: c.sock}
+	c.s = &accessState{t: t, a: c, sock: c.sock, component2: true}
 	t.access = c.s
 	t.out = outbound{secure: true, consent: true, sock: c.sock.sock, stamp: newStamper(1)}
 	a.component2 = c

@@ -308,7 +308,7 @@ func TestR8858_MediaOnTheSecondComponentIsNotOpened(t *testing.T) {
 	r := newRig(t, srtp.AES128GCM, access, core)
 	a := &Access{w: r.w, id: "a", parent: r.a.access.a}
 	second := &term{w: r.w, owner: r.a.access.a, out: outbound{secure: true, consent: true, sock: r.a.out.sock, stamp: newStamper(1)}}
-	second.access = &accessState{t: second, a: a}
+	second.access = &accessState{t: second, a: a, component2: true}
 	second.in.rx = r.a.in.rx
 	prot, err := r.peerTx.ProtectRTP(r.fill(make([]byte, bufferSize), 8))
 	if err != nil {

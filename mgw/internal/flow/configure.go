@@ -41,14 +41,14 @@ func (t *term) configure(now int64, s Settings) error {
 	t.setDSCP(s.DSCP)
 	t.out.name(&s)
 	t.shareControl()
-	if t.out.leg != nil {
-		t.out.leg.SetXR(s.XRMetrics, s.XRReference)
-		t.out.leg.SetBandwidth(s.RTCPShare)
+	if t.leg != nil {
+		t.leg.SetXR(s.XRMetrics, s.XRReference)
+		t.leg.SetBandwidth(s.RTCPShare)
 		mid := ""
 		if s.MIDExt != 0 {
 			mid = s.MID
 		}
-		t.out.leg.SetMID(mid)
+		t.leg.SetMID(mid)
 	}
 	t.observe(now, &s)
 	if t.to != nil {
@@ -76,8 +76,8 @@ func (t *term) clocks(now int64, s Settings) error {
 	if out != 0 {
 		t.out.stamp.SetClock(out)
 	}
-	if t.out.leg != nil {
-		t.out.leg.SetClocks(in, out)
+	if t.leg != nil {
+		t.leg.SetClocks(in, out)
 		return nil
 	}
 	if in == 0 && out == 0 {
@@ -96,7 +96,7 @@ func (t *term) clocks(now int64, s Settings) error {
 	if err != nil {
 		return fmt.Errorf("flow: %s: %w", t.owner.ID(), err)
 	}
-	t.out.leg = leg
+	t.leg = leg
 	return nil
 }
 

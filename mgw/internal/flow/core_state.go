@@ -10,18 +10,18 @@ import (
 
 // coreState is the core half of a termination. Owned by the worker.
 type coreState struct {
-	t     *term
-	c     *Core
-	rtp   *udpio.Socket
-	rtcp  *udpio.Socket
-	keys  [2]uint32 // poll keys of rtp and rtcp
-	round uint64    // round of the last read, to see bursts
-
-	remote  CoreRemote // as signalled
+	t       *term
+	rtp     *udpio.Socket
+	rtcp    *udpio.Socket
+	round   uint64 // round of the last read, to see bursts
 	mux     bool
 	secure  bool // only SRTP passes
-	crypto  coreKeys
 	sources gate.Sources
+
+	c       *Core
+	keys    [2]uint32  // poll keys of rtp and rtcp
+	remote  CoreRemote // as signalled
+	crypto  coreKeys
 	latched netip.AddrPort // zero: nothing learnt
 }
 

@@ -19,7 +19,7 @@ func (t *term) tellDrops() {
 
 // sweep does what is due a few times per second at most.
 func (t *term) sweep(now int64) {
-	if t.out.leg != nil && t.out.leg.Due() <= now {
+	if t.leg != nil && t.leg.Due() <= now {
 		t.report(now, false)
 	}
 	limit := t.set.InactiveAfter

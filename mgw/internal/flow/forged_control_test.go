@@ -18,18 +18,18 @@ func TestForgedControlOfTheBrowser(t *testing.T) {
 	}
 	as, keys := r.a.access.sock, r.a.in.rx
 	r.w.accessPacket(as, append(make([]byte, 0, 128), sealed...), sipAddr) // repeated by a stranger
-	if n := r.a.out.leg.RemoteLoss(); n != 0 || r.w.count.stray.Load() != 1 {
+	if n := r.a.leg.RemoteLoss(); n != 0 || r.w.count.stray.Load() != 1 {
 		t.Errorf("from an address without a check: loss of %d %%, %d strays", n, r.w.count.stray.Load())
 	}
 	r.w.accessPacket(as, report(128), browserAddr)
 	r.a.in.rx = nil
 	r.w.accessPacket(as, report(128), browserAddr)
 	r.a.in.rx = keys
-	if n := r.a.out.leg.RemoteLoss(); n != 0 || r.a.in.drops[gate.Unauthenticated] != 2 {
+	if n := r.a.leg.RemoteLoss(); n != 0 || r.a.in.drops[gate.Unauthenticated] != 2 {
 		t.Errorf("without keys: loss of %d %%, refused %v", n, r.a.in.drops.Map())
 	}
 	r.w.accessPacket(as, sealed, browserAddr)
-	if n := r.a.out.leg.RemoteLoss(); n != 25 {
+	if n := r.a.leg.RemoteLoss(); n != 25 {
 		t.Errorf("the peer's own: loss of %d %%", n)
 	}
 }

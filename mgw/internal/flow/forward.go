@@ -17,14 +17,15 @@ type Flow struct {
 	src, dst *term
 	routes   []route // by index of src.in.formats
 	active   *transcoder
-	resting  bool              // the source has been silent for so long that active was given up
-	rested   uint8             // payload type of the codec that it had
-	replaced bool              // a signal is played to the partner's peer in place of this flow
-	relayed  bool              // the newest audio was relayed
+	beeped   int64 // newest telephone event that was played as a tone
+	relayed  bool  // the newest audio was relayed
+	replaced bool  // a signal is played to the partner's peer in place of this flow
+	resting  bool  // the source has been silent for so long that active was given up
+	rested   uint8 // payload type of the codec that it had
+
 	switched int64             // when the source last changed between routes
 	loss     int               // percent the partner's peer loses, for the encoder
 	asked    transcode.Request // codec mode that the partner's peer wants, for the encoder
-	beeped   int64             // newest telephone event that was played as a tone
 	made     uint32
 	gone     transcoded // figures of transcoders that have ended
 }

@@ -17,7 +17,7 @@ func TestR8445_4_ReportsHoldThePathsOpen(t *testing.T) {
 	var last, sent [2]int64
 	now := int64(1)
 	count := func(i int, x *term) {
-		if n := int64(x.out.leg.Statistics().ReportsSent); n > sent[i] {
+		if n := int64(x.leg.Statistics().ReportsSent); n > sent[i] {
 			sent[i], last[i] = n, now
 		}
 		if now-last[i] > int64(15*time.Second) {
@@ -42,7 +42,7 @@ func TestR8445_4_ReportsHoldThePathsOpen(t *testing.T) {
 		r.a.sweep(now)
 		r.w.flush()
 	}
-	if n := int64(r.a.out.leg.Statistics().ReportsSent) - before; n > 20 {
+	if n := int64(r.a.leg.Statistics().ReportsSent) - before; n > 20 {
 		t.Errorf("%d reports without consent, want those of its last 30 s", n)
 	}
 }

@@ -27,9 +27,9 @@ func (t *term) media(now int64, b []byte) []byte {
 	f := &t.in.formats[i-1]
 	size := len(b)
 	p = p.Plain()
-	if t.out.leg.Received(now-t.w.waited, rtcp.Arrival{SSRC: p.SSRC(), Seq: p.Seq(), TS: p.TS(), Payload: len(p) - rtp.HeaderLen, Event: f.class == classEvent}) {
+	if t.leg.Received(now-t.w.waited, rtcp.Arrival{SSRC: p.SSRC(), Seq: p.Seq(), TS: p.TS(), Payload: len(p) - rtp.HeaderLen, Event: f.class == classEvent}) {
 		_, g := t.figures()
-		t.out.leg.SetDiscarded(g.late)
+		t.leg.SetDiscarded(g.late)
 	}
 	if !t.in.open {
 		return t.drop(gate.Mode)
@@ -131,7 +131,7 @@ func (t *term) seal(p rtp.Packet) []byte {
 	n := len(p) - rtp.HeaderLen
 	o.packets++
 	o.octets += uint64(n)
-	o.leg.Sent(n)
+	t.leg.Sent(n)
 	o.sent = t.w.now
 	if o.silent {
 		o.silent = false

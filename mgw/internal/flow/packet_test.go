@@ -46,6 +46,13 @@ var (
 
 func newRig(t testing.TB, profile srtp.Profile, access, core Settings) *rig {
 	t.Helper()
+	w, sock := newRigWorker(t)
+	return newRigOn(t, w, &accessSock{sock: sock, paths: make(map[netip.AddrPort]*path)}, sock, browserAddr, profile, access, core)
+}
+
+// newRigWorker is a worker that does not run, and a socket.
+func newRigWorker(t testing.TB) (*worker, *udpio.Socket) {
+	t.Helper()
 	cfg := &Config{}
 	cfg.defaults()
 	w, err := newWorker(cfg, time.Now(), zap.NewNop())
@@ -58,17 +65,22 @@ func newRig(t testing.TB, profile srtp.Profile, access, core Settings) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = sock.Close() })
+	return w, sock
+}
+
+// newRigOn makes a rig on w whose browser is at an address of the access socket as; sock is the core side's.
+func newRigOn(t testing.TB, w *worker, as *accessSock, sock *udpio.Socket, browser netip.AddrPort, profile srtp.Profile, access, core Settings) *rig {
+	t.Helper()
 	r := &rig{t: t, w: w}
 	r.keys(profile)
 
-	as := &accessSock{sock: sock, paths: make(map[netip.AddrPort]*path)}
 	acc := &Access{w: w, id: "a", cname: "a"}
 	acc.newest.Store(1)
 	r.a.owner = acc
 	r.a.access = &accessState{t: r.a, a: acc, sock: as}
 	acc.s = r.a.access
-	r.a.out.sock = sock
-	r.a.access.check(1, 1, ice.Check{From: browserAddr, Nominated: true})
+	r.a.out.sock = as.sock
+	r.a.access.check(1, 1, ice.Check{From: browser, Nominated: true})
 
 	co := &Core{w: w, id: "c", cname: "c"}
 	r.c.owner = co

@@ -21,7 +21,7 @@ func (t *term) rate(s *Stats) {
 		}
 		s.MOS = q.MOS()
 	}
-	if l := t.out.leg; l != nil && s.PacketsSent >= rateable {
+	if l := t.leg; l != nil && s.PacketsSent >= rateable {
 		if r := l.Statistics(); r.Reported {
 			q := emodel.Quality{
 				Codec: t.set.Send, Loss: share(int64(r.RemoteLost), s.PacketsSent), Delay: s.RTT/2 + 2*r.RemoteJitter + framing,
@@ -53,7 +53,7 @@ func (t *term) playout() rtcp.Playout {
 		}
 	}
 	p.Discarded = g.late
-	l := t.out.leg.Statistics()
+	l := t.leg.Statistics()
 	if t.in.last == nil || l.PacketsReceived < rateable {
 		return p
 	}
@@ -108,7 +108,7 @@ func (w *watch) set(now int64, s *Settings) (begun bool) {
 
 // observe begins or ends the watch as the settings ask. What was before it is not judged.
 func (t *term) observe(now int64, s *Settings) {
-	if t.watch.set(now, s) && t.out.leg != nil {
+	if t.watch.set(now, s) && t.leg != nil {
 		t.watch.from(t.figures())
 	}
 }
@@ -119,7 +119,7 @@ func (t *term) figures() (rtcp.Statistics, transcoded) {
 	if t.to != nil {
 		g.merge(t.to.figures())
 	}
-	return t.out.leg.Statistics(), g
+	return t.leg.Statistics(), g
 }
 
 // from makes these figures the begin of an interval.
@@ -133,7 +133,7 @@ func (w *watch) due(now int64) bool { return w.next != 0 && now >= w.next }
 func (t *term) judge(now int64) {
 	w := &t.watch
 	w.next = now + w.every
-	if t.out.leg == nil {
+	if t.leg == nil {
 		return
 	}
 	l, g := t.figures()

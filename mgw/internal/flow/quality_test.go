@@ -76,7 +76,7 @@ func report(t *testing.T, x *term, fraction byte) {
 	rr := lossReport(0xbb, x.out.stamp.SSRC(), 0)
 	put32(rr[12:], uint32(x.out.packets)*uint32(fraction)/256)
 	rr[12] = fraction
-	if _, err := x.out.leg.Handle(int64(time.Hour), rr); err != nil {
+	if _, err := x.leg.Handle(int64(time.Hour), rr); err != nil {
 		t.Fatal(err)
 	}
 }

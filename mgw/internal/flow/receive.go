@@ -15,9 +15,13 @@ const maxLooks = 8
 // readAll reads from the n ready sockets, in a round that plays frames until nothing waits, and returns the number of datagrams.
 func (w *worker) readAll(n int) (got int) {
 	for looks := 1; n > 0; looks++ {
-		w.warmCore(n)
+		w.fetchSockets(n)
 		for i := range n {
 			got += w.read(w.poll.Ready(i))
+		}
+		w.forward()
+		if w.writer.Room() == udpio.MaxQueue {
+			w.used = 0 // all went to jitter buffers
 		}
 		if due, ok := w.clock.next(); !ok || due > w.now || looks == maxLooks {
 			break
@@ -41,7 +45,7 @@ func (w *worker) read(key uint32) int {
 		}
 		return w.readAccess(ref.access, ref.access.sock)
 	case ref.core != nil:
-		return w.readCore(ref.core, ref.rtcp)
+		return w.gatherCore(ref.core, ref.rtcp)
 	case ref.stream != nil:
 		return w.readStream(ref.stream)
 	}
@@ -60,7 +64,7 @@ func (w *worker) readAccess(as *accessSock, sock *udpio.Socket) (got int) {
 		w.used = first + n
 		// A command may have been posted before these datagrams were sent: an address that was authenticated, a new key.
 		w.runCommands()
-		w.warmAccess(as, n)
+		w.findPaths(as, n)
 		for i := range n {
 			m := &w.msgs[i]
 			if m.Truncated {
@@ -68,7 +72,7 @@ func (w *worker) readAccess(as *accessSock, sock *udpio.Socket) (got int) {
 				continue
 			}
 			w.waited = w.arrivals.waited(m.Stamp)
-			w.accessPacket(as, w.reads[first+i][:m.N:bufferSize], m.From)
+			w.accessFrom(as, w.found[i], w.reads[first+i][:m.N:bufferSize], m.From)
 		}
 		got += n
 		if n < udpio.MaxBatch {
@@ -78,7 +82,18 @@ func (w *worker) readAccess(as *accessSock, sock *udpio.Socket) (got int) {
 	return got
 }
 
-func (w *worker) readCore(c *coreState, isRTCP bool) (got int) {
+// gathered is a datagram of a core peer that has been read and not been looked at yet. A system call takes the place of what the processor had at hand,
+// so all of a parcel are read before the first is processed: less comes and goes between.
+type gathered struct {
+	c    *coreState
+	b    []byte
+	from netip.AddrPort
+	at   int64 // when the kernel had it; 0: not told
+	rtcp bool
+}
+
+// gatherCore reads what waits on a core socket and returns the number of datagrams.
+func (w *worker) gatherCore(c *coreState, isRTCP bool) (got int) {
 	s := c.rtp
 	if isRTCP {
 		s = c.rtcp
@@ -95,10 +110,8 @@ func (w *worker) readCore(c *coreState, isRTCP bool) (got int) {
 			c.t.in.drops.Count(gate.Malformed)
 			continue
 		}
-		w.waited = w.arrivals.waited(m.Stamp)
-		if w.corePacket(c, b[:m.N:bufferSize], m.From, isRTCP) {
-			w.used++
-		}
+		w.cores = append(w.cores, gathered{c, b[:m.N:bufferSize], m.From, m.Stamp, isRTCP})
+		w.used++
 		// The usual case is one datagram per round; a second look costs a system call and pays only in a burst.
 		if c.round != w.round-1 && c.round != w.round {
 			break
@@ -108,8 +121,29 @@ func (w *worker) readCore(c *coreState, isRTCP bool) (got int) {
 	return got
 }
 
-// accessPacket demultiplexes one datagram of a browser (RFC 7983 §7). b has spare capacity.
+// forward processes what has been gathered.
+func (w *worker) forward() {
+	for i := range w.cores {
+		w.flight[i] = w.cores[i].c.t
+	}
+	fetch(w.flight[:len(w.cores)])
+	for i := range w.cores {
+		g := &w.cores[i]
+		w.waited = w.arrivals.waited(g.at)
+		w.corePacket(g.c, g.b, g.from, g.rtcp)
+	}
+	clear(w.cores)
+	w.cores = w.cores[:0]
+	w.waited = 0
+}
+
+// accessPacket takes one datagram of a browser. b has spare capacity.
 func (w *worker) accessPacket(as *accessSock, b []byte, src netip.AddrPort) {
+	w.accessFrom(as, as.paths[src], b, src)
+}
+
+// accessFrom demultiplexes one datagram of a browser (RFC 7983 §7), whose source p is authenticated unless it is nil.
+func (w *worker) accessFrom(as *accessSock, p *path, b []byte, src netip.AddrPort) {
 	switch rtp.Classify(b) {
 	case rtp.STUN:
 		if as.mux.Deliver(b, src) != ice.Delivered {
@@ -117,12 +151,12 @@ func (w *worker) accessPacket(as *accessSock, b []byte, src netip.AddrPort) {
 		}
 		return
 	case rtp.DTLS:
-		if p := as.paths[src]; p != nil {
+		if p != nil {
 			p.owner.dtls(b, src)
 			return
 		}
 	case rtp.RTP:
-		if p := as.paths[src]; p != nil {
+		if p != nil {
 			if out, to := p.owner.rtp(w.now, b); out != nil {
 				w.load.urgent++
 				w.send(to, out)
@@ -130,7 +164,7 @@ func (w *worker) accessPacket(as *accessSock, b []byte, src netip.AddrPort) {
 			return
 		}
 	case rtp.RTCP:
-		if p := as.paths[src]; p != nil {
+		if p != nil {
 			p.owner.rtcp(w.now, b)
 			return
 		}
@@ -138,17 +172,14 @@ func (w *worker) accessPacket(as *accessSock, b []byte, src netip.AddrPort) {
 	w.count.stray.Add(1)
 }
 
-// corePacket takes one datagram of the core network; it reports whether the buffer is now the writer's.
-func (w *worker) corePacket(c *coreState, b []byte, src netip.AddrPort, isRTCP bool) bool {
+// corePacket takes one datagram of the core network.
+func (w *worker) corePacket(c *coreState, b []byte, src netip.AddrPort, isRTCP bool) {
 	if isRTCP || c.mux && rtp.IsRTCP(b) {
 		c.control(w.now, src, b)
-		return false
+		return
 	}
-	out := c.media(w.now, src, b)
-	if out == nil {
-		return false
+	if out := c.media(w.now, src, b); out != nil {
+		w.load.urgent++
+		w.send(c.t.partner, out)
 	}
-	w.load.urgent++
-	w.send(c.t.partner, out)
-	return true
 }

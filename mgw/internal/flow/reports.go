@@ -4,11 +4,11 @@ import "github.com/isthmus-gateway/isthmus/mgw/internal/gate"
 
 // control takes a plaintext RTCP datagram of the peer; false: it is malformed.
 func (t *term) control(now int64, b []byte) bool {
-	if t.out.leg == nil {
+	if t.leg == nil {
 		t.in.drops.Count(gate.PayloadType)
 		return true
 	}
-	info, err := t.out.leg.Handle(now-t.w.waited, b)
+	info, err := t.leg.Handle(now-t.w.waited, b)
 	if err != nil {
 		t.in.drops.Count(gate.Malformed)
 		return false
@@ -20,7 +20,7 @@ func (t *term) control(now int64, b []byte) bool {
 	if info.Reported {
 		t.out.mid = nil // the peer knows which stream this is
 		if t.partner != nil {
-			t.partner.to.setLoss(t.out.leg.RemoteLoss())
+			t.partner.to.setLoss(t.leg.RemoteLoss())
 		}
 	}
 	return true
@@ -32,19 +32,19 @@ func (t *term) report(now int64, bye bool) {
 	if t.component2 != nil {
 		way = &t.component2.out
 	}
-	if o.leg == nil || t.set.RTCPOff || way.rtcp.addr.IsZero() && way.stream == nil || way.secure && way.tx == nil || !way.consent {
+	if t.leg == nil || t.set.RTCPOff || way.rtcp.addr.IsZero() && way.stream == nil || way.secure && way.tx == nil || !way.consent {
 		return
 	}
 	ts, _ := o.stamp.Now(now)
-	if o.leg.WantsPlayout() {
-		o.leg.SetPlayout(t.playout())
+	if t.leg.WantsPlayout() {
+		t.leg.SetPlayout(t.playout())
 	}
 	buf := t.w.buffer()
 	n := 0
 	if bye {
-		n = o.leg.BuildBye(now, ts, buf)
+		n = t.leg.BuildBye(now, ts, buf)
 	} else {
-		n = o.leg.Build(now, ts, buf)
+		n = t.leg.Build(now, ts, buf)
 	}
 	b := buf[:n]
 	if way.tx != nil {

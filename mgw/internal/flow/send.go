@@ -48,6 +48,7 @@ func (w *worker) drain() {
 // sendParcel sends what has been forwarded when it is a parcel; the next datagram has room then.
 func (w *worker) sendParcel() {
 	if w.used >= parcel {
+		w.forward()
 		w.flush()
 	}
 }

@@ -128,15 +128,15 @@ func (t *term) stats() Stats {
 		Dropped:  t.in.drops.Map(),
 		Duration: time.Duration(t.w.monotonic() - t.since),
 	}
-	if t.out.leg != nil {
-		l := t.out.leg.Statistics()
+	if t.leg != nil {
+		l := t.leg.Statistics()
 		s.PacketsLost, s.Jitter, s.RTT = l.PacketsLost, l.Jitter, l.RTT
 		s.RemoteLossPermille = uint32(l.RemoteFraction) * 1000 / 256
 		if l.Measured {
 			s.RemoteMetrics = l.VoIP
 		}
-		t.out.leg.SetPlayout(t.playout())
-		s.Metrics = t.out.leg.Metrics()
+		t.leg.SetPlayout(t.playout())
+		s.Metrics = t.leg.Metrics()
 	}
 	if t.in.last != nil {
 		s.CodecReceived = describe(t.in.last.codec)

@@ -173,7 +173,7 @@ const lateSound = 100 * 1e6
 var stampKinds = [...]stamp.Kind{audio.Audio: stamp.Audio, audio.Event: stamp.Event, audio.Foreign: stamp.ForeignEvent, audio.Noise: stamp.Audio}
 
 func (x *sounder) send(now int64, to *term, b []byte, f audio.Frame) {
-	if to.unreachable() != gate.Pass || to.out.leg == nil {
+	if to.unreachable() != gate.Pass || to.leg == nil {
 		return
 	}
 	rtp.PutHeader(b, rtp.Header{PT: f.PT, Marker: f.Marker, Seq: x.seq, TS: f.TS, SSRC: x.ssrc})

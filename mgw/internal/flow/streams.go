@@ -133,10 +133,10 @@ func (s *accessState) add(t *term) error {
 
 // heard is the newest source of the first stream.
 func (s *accessState) heard() (ssrc uint32, known bool) {
-	if s.t.out.leg == nil {
+	if s.t.leg == nil {
 		return 0, false
 	}
-	return s.t.out.leg.Source()
+	return s.t.leg.Source()
 }
 
 // ownSource is an SSRC for a further stream: want, or a random one when that is 0. All streams have one key, under which an SSRC must not be used twice
@@ -192,8 +192,8 @@ func (s *accessState) nameAgain() {
 
 // shareControl tells the RTCP leg that it is not alone on its transport, if that is so.
 func (t *term) shareControl() {
-	if t.out.leg != nil && t.access != nil && len(t.access.more) > 0 {
-		t.out.leg.Share()
+	if t.leg != nil && t.access != nil && len(t.access.more) > 0 {
+		t.leg.Share()
 	}
 }
 

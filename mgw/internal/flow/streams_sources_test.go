@@ -182,10 +182,10 @@ func TestR8108_OthersReportsAreNoSignOfLife(t *testing.T) {
 	u.in.open = true
 	u.in.heard = 1
 	s.controlAll(5, reportOn(70, r.a.out.stamp.SSRC(), 0))
-	if u.in.heard != 1 || u.out.leg.Statistics().ReportsReceived != 0 {
-		t.Errorf("stream 2 was heard at %d, has %d reports, by one on stream 1", u.in.heard, u.out.leg.Statistics().ReportsReceived)
+	if u.in.heard != 1 || u.leg.Statistics().ReportsReceived != 0 {
+		t.Errorf("stream 2 was heard at %d, has %d reports, by one on stream 1", u.in.heard, u.leg.Statistics().ReportsReceived)
 	}
-	if n := r.a.out.leg.Statistics().ReportsReceived; n != 1 {
+	if n := r.a.leg.Statistics().ReportsReceived; n != 1 {
 		t.Errorf("stream 1 has %d reports", n)
 	}
 	s.controlAll(6, reportOn(71, 99, 0)) // of its source
@@ -193,12 +193,12 @@ func TestR8108_OthersReportsAreNoSignOfLife(t *testing.T) {
 		t.Error("stream 2 does not hear the report of its source")
 	}
 	s.controlAll(7, reportOn(70, u.out.stamp.SSRC(), 0)) // about it: browsers report on all by one of their sources
-	if u.in.heard != 7 || u.out.leg.Statistics().ReportsReceived != 2 {
+	if u.in.heard != 7 || u.leg.Statistics().ReportsReceived != 2 {
 		t.Error("stream 2 does not hear the report about it")
 	}
 	rr := []byte{0x80, 201, 0, 1, 0, 0, 0, 71}
 	s.controlAll(8, rr)
-	if u.in.heard != 8 || r.a.out.leg.Statistics().ReportsReceived != 2 {
+	if u.in.heard != 8 || r.a.leg.Statistics().ReportsReceived != 2 {
 		t.Error("an empty report of its source, which is on hold, is one of stream 2, and of stream 2 alone")
 	}
 }
@@ -244,7 +244,7 @@ func TestR9143_9_2_SourcesNamedInRTCP(t *testing.T) {
 	}
 	out := make([]byte, 1500)
 	for want, x := range map[string]*term{"a": r.a, "b": u} {
-		if n := x.out.leg.Build(3, 0, out); !bytes.Contains(out[:n], []byte{15, 1, want[0]}) {
+		if n := x.leg.Build(3, 0, out); !bytes.Contains(out[:n], []byte{15, 1, want[0]}) {
 			t.Errorf("report %x does not name stream %s", out[:n], want)
 		}
 	}
@@ -273,13 +273,13 @@ func TestR8108_OneDatagramWithReportsOfAll(t *testing.T) {
 	s.controlAll(5, b)
 	out := make([]byte, 1500)
 	for i, x := range []*term{r.a, u} {
-		if got := x.out.leg.RemoteLoss(); got != 25*(i+1) {
+		if got := x.leg.RemoteLoss(); got != 25*(i+1) {
 			t.Errorf("stream %d: the peer loses %d %%", i+1, got)
 		}
 		if x.out.mid != nil {
 			t.Errorf("stream %d is named still", i+1)
 		}
-		x.out.leg.Build(6, 0, out)
+		x.leg.Build(6, 0, out)
 		if want := byte(70 + i); out[8+16+1] != want { // last sender report, of an RR with one block
 			t.Errorf("stream %d: last sender report % x, want %d", i+1, out[24:28], want)
 		}

@@ -433,7 +433,7 @@ func TestR8108_ReportsOfSeveralStreams(t *testing.T) {
 	}
 	rep := make([]byte, 1500)
 	lsr := func(t *term) uint32 {
-		n := t.out.leg.Build(2, 0, rep)
+		n := t.leg.Build(2, 0, rep)
 		at := 8 + 16 // of an RR; its block begins at 8
 		if rep[1] == 200 {
 			at += 20
@@ -443,10 +443,10 @@ func TestR8108_ReportsOfSeveralStreams(t *testing.T) {
 	}
 	s.controlAll(2, sr(71, 3, 128))
 	s.controlAll(2, sr(99, 98, 1)) // of others
-	if got := u.out.leg.RemoteLoss(); got != 50 {
+	if got := u.leg.RemoteLoss(); got != 50 {
 		t.Errorf("stream 2: the peer loses %d %%, want 50", got)
 	}
-	if r.a.out.leg.Statistics().Reported {
+	if r.a.leg.Statistics().Reported {
 		t.Error("stream 1 takes the report on stream 2")
 	}
 	if a, b := lsr(r.a), lsr(u); a != 0 || b != 71<<16 {

@@ -77,12 +77,15 @@ type worker struct {
 	streamsAt int64 // when streams are looked at next
 	reader    *udpio.Reader
 	writer    *udpio.Writer
-	bufs      [][]byte // arena, each bufferSize long
-	reads     [][]byte // the same, cut to readSize
-	used      int      // buffers of the arena in the writer's hands, or just read
-	own       [][]byte // ownArena buffers, each bufferSize long
+	bufs      [][]byte   // arena, each bufferSize long
+	reads     [][]byte   // the same, cut to readSize
+	used      int        // buffers of the arena in the writer's hands, or just read
+	cores     []gathered // of those, what is not processed yet
+	own       [][]byte   // ownArena buffers, each bufferSize long
 	ownUsed   int
-	scratch   []byte // a packet that may have to be opened twice
+	found     []*path // of the datagrams just read from an access socket, where they are from
+	flight    []*term // whose packets are in hand
+	scratch   []byte  // a packet that may have to be opened twice
 	coding    *audio.Scratch
 	msgs      []udpio.Message
 	clock     frameClock
@@ -90,7 +93,6 @@ type worker struct {
 	sweepAt   int64
 	sweepNext int // index in terms
 	load      loadMeter
-	warmth    uint64 // of warm; without meaning
 }
 
 // counters are folded in once per round.
@@ -136,7 +138,7 @@ func newWorker(cfg *Config, base time.Time, log *zap.Logger) (*worker, error) {
 	w := &worker{
 		cfg: cfg, log: log, base: base, wall: base.UnixNano(), poll: p, exited: make(chan struct{}),
 		reader: udpio.NewReader(), writer: udpio.NewWriter(),
-		reads: make([][]byte, arena), msgs: make([]udpio.Message, udpio.MaxBatch),
+		reads: make([][]byte, arena), cores: make([]gathered, 0, arena), flight: make([]*term, arena), found: make([]*path, udpio.MaxBatch), msgs: make([]udpio.Message, udpio.MaxBatch),
 	}
 	w.own, w.scratch, w.coding = slab(ownArena), make([]byte, bufferSize), audio.NewScratch()
 	w.bufs = slab(arena)

@@ -61,7 +61,7 @@ func TestRFC3611_MetricsOnTheWireAndInStatistics(t *testing.T) {
 		t.Errorf("%+v", s.Metrics)
 	}
 	x.a.w.do(func() {
-		if x.a.s.t.out.leg.WantsPlayout() {
+		if x.a.s.t.leg.WantsPlayout() {
 			t.Error("the browser gets metrics")
 		}
 	})

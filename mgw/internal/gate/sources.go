@@ -29,10 +29,10 @@ func (f *Filter) admit(a netip.AddrPort) bool {
 // The zero value admits nobody.
 type Sources struct {
 	exact    netip.AddrPort // the one allowed source; zero: none yet
-	filter   Filter
 	latching bool           // the next valid packet of another source than exact decides
-	until    int64          // of latching, monotonic ns; 0: no end
 	open     bool           // anybody that the filter admits
+	until    int64          // of latching, monotonic ns; 0: no end
+	filter   Filter
 	rtcp     netip.AddrPort // where RTCP may come from besides; zero: nowhere
 }
 

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"math"
 	"time"
+	"unsafe"
 
+	"github.com/isthmus-gateway/isthmus/mgw/internal/prefetch"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
 )
 
@@ -59,12 +61,12 @@ type Statistics struct {
 
 // Leg is the RTCP state of one peer. Use New.
 type Leg struct {
-	cfg Config
-	in  receiver
 	out struct {
 		packets, octets uint64
 		reported        [2]uint64 // packets at the last reports: silence for two makes an RR (RFC 3550 §6.4)
 	}
+	in        receiver
+	cfg       Config
 	lsr       uint32 // of the peer's last sender report
 	lsrAt     int64  // when it came, ns
 	peer      Block
@@ -206,6 +208,17 @@ func (l *Leg) wait(mean int64) int64 {
 	return int64(float64(mean) * f / compensation)
 }
 
-// Warm reads a little of all that Received and Sent will read, so that the processor has it at hand then, and returns something without
-// meaning.
-func (l *Leg) Warm() uint64 { return uint64(l.cfg.InClock) + l.in.packets + l.out.packets }
+// FetchReceived asks the processor for what Received touches.
+func (l *Leg) FetchReceived() {
+	if l != nil {
+		prefetch.Of(&l.in, unsafe.Sizeof(l.in))
+		prefetch.Of(&l.cfg.InClock, 4)
+	}
+}
+
+// FetchSent asks the processor for what Sent touches.
+func (l *Leg) FetchSent() {
+	if l != nil {
+		prefetch.Of(&l.out, 16)
+	}
+}

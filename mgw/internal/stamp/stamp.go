@@ -5,7 +5,9 @@ package stamp
 
 import (
 	"time"
+	"unsafe"
 
+	"github.com/isthmus-gateway/isthmus/mgw/internal/prefetch"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
 )
 
@@ -358,5 +360,5 @@ func (w *window) use(back uint64) bool {
 	return true
 }
 
-// Warm reads a little of all that Apply will read, so that the processor has it at hand then, and returns something without meaning.
-func (s *Stamper) Warm() uint64 { return uint64(s.src.hi) + s.sent.hi + uint64(s.at) }
+// Fetch asks the processor for what Apply touches.
+func (s *Stamper) Fetch() { prefetch.Of(s, unsafe.Sizeof(*s)) }

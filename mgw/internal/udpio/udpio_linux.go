@@ -14,16 +14,16 @@ import (
 
 // Socket is one non-blocking UDP socket.
 type Socket struct {
-	fd    int
+	fd int
+	// Owned by the worker: the queue of a Writer.
+	first, last int32 // 1-based indices into Writer.msgs; 0: none
+	stamps      bool  // the kernel tells when datagrams came; the worker's, too
+
 	v6    bool
 	local netip.AddrPort
 
 	closeOnce sync.Once
 	closed    atomic.Bool
-
-	// Below: owned by the worker, the queue of a Writer.
-	first, last int32 // 1-based indices into Writer.msgs; 0: none
-	stamps      bool  // the kernel tells when datagrams came
 }
 
 // Open binds a socket; port 0 lets the kernel choose. Errors name the address and the cause.

@@ -1,31 +1,13 @@
 package flow
 
 import (
-	"net/netip"
 	"testing"
 	"time"
 
 	"github.com/isthmus-gateway/isthmus/mgw/internal/srtp"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/transcode/transcodetest"
-	"github.com/isthmus-gateway/isthmus/mgw/internal/udpio"
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
 )
-
-// Warming touches terminations in every state, changes nothing that counts and allocates nothing.
-func TestWarmTakesTerminationsAsTheyAre(t *testing.T) {
-	access, core := relaySettings()
-	r := newRig(t, srtp.AES128GCM, access, core)
-	before := r.a.stats()
-	r.w.msgs[0], r.w.msgs[1] = udpio.Message{From: browserAddr}, udpio.Message{From: netip.MustParseAddrPort("192.0.2.1:9")} // a stranger
-	if n := testing.AllocsPerRun(100, func() { r.w.warmAccess(r.a.access.sock, 2); r.w.warmCore(0); r.w.warmth += r.c.warm() }); n != 0 {
-		t.Errorf("%v allocations", n)
-	}
-	if after := r.a.stats(); after.PacketsReceived != before.PacketsReceived || after.PacketsSent != before.PacketsSent {
-		t.Errorf("counters moved: %+v", after)
-	}
-	bare := &term{w: r.w} // before its settings and keys
-	bare.warm()
-}
 
 // What a browser hears first does not wait for the pipeline to fill: it runs from the answer on, and nothing leaves before the keys.
 func TestTranscoderFillsWhileTheKeysAreOnTheirWay(t *testing.T) {
