@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/isthmus-gateway/isthmus/mgw/internal/dtls"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/rtcp"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/srtp"
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
@@ -179,7 +180,8 @@ func (b *bed) configure(ep Endpoint, s Settings) {
 	}
 }
 
-// sip is a plain RTP peer of the core side.
+// sip is a plain RTP peer of the core side, with a pair of ports (RFC 3550 §11): reports that go to the next port, as where no other is signalled, reach it, and not
+// a test of another process.
 type sip struct {
 	t    *testing.T
 	rtp  *net.UDPConn
@@ -189,15 +191,42 @@ type sip struct {
 func newSIP(t *testing.T) *sip {
 	t.Helper()
 	s := &sip{t: t}
-	for _, c := range []**net.UDPConn{&s.rtp, &s.rtcp} {
-		u, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(loopback, 0)))
+	for range 200 {
+		media, err := openUDP(netip.AddrPortFrom(loopback, 0))
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { _ = u.Close() })
-		*c = u
+		if at := addrPortOf(media); at.Port()%2 == 0 {
+			if s.rtcp, err = openUDP(netip.AddrPortFrom(loopback, at.Port()+1)); err == nil {
+				s.rtp = media
+				t.Cleanup(func() { _, _ = s.rtp.Close(), s.rtcp.Close() })
+				return s
+			}
+		}
+		_ = media.Close()
 	}
-	return s
+	t.Fatal("no free pair of ports")
+	return nil
+}
+
+// report reads from u until a report of ours comes that is as wanted.
+func (s *sip) report(u *net.UDPConn, from uint32, wanted func(rtcp.Info) bool) (info rtcp.Info, src netip.AddrPort) {
+	s.t.Helper()
+	buf := make([]byte, 1500)
+	_ = u.SetReadDeadline(time.Now().Add(10 * time.Second))
+	for {
+		n, src, err := u.ReadFromUDPAddrPort(buf)
+		if err != nil {
+			s.t.Fatal("no report: ", err)
+		}
+		var info rtcp.Info
+		if err := rtcp.Parse(buf[:n], 0xcc, false, &info); err != nil || info.Sender != from {
+			s.t.Fatalf("report %+v, %v", info, err)
+		}
+		if wanted(info) {
+			return info, src
+		}
+	}
 }
 
 func addrPortOf(c net.PacketConn) netip.AddrPort {
