@@ -184,8 +184,16 @@ func (r *run) command(cmd *iqv1.Command, reply *iqv1.CommandReply) *Error {
 	return Errorf(gwerr.UnsupportedCommand, "command not given")
 }
 
-// finish closes what left the context, counts the revision and completes the reply.
+// finish closes what left the context and what terminations gave up, counts the revision and completes the reply.
 func (r *run) finish(act *iqv1.Action, rep *iqv1.ActionReply) {
+	for _, t := range r.terms {
+		if t.Apart && !t.Component2 {
+			e := GiveUpComponent2{t.ID}
+			if res := r.do(e); res.Err == nil {
+				r.terms = keep(r.terms, e, res)
+			}
+		}
+	}
 	for _, cl := range r.closes {
 		stats := r.close(cl.term)
 		if cl.reply != nil {

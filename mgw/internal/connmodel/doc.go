@@ -9,7 +9,7 @@
 // its inverse. Perform carries an effect out and returns what the media plane chose (addresses, credentials). When a step
 // fails, the inverses of the steps that succeeded are performed in reverse and the values from before are put back:
 // for the failed command only, or for the whole action when it is atomic. What cannot be undone - closing a
-// termination - is kept to the end of the action, when nothing can fail any more.
+// termination, giving up component 2 - is kept to the end of the action, when nothing can fail any more.
 //
 //	Action -> revision check -> attributes -> [command -> next values -> diff -> steps -> Perform]* -> closes -> reply
 //

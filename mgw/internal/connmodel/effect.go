@@ -48,6 +48,10 @@ type SetAccessRemote struct {
 	Remote AccessRemote
 }
 
+// GiveUpComponent2 ends component 2 (RTCP) of an access termination, which SetAccessRemote with Mux has only put aside: until then the inverse of that brings
+// it back. It cannot be undone, and comes at the end of an action. The result carries Local.
+type GiveUpComponent2 struct{ Term gwid.TerminationID }
+
 // RestartICE makes new local credentials ahead of an offer of ours (RFC 8445 §9). The result carries Local. It cannot be
 // undone: the peer that never hears of the new credentials goes on with the selected pair.
 type RestartICE struct{ Term gwid.TerminationID }
@@ -85,22 +89,23 @@ type Close struct {
 	Stream gwid.StreamID
 }
 
-func (NewAccess) effect()       {}
-func (NewStream) effect()       {}
-func (NewCore) effect()         {}
-func (Configure) effect()       {}
-func (SetAccessRemote) effect() {}
-func (RestartICE) effect()      {}
-func (SetCoreRemote) effect()   {}
-func (Play) effect()            {}
-func (Connect) effect()         {}
-func (Disconnect) effect()      {}
-func (Close) effect()           {}
+func (NewAccess) effect()        {}
+func (NewStream) effect()        {}
+func (NewCore) effect()          {}
+func (Configure) effect()        {}
+func (SetAccessRemote) effect()  {}
+func (RestartICE) effect()       {}
+func (GiveUpComponent2) effect() {}
+func (SetCoreRemote) effect()    {}
+func (Play) effect()             {}
+func (Connect) effect()          {}
+func (Disconnect) effect()       {}
+func (Close) effect()            {}
 
 // Result is what performing an effect gave.
 type Result struct {
 	Err        *Error           // nil: done
-	Local      Local            // of NewAccess, SetAccessRemote and RestartICE
+	Local      Local            // of NewAccess, SetAccessRemote, RestartICE and GiveUpComponent2
 	Chosen     Chosen           // of NewAccess, NewStream and NewCore
 	Statistics *iqv1.Statistics // of Close, with termination and stream
 }

@@ -32,6 +32,7 @@ type fakeTerm struct {
 	kind    Kind
 	worker  int // the same for what is near each other
 	local   Local
+	apart   bool // RTCP has a component of its own, used or put aside
 	access  *AccessRemote
 	first   gwid.StreamID
 	streams map[gwid.StreamID]*fakeStream
@@ -62,7 +63,9 @@ func (m *fakeMedia) perform(e Effect) Result {
 	m.log = append(m.log, line)
 	switch x := e.(type) {
 	case NewAccess:
-		return m.open(x.Term, x.Stream, KindAccess, x.Near)
+		res := m.open(x.Term, x.Stream, KindAccess, x.Near)
+		m.term(x.Term).apart = x.Component2
+		return res
 	case NewStream:
 		if m.term(x.Term).kind != KindAccess {
 			m.t.Fatalf("%s: not an access termination", line)
@@ -80,6 +83,13 @@ func (m *fakeMedia) perform(e Effect) Result {
 		m.stream(x.Term, x.Stream).settings = x.Settings
 	case SetAccessRemote:
 		return m.setAccess(x)
+	case GiveUpComponent2:
+		ft := m.term(x.Term)
+		if !ft.apart {
+			m.t.Fatalf("%s: there is none", line)
+		}
+		ft.apart = false
+		return Result{Local: ft.local}
 	case RestartICE:
 		ft := m.term(x.Term)
 		m.credentials(ft)
@@ -197,6 +207,9 @@ func (m *fakeMedia) setAccess(x SetAccessRemote) Result {
 	if ft.access != nil && ft.access.Ufrag != x.Remote.Ufrag {
 		m.credentials(ft)
 	}
+	if !x.Remote.Mux && !ft.apart {
+		m.t.Fatalf("%s: component 2 is asked for, and there is none", x.Term)
+	}
 	r := x.Remote
 	ft.access = &r
 	return Result{Local: ft.local}
@@ -207,7 +220,7 @@ func (m *fakeMedia) snapshot() string {
 	var b strings.Builder
 	for _, id := range slices.Sorted(maps.Keys(m.terms)) {
 		ft := m.terms[id]
-		fmt.Fprintf(&b, "%s", id)
+		fmt.Fprintf(&b, "%s apart=%v", id, ft.apart)
 		if ft.access != nil {
 			fmt.Fprintf(&b, " %+v", *ft.access)
 		}
@@ -274,6 +287,8 @@ func describe(e Effect) string {
 			line += " component 2"
 		}
 		return line
+	case GiveUpComponent2:
+		return fmt.Sprintf("GiveUpComponent2 %s", x.Term)
 	case RestartICE:
 		return fmt.Sprintf("RestartICE %s", x.Term)
 	case SetCoreRemote:

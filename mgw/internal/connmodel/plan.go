@@ -36,7 +36,9 @@ func (r *run) become(next []*Termination) *Error {
 func keep(terms []*Termination, e Effect, res Result) []*Termination {
 	switch x := e.(type) {
 	case NewAccess:
-		return replace(terms, x.Term, func(t *Termination) { t.Local, t.Stream(x.Stream).Chosen = res.Local, res.Chosen })
+		return replace(terms, x.Term, func(t *Termination) {
+			t.Local, t.Stream(x.Stream).Chosen, t.Apart = res.Local, res.Chosen, x.Component2
+		})
 	case NewStream:
 		return replace(terms, x.Term, func(t *Termination) { t.Stream(x.Stream).Chosen = res.Chosen })
 	case NewCore:
@@ -45,6 +47,8 @@ func keep(terms []*Termination, e Effect, res Result) []*Termination {
 		return replace(terms, x.Term, func(t *Termination) { t.Local = res.Local })
 	case RestartICE:
 		return replace(terms, x.Term, func(t *Termination) { t.Local = res.Local })
+	case GiveUpComponent2:
+		return replace(terms, x.Term, func(t *Termination) { t.Local, t.Apart = res.Local, false })
 	}
 	return terms
 }

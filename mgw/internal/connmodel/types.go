@@ -185,6 +185,7 @@ type Termination struct {
 	// Transport of an access termination, which all streams share.
 	FullICE, Controlling   bool // our ICE agent and its role
 	Component2             bool // RTCP may have a component of its own: while an Add is read, as the realm has it; then, as it is
+	Apart                  bool // media has a component for RTCP: Component2, or given up in the action that runs
 	RemoteUfrag, RemotePwd string
 	RemoteCandidates       []Candidate
 	RemoteEnd              bool // no further candidates will come

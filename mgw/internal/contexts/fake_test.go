@@ -102,6 +102,8 @@ func (a fakeAccess) SetRemote(flow.AccessRemote) error { return nil }
 
 func (a fakeAccess) RestartICE() error { return nil }
 
+func (a fakeAccess) GiveUpComponent2() {}
+
 type fakeCore struct {
 	*fakeStream
 	remotes *[]flow.CoreRemote

@@ -35,6 +35,7 @@ type Access interface {
 	Local() flow.AccessLocal
 	SetRemote(flow.AccessRemote) error
 	RestartICE() error
+	GiveUpComponent2()
 }
 
 // Core is a stream of a termination towards the core network; see flow.Core.

@@ -26,6 +26,8 @@ func (c *entry) perform(e connmodel.Effect) connmodel.Result {
 		return c.withLocal(x.Term, func(a Access) error { return a.SetRemote(accessRemote(x.Remote)) })
 	case connmodel.RestartICE:
 		return c.withLocal(x.Term, Access.RestartICE)
+	case connmodel.GiveUpComponent2:
+		return c.withLocal(x.Term, func(a Access) error { a.GiveUpComponent2(); return nil })
 	case connmodel.SetCoreRemote:
 		return c.with(x.Term, x.Stream, func(l *line) error { return l.setCoreRemote(x.Remote) })
 	case connmodel.Play:

@@ -76,6 +76,8 @@ func (fakeAccess) Local() flow.AccessLocal {
 func (fakeAccess) SetRemote(flow.AccessRemote) error { return nil }
 func (fakeAccess) RestartICE() error                 { return nil }
 
+func (fakeAccess) GiveUpComponent2() {}
+
 type fakeCore struct{ *fakeTerm }
 
 func (c fakeCore) Local() flow.CoreLocal {

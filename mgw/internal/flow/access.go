@@ -37,6 +37,7 @@ type Access struct {
 	// A termination whose RTCP has a component of its own has a second Access for that, whose parent it is.
 	parent     *Access
 	component2 *Access // guarded by mu
+	aside      *Access // component2 while it is given up, and may come back; guarded by mu
 	gaveUp     bool    // component2 is no more, for good; guarded by mu
 
 	wg sync.WaitGroup // handshakes and retirements
@@ -86,6 +87,9 @@ func (a *Access) SetRemote(r AccessRemote) error {
 	defer a.mu.Unlock()
 	if a.closed {
 		return fmt.Errorf("%s: %w", a.id, ErrClosed)
+	}
+	if !r.Mux {
+		a.regainComponent2()
 	}
 	a.remember(r.Candidates)
 	if r.Ufrag != "" {
@@ -299,11 +303,13 @@ func (a *Access) Close() Stats {
 		return a.final
 	}
 	a.closed = true
-	component2 := a.component2
+	seconds := []*Access{a.component2, a.aside}
 	a.mu.Unlock()
 	final := a.shut()
-	if component2 != nil {
-		component2.shut()
+	for _, c := range seconds {
+		if c != nil {
+			c.shut()
+		}
 	}
 	a.e.gone(a.w, a, nil)
 	a.final = final

@@ -44,10 +44,10 @@ func (a *Access) component() uint32 {
 	return 1
 }
 
-// errGivenUp: what a description asks for needs the component that an earlier one gave up; so it is when that one is undone.
+// errGivenUp: what a description asks for needs the component that was given up for good.
 var errGivenUp = errors.New("component 2 (RTCP) was given up")
 
-// tellComponent2 tells the second component of the peer, or gives it up for good. Caller holds mu. Errors: ErrBadRemote, errGivenUp.
+// tellComponent2 tells the second component of the peer, or puts it aside: what made the peer multiplex may still be undone. Caller holds mu. Errors: ErrBadRemote, errGivenUp.
 func (a *Access) tellComponent2(r AccessRemote) error {
 	switch {
 	case a.component2 == nil && a.gaveUp && !r.Mux:
@@ -58,18 +58,41 @@ func (a *Access) tellComponent2(r AccessRemote) error {
 	if !r.Mux {
 		return a.component2.SetRemote(r)
 	}
+	a.component2, a.aside = nil, a.component2
+	a.w.do(func() { a.s.t.component2 = nil })
+	return nil
+}
+
+// regainComponent2 takes back that the second component was put aside, with all that it had. Caller holds mu.
+func (a *Access) regainComponent2() {
+	if c := a.aside; c != nil {
+		a.component2, a.aside = c, nil
+		a.w.do(func() { a.s.t.component2 = c.s.t })
+	}
+}
+
+// GiveUpComponent2 ends the second component for good, after which SetRemote without Mux is refused. Without one it does nothing.
+func (a *Access) GiveUpComponent2() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	c := a.component2
-	a.component2, a.gaveUp = nil, true
+	if c == nil {
+		c = a.aside
+	}
+	if c == nil || a.closed {
+		return
+	}
+	a.component2, a.aside, a.gaveUp = nil, nil, true
 	a.w.do(func() { a.s.t.component2 = nil })
 	a.wg.Go(func() { c.shut() })
-	return nil
 }
 
 // emitComponent2 reports of the second component what ends the stream: a stream that lacks a component has failed (RFC 8445 §6.1.2.1).
 func (t *term) emitComponent2(e Event) {
-	if e.Kind != ICEFailed && e.Kind != DTLSFailed {
+	parent := t.access.a.parent.s.t
+	if e.Kind != ICEFailed && e.Kind != DTLSFailed || parent.component2 != t { // put aside
 		return
 	}
 	e.Reason = "component 2 (RTCP): " + e.Reason
-	t.access.a.parent.s.t.emit(e)
+	parent.emit(e)
 }

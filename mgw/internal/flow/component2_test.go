@@ -178,24 +178,40 @@ func TestR8858_ClientWithoutMux(t *testing.T) {
 				t.Error("the second association is told as one of the media")
 			}
 
-			// It multiplexes after all.
-			r.Mux = true
-			if err := x.a.SetRemote(r); err != nil {
+			// It multiplexes after all; taken back, the second component is what it was, without checks and handshake.
+			mux := r
+			mux.Mux = true
+			if err := x.a.SetRemote(mux); err != nil {
 				t.Fatal(err)
 			}
 			if n := len(ofComponent(x.a.Local(), 2).Candidates); n != 0 {
 				t.Errorf("%d candidates of component 2", n)
 			}
-			eventually(t, "the second component is gone", func() bool { return x.a.sock.component2.mux.Agents() == 0 })
 			nextReport(t, next.rtp, x.a.Local().SSRC)
+			if err := x.a.SetRemote(r); err != nil {
+				t.Fatal(err)
+			}
+			if n := len(ofComponent(x.a.Local(), 2).Candidates); n != 1 {
+				t.Errorf("%d candidates of component 2 after the rollback", n)
+			}
+			info = nextReport(t, next.rtcp, x.a.Local().SSRC)
+			loss(next.rtcp, 64)
+			eventually(t, "the report of 25 % loss", func() bool { return x.a.Stats().RemoteLossPermille == 250 })
 			x.exchange(3, 30)
 
-			// Undone by a rollback it does not come back, and that is told: isthmus_mgw_rollback_failures_total counts it.
-			r.Mux = false
+			// It multiplexes, and that stays.
+			if err := x.a.SetRemote(mux); err != nil {
+				t.Fatal(err)
+			}
+			x.a.GiveUpComponent2()
+			eventually(t, "the second component is gone", func() bool { return x.a.sock.component2.mux.Agents() == 0 })
+			nextReport(t, next.rtp, x.a.Local().SSRC)
+			x.exchange(3, 40)
 			if err := x.a.SetRemote(r); !errors.Is(err, errGivenUp) {
 				t.Errorf("the second component is asked for again: %v", err)
 			}
-			x.exchange(3, 40)
+			x.a.GiveUpComponent2() // nothing is left
+			x.exchange(3, 50)
 		})
 	}
 }
@@ -353,5 +369,31 @@ func TestR7675_ConsentOfTheSecondComponent(t *testing.T) {
 				t.Error("a check does not restore it")
 			}
 		})
+	}
+}
+
+// TestR8858_ComponentPutAside: while an action that has the client multiplex may be undone, the second component is neither told of nor left behind by a call that ends.
+func TestR8858_ComponentPutAside(t *testing.T) {
+	x, p := newCallWithoutMux(t, false)
+	s := relaySpec().access
+	s.Armed |= ICEFailed.Bit()
+	x.configure(x.a, s)
+	fails := func(c *Access) { x.a.w.do(func() { c.s.t.emit(Event{Kind: ICEFailed, Reason: "test"}) }) }
+	c := x.a.component2
+	fails(c)
+	x.ev.wait(t, x.a, ICEFailed, 1)
+	r := p.remote(true)
+	r.Role, r.Mux = 0, true
+	if err := x.a.SetRemote(r); err != nil {
+		t.Fatal(err)
+	}
+	fails(c)
+	if e, told := x.ev.find(x.a, ICEFailed, 2); told {
+		t.Errorf("told of a component that is put aside: %+v", e)
+	}
+	x.a.Close()
+	x.a.GiveUpComponent2()
+	if n := x.a.sock.component2.mux.Agents(); n != 0 {
+		t.Errorf("%d agents are left", n)
 	}
 }
