@@ -36,15 +36,11 @@ func (s *State) streamsMade(e IqReply, fail *IqError) {
 			}
 		}
 	}
-	tell := s.d.Media.Stale(side(r.Leg.Other()))
-	switch {
-	case r.Server == "": // given up meanwhile
+	if r.Server == "" { // given up meanwhile
 		s.d.Media, s.d.Reoffer = s.d.Media.Undo(r.Before), nil // the other side has not heard of it
-	case tell && s.busy(r.Leg.Other()):
-		s.failReoffer(491, nil)
-	default:
-		s.tellOrAnswer(tell)
+		return
 	}
+	s.tellOrAnswer(s.d.Media.Stale(side(r.Leg.Other()))) // not busy: it was not when the offer came, and no INVITE goes out or is taken while there is a Reoffer
 }
 
 // fewer tries the call with one stream when no MGW makes several: further lines are refused, never the call. False: it has one, or what was done is not known.

@@ -113,6 +113,54 @@ func TestR3261_GlareWithALine(t *testing.T) {
 	}
 }
 
+// TestR3261_14_1_NoLineWhileAnInviteIsOpen: an offer that the other side has to hear of, with a new line or without, is refused with 491 before the media gateway
+// hears of it, while an INVITE there is not acknowledged yet.
+func TestR3261_14_1_NoLineWhileAnInviteIsOpen(t *testing.T) {
+	for name, offer := range map[string]string{"a line is added": twoPhone(2, "sendrecv", "sendrecv"), "hold": phoneSDP("sendonly", 2)} {
+		t.Run(name, func(t *testing.T) {
+			b := newSeveral(t)
+			b.step(RequestIn{Leg: LegAccess, Tx: "s1", Msg: browser("INVITE", 1, browserOffer)})
+			b.reply()
+			b.callee(200, phoneSDP("sendrecv", 1))
+			b.reply()
+			b.log = nil
+			b.request(LegCore, "g1", b.phone("INVITE", 1, offer))
+			b.saw("core> 491")
+			b.step(AckIn{Leg: LegCore, Msg: b.phone("ACK", 1, "")})
+			b.step(AckIn{Leg: LegAccess, Msg: browser("ACK", 1, "")})
+			b.request(LegCore, "g2", b.phone("INVITE", 2, offer))
+			if name == "hold" {
+				b.saw("access> INVITE")
+				return
+			}
+			b.saw("mgw> Modify Modify")
+			b.reply()
+			b.saw("access> INVITE")
+		})
+	}
+}
+
+// TestR3261_14_1_NoInviteOfOursWhileALineIsMade: what we have to tell the other side by an INVITE of its own waits while the media gateway makes a stream, and then goes
+// with the offer that has the line.
+func TestR3261_14_1_NoInviteOfOursWhileALineIsMade(t *testing.T) {
+	b := newSeveral(t)
+	b.s.d.Cfg.Policy.SessionExpires = 0
+	b.establish()
+	b.log = nil
+	b.request(LegAccess, "s2", b.browser("INVITE", 2, twoWeb(3, "sendrecv", "sendrecv")))
+	b.step(elsewhere) // the peer takes no UPDATE
+	b.saw("mgw> Modify Modify")
+	b.reply()
+	b.saw("core> INVITE")
+	b.says("core INVITE", "on on")
+	b.has("core INVITE", "Contact: <sip:ct@c2.example:5070>")
+	b.answers(LegCore, "INVITE", 200, twoPhone(2, "sendrecv", "sendrecv"))
+	b.saw("core> ACK", "access> 200", "mgw> Modify Modify")
+	b.reply()
+	b.step(AckIn{Leg: LegAccess, Msg: b.browser("ACK", 2, "")})
+	b.saw() // the offer had our new Contact
+}
+
 // TestIQ35_BareReinviteWithTwoLines: our offer has both lines; an answer that refuses the second holds it for the browser; none leaves all as it was.
 func TestIQ35_BareReinviteWithTwoLines(t *testing.T) {
 	for answer, want := range map[string]string{twoPhone(2, "sendrecv", ""): "1:sendrecv,2:sendrecv 1:sendrecv,2:inactive", "": ""} {
