@@ -249,8 +249,8 @@ func refused(err error) gate.Reason {
 func (s *accessState) sweep(now int64) {
 	s.tick(now)
 	consent := s.t.set.ConsentAfter
-	if p := s.a.parent; p != nil {
-		consent = p.s.t.set.ConsentAfter // component 2 has no settings of its own
+	if s.component2 {
+		consent = s.a.parent.s.t.set.ConsentAfter // component 2 has no settings of its own
 	}
 	if consent == 0 {
 		consent = defaultConsent

@@ -350,7 +350,7 @@ func TestR7675_ConsentOfTheSecondComponent(t *testing.T) {
 			a := &Access{w: r.w, id: "a", parent: first.a}
 			a.newest.Store(1)
 			second := &term{w: r.w, owner: first.a, out: outbound{secure: true, consent: true, sock: r.a.out.sock, stamp: newStamper(1)}}
-			second.access = &accessState{t: second, a: a, sock: &accessSock{sock: r.a.out.sock, paths: make(map[netip.AddrPort]*path), component: 2}}
+			second.access = &accessState{t: second, a: a, component2: true, sock: &accessSock{sock: r.a.out.sock, paths: make(map[netip.AddrPort]*path), component: 2}}
 			a.s = second.access
 			second.access.check(1, 1, ice.Check{From: browserAddr, Nominated: true})
 			if limit == 0 {

@@ -98,3 +98,30 @@ func (w *worker) fetchBehind(key uint32) {
 		fetchTerm(ref.core.t)
 	}
 }
+
+// fetchSweep asks for what a look at the next n terminations touches.
+func (w *worker) fetchSweep(n int) {
+	each := func(do func(t *term)) {
+		for i := range n {
+			do(w.terms[(w.sweepNext+i)%len(w.terms)])
+		}
+	}
+	each(func(t *term) {
+		fetchTerm(t)
+		prefetch.Of(&t.set.InactiveAfter, 64)
+		prefetch.Of(&t.watch, 8)
+	})
+	each(func(t *term) {
+		t.leg.FetchDue()
+		if n := len(t.in.formats); n > 0 { // events are the last, as a rule
+			prefetch.Of(&t.in.formats[n-1], unsafe.Sizeof(format{}))
+		}
+		prefetch.Of(t.to, unsafe.Offsetof(t.to.switched))
+		prefetch.Of(t.access, unsafe.Sizeof(accessState{}))
+	})
+	each(func(t *term) {
+		if s := t.access; s != nil && len(s.paths) > 0 {
+			prefetch.Of(&s.paths[0], 1)
+		}
+	})
+}

@@ -285,6 +285,7 @@ func (w *worker) runSweep() {
 	if len(w.terms) == 0 || w.now < w.sweepAt {
 		return
 	}
+	w.fetchSweep(min(sweepBatch, len(w.terms)))
 	for range min(sweepBatch, len(w.terms)) {
 		if w.sweepNext >= len(w.terms) {
 			w.sweepNext = 0

@@ -216,6 +216,13 @@ func (l *Leg) FetchReceived() {
 	}
 }
 
+// FetchDue asks the processor for what Due touches.
+func (l *Leg) FetchDue() {
+	if l != nil {
+		prefetch.Of(&l.due, 8)
+	}
+}
+
 // FetchSent asks the processor for what Sent touches.
 func (l *Leg) FetchSent() {
 	if l != nil {
