@@ -197,7 +197,7 @@ func TestContinuity(t *testing.T) {
 	}
 }
 
-// Five minutes of a clock that is 200 ppm off: what is cut or put in is a period here and there, so that nothing clicks and nothing is missing.
+// Five minutes of a clock that is 200 ppm off: the frame clock follows it, so that nothing is cut or put in, nothing clicks and nothing is missing.
 func TestMinutesOfDriftAreNotHeard(t *testing.T) {
 	const seconds = 300
 	for _, ppm := range []int64{-200, 200} {
@@ -208,15 +208,11 @@ func TestMinutesOfDriftAreNotHeard(t *testing.T) {
 		d := direction(t, Config{Src: pcma, Dst: pcmu})
 		h := listen(t, d, in, 8000, 5*ms, seconds*1000*ms)
 		s := d.Stats()
-		if s.Concealed > 2 || s.Jitter.Late+s.Jitter.Skipped > 0 || s.Jitter.Delay.Milliseconds() > 45 || len(in)-int(s.Decoded) > 55 {
+		if s.Concealed > 2 || s.Jitter.Late+s.Jitter.Skipped > 0 || s.Jitter.Delay.Milliseconds() > 32 || len(in)-int(s.Decoded) > 55 {
 			t.Errorf("%d ppm: %+v", ppm, s)
 		}
-		moved := s.Shortened
-		if ppm > 0 {
-			moved = s.Stretched
-		}
-		if moved < 3 || moved > 40 {
-			t.Errorf("%d ppm: %d cuts, %d repetitions for 60 ms", ppm, s.Shortened, s.Stretched)
+		if s.Shortened+s.Stretched > 0 || s.Shifted < 9 || s.Shifted > 12 { // by 5 ms each
+			t.Errorf("%d ppm: %d cuts, %d repetitions, %d moves of the frame clock for 60 ms", ppm, s.Shortened, s.Stretched, s.Shifted)
 		}
 		if c, at := clicks(h.pcm[8000:], 8000); c > 3*audible {
 			t.Errorf("%d ppm: a click of %.0f after %d ms", ppm, c, at/8+1000)

@@ -95,6 +95,7 @@ type Stats struct {
 	Malformed uint64 // payloads refused, by type or by decoder
 	Shortened uint64 // times a pitch period was cut out
 	Stretched uint64 // times one was put in
+	Shifted   uint64 // times the frame clock was moved a little instead
 	Resynced  uint64 // times the frame clock was set anew because the worker was late
 }
 
@@ -118,6 +119,8 @@ type Direction struct {
 	quieted    bool   // the peer has been told of the present pause
 	waited     int    // frames concealed while a packet might still come; not counted yet
 	sinceScale int    // ticks since the length of the audio was last looked at
+	later      ration // of moves of the frame clock
+	sooner     ration
 	closed     bool
 	ended      bool // Rest has produced the last frame
 	stats      Stats
@@ -211,8 +214,8 @@ func assemble(cfg Config, dec transcode.Decoder, enc transcode.Encoder, decRate,
 			ptime: int64(cfg.Ptime), step: uint32(rtp.Ticks(int64(cfg.Ptime), cfg.Dst.ClockRate)),
 			next: Idle, marker: true, silent: true,
 		},
-		loss: cfg.Loss,
-		bed:  newBed(decRate),
+		loss: cfg.Loss, later: 2 * laterEvery, sooner: 2 * soonerEvery,
+		bed: newBed(decRate),
 	}
 	d.from, _ = dec.(transcode.FrameDecoder)
 	d.to, _ = enc.(transcode.FrameEncoder)

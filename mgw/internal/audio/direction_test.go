@@ -167,11 +167,11 @@ func TestClockDriftNeitherGrowsNorStarves(t *testing.T) {
 		}
 		listen(t, d, in, 8000, 5*ms, 59*int64(time.Second))
 		s := d.Stats()
-		if s.Jitter.Delay > 60*time.Millisecond || s.Concealed > 8 || s.Jitter.Skipped > 0 {
+		if s.Jitter.Delay > 32*time.Millisecond || s.Jitter.Delay < 10*time.Millisecond || s.Concealed > 8 || s.Jitter.Skipped > 0 {
 			t.Errorf("%d ppm: %+v", ppm, s)
 		}
-		if ppm < 0 && s.Shortened == 0 || ppm > 0 && s.Stretched+s.Concealed == 0 {
-			t.Errorf("%d ppm: the audio was never retimed: %+v", ppm, s)
+		if s.Shifted == 0 || s.Shortened+s.Stretched > 0 {
+			t.Errorf("%d ppm: the frame clock does not follow: %+v", ppm, s)
 		}
 	}
 }

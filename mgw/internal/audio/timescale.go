@@ -1,8 +1,15 @@
 package audio
 
-import "github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
+import (
+	"github.com/isthmus-gateway/isthmus/mgw/internal/jitter"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
+)
 
 const (
+	// Ticks between two moves of the frame clock to a later and to an earlier time, but for two in a row. Of the first the need is urgent.
+	laterEvery  = 50
+	soonerEvery = 250
+
 	scaleEvery = 4  // ticks between two changes of length, so that speech keeps its pace
 	overlapMS  = 8  // cross-fade, ms
 	lagMinMS   = 2  // shortest pitch period looked for, ms
@@ -15,13 +22,19 @@ const (
 	quiet    = 64 // mean amplitude below which any cut is inaudible, of 32768
 )
 
-// retime keeps the playout delay at its target: it cuts a pitch period out of the decoded audio or repeats one. It runs before a frame
-// is taken, with that frame already in the fifo.
+// retime keeps the playout delay at its target: it moves the frame clock a little, cuts a pitch period out of the decoded audio or repeats one. It runs before
+// a frame is taken, with that frame already in the fifo.
 func (d *Direction) retime(now int64) {
+	d.later++
+	d.sooner++
 	if d.sinceScale++; d.sinceScale < scaleEvery {
 		return
 	}
 	excess := d.buf.Adjust(now, d.ticks(d.pcm.len()), d.ticks(len(d.frame)))
+	if excess <= 0 && d.shift() {
+		d.sinceScale = 0
+		return
+	}
 	if excess == 0 {
 		return
 	}
@@ -32,6 +45,31 @@ func (d *Direction) retime(now int64) {
 	} else {
 		d.stretch()
 	}
+}
+
+// shift lets the frames after this one leave a step sooner or later where that suffices, and reports whether it does. It costs no audio, and of the delay
+// no more than is needed; a receiver sees less than the jitter of any network. What is more would only be handed on to it: an excess of more than a frame is
+// cut, and after two steps to a later time in a row the audio is stretched. Clocks that differ are always followed: 500 ppm are a step in 10 s.
+func (d *Direction) shift() bool {
+	by := d.buf.Shift(d.ticks(len(d.frame)))
+	if by == 0 || by < 0 && !d.later.take(laterEvery) || by > 0 && !d.sooner.take(soonerEvery) {
+		return false
+	}
+	d.next -= int64(by) * int64(jitter.ShiftStep)
+	d.buf.Adjusted(int64(by) * rtp.Ticks(int64(jitter.ShiftStep), d.cfg.Src.ClockRate))
+	d.stats.Shifted++
+	return true
+}
+
+// ration allows for two in a row, and then for one every so often. It counts ticks.
+type ration int
+
+func (r *ration) take(every int) bool {
+	if int(*r) < every {
+		return false
+	}
+	*r = ration(min(int(*r)-every, every))
+	return true
 }
 
 // shorten cuts up to limit samples; it needs one more packet in the fifo, which a delay in excess has at hand.

@@ -12,8 +12,8 @@ import "time"
 const (
 	loadWindow = int64(10 * time.Millisecond)
 	relayBeat  = int64(time.Millisecond)
-	// frameBeat is the grid on which all frame clocks of a worker tick: ptimes are multiples of it, so that a stream keeps its pace. Many frames
-	// on one beat wait for each other, so under load it is halved, maxHalved times at most.
+	// frameBeat is the grid on which all frame clocks of a worker tick: ptimes and steps of jitter.Buffer.Shift are multiples of it, so that a
+	// stream keeps its pace. Many frames on one beat wait for each other, so under load it is halved, maxHalved times at most.
 	frameBeat = int64(5 * time.Millisecond)
 	maxHalved = 2
 	// goodFrames make a beat worth waking up for: it is halved when each half has so many, and doubled when both halves together have fewer.

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/isthmus-gateway/isthmus/mgw/internal/jitter"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/srtp"
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
 )
@@ -51,6 +52,9 @@ func TestFrameClocksTickTogether(t *testing.T) {
 	least := frameBeat >> maxHalved
 	if least<<maxHalved != frameBeat {
 		t.Error("a halved beat is not on the whole one")
+	}
+	if int64(jitter.ShiftStep)%frameBeat != 0 {
+		t.Error("a frame clock that is moved a step does not move by as much")
 	}
 	for ptime := 10 * time.Millisecond; ptime <= 240*time.Millisecond; ptime += 10 * time.Millisecond {
 		if int64(ptime)%frameBeat != 0 {

@@ -128,7 +128,8 @@ type Buffer struct {
 	stats    Stats
 	ptime    uint32 // duration of the newest packet, ticks
 	excess   int64  // average of the delay beyond its target and a frame, ticks
-	wait     int64  // and of the time for which packets wait, beyond the target
+	known    bool   // Shift has looked at what the source was given at first
+	wait     int64  // and, times steady, of the time for which packets wait beyond the target
 }
 
 // playout is where the outgoing stream stands.

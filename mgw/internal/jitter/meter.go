@@ -1,11 +1,17 @@
 package jitter
 
 const (
-	buckets    = 48  // of the delay histogram: 240 ms, a little beyond the largest delay
-	bucketRate = 200 // buckets per second: 5 ms each
-	windowSec  = 2   // length of one of the two windows of the minimum, seconds
-	quantile   = 0.985
+	// The delay histogram: a millisecond each, as a quiet network and the machine behind it may be late, then 5 each up to 240, a little beyond the
+	// largest delay.
+	fine    = 20
+	coarse  = 44
+	buckets = fine + coarse
+
+	windowSec  = 2         // length of one of the two windows of the minimum, seconds
+	nearlyAll  = 0.985     // share of the packets that the delay saves
+	most       = 0.95      // and of those after a lost one, for their redundancy: what is late here costs a concealed packet, and only after a loss
 	forgetMin  = 1.0 / 256 // weight of one packet in the long run
+	trust      = 16        // packets in time that a new network is thought to have sent before: one that is late at the start is no habit
 	lossMemory = 1.0 / 512 // weight of one packet in the loss estimate
 	lossFirst  = 0.02      // loss that a new source is thought to have
 )
@@ -13,9 +19,8 @@ const (
 // meter learns how late packets are against the fastest ones. A histogram of the lateness gives the delay that saves all but a few
 // percent; the minimum over a sliding window follows clock drift and route changes.
 type meter struct {
-	clock  int64
-	bucket int64 // ticks per bucket
-	most   int64 // largest delay, ticks
+	clock int64
+	limit int64 // largest delay, ticks
 
 	based   bool
 	ref     uint32 // transit of the first packet: all others are relative to it
@@ -25,13 +30,32 @@ type meter struct {
 
 	hist   [buckets]float32
 	weight int     // packets counted, up to the long run
-	target int64   // ticks
+	target int64   // delay that saves nearlyAll, ticks
+	soon   int64   // and most
 	loss   float32 // share of packets missing at their time
 }
 
-func (m *meter) init(clock uint32, most int64) {
-	m.clock, m.bucket, m.most = int64(clock), int64(clock)/bucketRate, most
-	m.target, m.loss = m.bucket, lossFirst
+func (m *meter) init(clock uint32, limit int64) {
+	m.clock, m.limit = int64(clock), limit
+	m.hist[0] = 1
+	m.target, m.soon, m.loss = m.end(0), m.end(0), lossFirst
+}
+
+// bucket is the place of a lateness of at least 0 in the histogram, in it or beyond.
+func (m *meter) bucket(late int64) int64 {
+	if i := late * 1000 / m.clock; i < fine {
+		return i
+	}
+	return fine + (late*1000/m.clock-fine)/5
+}
+
+// end is the delay that saves what is in a bucket and those before, ticks.
+func (m *meter) end(bucket int64) int64 {
+	n := bucket + 1
+	if n > fine {
+		n = fine + (n-fine)*5
+	}
+	return n * m.clock / 1000
 }
 
 // rebase starts the minimum anew, for another source; the histogram stays.
@@ -72,30 +96,31 @@ func (m *meter) add(arrival int64, ts uint32) {
 	m.count(t - m.base())
 }
 
-// count puts a lateness into the histogram and derives the target. What comes later than any delay could save does not count.
+// count puts a lateness into the histogram and derives the delays. What comes later than any delay could save does not count.
 func (m *meter) count(late int64) {
-	if late > m.most || late >= buckets*m.bucket {
+	i := m.bucket(max(late, 0))
+	if late > m.limit || i >= buckets {
 		return
 	}
-	m.weight = min(m.weight+1, int(1/forgetMin))
-	f := float32(1) / float32(m.weight)
-	i := min(max(late/m.bucket, 0), buckets-1)
+	m.weight = min(m.weight+1, int(1/forgetMin)-trust)
+	f := float32(1) / float32(m.weight+trust)
+	keep := 1 - f
 	var sum float32
-	q := int64(-1)
+	soon, target := int64(0), int64(0)
 	for k := range m.hist {
-		m.hist[k] -= m.hist[k] * f
+		m.hist[k] *= keep
 		if int64(k) == i {
 			m.hist[k] += f
 		}
 		sum += m.hist[k]
-		if q < 0 && sum >= quantile {
-			q = int64(k)
+		if sum < most {
+			soon = int64(k) + 1
+		}
+		if sum < nearlyAll {
+			target = int64(k) + 1
 		}
 	}
-	if q < 0 {
-		q = buckets - 1
-	}
-	m.target = (q + 1) * m.bucket
+	m.soon, m.target = m.end(min(soon, buckets-1)), m.end(min(target, buckets-1))
 }
 
 // outcome takes whether a packet was there at its time.

@@ -6,6 +6,9 @@ import (
 	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
 )
 
+// ShiftStep is by how much a frame clock is moved at once. A worker's frame clocks are on a grid, of which it has to be a multiple.
+const ShiftStep = 5 * time.Millisecond
+
 const (
 	holdMS  = 100 // with an empty buffer the position waits this long, then the stream counts as paused
 	steady  = 16  // pops over which an excess or lack of delay is averaged
@@ -14,6 +17,9 @@ const (
 	// hopeless: a delay of this many times the largest is not shortened little by little, packets are skipped: the worker stood still.
 	// Left alone it would lose every packet once more come than there are slots, as one is given up while another takes its place.
 	hopeless = 2
+	littleHz = 2000  // a part of a second that is too little to move a frame clock for: half a millisecond
+	sure     = 100   // packets after which a network is known well enough to wait less
+	strange  = 6     // lateness, ms, that a new one is thought to have, for the redundancy in a successor: a step of Shift more than the least
 	few      = 16    // the first packets say little about the network: lean on the start value
 	fecLoss  = 0.003 // loss from which on the target leaves time for the successor too: two packets within 10 s
 	fecLong  = 0.03  // the same for packets of more than 20 ms; more than lossFirst
@@ -23,7 +29,11 @@ const (
 func (b *Buffer) target() int64 {
 	t := b.delay.target
 	if b.fec && b.delay.loss > b.worthFEC() {
-		t += int64(b.ptime)
+		soon := b.delay.soon
+		if b.delay.weight < few {
+			soon = max(soon, int64(b.clock)*strange/1000)
+		}
+		t = max(t, int64(b.ptime)+soon)
 	}
 	if b.delay.weight < few {
 		t = max(t, b.start)
@@ -112,7 +122,7 @@ func (b *Buffer) resume(at int64) Result {
 			b.skip(s)
 			continue
 		}
-		if late < b.target() {
+		if late < b.target()-int64(b.clock)*lackMS/1000 { // what Adjust leaves alone is not worth a frame
 			break
 		}
 		missing, resumed := 0, false
@@ -233,18 +243,51 @@ func (b *Buffer) Adjust(now int64, pending, frame uint32) int64 {
 	}
 	d := b.delay.lateness(rtp.Ticks(now, b.clock), b.play.ts-pending) - b.target()
 	b.excess += (d - int64(frame) - b.excess) / steady
-	b.wait += (d - int64(pending%frame) - b.wait) / steady
-	switch {
-	case b.wait < -int64(b.clock)*lackMS/1000:
-		return b.wait
+	if b.play.held == 0 { // else what is concealed may turn out to be no delay
+		b.wait += d - int64(pending%frame) - b.wait/steady
+	}
+	switch wait := b.wait / steady; {
+	case wait < -int64(b.clock)*lackMS/1000:
+		return wait
 	case b.excess > int64(b.clock)*slackMS/1000:
 		return b.excess
 	}
 	return 0
 }
 
-// Adjusted tells that the caller did shorten (positive) or stretch by n ticks, so that the averages follow at once.
+// Shift tells whether the caller's frame clock should be moved by ShiftStep, which costs no audio: 1 to tick earlier from now on, as packets wait for nothing,
+// -1 to tick later, as they do not wait long enough; 0 to leave it. It goes by the averages of Adjust, so comes after that, and tells once more unless the
+// caller does so and says it by Adjusted. frame: as for Adjust.
+//
+// Packets wait for nothing when it is longer than the target and longer than it takes to tell a lost one by the one after it, for all packets that a frame
+// is made of. What an unknown network was given at first is taken back as soon as that is a step, later a step more has to be left over, so that a
+// clock does not move to and fro.
+func (b *Buffer) Shift(frame uint32) int {
+	if !b.play.running || b.play.pause {
+		return 0
+	}
+	step, little := rtp.Ticks(int64(ShiftStep), b.clock), int64(b.clock)/littleHz
+	wait := b.wait / steady
+	if wait < -little {
+		return -1
+	}
+	if b.delay.weight < sure {
+		return 0
+	}
+	spare := wait - max(0, int64(b.ptime)+b.delay.soon-b.target()) - max(0, int64(frame)-int64(b.ptime))
+	least := 2 * step
+	if !b.known {
+		least = step - little
+	}
+	b.known = true
+	if spare >= least {
+		return 1
+	}
+	return 0
+}
+
+// Adjusted tells that the caller did shorten (positive) or stretch by n ticks, or has moved its frame clock, so that the averages follow at once.
 func (b *Buffer) Adjusted(n int64) {
 	b.excess -= n
-	b.wait -= n
+	b.wait -= n * steady
 }

@@ -22,6 +22,7 @@ type trace struct {
 	reorder float64 // share held back by one and a half packets
 	dup     float64
 	drift   float64 // source clock against ours, parts
+	burst   int     // so many packets in a row are lost every second
 	stall   int     // the network stops once for so long, then delivers all
 	phase   int     // arrivals against the frame clock, 0 to 19
 	dtx     bool    // pauses of 300 ms each second
@@ -45,7 +46,7 @@ func (tr trace) arrivals(seed uint64) []arrival {
 			continue
 		}
 		seq++
-		if r.Float64() < tr.loss {
+		if r.Float64() < tr.loss || i%(1000/tr.ptime) > 1000/tr.ptime-1-tr.burst {
 			continue
 		}
 		at := int64(float64(int64(i*tr.ptime)*ms)*(1+tr.drift)) + int64(1000+tr.phase)*ms
@@ -80,20 +81,29 @@ type outcome struct {
 	frames  int
 	fec     int
 	scaled  int           // times that the audio was shortened or stretched
+	moved   int           // times that the frame clock was
+	least   time.Duration // the delay, over the second half
+	most    time.Duration
 	maxWait time.Duration // longest time between arrival and playout
 	delay   time.Duration // between arrival schedule and playout at the end
 	stats   Stats
 }
 
 // play runs a trace through a buffer with a 20 ms frame clock, checking the invariants at every step.
-func play(t *testing.T, b *Buffer, in []arrival) outcome {
+func play(t *testing.T, b *Buffer, in []arrival) outcome { return playBy(t, b, in, false) }
+
+// playBy is play; moves: with a frame clock that follows the buffer, as far as it is needed.
+func playBy(t *testing.T, b *Buffer, in []arrival, moves bool) outcome {
 	t.Helper()
-	o := outcome{kinds: map[Kind]int{}}
+	o := outcome{kinds: map[Kind]int{}, least: time.Hour}
+	since, step := 0, int64(0)
+	before, kind := Empty, Empty
 	came := map[int]int64{}
 	lastIndex, lastTS, first := -1, uint32(0), true
 	next := 0
 	owed := int64(0) // ticks decoded beyond the clock
-	for now := int64(990) * ms; next < len(in) || now < in[len(in)-1].at+400*ms; now += 20 * ms {
+	for now := int64(990) * ms; next < len(in) || now < in[len(in)-1].at+400*ms; now += step {
+		step = 20 * ms
 		for next < len(in) && in[next].at <= now {
 			p := in[next].p
 			i := int(p.Payload[0])<<8 | int(p.Payload[1])
@@ -103,7 +113,16 @@ func play(t *testing.T, b *Buffer, in []arrival) outcome {
 			next++
 		}
 		// The excess of delay is worked off as a direction would, a pitch period at a time.
-		if d := b.Adjust(now, uint32(max(owed, 0)), 160); d > 0 && b.Ready() {
+		d, by := b.Adjust(now, uint32(max(owed, 0)), 160), 0
+		if since++; moves && d <= 0 && since >= 4 {
+			by = b.Shift(160)
+		}
+		if by != 0 {
+			step -= int64(by) * int64(ShiftStep)
+			b.Adjusted(int64(by) * 8 * int64(ShiftStep) / ms)
+			o.moved++
+			since = 0
+		} else if d > 0 && b.Ready() {
 			n := min(d, 80)
 			owed -= n
 			b.Adjusted(n)
@@ -121,6 +140,7 @@ func play(t *testing.T, b *Buffer, in []arrival) outcome {
 			}
 			owed += int64(r.Dur)
 			o.kinds[r.Kind]++
+			before, kind = kind, r.Kind
 			if r.Kind == Frame {
 				i := int(r.Payload[0])<<8 | int(r.Payload[1])
 				if i <= lastIndex {
@@ -132,6 +152,9 @@ func play(t *testing.T, b *Buffer, in []arrival) outcome {
 				lastIndex, lastTS, first = i, r.TS, false
 				o.frames++
 				o.delay = b.Stats().Delay
+				if before == Frame && next > len(in)/2 && next < len(in) { // else part of it is of a gap that is about to be left out
+					o.least, o.most = min(o.least, o.delay), max(o.most, o.delay)
+				}
 				o.maxWait = max(o.maxWait, time.Duration(now-came[i]))
 			}
 			if r.Kind == Lost && r.FEC != nil {
@@ -230,5 +253,53 @@ func TestSteadyNetworksAreLeftAlone(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A frame clock that follows the buffer has packets wait for as long as the redundancy in their successors needs, from any phase, and no more than two
+// steps longer; it is hardly ever moved on a network that does not change, and what is missing for good is no reason to.
+func TestFrameClockFollowsTheNeed(t *testing.T) {
+	const need = 21 * time.Millisecond // a packet and a millisecond
+	for _, tc := range []struct {
+		trace
+		least, most time.Duration
+		moved       int
+		late        uint64
+	}{
+		{trace{name: "clean", packets: 1500, ptime: 20}, need, need + 2*ShiftStep, 3, 0},
+		{trace{name: "loss 10 %", packets: 1500, ptime: 20, loss: 0.10}, need, need + 2*ShiftStep, 3, 0},
+		{trace{name: "bursts", packets: 1500, ptime: 20, burst: 3}, need, need + 2*ShiftStep, 3, 0},
+		{trace{name: "jitter 5 ms", packets: 1500, ptime: 20, jitter: 5}, need + 4*time.Millisecond, need + 3*ShiftStep, 4, 0},
+		{trace{name: "jitter 50 ms", packets: 3000, ptime: 20, jitter: 50}, 65 * time.Millisecond, 85 * time.Millisecond, 20, 1},
+		{trace{name: "drift 200 ppm", packets: 3000, ptime: 20, loss: 0.02, drift: 200e-6}, need, need + 2*ShiftStep, 5, 0},
+		{trace{name: "drift -200 ppm", packets: 3000, ptime: 20, loss: 0.02, drift: -200e-6}, need, need + 2*ShiftStep + time.Millisecond, 5, 0},
+		{trace{name: "pauses and drift", packets: 3000, ptime: 20, loss: 0.02, drift: 200e-6, dtx: true}, need, need + 2*ShiftStep, 5, 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			for phase := range 20 {
+				tc.phase = phase
+				o := playBy(t, New(Config{ClockRate: 8000, FEC: true}), tc.arrivals(uint64(phase)), true)
+				if o.least < tc.least-time.Millisecond || o.most > tc.most || o.moved > tc.moved || o.stats.Late > tc.late {
+					t.Errorf("phase %d ms: a delay of %v to %v, moved %d times, %d late", phase, o.least, o.most, o.moved, o.stats.Late)
+				}
+				if tc.jitter < 10 && o.scaled > 0 {
+					t.Errorf("phase %d ms: cut or stretched %d times", phase, o.scaled)
+				}
+			}
+		})
+	}
+}
+
+// One packet that is late among the first is no reason to wait longer.
+func TestOneLatePacketAtTheStartIsNoHabit(t *testing.T) {
+	for phase := range 20 {
+		tr := trace{packets: 300, ptime: 20, phase: phase}
+		calm := playBy(t, New(Config{ClockRate: 8000, FEC: true}), tr.arrivals(1), true)
+		in := tr.arrivals(1)
+		in[4].at += 12 * ms
+		o := playBy(t, New(Config{ClockRate: 8000, FEC: true}), in, true)
+		if o.delay != calm.delay || o.moved != calm.moved || o.scaled > 0 {
+			t.Errorf("phase %d ms: a delay of %v, moved %d times, scaled %d times; without it %v, %d times", phase, o.delay, o.moved, o.scaled, calm.delay, calm.moved)
+		}
 	}
 }
