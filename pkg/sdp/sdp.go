@@ -17,7 +17,7 @@ import (
 const (
 	MaxSize    = 64 << 10 // octets of a description
 	MaxLines   = 4096     // lines
-	MaxMedia   = 16       // m= lines
+	MaxMedia   = 64       // m= lines
 	MaxFormats = 128      // formats of one m= line
 )
 

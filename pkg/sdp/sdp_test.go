@@ -141,7 +141,7 @@ func TestParseErrors(t *testing.T) {
 		{head + "m=audio 1 RTP/AVP 0\r\nt=0 0\r\n", 6, "in a media section"},
 		{head + "\r\na=x\r\n", 5, "empty line"},
 		{head + "a=x\ry\r\n", 5, "control character"},
-		{head + strings.Repeat("m=audio 1 RTP/AVP 0\r\n", MaxMedia+1), 4 + MaxMedia + 1, "more than 16"},
+		{head + strings.Repeat("m=audio 1 RTP/AVP 0\r\n", MaxMedia+1), 4 + MaxMedia + 1, "more than 64"},
 		{head + strings.Repeat("a=x\r\n", MaxLines), MaxLines + 1, "lines"},
 		{head + strings.Repeat("a=0123456789012345678901234567890123456789\r\n", 2000), 0, "octets"},
 	} {

@@ -136,7 +136,7 @@ type CallConfig struct {
 	InactiveRelease time.Duration `conf:"inactive_release" default:"0s" range:"0s..24h" doc:"How long after that, in all audio lines that are not on hold, the call is ended. 0: never."`
 	InactiveRTCP    bool          `conf:"inactive_rtcp" default:"true" doc:"RTCP of the peer counts as its media, so that phones that pause in silence are not taken for gone."`
 
-	AudioStreams int `conf:"audio_streams" default:"4" range:"1..8" doc:"Most audio m= lines of a call, each with a stream of its own in the media gateway, when both peers have them. Further lines are refused; so are all but the first as long as a media gateway of the pool lacks the capability streams, of browsers that do not bundle, and of calls with preconditions."`
+	AudioStreams int `conf:"audio_streams" default:"4" range:"1..8" doc:"Most live audio m= lines of a call, each with a stream of its own in the media gateway, when both peers have them. Further lines are refused; so are all but the first as long as a media gateway of the pool lacks the capability streams, of browsers that do not bundle, and of calls with preconditions."`
 
 	Drain     time.Duration `conf:"drain" default:"10s" range:"1s..10m" doc:"Longest ordered stop. In a pool the calls go over to other instances; up to two fifths of the time are for those that are being set up. Where there is no other instance, and of those that are not answered by then, calls are released."`
 	FlowGrace time.Duration `conf:"flow_grace" default:"60s" range:"0s..1h" doc:"How long a call outlives its browser's WebSocket."`

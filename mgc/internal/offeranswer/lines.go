@@ -20,7 +20,7 @@ func (m *Media) takeMore(side Side, d *sdp.Description, change *Change) {
 	}
 	for slot := range d.Media {
 		if m.begins(side, d, slot) {
-			m.begin(side, slot, d)
+			m.begin(side, slot, d, change)
 		}
 	}
 }
@@ -116,29 +116,43 @@ func (l *Line) shadowed(d *sdp.Description, slot int) bool {
 	return false
 }
 
-// spare is the place for a further stream: of one that has no line any more, else behind the others.
+// spare is the place for a further stream that an offer of side begins: of one that has no line any more, else behind the others, else of one whose line is off in
+// this offer: lines that a peer never uses again (RFC 3264 §8.2) do not count. The other side's line goes on with the new one then.
 func (m *Media) spare(side Side) int {
-	n := m.Streams()
+	n, dead := m.Streams(), 0
 	for i := 1; i < n; i++ {
 		own, other := m.Line(side).streamAt(i), m.Line(side.Other()).streamAt(i)
 		if own.Audio < 0 && !other.Begun {
 			return i
 		}
+		if own.Audio >= 0 && own.Off {
+			dead = i
+		}
+	}
+	if n >= m.Policy.streams() && dead > 0 {
+		return dead
 	}
 	return n
 }
 
 // begin takes a line of an offer as a further stream, if it can be had.
-func (m *Media) begin(side Side, slot int, d *sdp.Description) {
+func (m *Media) begin(side Side, slot int, d *sdp.Description, change *Change) {
 	v := m.at(m.spare(side))
 	l := v.Line(side)
-	l.Audio, l.Begun, l.Since = slot, true, d.Origin.Version
+	l.Slots = slices.Clone(l.Slots)
+	if l.Audio >= 0 {
+		l.Slots[l.Audio].Bound = l.Bound
+	}
+	l.Stream = l.another(slot)
+	l.Bound, l.Begun, l.Since = l.Slots[slot].Bound, true, d.Origin.Version
 	if side == Access && l.Bound == nil {
 		l.Bound = m.Line(side).Bound // a payload type is the same in all lines of a group (RFC 9143 §10.1.2)
 	}
-	if _, err := v.takePeer(side, d, &d.Media[slot], false); err != nil || !v.bridgeable(side) {
+	ch, err := v.takePeer(side, d, &d.Media[slot], false)
+	if err != nil || !v.bridgeable(side) {
 		return
 	}
+	change.NewKey = change.NewKey || ch.NewKey && v.made() // in the place of another, whose key the media gateway has
 	l.Asked = directionOf(side, d, &d.Media[slot])
 	l.Want = l.Asked
 	v.Line(side.Other()).askAgain()
@@ -181,9 +195,14 @@ func (m *Media) offerMore(side Side, i int, dir sdp.Direction) {
 	m.put(v)
 }
 
-// newLine gives the stream of l a line in our offer on side; false: the browser does not bundle.
+// another is the stream with another line in the place of what it had: of that only what the media gateway has made is left.
+func (s *Stream) another(slot int) Stream {
+	return Stream{Audio: slot, Local: s.Local, LocalRTCP: s.LocalRTCP, SSRC: s.SSRC, CName: s.CName, Crypto: Crypto{Keys: s.Crypto.Keys}}
+}
+
+// newLine gives the stream of l a line in our offer on side; false: the browser does not bundle, or has as many lines as there may be.
 func (m *Media) newLine(l *Line, side Side) bool {
-	if side == Access && !l.Web.Bundle {
+	if side == Access && !l.Web.Bundle || len(l.Slots) >= MaxLines {
 		return false
 	}
 	s := Slot{Type: "audio", Proto: l.Slots[m.Line(side).Audio].Proto}
@@ -268,7 +287,7 @@ func (m *Media) bundled(side Side, d *sdp.Description, a *sdp.Media) bool {
 func (m *Media) stale(side Side) bool {
 	l, o := m.Line(side), m.Line(side.Other())
 	if l.Audio < 0 {
-		return l.Slots != nil && o.Begun && !o.Off && (side == Core || l.Web.Bundle)
+		return l.Slots != nil && len(l.Slots) < MaxLines && o.Begun && !o.Off && (side == Core || l.Web.Bundle)
 	}
 	if l.asks() {
 		return o.Begun && !o.Off

@@ -105,6 +105,8 @@ type Slot struct {
 	Formats []string `json:"formats"` // to repeat in a rejected line
 	MID     string   `json:"mid,omitempty"`
 
+	Bound []codec.Codec `json:"bound,omitempty"` // of a line whose place another has taken: what payload types stand for in it (RFC 3264 §8.3.2)
+
 	Held codec.Codec `json:"held,omitzero"` // not zero: the line is kept, inactive, with this format: it carries the BUNDLE transport
 }
 
@@ -309,6 +311,9 @@ func (m *Media) takeSlots(side Side, d *sdp.Description) error {
 	if len(d.Media) < len(l.Slots) {
 		return unacceptable(399, "%d media lines, there were %d", len(d.Media), len(l.Slots))
 	}
+	if len(d.Media) > MaxLines {
+		return unacceptable(399, "%d media lines, at most %d, rejected ones included", len(d.Media), MaxLines)
+	}
 	audio := -1
 	slots := make([]Slot, len(d.Media))
 	for i := range d.Media {
@@ -317,6 +322,9 @@ func (m *Media) takeSlots(side Side, d *sdp.Description) error {
 			return unacceptable(399, "media line %d was %s", i+1, l.Slots[i].Type)
 		}
 		slots[i] = Slot{Type: md.Type, Proto: md.Proto, Formats: md.Formats, MID: md.MID}
+		if i < len(l.Slots) {
+			slots[i].Bound = l.Slots[i].Bound
+		}
 		// The first line that can be used; a phone may offer SRTP in a line before (RFC 8643 §3.1). Without one, the first for its refusal.
 		if liveLine(side, md) && (audio < 0 || m.usableLine(side, md) && !m.usableLine(side, &d.Media[audio])) {
 			audio = i

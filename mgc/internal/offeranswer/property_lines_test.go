@@ -2,6 +2,7 @@ package offeranswer
 
 import (
 	"fmt"
+	"strconv"
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/offeranswer/peertest"
 	"github.com/isthmus-gateway/isthmus/pkg/sdp"
@@ -103,7 +104,9 @@ func (n *negotiation) agreeOnLine(i int, w, p *peertest.Further, access, core *i
 		at := n.places[i]
 		place := fmt.Sprint(v.Line(Side(s)).Audio)
 		if was := at[s]; was != "" && was != place {
-			return fmt.Errorf("%s: line %s was line %s", name(Side(s)), place, was)
+			if line, err := strconv.Atoi(was); err != nil || on(n.lines[s].At(line)) { // another may only take the place of one that was given up
+				return fmt.Errorf("%s: line %s was line %s, which is there", name(Side(s)), place, was)
+			}
 		}
 		at[s] = place
 		n.places[i] = at

@@ -14,8 +14,10 @@ import (
 // it, and what that one makes of it is the answer. A line that is refused or given up by its peer is Off; the other side's line is inactive then, until the
 // line comes back with an offer of the same peer.
 
-// MaxStreams is the most audio streams of a call.
-const MaxStreams = 8
+const (
+	MaxStreams = 8  // most audio streams of a call
+	MaxLines   = 32 // most m= lines of a description, of any media, those at port 0 included: they stay until the call ends (RFC 3264 §8)
+)
 
 // streams is the most that the policy allows.
 func (p Policy) streams() int { return min(max(p.Streams, 1), MaxStreams) }
@@ -144,7 +146,10 @@ func (l *Line) Uses(slot int) bool { return l.live()[slot] != nil }
 func (l *Line) revertMore(is *Line) {
 	for i := range is.More {
 		was, now := l.streamAt(i+1), &is.More[i]
-		was.Bound, was.Crypto.Keys = now.Bound, now.Crypto.Keys
+		if was.Audio < 0 || was.Audio == now.Audio {
+			was.Bound = now.Bound
+		}
+		was.Crypto.Keys = now.Crypto.Keys
 		was.Local, was.LocalRTCP, was.SSRC, was.CName = now.Local, now.LocalRTCP, now.SSRC, now.CName
 		l.setStream(i+1, was)
 	}
