@@ -14,7 +14,12 @@ func TestFetchTakesTerminationsAsTheyAre(t *testing.T) {
 	r := newRig(t, srtp.AES128GCM, access, core)
 	before := r.a.stats()
 	r.w.msgs[0], r.w.msgs[1] = udpio.Message{From: browserAddr}, udpio.Message{From: netip.MustParseAddrPort("192.0.2.1:9")} // a stranger
-	if n := testing.AllocsPerRun(100, func() { r.w.findPaths(r.a.access.sock, 2); fetchTerm(r.c); fetch([]*term{r.c, nil, r.c}); r.w.fetchSweep(3) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() {
+		r.w.findPaths(r.a.access.sock, 2)
+		fetchTerm(r.c)
+		fetch([]*term{r.c, nil, r.c})
+		r.w.fetchSweep(3)
+	}); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 	if after := r.a.stats(); after.PacketsReceived != before.PacketsReceived || after.PacketsSent != before.PacketsSent {
