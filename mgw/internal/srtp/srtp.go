@@ -33,7 +33,7 @@ var (
 	ErrAuth   = errors.New("srtp: authentication failed")
 	ErrReplay = errors.New("srtp: replayed")
 	ErrFormat = errors.New("srtp: malformed")
-	ErrSpent  = errors.New("srtp: key used up") // RFC 3711 §9.2
+	ErrSpent  = errors.New("srtp: key used up") // for this packet: its keystream has been used, or may have been (RFC 3711 §9.1), or there is none left (§9.2)
 )
 
 // Profile is a protection profile in the wire form of RFC 5764 §4.1.2.
@@ -156,29 +156,30 @@ func NewPair(p Profile, k Keys) (*Sender, *Receiver, error) {
 }
 
 // ProtectRTP encrypts the RTP packet b in place and returns it with its tag. b needs Overhead bytes of spare capacity, else it moves
-// to new memory. Sequence numbers must never repeat within one rollover period. Errors: ErrFormat, ErrSpent.
+// to new memory. A packet may be late by less than ReplayWindow, once; one that is later, or comes twice, is refused, since a keystream that is used twice
+// gives both packets away, and with AES-GCM the key of the tags (RFC 7714 §8.4). Errors: ErrFormat, ErrSpent.
 func (s *Sender) ProtectRTP(b []byte) ([]byte, error) {
-	if s.aead.gcm == nil {
-		out, err := s.ctx.EncryptRTP(b[:0], b, &s.rtp)
-		if err != nil {
-			return nil, ErrSpent
-		}
-		return out, nil
-	}
 	p, err := view.ParseHeader(b)
 	if err != nil {
 		return nil, ErrFormat
 	}
 	if ssrc := p.SSRC(); !s.sent.take(ssrc) {
-		s.sent.add(source{ssrc: ssrc, index: uint64(p.Seq()), known: true})
+		s.sent.add(source{ssrc: ssrc})
 	}
 	x := &s.sent.newest
 	index := x.guess(p.Seq())
-	if index >= indexEnd {
+	if index >= indexEnd || x.replayed(index) {
 		return nil, ErrSpent
 	}
-	x.index = max(x.index, index)
-	return s.aead.seal(p, index), nil
+	x.accept(index)
+	if s.aead.gcm != nil {
+		return s.aead.seal(p, index), nil
+	}
+	out, err := s.ctx.EncryptRTP(b[:0], b, &s.rtp)
+	if err != nil {
+		return nil, ErrSpent
+	}
+	return out, nil
 }
 
 // ProtectRTCP is ProtectRTP for a compound or reduced-size RTCP packet.
