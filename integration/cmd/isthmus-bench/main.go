@@ -22,6 +22,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/integration/internal/bench"
 	kernelfloor "github.com/isthmus-gateway/isthmus/integration/internal/bench/floor"
 	"github.com/isthmus-gateway/isthmus/integration/internal/bench/load"
+	"github.com/isthmus-gateway/isthmus/integration/internal/bench/quality"
 	"github.com/isthmus-gateway/isthmus/integration/internal/stack"
 )
 
@@ -61,6 +62,7 @@ func run() error {
 	sig := signallingFlags()
 	flag.IntVar(&c.Quality.Seeds, "quality-calls", 3, "calls for each condition of the speech part, 1 to 20")
 	flag.DurationVar(&c.Quality.Speech, "quality-speech", 10*time.Second, "length of what each of them says, 4s to 1m")
+	flag.StringVar(&c.Quality.Pair, "quality-pair", "", "measure one pair of the speech part only: Opus and "+strings.Join(quality.Pairs(), ", "))
 	doc := flag.String("quality-doc", "", "write the tables of the speech part into this document, mgw/docs/quality.md, in place of its own")
 	gather := flag.Bool("floor-gather", false, "the kernel floor sleeps under load so that datagrams gather, as the gateway does")
 	flag.StringVar(&c.Gateway, "mgw", "", "the gateway's program; empty: mgw beside this one")
@@ -70,6 +72,9 @@ func run() error {
 	var err error
 	if flag.NArg() > 0 {
 		return fmt.Errorf("unknown argument %q", flag.Arg(0))
+	}
+	if *doc != "" && c.Quality.Pair != "" {
+		return errors.New("-quality-doc takes the tables of all pairs, not with -quality-pair")
 	}
 	if c.Growth, err = numbers(*growth); err != nil {
 		return err

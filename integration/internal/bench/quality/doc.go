@@ -9,6 +9,8 @@ package quality
 import (
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -22,6 +24,7 @@ const (
 type Config struct {
 	Seeds   int           // calls for each condition
 	Speech  time.Duration // length of what each says
+	Pair    string        // the core's codec, one of Pairs: measure that one only; empty: all
 	Gateway string        // path of the mgw program
 	Workers int           // packet threads of the gateway; 0: its default
 	Threads int           // packet threads of rtpengine
@@ -37,6 +40,8 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("quality: 1 to 20 calls for each condition, not %d", c.Seeds)
 	case c.Speech < 4*time.Second || c.Speech > time.Minute:
 		return fmt.Errorf("quality: 4 s to 1 min of speech, not %v", c.Speech)
+	case c.Pair != "" && !slices.Contains(Pairs(), c.Pair):
+		return fmt.Errorf("quality: no pair of Opus and %q, but of %s", c.Pair, strings.Join(Pairs(), ", "))
 	}
 	return nil
 }

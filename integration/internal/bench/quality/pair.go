@@ -38,6 +38,14 @@ var pairs = []*pair{
 	{load.OpusG722, "G.722", 2, 8000, "", 0, wideOpus},
 }
 
+// Pairs are the names of what is measured beside Opus.
+func Pairs() (names []string) {
+	for _, p := range pairs {
+		names = append(names, p.core)
+	}
+	return names
+}
+
 // title of a direction.
 func (p *pair) title(d load.Direction) string {
 	if d == load.Up {

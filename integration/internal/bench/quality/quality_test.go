@@ -156,9 +156,15 @@ func TestAlignmentFollows(t *testing.T) {
 }
 
 func TestConfigIsChecked(t *testing.T) {
-	for _, c := range []Config{{Seeds: 0, Speech: 10 * time.Second}, {Seeds: 21, Speech: 10 * time.Second}, {Seeds: 3, Speech: time.Second}} {
+	for _, c := range []Config{{Seeds: 0, Speech: 10 * time.Second}, {Seeds: 21, Speech: 10 * time.Second}, {Seeds: 3, Speech: time.Second}, {Seeds: 3, Speech: 10 * time.Second, Pair: "AMR-WB"}} {
 		if err := c.Validate(); err == nil || !strings.HasPrefix(err.Error(), "quality: ") {
 			t.Errorf("%+v: %v", c, err)
+		}
+	}
+	for _, name := range Pairs() {
+		c := Config{Seeds: 3, Speech: 10 * time.Second, Pair: name}
+		if err := c.Validate(); err != nil {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

@@ -42,6 +42,9 @@ func Run(ctx context.Context, c Config) (*Results, error) {
 		}
 	}
 	for _, p := range pairs {
+		if c.Pair != "" && c.Pair != p.core {
+			continue
+		}
 		if err := r.measure(ctx, p, speakers); err != nil {
 			return r, err
 		}
