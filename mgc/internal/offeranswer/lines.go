@@ -176,6 +176,10 @@ func (m *Media) offerMore(side Side, i int, dir sdp.Direction) {
 		l.Ours = ours
 	}
 	if len(l.Ours) == 0 || l.Audio < 0 && !m.newLine(l, side) {
+		if l.asks() { // nothing to offer in a line that is off: it stays so
+			l.refuse()
+			m.put(v)
+		}
 		return
 	}
 	if was := m.Line(side).streamAt(i); was.asks() && was.Audio == l.Audio { // the line is used anew, whatever it was refused as

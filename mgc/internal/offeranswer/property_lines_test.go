@@ -3,6 +3,7 @@ package offeranswer
 import (
 	"fmt"
 	"strconv"
+	"testing"
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/offeranswer/peertest"
 	"github.com/isthmus-gateway/isthmus/pkg/sdp"
@@ -112,4 +113,17 @@ func (n *negotiation) agreeOnLine(i int, w, p *peertest.Further, access, core *i
 		n.places[i] = at
 	}
 	return nil
+}
+
+// TestR9429_5_2_2_NoLineWithoutCodecs plays sequences again in which a line that a browser had given up came into our offer once more, under its old name and with no codec:
+// the phone asks for it again with none that can be joined.
+func TestR9429_5_2_2_NoLineWithoutCodecs(t *testing.T) {
+	for _, x := range []struct {
+		seed     uint64
+		sequence int
+	}{{1, 73040}, {1, 73097}, {3, 19154}} {
+		if ladder, err := ladderOf(x.seed, x.sequence); err != nil {
+			t.Errorf("ISTHMUS_SEED=%#x ISTHMUS_SEQUENCE=%d: %v\n%s", x.seed, x.sequence, err, ladder)
+		}
+	}
 }
