@@ -132,7 +132,7 @@ func (w *worker) readStream(st *stream) (got int) {
 		return 0
 	}
 	open := st.Fill()
-	w.waited = w.arrivals.waited(st.Stamp)
+	waited := w.arrivals.waited(st.Stamp)
 	for {
 		p, err := st.Next(readSize)
 		if err != nil {
@@ -144,6 +144,7 @@ func (w *worker) readStream(st *stream) (got int) {
 		w.sendParcel()
 		b := w.reads[w.used]
 		w.used++
+		w.waited = waited // other packets may have gone before
 		w.accessPacket(st.as, b[:copy(b, p):bufferSize], st.from)
 		got++
 	}
