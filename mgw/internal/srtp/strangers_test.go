@@ -51,6 +51,35 @@ func TestStrangersAreRationed(t *testing.T) {
 	})
 }
 
+// Media alone use the ration up, and reports alone.
+func TestMediaAndReportsAreRationed(t *testing.T) {
+	profiles(t, func(t *testing.T, p Profile) {
+		for _, control := range []bool{false, true} {
+			tx, rx := pair(t, p)
+			rx.clock = func() int64 { return 1 }
+			if _, err := rx.OpenRTP(protected(t, tx, 1, 1)); err != nil {
+				t.Fatal(err)
+			}
+			for i := range strangerRate {
+				if !rx.strangers.Holds(1, 1) {
+					t.Fatalf("used up by %d, control %v", i, control)
+				}
+				b := packet(make([]byte, 300), 1000+uint32(i), 1, 160)
+				open := rx.OpenRTP
+				if control {
+					b[1], b[4], b[7], open = 200, 9, byte(i), rx.OpenRTCP
+				}
+				if _, err := open(b); err != ErrAuth {
+					t.Fatal(err)
+				}
+			}
+			if rx.strangers.Holds(1, 1) {
+				t.Errorf("forged packets cost nothing, control %v", control)
+			}
+		}
+	})
+}
+
 // Forged packets take no place among the SSRCs that are known, and nothing of the ration, however many come before the first authentic one: the peer's second
 // SSRC, or that of its reports, is taken at once.
 func TestForgedSourcesTakeNoPlace(t *testing.T) {
