@@ -1,0 +1,61 @@
+//go:build linux && !portable
+
+package flow
+
+import (
+	"testing"
+
+	"github.com/isthmus-gateway/isthmus/mgw/internal/ice"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/srtp"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/udpio"
+)
+
+// TestQueuedPacketsOutliveLaterLooks: in a round that plays frames a core socket is looked at again and again, while what was forwarded after the first look
+// is still in its buffers. Each packet arrives, once and in order.
+func TestQueuedPacketsOutliveLaterLooks(t *testing.T) {
+	const waiting = 20
+	access, core := relaySettings()
+	r := newRig(t, srtp.AES128GCM, access, core)
+	browser, phone := socket(t), socket(t)
+	r.a.access.check(1, 1, ice.Check{From: browser.Local(), Nominated: true})
+	if err := r.c.core.setRemote(0, CoreRemote{RTP: phone.Local()}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.w.watch(r.c.core.rtp, sockRef{core: r.c.core}); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, bufferSize)
+	for range waiting {
+		if err := phone.SendTo(r.fill(buf, 8), r.c.core.rtp.Local()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ready, _, err := r.w.poll.Wait(0, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.w.begin()
+	c := coder{w: r.w}
+	c.pulse.of = &c
+	r.w.clock.set(&c.pulse, r.w.now)
+	if got := r.w.readAll(ready); got != waiting {
+		t.Fatalf("%d of %d datagrams read", got, waiting)
+	}
+	r.w.flush()
+	var m udpio.Message
+	n, last := 0, uint16(0)
+	for ; r.w.reader.ReadOne(browser, buf, &m); n++ {
+		p, err := r.peerRx.OpenRTP(buf[:m.N:bufferSize])
+		if err != nil {
+			t.Fatalf("packet %d: %v", n, err)
+		}
+		if seq := rtp.Packet(p).Seq(); n > 0 && seq != last+1 {
+			t.Errorf("number %d after %d", seq, last)
+		}
+		last = rtp.Packet(p).Seq()
+	}
+	if n != waiting {
+		t.Errorf("%d of %d packets arrived", n, waiting)
+	}
+}
