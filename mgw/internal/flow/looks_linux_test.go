@@ -5,6 +5,7 @@ package flow
 import (
 	"testing"
 
+	"github.com/isthmus-gateway/isthmus/mgw/internal/gate"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/ice"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/srtp"
@@ -57,5 +58,61 @@ func TestQueuedPacketsOutliveLaterLooks(t *testing.T) {
 	}
 	if n != waiting {
 		t.Errorf("%d of %d packets arrived", n, waiting)
+	}
+}
+
+// TestCutDatagramsAreDropped: one that is longer than a buffer is counted and goes nowhere, whichever side it is from, and the next one is taken.
+func TestCutDatagramsAreDropped(t *testing.T) {
+	access, core := relaySettings()
+	r := newRig(t, srtp.AES128GCM, access, core)
+	browser, phone := socket(t), socket(t)
+	r.a.access.check(1, 1, ice.Check{From: browser.Local(), Nominated: true})
+	if err := r.c.core.setRemote(0, CoreRemote{RTP: phone.Local()}); err != nil {
+		t.Fatal(err)
+	}
+	as := &accessSock{sock: socket(t), paths: r.a.access.sock.paths, w: r.w}
+	for s, ref := range map[*udpio.Socket]sockRef{r.c.core.rtp: {core: r.c.core}, as.sock: {access: as}} {
+		if _, err := r.w.watch(s, ref); err != nil {
+			t.Fatal(err)
+		}
+	}
+	long := func() []byte {
+		b := make([]byte, readSize+1)
+		r.fill(b, 8)
+		return b
+	}
+	protect := func(b []byte) []byte {
+		b, err := r.peerTx.ProtectRTP(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	for _, c := range []struct {
+		from       *udpio.Socket
+		to         *udpio.Socket
+		long, next []byte
+		in, out    *term
+	}{
+		{phone, r.c.core.rtp, long(), r.fill(make([]byte, bufferSize), 8), r.c, r.a},
+		{browser, as.sock, protect(long()[:readSize]), protect(r.fill(make([]byte, bufferSize), 8)), r.a, r.c},
+	} {
+		for i, b := range [][]byte{c.long, c.next} {
+			if err := c.from.SendTo(b, c.to.Local()); err != nil {
+				t.Fatal(err)
+			}
+			ready, _, err := r.w.poll.Wait(0, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.w.begin()
+			if got := r.w.readAll(ready); got != 1 || c.in.in.packets != uint64(i) || c.out.out.packets != uint64(i) {
+				t.Errorf("%s, datagram %d: %d read, %d taken, %d leave; dropped %v", c.in.owner.ID(), i, got, c.in.in.packets, c.out.out.packets, c.in.in.drops.Map())
+			}
+			r.w.flush()
+		}
+	}
+	if n, m := r.c.in.drops[gate.Malformed], r.w.count.stray.Load(); n != 1 || m != 1 {
+		t.Errorf("%d and %d counted", n, m)
 	}
 }
