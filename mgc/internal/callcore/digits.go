@@ -96,7 +96,7 @@ func (s *State) byInfo(l Leg) bool {
 // plays reports whether digits can be put into the media of the peer of the leg.
 func (s *State) plays(l Leg) bool {
 	line := s.d.Media.Line(side(l))
-	return line.Event.Name != "" || line.Chosen.IsZero() || s.d.Cfg.Policy.Media.Codes(line.Chosen)
+	return !line.Off && (line.Event.Name != "" || line.Chosen.IsZero() || s.d.Cfg.Policy.Media.Codes(line.Chosen))
 }
 
 // digitOrder is what the media gateway has to do on the termination of the leg.

@@ -39,7 +39,7 @@ type Side struct {
 	Want   sdp.Direction // what the peer wants, from its own point of view; DirUnset: not said
 
 	Further []Side // the further streams, in the order of both sides; Lines are the same
-	Off     bool   // of a further one: it has no line, or one that is refused
+	Off     bool   // it has no line, or one that is refused or given up
 
 	Local, Remote netip.AddrPort // media gateway and peer; Remote of the access side is Pair's business
 	LocalRTCP     uint16         // 0: multiplexed
@@ -105,7 +105,7 @@ func sideOf(l *offeranswer.Line) Side {
 
 // At is the stream of a line, from 0; nil: the line is none's, or refused.
 func (s *Side) At(line int) *Side {
-	if line == s.Audio {
+	if line == s.Audio && !s.Off {
 		return s
 	}
 	for i := range s.Further {
@@ -118,7 +118,7 @@ func (s *Side) At(line int) *Side {
 
 // streamOf is the first stream.
 func streamOf(l *offeranswer.Line) Side {
-	out := Side{Audio: l.Audio, Theirs: l.Theirs, Ours: l.Ours, Chosen: l.Chosen, Dir: l.Dir, Want: l.Want,
+	out := Side{Audio: l.Audio, Off: l.Off, Theirs: l.Theirs, Ours: l.Ours, Chosen: l.Chosen, Dir: l.Dir, Want: l.Want,
 		Local: l.Local, Remote: l.Remote, LocalRTCP: l.LocalRTCP, RemoteRTCP: l.RemoteRTCP}
 	for i, slot := range l.Slots {
 		out.Lines = append(out.Lines, Line{Type: slot.Type, Proto: slot.Proto, Used: l.Uses(i)})

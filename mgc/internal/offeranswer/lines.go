@@ -95,7 +95,11 @@ func (m *Media) transportable(side Side, d *sdp.Description, slot int) bool {
 	if side == Access {
 		return l.Web.Bundle && !l.Web.Component2 && md.MID != "" && slices.Contains(d.Bundle(), md.MID) && !l.shadowed(d, slot)
 	}
-	if md.Proto != d.Media[l.Audio].Proto {
+	first := &d.Media[l.Audio]
+	if c := m.carrier(side, d); c != nil {
+		first = c
+	}
+	if md.Proto != first.Proto {
 		return false
 	}
 	return !slices.ContainsFunc(d.Groups, func(g sdp.Group) bool {

@@ -16,13 +16,14 @@ func (m Media) MakeOffer(side Side, dir sdp.Direction) (Media, []byte, error) {
 	if side == Core && l.Said == nil && m.Policy.Preconditions == PreconditionsFull && m.Line(Access).Theirs != nil {
 		l.Pre = precond.Offered()
 	}
-	l.Ours = m.offerCodecs(side)
-	if len(l.Ours) == 0 || !isAudio(l.Ours[0]) {
-		return m, nil, unacceptable(305, "no codec to offer")
+	if !l.Off {
+		if l.Ours = m.offerCodecs(side); len(l.Ours) == 0 || !isAudio(l.Ours[0]) {
+			return m, nil, unacceptable(305, "no codec to offer")
+		}
+		l.bind(l.Ours)
 	}
-	l.bind(l.Ours)
 	dirOfMore := dir
-	if dir == sdp.DirUnset {
+	if dir == sdp.DirUnset || l.Off {
 		dir = m.tell(side)
 	}
 	l.Told, l.Actual = dir, ""
@@ -54,7 +55,7 @@ func (m Media) MakeAnswer(side Side) (Media, []byte, error) {
 	if side == Access && l.Web.PeerLite && !l.Web.Full {
 		return m, nil, errBothLite
 	}
-	if !m.answerStream(side) {
+	if !l.Off && !m.answerStream(side) {
 		return m, nil, unacceptable(305, "no codec of the offer can be joined")
 	}
 	for i := 1; i < m.Streams(); i++ {

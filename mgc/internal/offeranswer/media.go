@@ -173,22 +173,66 @@ func (m Media) Offer(side Side, d *sdp.Description) (Media, Change, error) {
 	if err := m.takeSlots(side, d); err != nil {
 		return m, Change{}, err
 	}
-	a := &d.Media[l.Audio]
-	change, err := m.takePeer(side, d, a, false)
+	change, err := m.takeFirst(side, d)
 	if err != nil {
 		return m, Change{}, err
 	}
-	if !m.bridgeable(side) {
-		return m, Change{}, unacceptable(305, "%s", m.unjoinable(side))
-	}
-	l.Asked = directionOf(side, d, a)
-	l.Want = l.Asked
 	m.takeMore(side, d, &change)
+	if l.Off && !l.several() {
+		return m, Change{}, unacceptable(305, "the first audio line is given up, and no other can be joined")
+	}
 	if first {
 		change = Change{}
 	}
 	change.Tell = m.Stale(side.Other())
 	return m, change, nil
+}
+
+// takeFirst takes the line of the first stream from an offer; one that is given up while another lives leaves that the transport.
+func (m *Media) takeFirst(side Side, d *sdp.Description) (Change, error) {
+	l := m.Line(side)
+	a := &d.Media[l.Audio]
+	if !liveLine(side, a) {
+		change, err := m.takeTransport(side, d, false)
+		l.refuse()
+		return change, err
+	}
+	if l.Off { // it comes back
+		l.Off, l.Dir = false, sdp.DirUnset
+	}
+	change, err := m.takePeer(side, d, a, false)
+	if err != nil {
+		return change, err
+	}
+	if !m.bridgeable(side) {
+		return change, unacceptable(305, "%s", m.unjoinable(side))
+	}
+	l.Asked = directionOf(side, d, a)
+	l.Want = l.Asked
+	return change, nil
+}
+
+// takeTransport takes what a browser's lines have in common from a description without the first line.
+func (m *Media) takeTransport(side Side, d *sdp.Description, answer bool) (Change, error) {
+	if side == Core {
+		return Change{}, nil
+	}
+	return m.Line(side).Web.take(d, m.carrier(side, d), answer, m.Policy.Mux)
+}
+
+// carrier is the first stream's line, or where that is given up the first other one that goes on (RFC 9143 §7.5.3); nil: there is none.
+func (m *Media) carrier(side Side, d *sdp.Description) *sdp.Media {
+	l := m.Line(side)
+	if liveLine(side, &d.Media[l.Audio]) {
+		return &d.Media[l.Audio]
+	}
+	for i := range l.More {
+		s := &l.More[i]
+		if !s.IsOff() && liveLine(side, &d.Media[s.Audio]) && m.bundled(side, d, &d.Media[s.Audio]) {
+			return &d.Media[s.Audio]
+		}
+	}
+	return nil
 }
 
 // Stale reports whether side has to get an offer: what both peers want now gives another direction than what is agreed with it, or the other peer has a
@@ -234,16 +278,24 @@ func (m Media) Answer(side Side, d *sdp.Description) (Media, error) {
 		}
 	}
 	a := &d.Media[l.Audio]
-	if a.Port == 0 {
+	switch {
+	case l.Off && m.carrier(side, d) != nil:
+		if _, err := m.takeTransport(side, d, true); err != nil {
+			return m, err
+		}
+	case a.Port == 0:
 		return m, unacceptable(305, "audio was declined")
-	}
-	if a.Proto != l.Slots[l.Audio].Proto {
+	case a.Proto != l.Slots[l.Audio].Proto:
 		return m, unacceptable(302, "transport protocol of the answer is %s", printable(a.Proto))
-	}
-	if err := m.takeAnswer(side, d, a); err != nil {
-		return m, err
+	default:
+		if err := m.takeAnswer(side, d, a); err != nil {
+			return m, err
+		}
 	}
 	m.takeMoreAnswers(side, d)
+	if l.Off && !l.several() {
+		return m, unacceptable(305, "audio was declined")
+	}
 	return m, nil
 }
 
@@ -331,7 +383,7 @@ func (m *Media) takeSlots(side Side, d *sdp.Description) error {
 		}
 	}
 	if len(l.Slots) > 0 {
-		if audio = l.Audio; d.Media[audio].Port == 0 && !(side == Access && bundleOnly(&d.Media[audio])) {
+		if audio = l.Audio; d.Media[audio].Port == 0 && m.carrier(side, d) == nil {
 			audio = -1
 		}
 	}
@@ -340,15 +392,18 @@ func (m *Media) takeSlots(side Side, d *sdp.Description) error {
 	}
 	l.Slots, l.Audio = slots, audio
 	if side == Access {
-		l.holdTagged(d)
+		l.holdTagged(d, m.carrier(side, d))
 	}
 	return nil
 }
 
 // holdTagged marks the line that carries the transport of the BUNDLE group when that is not the audio line: an answer must not reject
 // it as long as another line of the group lives (RFC 9143 §7.3.3). Chromium fails on one that does.
-func (l *Line) holdTagged(d *sdp.Description) {
-	if i := tagged(d, &d.Media[l.Audio]); i >= 0 && i != l.Audio {
+func (l *Line) holdTagged(d *sdp.Description, carrier *sdp.Media) {
+	if carrier == nil {
+		return
+	}
+	if i := tagged(d, carrier); i >= 0 && &d.Media[i] != carrier {
 		c, _ := holdable(&d.Media[i])
 		l.Slots[i].Held = c
 	}

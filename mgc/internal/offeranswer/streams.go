@@ -112,7 +112,7 @@ func (m *Media) made() bool { return m.stream == 0 || m.Line(Core).Local.IsValid
 // IsOff reports whether the stream has no line on the side, or one that is off.
 func (s *Stream) IsOff() bool { return s.Audio < 0 || s.Off }
 
-// refuse puts a further stream's line off.
+// refuse puts a stream's line off.
 func (s *Stream) refuse() {
 	s.Off, s.Want, s.Asked, s.Told, s.Dir = true, sdp.Inactive, sdp.Inactive, sdp.Inactive, sdp.DirUnset
 	s.Crypto.Peer = Key{}
@@ -125,7 +125,10 @@ func (l *Line) several() bool {
 
 // live are the streams whose lines the side's description has, by slot.
 func (l *Line) live() map[int]*Stream {
-	out := map[int]*Stream{l.Audio: &l.Stream}
+	out := map[int]*Stream{}
+	if !l.Off {
+		out[l.Audio] = &l.Stream
+	}
 	for i := range l.More {
 		if s := &l.More[i]; !s.IsOff() {
 			out[s.Audio] = s

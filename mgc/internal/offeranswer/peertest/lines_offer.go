@@ -31,6 +31,13 @@ func (l *Lines) Offer(names []string) (*sdp.Description, Expect) {
 		l.order = append(l.order, -len(l.Further))
 	}
 	out := l.join(d, func(f *Further) sdp.Media { return l.offerLine(f, d, &e) })
+	if e.Fails == "no audio line" { // the first one alone may be given up; that these models do not do
+		for i := range out.Media {
+			if m := &out.Media[i]; m.Type == "audio" {
+				m.Port, m.Other = 0, nil
+			}
+		}
+	}
 	return out, e
 }
 
