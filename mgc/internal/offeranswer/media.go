@@ -188,14 +188,13 @@ func (m Media) Offer(side Side, d *sdp.Description) (Media, Change, error) {
 	return m, change, nil
 }
 
-// takeFirst takes the line of the first stream from an offer; one that is given up while another lives leaves that the transport.
+// takeFirst takes the line of the first stream from an offer; a phone may give it up while another lives.
 func (m *Media) takeFirst(side Side, d *sdp.Description) (Change, error) {
 	l := m.Line(side)
 	a := &d.Media[l.Audio]
 	if !liveLine(side, a) {
-		change, err := m.takeTransport(side, d, false)
 		l.refuse()
-		return change, err
+		return Change{}, nil
 	}
 	if l.Off { // it comes back
 		l.Off, l.Dir = false, sdp.DirUnset
@@ -212,15 +211,8 @@ func (m *Media) takeFirst(side Side, d *sdp.Description) (Change, error) {
 	return change, nil
 }
 
-// takeTransport takes what a browser's lines have in common from a description without the first line.
-func (m *Media) takeTransport(side Side, d *sdp.Description, answer bool) (Change, error) {
-	if side == Core {
-		return Change{}, nil
-	}
-	return m.Line(side).Web.take(d, m.carrier(side, d), answer, m.Policy.Mux)
-}
-
-// carrier is the first stream's line, or where that is given up the first other one that goes on (RFC 9143 §7.5.3); nil: there is none.
+// carrier is the first stream's line, or where a phone gives that up the first other one that goes on; nil: there is none. A browser's first line carries the
+// transport of all: RFC 9143 §7.5.3 lets another take that over, but Chromium closes the DTLS association with the line.
 func (m *Media) carrier(side Side, d *sdp.Description) *sdp.Media {
 	l := m.Line(side)
 	if liveLine(side, &d.Media[l.Audio]) {
@@ -228,7 +220,7 @@ func (m *Media) carrier(side Side, d *sdp.Description) *sdp.Media {
 	}
 	for i := range l.More {
 		s := &l.More[i]
-		if !s.IsOff() && liveLine(side, &d.Media[s.Audio]) && m.bundled(side, d, &d.Media[s.Audio]) {
+		if side == Core && !s.IsOff() && liveLine(side, &d.Media[s.Audio]) {
 			return &d.Media[s.Audio]
 		}
 	}
@@ -280,9 +272,6 @@ func (m Media) Answer(side Side, d *sdp.Description) (Media, error) {
 	a := &d.Media[l.Audio]
 	switch {
 	case l.Off && m.carrier(side, d) != nil:
-		if _, err := m.takeTransport(side, d, true); err != nil {
-			return m, err
-		}
 	case a.Port == 0:
 		return m, unacceptable(305, "audio was declined")
 	case a.Proto != l.Slots[l.Audio].Proto:
@@ -392,18 +381,15 @@ func (m *Media) takeSlots(side Side, d *sdp.Description) error {
 	}
 	l.Slots, l.Audio = slots, audio
 	if side == Access {
-		l.holdTagged(d, m.carrier(side, d))
+		l.holdTagged(d)
 	}
 	return nil
 }
 
 // holdTagged marks the line that carries the transport of the BUNDLE group when that is not the audio line: an answer must not reject
 // it as long as another line of the group lives (RFC 9143 §7.3.3). Chromium fails on one that does.
-func (l *Line) holdTagged(d *sdp.Description, carrier *sdp.Media) {
-	if carrier == nil {
-		return
-	}
-	if i := tagged(d, carrier); i >= 0 && &d.Media[i] != carrier {
+func (l *Line) holdTagged(d *sdp.Description) {
+	if i := tagged(d, &d.Media[l.Audio]); i >= 0 && i != l.Audio {
 		c, _ := holdable(&d.Media[i])
 		l.Slots[i].Held = c
 	}
