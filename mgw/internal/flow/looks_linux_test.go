@@ -115,4 +115,7 @@ func TestCutDatagramsAreDropped(t *testing.T) {
 	if n, m := r.c.in.drops[gate.Malformed], r.w.count.stray.Load(); n != 1 || m != 1 {
 		t.Errorf("%d and %d counted", n, m)
 	}
+	if n := r.w.load.urgent; n != 2 {
+		t.Errorf("%d packets count as relayed, want both that were", n)
+	}
 }
