@@ -125,10 +125,23 @@ func (t *term) unreachable() gate.Reason {
 	return gate.Pass
 }
 
-// seal counts and protects a stamped packet; nil when the key is used up.
+// seal protects and counts a stamped packet; nil when its key refuses it, which the partner's drops tell.
 func (t *term) seal(p rtp.Packet) []byte {
 	o := &t.out
 	n := len(p) - rtp.HeaderLen
+	if o.mid != nil {
+		p = o.withMID(p)
+	}
+	b := []byte(p)
+	if o.tx != nil {
+		var err error
+		if b, err = o.tx.ProtectRTP(p); err != nil {
+			if t.partner != nil {
+				t.partner.in.drops.Count(gate.Duplicate)
+			}
+			return nil
+		}
+	}
 	o.packets++
 	o.octets += uint64(n)
 	t.leg.Sent(n)
@@ -136,16 +149,6 @@ func (t *term) seal(p rtp.Packet) []byte {
 	if o.silent {
 		o.silent = false
 		t.emit(Event{Kind: MediaActive, Out: true})
-	}
-	if o.mid != nil {
-		p = o.withMID(p)
-	}
-	if o.tx == nil {
-		return p
-	}
-	b, err := o.tx.ProtectRTP(p)
-	if err != nil {
-		return nil
 	}
 	return b
 }

@@ -193,6 +193,21 @@ func TestRelayedPacketDoesNotAllocate(t *testing.T) {
 	})
 }
 
+// TestR3711_RefusedByItsKeyIsCounted: a packet whose keystream has been used does not leave, is not counted as sent, and is counted where it came from.
+func TestR3711_RefusedByItsKeyIsCounted(t *testing.T) {
+	eachProfile(t, func(t *testing.T, p srtp.Profile) {
+		access, core := relaySettings()
+		r := newRig(t, p, access, core)
+		b := r.fill(make([]byte, bufferSize), 8)
+		for i := range 2 {
+			again := append(make([]byte, 0, bufferSize), b...)
+			if out := r.a.seal(again); (out != nil) != (i == 0) || r.a.out.packets != 1 || r.c.in.drops[gate.Duplicate] != uint64(i) {
+				t.Errorf("time %d: %d octets leave, %d packets sent, dropped %v", i+1, len(out), r.a.out.packets, r.c.in.drops.Map())
+			}
+		}
+	})
+}
+
 func TestTranscodedPacketDoesNotAllocate(t *testing.T) {
 	transcodetest.Need(t, opus)
 	access := both(SendRecv, []codec.Codec{opus, ev48}, opus, ev48)
