@@ -57,7 +57,7 @@ func (r *Results) loads(ctx context.Context, m *codecs.Material) error {
 	for _, l := range [...]struct {
 		work Work
 		most int // calls
-	}{{Relay, 1000}, {Transcode, 200}} {
+	}{{Relay, 1600}, {Transcode, 240}} {
 		p := &part{work: l.work, c: &r.Config, material: m}
 		err := errors.Join(r.loadsOf(ctx, p, l.most), p.close())
 		if err != nil {

@@ -26,9 +26,9 @@ type System interface {
 
 // Port ranges for calls, below those that the kernel picks from for sockets without a port.
 const (
-	isthmusMin, isthmusMax     = 20000, 22499
-	rivalMin, rivalMax         = 22500, 24999
-	rtpengineMin, rtpengineMax = 25000, 31999
+	isthmusMin, isthmusMax     = 20000, 23499
+	rivalMin, rivalMax         = 23500, 26999
+	rtpengineMin, rtpengineMax = 27000, 31999
 )
 
 // endpoint joins an IP literal and a port.
