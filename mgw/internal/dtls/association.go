@@ -27,7 +27,6 @@ type Association struct {
 	cfg     Config
 	profile uint16
 	awake   time.Duration
-	start   time.Duration // starting, except in tests
 
 	mu      sync.Mutex // guards all below
 	conn    *dtls.Conn // nil at rest
@@ -156,7 +155,7 @@ func (a *Association) resume(first *bufpool.Buf) bool {
 		_ = p.Close()
 		return false
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), a.start)
+	ctx, cancel := context.WithTimeout(context.Background(), starting)
 	defer cancel()
 	if err := conn.HandshakeContext(ctx); err != nil { // there is no handshake: it starts pion's goroutines
 		_ = conn.Close()

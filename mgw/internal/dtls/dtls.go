@@ -133,5 +133,5 @@ func finish(conn *dtls.Conn, p *port, cfg Config) (*Association, error) {
 	if !ok {
 		return nil, ErrHandshake
 	}
-	return &Association{cfg: cfg, profile: uint16(profile), awake: awake, start: starting, conn: conn, port: p, state: &state}, nil
+	return &Association{cfg: cfg, profile: uint16(profile), awake: awake, conn: conn, port: p, state: &state}, nil
 }

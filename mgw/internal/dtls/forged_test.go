@@ -6,6 +6,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/pion/dtls/v3"
+
 	"github.com/isthmus-gateway/isthmus/mgw/internal/bufpool"
 )
 
@@ -104,13 +106,14 @@ func TestRestIsResumedOnce(t *testing.T) {
 	b := newRestBed(t, true)
 	b.settle()
 	b.server.mu.Lock()
-	b.server.start = 0 // the connection fails
+	state := b.server.state
+	b.server.state = &dtls.State{} // of no cipher suite: the connection fails
 	b.server.mu.Unlock()
 	b.toServer(record(23, 1, 7000, make([]byte, 20)...))
 	b.wait("the end", b.ended[1])
 	n := b.sent()
 	b.server.mu.Lock()
-	b.server.start = starting
+	b.server.state = state
 	again := b.server.resume(nil)
 	b.server.mu.Unlock()
 	if again {
