@@ -56,6 +56,7 @@ func (c *Config) args() []string {
 		"-mi", host, "-mp", or(int(c.Media), 0), "-ci", host, "-cp", or(int(c.Control), 0),
 		"-m", or(c.Calls, 1), "-r", or(c.Rate, 10), "-nostdin", "-default_behaviors", "all,-bye",
 		"-timeout", or(int(c.Timeout/time.Second), 30) + "s", "-timeout_error", "-max_retrans", "10",
+		"-max_recv_loops", "1", // else it takes the next of two messages at once before it has answered the first, and calls that unexpected
 		"-trace_msg", "-message_file", c.file("messages.log"), "-trace_err", "-error_file", c.file("errors.log"),
 		"-trace_stat", "-stf", c.file("stat.csv"), "-fd", "1",
 	}
