@@ -16,19 +16,21 @@ func TestUDPPairs(t *testing.T) {
 	}
 	first := int(min)
 	for _, a := range []string{"127.0.0.1", "127.0.0.2", "::1"} {
-		s, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.ParseIP(a), Port: int(max)})
-		if err != nil {
-			if a == "::1" {
+		t.Run(a, func(t *testing.T) {
+			s, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.ParseIP(a), Port: int(max)})
+			if err != nil && a == "::1" {
 				t.Skip("no IPv6 here")
 			}
-			t.Fatal(err)
-		}
-		if end := grow(first, 5); end != 0 && end < first+12 {
-			t.Errorf("5 pairs from %d to %d are free while somebody has %s", min, end-1, s.LocalAddr())
-		}
-		if end := grow(first, 4); end != first+8 {
-			t.Errorf("4 pairs from %d end at %d", min, end)
-		}
-		_ = s.Close()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = s.Close() }()
+			if end := grow(first, 5); end != 0 && end < first+12 {
+				t.Errorf("5 pairs from %d to %d are free while somebody has %s", min, end-1, s.LocalAddr())
+			}
+			if end := grow(first, 4); end != first+8 {
+				t.Errorf("4 pairs from %d end at %d", min, end)
+			}
+		})
 	}
 }

@@ -122,7 +122,7 @@ func TestFramesArePlayedAfterAllHasBeenRead(t *testing.T) {
 }
 
 // socket is one that is closed with the test.
-func socket(t *testing.T) *udpio.Socket {
+func socket(t testing.TB) *udpio.Socket {
 	t.Helper()
 	s, err := udpio.Open(netip.AddrPortFrom(loopback, 0), udpio.Options{ReceiveBuffer: 1 << 20})
 	if err != nil {

@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"github.com/isthmus-gateway/isthmus/mgw/internal/gate"
-	"github.com/isthmus-gateway/isthmus/mgw/internal/ice"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/srtp"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/udpio"
@@ -18,11 +17,7 @@ func TestQueuedPacketsOutliveLaterLooks(t *testing.T) {
 	const waiting = 20
 	access, core := relaySettings()
 	r := newRig(t, srtp.AES128GCM, access, core)
-	browser, phone := socket(t), socket(t)
-	r.a.access.check(1, 1, ice.Check{From: browser.Local(), Nominated: true})
-	if err := r.c.core.setRemote(0, CoreRemote{RTP: phone.Local()}); err != nil {
-		t.Fatal(err)
-	}
+	browser, phone := r.sockets()
 	if _, err := r.w.watch(r.c.core.rtp, sockRef{core: r.c.core}); err != nil {
 		t.Fatal(err)
 	}
@@ -65,11 +60,7 @@ func TestQueuedPacketsOutliveLaterLooks(t *testing.T) {
 func TestCutDatagramsAreDropped(t *testing.T) {
 	access, core := relaySettings()
 	r := newRig(t, srtp.AES128GCM, access, core)
-	browser, phone := socket(t), socket(t)
-	r.a.access.check(1, 1, ice.Check{From: browser.Local(), Nominated: true})
-	if err := r.c.core.setRemote(0, CoreRemote{RTP: phone.Local()}); err != nil {
-		t.Fatal(err)
-	}
+	browser, phone := r.sockets()
 	as := &accessSock{sock: socket(t), paths: r.a.access.sock.paths, w: r.w}
 	for s, ref := range map[*udpio.Socket]sockRef{r.c.core.rtp: {core: r.c.core}, as.sock: {access: as}} {
 		if _, err := r.w.watch(s, ref); err != nil {

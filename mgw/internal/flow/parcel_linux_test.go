@@ -3,13 +3,24 @@
 package flow
 
 import (
+	"github.com/isthmus-gateway/isthmus/mgw/internal/ice"
 	"testing"
 
-	"github.com/isthmus-gateway/isthmus/mgw/internal/ice"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/srtp"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/udpio"
 )
+
+// sockets gives the rig a browser and a phone that have sockets.
+func (r *rig) sockets() (browser, phone *udpio.Socket) {
+	r.t.Helper()
+	browser, phone = socket(r.t), socket(r.t)
+	r.a.access.check(1, 1, ice.Check{From: browser.Local(), Nominated: true})
+	if err := r.c.core.setRemote(0, CoreRemote{RTP: phone.Local()}); err != nil {
+		r.t.Fatal(err)
+	}
+	return browser, phone
+}
 
 // TestBacklogLeavesInParcels: of what has gathered during a stall the first packets are with their receivers before the last are read, both ways, and
 // all of them arrive in order.
@@ -17,11 +28,7 @@ func TestBacklogLeavesInParcels(t *testing.T) {
 	const waiting = 3*udpio.MaxBatch + 8 // below maxBursts batches, so that one round reads it
 	access, core := relaySettings()
 	r := newRig(t, srtp.AES128GCM, access, core)
-	browser, phone := socket(t), socket(t)
-	r.a.access.check(1, 1, ice.Check{From: browser.Local(), Nominated: true})
-	if err := r.c.core.setRemote(0, CoreRemote{RTP: phone.Local()}); err != nil {
-		t.Fatal(err)
-	}
+	browser, phone := r.sockets()
 	buf, seq := make([]byte, bufferSize), uint16(0)
 	arrived := func(at *udpio.Socket, secure bool) (n int) {
 		var m udpio.Message
