@@ -1,7 +1,10 @@
 package freeports
 
 import (
+	"fmt"
 	"net"
+	"os"
+	"runtime"
 	"testing"
 )
 
@@ -32,5 +35,44 @@ func TestUDPPairs(t *testing.T) {
 				t.Errorf("4 pairs from %d end at %d", min, end)
 			}
 		})
+	}
+}
+
+// TestRangesDoNotMeet: what a test has nobody else gets, in this process or in another, until the test ends.
+func TestRangesDoNotMeet(t *testing.T) {
+	t.Run("while the test runs", func(t *testing.T) {
+		for _, f := range []func(testing.TB, int) (uint16, uint16){UDPPairs, UDPRange} {
+			min, max := f(t, 60)
+			for p := int(min); p < int(max); p += block {
+				if _, ok := reserve(p, p+1); ok {
+					t.Errorf("%d of %d to %d is free for others", p, min, max)
+				}
+			}
+		}
+	})
+	if len(taken) != 0 {
+		t.Errorf("blocks held after the test: %v", taken)
+	}
+	at := 40000 + os.Getpid()%200*2*block // where no test gets any
+	if runtime.GOOS == "linux" {
+		other, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Net: "unixgram", Name: fmt.Sprintf("@isthmus-freeports-%d", at/block+1)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := reserve(at, at+2*block); ok || len(taken) != 0 {
+			t.Errorf("another process's ports were reserved, or half: %v, %v", ok, taken)
+		}
+		_ = other.Close()
+	}
+	release, ok := reserve(at, at+2*block)
+	if !ok || len(taken) != 2 {
+		t.Fatalf("reserved %v, %v", ok, taken)
+	}
+	if _, ok := reserve(at-block, at+1); ok || len(taken) != 2 {
+		t.Errorf("reserved twice, or half: %v, %v", ok, taken)
+	}
+	release()
+	if len(taken) != 0 {
+		t.Errorf("not released: %v", taken)
 	}
 }
