@@ -99,7 +99,9 @@ func TestR8858_RTCPApartOverIq(t *testing.T) {
 		t.Errorf("capabilities: %v, %v", caps, err)
 	}
 	req := setUp("t-1")
-	req.Actions[0].Commands[0].GetAdd().GetDescriptor_().Streams[0].LocalControl.Rtcp = &iqv1.RtcpPolicy{}
+	d := req.Actions[0].Commands[0].GetAdd().GetDescriptor_()
+	d.Streams[0].LocalControl.Rtcp = &iqv1.RtcpPolicy{}
+	d.Streams[0].Remote, d.Transport.RemoteIce, d.Transport.RemoteDtls = nil, nil, nil
 	call := g.transact(req).Actions[0]
 	if call.Error != nil {
 		t.Fatal(call.Error)
@@ -108,10 +110,17 @@ func TestR8858_RTCPApartOverIq(t *testing.T) {
 	if len(cs) != 2 || cs[0].Component != 1 || cs[1].Component != 2 || cs[1].Port < 17630 || cs[1].Port > 17631 {
 		t.Errorf("candidates %v", cs)
 	}
-	g.transact(onContext("t-2", call.ContextId, subtractAll()))
+	// It is to multiplex and to have a second m= line, which is known before anything is of the peer.
+	streams := []*iqv1.Stream{{StreamId: 1, LocalControl: &iqv1.LocalControl{Rtcp: &iqv1.RtcpPolicy{Mux: true}}}, {StreamId: 2, Local: &iqv1.MediaDescription{Codecs: codecs("PCMA")}}}
+	ref := &iqv1.TerminationRef{Ref: &iqv1.TerminationRef_Id{Id: call.Commands[0].TerminationId}}
+	two := &iqv1.Command{Cmd: &iqv1.Command_Modify{Modify: &iqv1.Modify{Termination: ref, Descriptor_: &iqv1.TerminationDescriptor{Streams: streams}}}}
+	if a := g.transact(onContext("t-2", call.ContextId, two)).Actions[0]; a.Error != nil || a.Commands[0].Resolved.Streams[0].Local.GetSsrc() == 0 {
+		t.Errorf("multiplexed, with a second stream: %v", a)
+	}
+	g.transact(onContext("t-3", call.ContextId, subtractAll()))
 
 	g = startGateway(t, startController(t))
-	req = setUp("t-3")
+	req = setUp("t-4")
 	req.Actions[0].Commands[0].GetAdd().GetDescriptor_().Streams[0].LocalControl.Rtcp = &iqv1.RtcpPolicy{}
 	if e := g.transact(req).Actions[0].Error; e.GetCode() != 449 || !strings.Contains(e.GetText(), "mux") {
 		t.Errorf("without such ports: %v", e)

@@ -40,8 +40,8 @@ type Configure struct {
 }
 
 // SetAccessRemote tells the peer of an access termination; with new credentials it is an ICE restart (RFC 8445 §9), with the same ones it may bring
-// further candidates.
-// The first one cannot be taken back: after a rollback media keeps it, idle, until the next replaces it.
+// further candidates. Without credentials it only tells Mux, ahead of the peer.
+// The first one cannot be taken back, but for Mux: after a rollback media keeps it, idle, until the next replaces it.
 // The result carries Local, which has new credentials after a restart (RFC 8839 §4.4.1).
 type SetAccessRemote struct {
 	Term   gwid.TerminationID

@@ -33,6 +33,7 @@ type fakeTerm struct {
 	worker  int // the same for what is near each other
 	local   Local
 	apart   bool // RTCP has a component of its own, used or put aside
+	aside   bool // it is put aside
 	access  *AccessRemote
 	first   gwid.StreamID
 	streams map[gwid.StreamID]*fakeStream
@@ -70,6 +71,9 @@ func (m *fakeMedia) perform(e Effect) Result {
 		if m.term(x.Term).kind != KindAccess {
 			m.t.Fatalf("%s: not an access termination", line)
 		}
+		if ft := m.term(x.Term); ft.apart && !ft.aside {
+			m.t.Fatalf("%s: component 2 is in use", line)
+		}
 		return m.addStream(x.Term, x.Stream)
 	case NewCore:
 		if m.terms[x.Term] == nil {
@@ -88,7 +92,7 @@ func (m *fakeMedia) perform(e Effect) Result {
 		if !ft.apart {
 			m.t.Fatalf("%s: there is none", line)
 		}
-		ft.apart = false
+		ft.apart, ft.aside = false, false
 		return Result{Local: ft.local}
 	case RestartICE:
 		ft := m.term(x.Term)
@@ -204,11 +208,18 @@ func (m *fakeMedia) credentials(ft *fakeTerm) {
 
 func (m *fakeMedia) setAccess(x SetAccessRemote) Result {
 	ft := m.term(x.Term)
-	if ft.access != nil && ft.access.Ufrag != x.Remote.Ufrag {
-		m.credentials(ft)
-	}
 	if !x.Remote.Mux && !ft.apart {
 		m.t.Fatalf("%s: component 2 is asked for, and there is none", x.Term)
+	}
+	ft.aside = ft.apart && x.Remote.Mux
+	if x.Remote.Ufrag == "" { // all else stays
+		if !reflect.DeepEqual(x.Remote, AccessRemote{Mux: x.Remote.Mux}) {
+			m.t.Fatalf("%s: a peer without credentials: %+v", x.Term, x.Remote)
+		}
+		return Result{Local: ft.local}
+	}
+	if ft.access != nil && ft.access.Ufrag != x.Remote.Ufrag {
+		m.credentials(ft)
 	}
 	r := x.Remote
 	ft.access = &r
@@ -220,7 +231,7 @@ func (m *fakeMedia) snapshot() string {
 	var b strings.Builder
 	for _, id := range slices.Sorted(maps.Keys(m.terms)) {
 		ft := m.terms[id]
-		fmt.Fprintf(&b, "%s apart=%v", id, ft.apart)
+		fmt.Fprintf(&b, "%s apart=%v aside=%v", id, ft.apart, ft.aside)
 		if ft.access != nil {
 			fmt.Fprintf(&b, " %+v", *ft.access)
 		}

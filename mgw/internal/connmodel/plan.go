@@ -155,10 +155,10 @@ func change(o, n termView) []step {
 	if n.t.Restarts != o.t.Restarts {
 		out = append(out, step{do: RestartICE{Term: id}})
 	}
-	if n.access != nil && !reflect.DeepEqual(o.access, n.access) {
-		st := step{do: SetAccessRemote{Term: id, Remote: *n.access}}
-		if o.access != nil {
-			st.undo = SetAccessRemote{Term: id, Remote: *o.access}
+	if was, is := o.told(), n.told(); !reflect.DeepEqual(was, is) && (n.access != nil || was.Mux != is.Mux) {
+		st := step{do: SetAccessRemote{Term: id, Remote: is}}
+		if o.access != nil || was.Mux != is.Mux {
+			st.undo = SetAccessRemote{Term: id, Remote: was}
 		}
 		out = append(out, st)
 	}

@@ -24,8 +24,9 @@ func TestRollbackProperty(t *testing.T) {
 		runs = 300
 	}
 	var failed, ok, several, paired int
+	givenUp := map[bool]int{}
 	for seed := range runs {
-		g := &generator{Rand: rand.New(rand.NewPCG(uint64(seed), 7)), t: t, media: newFakeMedia(t), cx: New("m.b.1", 1)}
+		g := &generator{Rand: rand.New(rand.NewPCG(uint64(seed), 7)), t: t, media: newFakeMedia(t), cx: New("m.b.1", 1), givenUp: givenUp}
 		for range 12 {
 			if g.step() {
 				ok++
@@ -46,8 +47,9 @@ func TestRollbackProperty(t *testing.T) {
 			t.Fatalf("seed %d: left open: %s", seed, g.media.snapshot())
 		}
 	}
-	if failed < runs || ok < runs || several < runs/2 || paired < runs/10 {
-		t.Fatalf("the mix is off: %d actions failed, %d succeeded; %d terminations with several streams, %d times several connected", failed, ok, several, paired)
+	if failed < runs || ok < runs || several < runs/2 || paired < runs/10 || givenUp[false] < runs/50 || givenUp[true] == 0 {
+		t.Fatalf("the mix is off: %d actions failed, %d succeeded; %d terminations with several streams, %d times several connected; component 2 given up before and after the peer is known: %v",
+			failed, ok, several, paired, givenUp)
 	}
 }
 
@@ -56,6 +58,8 @@ type generator struct {
 	t     *testing.T
 	media *fakeMedia
 	cx    *Context
+	// givenUp counts terminations whose component 2 went, by whether the peer was known.
+	givenUp map[bool]int
 }
 
 // step applies one action and checks; it reports whether the action succeeded.
@@ -77,6 +81,12 @@ func (g *generator) step() bool {
 	for _, t := range g.cx.terms {
 		if t.RemoteUfrag == "" {
 			g.media.terms[t.ID].access = nil // one that a rollback could not take back
+		}
+	}
+	apart := map[gwid.TerminationID]bool{} // by that, whether the peer is known
+	for _, t := range g.cx.terms {
+		if t.Component2 {
+			apart[t.ID] = t.RemoteUfrag != ""
 		}
 	}
 	valuesBefore, mediaBefore, revision := g.values(), g.media.snapshot(), g.cx.Revision
@@ -103,6 +113,11 @@ func (g *generator) step() bool {
 		}
 	}
 	g.mediaFollowsValues(act)
+	for _, t := range g.cx.terms {
+		if known, was := apart[t.ID]; was && !t.Component2 {
+			g.givenUp[known]++
+		}
+	}
 	g.media.log = nil
 	return rep.Error == nil
 }
@@ -145,6 +160,9 @@ func (g *generator) mediaFollowsValues(act *iqv1.Action) {
 		if tv.access != nil && !reflect.DeepEqual(tv.access, ft.access) {
 			g.t.Fatalf("remote of %s: values %v, media %v", tv.t.ID, tv.access, ft.access)
 		}
+		if ft.apart != tv.t.Component2 || ft.aside || tv.t.Apart != tv.t.Component2 {
+			g.t.Fatalf("component 2 of %s after %v: values %v, media %v, put aside %v\nlog: %q", tv.t.ID, act, tv.t.Component2, ft.apart, ft.aside, g.media.log)
+		}
 		for _, s := range tv.streams {
 			g.streamFollowsValues(tv.t.ID, s)
 		}
@@ -168,6 +186,11 @@ func (g *generator) streamFollowsValues(id gwid.TerminationID, s streamView) {
 }
 
 func (g *generator) command() *iqv1.Command {
+	for _, t := range g.cx.terms {
+		if t.Component2 && g.IntN(4) == 0 {
+			return g.multiplex(t)
+		}
+	}
 	switch n := g.IntN(10); {
 	case n < 3:
 		return &iqv1.Command{Cmd: &iqv1.Command_Add{Add: &iqv1.Add{Termination: chooseRef(), Descriptor_: g.descriptor(true)}}}
@@ -177,6 +200,18 @@ func (g *generator) command() *iqv1.Command {
 		return &iqv1.Command{Cmd: &iqv1.Command_Subtract{Subtract: &iqv1.Subtract{Termination: g.someRef()}}}
 	}
 	return subtractAll()
+}
+
+// multiplex has the peer of t multiplex, which may come with more streams.
+func (g *generator) multiplex(t *Termination) *iqv1.Command {
+	d := &iqv1.TerminationDescriptor{Streams: streamsOf(uint32(t.First))}
+	if g.IntN(2) == 0 {
+		d.Streams = append(d.Streams, streamsOf(uint32(t.First)+1)...)
+	}
+	if g.IntN(2) == 0 {
+		d.Transport = g.transport()
+	}
+	return modifyTo(string(t.ID), d)
 }
 
 func chooseRef() *iqv1.TerminationRef {
@@ -220,6 +255,9 @@ func (g *generator) descriptor(add bool) *iqv1.TerminationDescriptor {
 		d.Kind, d.Realm = iqv1.TerminationDescriptor_KIND_RTP_CORE, "core"
 		if access {
 			d.Kind, d.Realm = iqv1.TerminationDescriptor_KIND_WEBRTC_ACCESS, "access"
+			if g.IntN(3) == 0 {
+				d.Realm = "component2"
+			}
 		}
 	}
 	if access && g.IntN(2) == 0 {
@@ -229,6 +267,10 @@ func (g *generator) descriptor(add bool) *iqv1.TerminationDescriptor {
 	g.Shuffle(len(ids), func(i, j int) { ids[i], ids[j] = ids[j], ids[i] })
 	for _, id := range ids[:1+g.IntN(6)/3+g.IntN(6)/5] {
 		d.Streams = append(d.Streams, g.stream(id, access))
+	}
+	if d.Realm == "component2" && g.IntN(3) > 0 {
+		d.Streams = d.Streams[:1]
+		d.Streams[0].LocalControl = &iqv1.LocalControl{Mode: iqv1.LocalControl_Mode(g.IntN(5)), Rtcp: &iqv1.RtcpPolicy{}}
 	}
 	if g.IntN(4) == 0 {
 		d.Events = &iqv1.EventsDescriptor{RequestId: g.Uint64N(9), Specs: []*iqv1.EventSpec{{Type: iqv1.EventType(g.IntN(10)), StreamId: uint32(g.IntN(8) / 5)}}}
@@ -252,6 +294,9 @@ func (g *generator) stream(id uint32, access bool) *iqv1.Stream {
 	}
 	if g.IntN(2) == 0 {
 		s.LocalControl = &iqv1.LocalControl{Mode: iqv1.LocalControl_Mode(g.IntN(5)), Dscp: uint32(g.IntN(66))}
+		if access && g.IntN(2) == 0 {
+			s.LocalControl.Rtcp = &iqv1.RtcpPolicy{Mux: g.IntN(12) > 0}
+		}
 		if !access {
 			s.LocalControl.Latch = iqv1.LocalControl_Latch(g.IntN(4))
 		}

@@ -44,6 +44,14 @@ func (v *view) term(id gwid.TerminationID) *termView {
 	return &v.terms[i]
 }
 
+// told is what media is told of the peer of an access termination: as long as that is not known, whether RTCP has a component of its own.
+func (t *termView) told() AccessRemote {
+	if t.access != nil {
+		return *t.access
+	}
+	return AccessRemote{Mux: !t.t.Component2}
+}
+
 func (t *termView) stream(id gwid.StreamID) *streamView {
 	i := slices.IndexFunc(t.streams, func(s streamView) bool { return s.ID == id })
 	if i < 0 {

@@ -191,7 +191,7 @@ type AccessLocal struct {
 // AccessRemote is the peer's half of ICE and DTLS.
 type AccessRemote struct {
 	// Ufrag and Pwd are the peer's. Others than those before are an ICE restart (RFC 8445 §9): the old pair stays in use until
-	// a new one is nominated. Both empty: ICE unchanged.
+	// a new one is nominated. Both empty: ICE unchanged, or not begun.
 	Ufrag, Pwd string
 	// Candidates are hints to a lite agent, and may be empty. A full one checks those of UDP, at most ice.MaxCandidates; later calls may bring more.
 	Candidates  []Candidate

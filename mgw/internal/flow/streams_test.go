@@ -231,6 +231,28 @@ func TestStreamsAreRefused(t *testing.T) {
 	if _, err := a.NewStream(StreamSpec{Stream: 2}); !errors.Is(err, ErrComponent2) {
 		t.Errorf("beside component 2: %v", err)
 	}
+	// What is to multiplex is known before the peer is (Mux alone), and taken back as long as nothing has been given up.
+	multiplex := func(mux bool) {
+		t.Helper()
+		if err := a.SetRemote(AccessRemote{Mux: mux}); err != nil {
+			t.Fatal(err)
+		}
+		if n := len(ofComponent(a.Local(), 2).Candidates); (n == 0) != mux {
+			t.Errorf("multiplexed %v: %d candidates of component 2", mux, n)
+		}
+	}
+	for range 2 {
+		multiplex(true)
+		x, err := a.NewStream(StreamSpec{Stream: 2})
+		if err != nil {
+			t.Fatalf("with component 2 put aside: %v", err)
+		}
+		x.Close()
+		multiplex(false)
+		if _, err := a.NewStream(StreamSpec{Stream: 2}); !errors.Is(err, ErrComponent2) {
+			t.Errorf("with component 2 back: %v", err)
+		}
+	}
 	a = b.access("b")
 	for i := 2; i <= MaxStreams; i++ {
 		if _, err := a.NewStream(StreamSpec{Stream: uint32(i)}); err != nil {
