@@ -275,7 +275,8 @@ type Settings struct {
 	// SendDTMF is the telephone-event format that the peer gets. Zero: events towards it are dropped.
 	SendDTMF codec.Codec
 	// SendCN is the comfort noise (RFC 3389) that the peer takes in place of relayed audio of the same clock rate. Zero: the peer has
-	// not agreed to it, and what the other side sends of it is refused and counted; a transcoder makes its own silence.
+	// not agreed to it. What the other side sends of it is then decoded, and its audio from there on, or refused and counted where that is of a codec
+	// that cannot be decoded; a transcoder makes its own silence.
 	SendCN codec.Codec
 	// Ptime of transcoded output, one that the function Ptime gives. 0: 20 ms. Relayed packets keep theirs.
 	Ptime time.Duration

@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"slices"
 	"time"
 
 	"github.com/isthmus-gateway/isthmus/mgw/internal/audio"
@@ -81,21 +82,19 @@ func (f *Flow) rebuild() {
 			}
 		}
 	}
-	if f.active != nil && !f.wanted(f.active) {
-		f.endTranscoder(true)
+	if t := f.active; t != nil {
+		t.hushed = t.hushed && f.asks(t, routeNoise)
+		if !f.asks(t, routeTranscode, routeTones, routeNoise) {
+			f.endTranscoder(true)
+		}
 	}
 	f.switched = 0
 	f.timeSource()
 }
 
-// wanted reports whether a route still asks for what t does.
-func (f *Flow) wanted(t *transcoder) bool {
-	for i := range f.routes {
-		if k := f.routes[i].kind; (k == routeTranscode || k == routeTones) && sameConfig(&f.routes[i].via, &t.cfg) {
-			return true
-		}
-	}
-	return false
+// asks reports whether a route of one of the kinds asks for what t does.
+func (f *Flow) asks(t *transcoder, kinds ...routeKind) bool {
+	return slices.ContainsFunc(f.routes, func(r route) bool { return slices.Contains(kinds, r.kind) && sameConfig(&r.via, &t.cfg) })
 }
 
 func sameConfig(a, b *audio.Config) bool {
@@ -126,7 +125,10 @@ func (f *Flow) route(c codec.Codec, k class) route {
 	case classNoise:
 		// It replaces audio of its own clock rate, and only for a peer that has agreed to it (RFC 3389 §5).
 		cn := f.dst.set.SendCN
-		return route{kind: routeNoise, pt: cn.PT, noise: !cn.IsZero() && cn.ClockRate == c.ClockRate && c.ClockRate == send.ClockRate}
+		if !cn.IsZero() && cn.ClockRate == c.ClockRate && c.ClockRate == send.ClockRate {
+			return route{kind: routeNoise, pt: cn.PT, noise: true}
+		}
+		return f.noiseRoute(c)
 	}
 	listen := f.src.listens() && transcode.Supported(c) && transcode.Supported(send)
 	if !listen && (f.throughBothWays(c) || !transcode.Supported(c)) {
@@ -220,7 +222,7 @@ func (f *Flow) pass(now int64, p rtp.Packet, i uint8) []byte {
 	}
 	switch r.kind {
 	case routeRelay, routeRepack:
-		if a := f.active; a != nil && f.beeped != 0 && now-f.beeped < linger && a.cfg.Src.PT == p.PT() {
+		if a := f.active; a != nil && a.cfg.Src.PT == p.PT() && (a.hushed || f.beeped != 0 && now-f.beeped < linger) {
 			f.push(now, p)
 			return nil
 		}
@@ -258,20 +260,6 @@ func (f *Flow) displaced(now int64, p rtp.Packet, r *route) []byte {
 		return f.transcode(now, p, r)
 	}
 	return f.src.drop(gate.Displaced)
-}
-
-// noise takes comfort noise (RFC 3389): a transcoder makes noise of it, relayed audio is replaced by it.
-func (f *Flow) noise(now int64, p rtp.Packet, r *route) []byte {
-	f.revive(now, p.PT())
-	switch {
-	case f.active != nil:
-		f.push(now, p)
-		return nil
-	case !r.noise || !f.relayed:
-		return f.src.drop(gate.PayloadType)
-	}
-	p.SetPT(r.pt)
-	return f.stamped(now, p, stamp.Audio)
 }
 
 func (f *Flow) stamped(now int64, p rtp.Packet, k stamp.Kind) []byte {

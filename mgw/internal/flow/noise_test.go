@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"math"
 	"testing"
 	"time"
 
@@ -13,11 +14,20 @@ import (
 var cn8 = codec.Codec{Name: codec.ComfortNoise, PT: 13, ClockRate: 8000, Channels: 1}
 
 // Relayed comfort noise reaches a peer that has agreed to it, in sequence with the audio and under the peer's payload type;
-// for others it is refused and counted.
+// for others it is refused and counted, beside audio that cannot be decoded, and leaves no gap in the numbers.
 func TestR3551_RFC3389_5_RelayedComfortNoise(t *testing.T) {
-	for name, agreed := range map[string]codec.Codec{"agreed": {Name: codec.ComfortNoise, PT: 97, ClockRate: 8000, Channels: 1}, "not agreed": {}} {
+	none, taken := codec.Codec{}, codec.Codec{Name: codec.ComfortNoise, PT: 97, ClockRate: 8000, Channels: 1}
+	for name, c := range map[string]struct{ agreed, foreign codec.Codec }{
+		"agreed":                 {agreed: taken},
+		"not agreed":             {foreign: codec.Codec{Name: "G726-32", PT: 8, ClockRate: 8000, Channels: 1}},
+		"not agreed, beside AMR": {foreign: codec.Codec{Name: codec.AMR, PT: 8, ClockRate: 8000, Channels: 1}}, // which has pauses of its own
+	} {
 		t.Run(name, func(t *testing.T) {
+			agreed, foreign := c.agreed, c.foreign
 			access, core := relaySettings()
+			if agreed == none {
+				access, core = both(SendRecv, []codec.Codec{foreign}, foreign, codec.Codec{}), both(SendRecv, []codec.Codec{foreign}, foreign, codec.Codec{})
+			}
 			core.Recv = append(core.Recv, cn8)
 			access.SendCN = agreed
 			r := newRig(t, srtp.AES128GCM, access, core)
@@ -33,6 +43,9 @@ func TestR3551_RFC3389_5_RelayedComfortNoise(t *testing.T) {
 				if out != nil || refused != 2 {
 					t.Errorf("sent %d bytes, %d refused", len(out), refused)
 				}
+				if next := r.open(t, r.c.core.media(4, sipAddr, r.fill(buf, 8))); next.Seq() != first.Seq()+1 {
+					t.Errorf("number %d after %d", next.Seq(), first.Seq())
+				}
 				return
 			}
 			p := r.open(t, out)
@@ -44,6 +57,106 @@ func TestR3551_RFC3389_5_RelayedComfortNoise(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestR3389_NoiseForAPeerThatHasLostIt: a source may say that it is silent, and goes on to when the other peer's new description has no comfort noise any more.
+// That peer never gets it (RFC 3264 §8), and hears noise of the level that the source tells, speech as it is, and no hole, however long the pause; and comfort
+// noise again when it takes that.
+func TestR3389_NoiseForAPeerThatHasLostIt(t *testing.T) {
+	const level = 52 // -dBov
+	for name, end := range map[string]int{"core": coreEnd, "browser": browserEnd} {
+		t.Run(name, func(t *testing.T) {
+			x := newScene(t, false, end)
+			x.access.Recv, x.core.Recv = append(x.access.Recv, cn8), append(x.core.Recv, cn8)
+			x.access.SendCN, x.core.SendCN = cn8, cn8
+			x.set(x.access, x.core)
+			to := &x.from.to
+			silence := func(steps int) { // its clock goes on
+				for i := range steps {
+					if p := rtp.Packet(x.next()); i == 0 {
+						p.SetPT(cn8.PT)
+						p[rtp.HeaderLen] = level
+						x.speak(x.from, p[:rtp.HeaderLen+1])
+					} else {
+						x.offset(0, ^uint16(0), 0)
+					}
+					x.step()
+				}
+				x.mark = true
+			}
+			relayed := func() {
+				t.Helper()
+				x.run(20)
+				from := len(x.all[end])
+				silence(20)
+				if got := x.all[end][from:]; len(got) != 1 || got[0].PT() != cn8.PT || (*to).active != nil {
+					t.Errorf("comfort noise is not relayed: %d packets", len(got))
+				}
+			}
+			relayed()
+			x.listener().SendCN = codec.Codec{}
+			x.set(x.access, x.core)
+			from := len(x.all[end])
+			x.run(50)
+			if p := (*to).path(); p.Kind != PathRelay || (*to).active != nil {
+				t.Errorf("before there is a pause: %+v", p)
+			}
+			begun := x.now
+			silence(100)
+			x.run(50)
+			silence(100)
+			x.run(50)
+			if p := (*to).path(); p.Kind != PathTranscode || p.Reason != whyNoise {
+				t.Errorf("path %+v", p)
+			}
+			x.set(x.access, x.core) // as any other change does
+			x.run(10)
+			e, speech := newEar(t, pcma), 0
+			for i, p := range x.all[end][from:] {
+				e.hear(p.Packet)
+				l := 10 * math.Log10(power(e.pcm[len(e.pcm)-160:])/(32768*32768))
+				since := time.Duration(p.at-begun).Milliseconds() % 3000
+				switch before := x.all[end][from+max(i, 1)-1]; {
+				case p.PT() != pcma.PT:
+					t.Fatalf("packet %d of payload type %d", i, p.PT())
+				case p.at-before.at > int64(60*time.Millisecond):
+					t.Errorf("packet %d: nothing for %v", i, time.Duration(p.at-before.at))
+				case l > -20:
+					speech++
+				case p.at < begun || since > 100 && since < 2000 && math.Abs(l+level) > 3:
+					t.Errorf("packet %d, %d ms after the begin of a pause: %.1f dB", i, since, l)
+				}
+			}
+			if want := 50 + 50 + 50 + 10; speech < want-2 || speech > want+1 { // two are on their way
+				t.Errorf("%d frames of speech, %d were sent", speech, want)
+			}
+			if n := x.from.in.drops.Map()["payload_type"]; n != 0 {
+				t.Errorf("%d packets refused", n)
+			}
+			// It says so once and is silent for so long that its codecs are given up; the next pause has noise again.
+			silence(2200)
+			(*to).rest(x.now)
+			if !(*to).resting {
+				t.Fatal("it does not rest")
+			}
+			from = len(x.all[end])
+			silence(20)
+			if n := len(x.all[end]) - from; n < 17 {
+				t.Errorf("%d packets of noise after a long pause", n)
+			}
+			x.listener().SendCN = cn8
+			x.set(x.access, x.core)
+			relayed()
+		})
+	}
+}
+
+// power is the mean square.
+func power(pcm []int16) (sum float64) {
+	for _, v := range pcm {
+		sum += float64(v) * float64(v) / float64(len(pcm))
+	}
+	return sum
 }
 
 // open decrypts as the browser does.

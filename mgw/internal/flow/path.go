@@ -33,6 +33,7 @@ const (
 	whyRequests  = "mode requests on the way back are for a codec of ours"
 	whyDifferent = "the sides have different codecs"
 	whyTones     = "digits are played as tones"
+	whyNoise     = "the receiver takes no comfort noise"
 	whyListens   = "digits are looked for in the audio"
 )
 
@@ -84,6 +85,8 @@ func (f *Flow) path() Path {
 		p.Kind, p.Reason = PathTranscode, whyRequests
 	case p.Kind != PathTranscode && f.src.listens() && transcode.Supported(from.codec):
 		p.Kind, p.Reason = PathTranscode, whyListens
+	case p.Kind != PathTranscode && f.active != nil && f.active.hushed:
+		p.Kind, p.Reason = PathTranscode, whyNoise
 	case p.Kind != PathTranscode && f.active != nil && f.beeped != 0:
 		p.Kind, p.Reason = PathTranscode, whyTones
 	}

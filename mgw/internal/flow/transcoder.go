@@ -15,6 +15,8 @@ type transcoder struct {
 	cfg  audio.Config
 	dir  *audio.Direction
 	ssrc uint32 // of its own stream towards the stamper
+	// hushed: it has made noise of the source's comfort noise for a partner that takes none, so has audio that could be relayed.
+	hushed bool
 	pulse
 }
 
