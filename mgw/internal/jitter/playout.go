@@ -28,7 +28,7 @@ const (
 // Target is the delay that playout aims at, beyond the fastest packet, ticks.
 func (b *Buffer) target() int64 {
 	t := b.delay.target
-	if b.fec && b.delay.loss > b.worthFEC() {
+	if b.usesFEC() {
 		soon := b.delay.soon
 		if b.delay.weight < few {
 			soon = max(soon, int64(b.clock)*strange/1000)
@@ -48,6 +48,19 @@ func (b *Buffer) worthFEC() float32 {
 		return fecLong
 	}
 	return fecLoss
+}
+
+// usesFEC reports whether a lost packet waits for the redundancy in its successor.
+func (b *Buffer) usesFEC() bool { return b.fec && b.delay.loss > b.worthFEC() }
+
+// enough is the least delay with which playout begins, ticks: what Adjust leaves alone is not worth a frame, but for what it takes redundancy to come.
+func (b *Buffer) enough() int64 {
+	t := b.target()
+	least := t - int64(b.clock)*lackMS/1000
+	if b.usesFEC() {
+		least = max(least, min(t, int64(b.ptime)))
+	}
+	return least
 }
 
 // Start is the delay with which playout of a new source should begin, ticks.
@@ -122,23 +135,35 @@ func (b *Buffer) resume(at int64) Result {
 			b.skip(s)
 			continue
 		}
-		if late < b.target()-int64(b.clock)*lackMS/1000 { // what Adjust leaves alone is not worth a frame
-			break
-		}
 		missing, resumed := 0, false
 		if b.play.running {
 			missing = max(0, rtp.SeqDiff(s.seq, b.play.seq)-1)
 			resumed = missing == 0
 		}
+		begin, before := s.ts, late < b.enough()
+		if before {
+			if begin -= b.ptime; late+int64(b.ptime) < b.enough() || !b.saves(s, missing) {
+				break
+			}
+		}
 		b.play.running, b.play.pause = true, false
 		b.play.held, b.play.gone = 0, 0
-		b.play.ts = s.ts
+		b.play.ts = begin
 		b.note(at)
+		if before {
+			return b.lose(s, int64(b.ptime), missing)
+		}
 		r := b.take(s, missing)
 		r.Resumed = resumed
 		return r
 	}
 	return Result{Kind: Empty, Dur: b.ptime}
+}
+
+// saves reports whether playout may begin a packet ahead of s after missing ones, with what s has of the one before it: not after a pause of the source.
+func (b *Buffer) saves(s *slot, missing int) bool {
+	gap := int64(rtp.TSDiff(s.ts, b.play.ts))
+	return b.fec && gap >= int64(b.ptime) && gap <= int64(missing)*int64(b.ptime)*2
 }
 
 // current is the next packet in order; packets whose numbers go up while their timestamps go back are dropped.
@@ -184,12 +209,17 @@ func (b *Buffer) take(s *slot, missing int) Result {
 	return r
 }
 
-// lose reports a missing packet and gives it up.
+// lose reports a missing packet and gives it up. Of several, part of which has been concealed by waiting, what is left of one comes first, so that the last one is
+// whole: that is the one whose redundancy s has.
 func (b *Buffer) lose(s *slot, gap int64, missing int) Result {
-	dur := uint32(min(gap, int64(b.ptime)))
+	whole := int64(b.ptime)
+	dur := uint32(min(gap, whole))
+	if part := gap % whole; gap > whole && part != 0 && missing > 1 {
+		dur = uint32(part)
+	}
 	r := Result{Kind: Lost, Dur: dur, TS: b.play.ts}
 	b.play.gone = 0
-	if missing == 1 && gap == int64(b.ptime) && s.gen == b.play.gen && s.kind == Frame {
+	if gap == whole && s.gen == b.play.gen && s.kind == Frame {
 		r.FEC = b.payload(s)
 		b.stats.Recovered++
 	}
@@ -242,8 +272,8 @@ func (b *Buffer) Adjust(now int64, pending, frame uint32) int64 {
 		return 0
 	}
 	d := b.delay.lateness(rtp.Ticks(now, b.clock), b.play.ts-pending) - b.target()
-	b.excess += (d - int64(frame) - b.excess) / steady
-	if b.play.held == 0 { // else what is concealed may turn out to be no delay
+	if b.play.held == 0 { // else what is concealed may turn out to be no delay, and cutting for it would take the time that redundancy needs
+		b.excess += (d - int64(frame) - b.excess) / steady
 		b.wait += d - int64(pending%frame) - b.wait/steady
 	}
 	switch wait := b.wait / steady; {

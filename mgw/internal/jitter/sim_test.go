@@ -80,6 +80,7 @@ type outcome struct {
 	kinds   map[Kind]int
 	frames  int
 	fec     int
+	saved   map[int]bool  // packets whose redundancy was handed out
 	scaled  int           // times that the audio was shortened or stretched
 	moved   int           // times that the frame clock was
 	least   time.Duration // the delay, over the second half
@@ -95,7 +96,7 @@ func play(t *testing.T, b *Buffer, in []arrival) outcome { return playBy(t, b, i
 // playBy is play; moves: with a frame clock that follows the buffer, as far as it is needed.
 func playBy(t *testing.T, b *Buffer, in []arrival, moves bool) outcome {
 	t.Helper()
-	o := outcome{kinds: map[Kind]int{}, least: time.Hour}
+	o := outcome{kinds: map[Kind]int{}, saved: map[int]bool{}, least: time.Hour}
 	since, step := 0, int64(0)
 	before, kind := Empty, Empty
 	came := map[int]int64{}
@@ -158,9 +159,11 @@ func playBy(t *testing.T, b *Buffer, in []arrival, moves bool) outcome {
 				o.maxWait = max(o.maxWait, time.Duration(now-came[i]))
 			}
 			if r.Kind == Lost && r.FEC != nil {
-				if i := int(r.FEC[0])<<8 | int(r.FEC[1]); i <= lastIndex+1 {
+				i := int(r.FEC[0])<<8 | int(r.FEC[1])
+				if i <= lastIndex+1 {
 					t.Fatalf("redundancy from packet %d for the gap after %d", i, lastIndex)
 				}
+				o.saved[i-1] = true
 				o.fec++
 			}
 			if b.count > slots || b.count < 0 {
