@@ -54,3 +54,40 @@ func TestFrameClockMovesLittle(t *testing.T) {
 		})
 	}
 }
+
+// What a stall of the network leaves behind, more than a frame, is cut out of the audio and is no reason to move the frame clock, whose moves are few and for
+// what is left over; it would only be handed on to the receiver as jitter.
+func TestExcessIsCutBeforeTheClockMoves(t *testing.T) {
+	const stall, until = 200, 4000 // ms
+	in := source(t, pcma, 8000, tone(220, 8000, 8000, 8*8000), 0)
+	for i := range in {
+		if at := in[i].at / ms; at >= until-stall && at < until {
+			in[i].at = until*ms + int64(i%7)
+		}
+	}
+	d := direction(t, Config{Src: pcma, Dst: pcmu})
+	next, cuts, out := 0, uint64(0), make([]byte, 1500)
+	before := uint64(0)
+	for now := int64(0); now < 6000*ms; now += 5 * ms {
+		for next < len(in) && in[next].at <= now {
+			d.Push(in[next].at, in[next].pkt)
+			next++
+		}
+		if now < until*ms {
+			before = d.Stats().Shifted
+		}
+		for d.NextTick() <= now {
+			d.Tick(now, out)
+		}
+		s := d.Stats()
+		if excess := s.Jitter.Delay - s.Jitter.Target; now > until*ms && s.Shifted > before && cuts == 0 {
+			t.Fatalf("the clock is moved %d ms after the stall, %v too much delay is left and nothing is cut", now/ms-until, excess)
+		}
+		cuts = s.Shortened
+	}
+	s := d.Stats()
+	t.Logf("%+v", s)
+	if excess := s.Jitter.Delay - s.Jitter.Target; cuts < 3 || excess > 25*time.Millisecond {
+		t.Errorf("cut %d times, %v too much delay is left", cuts, excess)
+	}
+}
