@@ -2,6 +2,7 @@ package freeports
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"runtime"
@@ -28,14 +29,56 @@ func TestUDPPairs(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer func() { _ = s.Close() }()
-			if end := grow(first, 5); end != 0 && end < first+12 {
-				t.Errorf("5 pairs from %d to %d are free while somebody has %s", min, end-1, s.LocalAddr())
+			if n := pairs(first, first+10); n != 4 {
+				t.Errorf("%d pairs from %d to %d are free while somebody has %s", n, min, max, s.LocalAddr())
 			}
-			if end := grow(first, 4); end != first+8 {
-				t.Errorf("4 pairs from %d end at %d", min, end)
+			if n := pairs(first, first+8); n != 4 {
+				t.Errorf("%d pairs from %d to %d are free, want all", n, min, first+7)
 			}
 		})
 	}
+}
+
+// TestPort: somebody's port of UDP or TCP at any address is not given.
+func TestPort(t *testing.T) {
+	p := Port(t)
+	if p < lowest || p > highest {
+		t.Errorf("%d", p)
+	}
+	if _, ok := reserve(int(p), int(p)+1); ok {
+		t.Errorf("%d is free for others", p)
+	}
+	l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2), Port: int(p)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if freeTCP(int(p)) || !free(int(p)) {
+		t.Errorf("TCP port %d is free while somebody has it, or UDP is not", p)
+	}
+	_ = l.Close()
+	if !freeTCP(int(p)) {
+		t.Errorf("TCP port %d is not free", p)
+	}
+}
+
+// TestReservedPortsAreNotTried: who looks for ports does not take one of another's range, not for the moment that it takes to try it.
+func TestReservedPortsAreNotTried(t *testing.T) {
+	min, max := UDPPairs(t, 2000)
+	try := free
+	t.Cleanup(func() { free = try })
+	free = func(port int) bool {
+		if port >= int(min) && port <= int(max) {
+			t.Errorf("%d is tried, of %d to %d", port, min, max)
+		}
+		return rand.IntN(20) > 0 && try(port)
+	}
+	t.Run("while others have them", func(t *testing.T) {
+		for range 10 {
+			UDPRange(t, 60)
+			UDPPairs(t, 1)
+			Port(t)
+		}
+	})
 }
 
 // TestRangesDoNotMeet: what a test has nobody else gets, in this process or in another, until the test ends.
