@@ -12,6 +12,7 @@ import (
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
 	"github.com/isthmus-gateway/isthmus/mgc/internal/siptransport"
+	"github.com/isthmus-gateway/isthmus/pkg/freeports"
 	"github.com/isthmus-gateway/isthmus/pkg/wait"
 )
 
@@ -90,7 +91,7 @@ func backOver(t *testing.T, g *gateway, s socket) {
 
 // TestUnspecifiedAddresses: [::] and 0.0.0.0 share a port, each serves its family; [::] alone serves both.
 func TestUnspecifiedAddresses(t *testing.T) {
-	port := place(t).Port()
+	port := freeports.Port(t)
 	four := Listen{"UDP", netip.AddrPortFrom(netip.IPv4Unspecified(), port), fmt.Sprintf("127.0.0.1:%d", port)}
 	any6 := Listen{"UDP", netip.AddrPortFrom(netip.IPv6Unspecified(), port), fmt.Sprintf("[::1]:%d", port)}
 	peers := map[string]*peer{"127.0.0.1": newPeer(t, "UDP", "127.0.0.1:0", nil), "::1": newPeer(t, "UDP", "[::1]:0", nil)}

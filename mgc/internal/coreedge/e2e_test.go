@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -130,7 +131,14 @@ func newStack(t *testing.T, handlers func(*sipgo.Server)) *stack {
 	var served sync.WaitGroup
 	served.Go(func() { _ = s.uas.ServeUDP(pc) })
 	served.Go(func() { _ = s.uas.ServeTCP(ln) })
-	t.Cleanup(func() { _ = s.ua.Close(); _ = pc.Close(); _ = ln.Close(); served.Wait() })
+	t.Cleanup(func() {
+		_, _ = pc.Close(), ln.Close()
+		wait.Until(t, "sipgo to end", func() bool {
+			_ = s.ua.Close() // again: for a request that it has in hand when it is closed it opens a socket, which nobody closes
+			return !sipgoWorks()
+		})
+		served.Wait()
+	})
 
 	flows, metrics := siptransport.NewFlows(), siptransport.NewMetrics(nil)
 	loop := netip.MustParseAddrPort("127.0.0.1:0")
@@ -177,6 +185,13 @@ func newStack(t *testing.T, handlers func(*sipgo.Server)) *stack {
 		}
 	})
 	return s
+}
+
+// sipgoWorks reports whether a goroutine of sipgo reads from a socket or has a request in hand.
+func sipgoWorks() bool {
+	buf := make([]byte, 1<<20)
+	stacks := string(buf[:runtime.Stack(buf, true)])
+	return strings.Contains(stacks, "sipgo/sip.(*TransactionLayer).handle") || strings.Contains(stacks, "sipgo/sip.(*Transport")
 }
 
 // samePort opens UDP and TCP on one port, as a SIP server has it.

@@ -28,12 +28,13 @@ import (
 // peer is a SIP server on real sockets that answers every request but ACK.
 type peer struct {
 	t      *testing.T
-	got    chan headers.Msg // cap 1000
+	got    chan headers.Msg // without what was repeated because the answer took its time; cap 1000
 	status atomic.Int64     // of the answers; 0: silent
 	extra  atomic.Value     // string: one more line of the answers
 	conns  atomic.Int64     // accepted and agreed upon
 	addr   netip.AddrPort
-	stop   func() // closes everything and waits; once
+	stop   func()   // closes everything and waits; once
+	vias   sync.Map // of what got has, with its method
 }
 
 // newPeer serves at addr over "UDP", "TCP" or "TLS".
@@ -154,7 +155,9 @@ func readMessage(r *bufio.Reader) (headers.Msg, error) {
 
 // answer notes a message and returns what to send back, nil for nothing.
 func (p *peer) answer(m headers.Msg) []byte {
-	p.got <- m
+	if _, again := p.vias.LoadOrStore(m.Method+" "+m.Get("Via"), nil); !again {
+		p.got <- m
+	}
 	status := int(p.status.Load())
 	if !m.IsRequest() || m.Method == "ACK" || status == 0 {
 		return nil
@@ -179,8 +182,8 @@ type gateway struct {
 	in    chan headers.Msg // requests that came; each is answered 200 with our Contact; cap 100
 }
 
-// newGateway runs both; Listen and DNS are taken as they are.
-func newGateway(t *testing.T, cfg Config) *gateway {
+// newGateway runs both; Listen and DNS are taken as they are. A peer that takes its time is not passed over for another.
+func newGateway(t *testing.T, cfg Config, change ...func(*siptx.Config)) *gateway {
 	t.Helper()
 	if cfg.DNS == nil {
 		cfg.DNS = []string{"127.0.0.1:1"}
@@ -190,7 +193,11 @@ func newGateway(t *testing.T, cfg Config) *gateway {
 		t.Fatal(err)
 	}
 	g := &gateway{t: t, Edge: e, in: make(chan headers.Msg, 100)}
-	g.layer = siptx.New(siptx.Config{T1: 50 * time.Millisecond, Failover: 200 * time.Millisecond}, e, siptx.NewMetrics(nil), zap.NewNop())
+	tx := siptx.Config{T1: 50 * time.Millisecond, Failover: wait.Limit}
+	for _, f := range change {
+		f(&tx)
+	}
+	g.layer = siptx.New(tx, e, siptx.NewMetrics(nil), zap.NewNop())
 	g.layer.SetHandler(g)
 	e.Probe(func(req headers.Msg, to siptransport.Target, done func(int)) error {
 		_, err := g.layer.Request(req, to, func(r siptx.ClientResult) {
