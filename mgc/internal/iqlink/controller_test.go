@@ -300,7 +300,7 @@ func TestCertificateNamesTheGateway(t *testing.T) {
 // TestGatewayProvesItsName: the controller commands only the node that the certificate names, also beyond loopback.
 func TestGatewayProvesItsName(t *testing.T) {
 	ca := tlstest.NewAuthority(t, "pool")
-	l, _ := newLink(t, Config{TLS: member(t, ca, "mgc-1"), Deadline: 500 * time.Millisecond}, nil)
+	l, _ := newLink(t, Config{TLS: member(t, ca, "mgc-1"), Deadline: 2 * time.Second}, nil)
 	g1 := end(t, member(t, ca, "g1"))
 	f := &fakeMGW{}
 	addr, _ := f.start(t, "", grpc.Creds(credentials.NewTLS(g1.Server("h2"))))

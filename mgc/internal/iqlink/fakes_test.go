@@ -54,13 +54,13 @@ func (r *registry) told() []string {
 	return slices.Clone(r.unreachable)
 }
 
-// newLink makes a link with short deadlines; at the end no goroutine may be left.
+// newLink makes a link that is patient where cfg does not say else; at the end no goroutine may be left.
 func newLink(t *testing.T, cfg Config, notify NotifyFunc) (*Link, *registry) {
 	t.Helper()
 	before := goleak.IgnoreCurrent()
 	cfg.Instance = "mgc-1"
-	setDefault(&cfg.Attempt, 300*time.Millisecond)
-	setDefault(&cfg.Deadline, 2*time.Second)
+	setDefault(&cfg.Attempt, patience)
+	setDefault(&cfg.Deadline, patience)
 	reg := &registry{}
 	l, err := New(cfg, reg, notify, zap.NewNop(), prometheus.NewRegistry())
 	if err != nil {

@@ -3,6 +3,7 @@ package iqlink
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/isthmus-gateway/isthmus/pkg/freeports"
 	"github.com/isthmus-gateway/isthmus/pkg/gwerr"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
@@ -70,7 +72,7 @@ func TestRepeatsWithTheSameID(t *testing.T) {
 		"no answer":     func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() },
 	} {
 		t.Run(name, func(t *testing.T) {
-			l, reg := newLink(t, Config{Deadline: patience}, nil)
+			l, reg := newLink(t, Config{Attempt: time.Second}, nil)
 			f := &fakeMGW{transact: func(ctx context.Context, n int, _ *iqv1.TransactionRequest) (*iqv1.TransactionReply, error) {
 				if n < 3 {
 					return nil, first(ctx)
@@ -109,7 +111,11 @@ func TestFailures(t *testing.T) {
 		codes.Internal:          {ErrRejected, gwerr.BadRequest, false},
 	} {
 		t.Run(code.String(), func(t *testing.T) {
-			l, reg := newLink(t, Config{Deadline: 200 * time.Millisecond, Attempt: 100 * time.Millisecond}, nil)
+			var cfg Config
+			if want.repeated { // to the end
+				cfg = Config{Deadline: time.Second, Attempt: 200 * time.Millisecond}
+			}
+			l, reg := newLink(t, cfg, nil)
 			f := &fakeMGW{transact: func(context.Context, int, *iqv1.TransactionRequest) (*iqv1.TransactionReply, error) {
 				return nil, status.Error(code, "test")
 			}}
@@ -131,9 +137,9 @@ func TestFailures(t *testing.T) {
 
 // TestNodeComesBack: a node that is not there is unreachable within the deadline; once it is there it is reached again.
 func TestNodeComesBack(t *testing.T) {
-	l, reg := newLink(t, Config{Deadline: 300 * time.Millisecond}, nil)
+	l, reg := newLink(t, Config{Deadline: time.Second}, nil)
 	f := &fakeMGW{}
-	addr, stop := f.start(t, "")
+	addr, stop := f.start(t, fmt.Sprintf("127.0.0.1:%d", freeports.Port(t))) // it comes back there
 	node := Node{"g1", addr}
 	if _, err := l.Transact(t.Context(), node, request("t1")); err != nil {
 		t.Fatal(err)

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"strings"
 	"sync"
@@ -14,6 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/isthmus-gateway/isthmus/mgw/internal/transcode"
+	"github.com/isthmus-gateway/isthmus/pkg/freeports"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
 
@@ -33,7 +35,7 @@ type controller struct {
 
 func startController(t testing.TB) *controller {
 	t.Helper()
-	c := &controller{address: "127.0.0.1:0"}
+	c := &controller{address: fmt.Sprintf("127.0.0.1:%d", freeports.Port(t))}
 	c.start(t)
 	t.Cleanup(c.stop)
 	return c
@@ -45,7 +47,7 @@ func (c *controller) start(t testing.TB) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.address, c.srv, c.done = lis.Addr().String(), grpc.NewServer(), make(chan struct{})
+	c.srv, c.done = grpc.NewServer(), make(chan struct{})
 	iqv1.RegisterMediaGatewayControllerServer(c.srv, c)
 	go func() { defer close(c.done); _ = c.srv.Serve(lis) }()
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/mgw/internal/connmodel"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/contexts"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/flow"
-	"github.com/isthmus-gateway/isthmus/pkg/wait"
+	"github.com/isthmus-gateway/isthmus/pkg/freeports"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
 
@@ -192,7 +192,7 @@ type fakePool struct {
 }
 
 func newFakePool(t *testing.T) *fakePool {
-	p := &fakePool{t: t, address: "127.0.0.1:0", refuse: map[iqv1.ServiceChangeRequest_Method]bool{}}
+	p := &fakePool{t: t, address: fmt.Sprintf("127.0.0.1:%d", freeports.Port(t)), refuse: map[iqv1.ServiceChangeRequest_Method]bool{}}
 	p.start()
 	t.Cleanup(p.stop)
 	return p
@@ -200,13 +200,10 @@ func newFakePool(t *testing.T) *fakePool {
 
 func (p *fakePool) start() {
 	p.t.Helper()
-	var lis net.Listener
-	wait.Until(p.t, "the port of the pool", func() (ok bool) {
-		var err error
-		lis, err = net.Listen("tcp", p.address)
-		return err == nil
-	})
-	p.address = lis.Addr().String()
+	lis, err := net.Listen("tcp", p.address)
+	if err != nil {
+		p.t.Fatal(err)
+	}
 	p.srv, p.done = grpc.NewServer(), make(chan struct{})
 	iqv1.RegisterMediaGatewayControllerServer(p.srv, p)
 	go func() { defer close(p.done); _ = p.srv.Serve(lis) }()
