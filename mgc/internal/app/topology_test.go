@@ -1,7 +1,6 @@
 package app
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"net/http"
@@ -13,6 +12,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
+	"github.com/isthmus-gateway/isthmus/pkg/freeports"
 	"github.com/isthmus-gateway/isthmus/pkg/wait"
 )
 
@@ -166,7 +166,7 @@ func (c *controller) browserAt(name, ip string) *browser {
 func TestCoreOverIPv6(t *testing.T) {
 	s := newSite(t)
 	k := s.coreAt("[::1]:0")
-	six := "[::1]:" + fmt.Sprint(freePort(t))
+	six := "[::1]:" + fmt.Sprint(freeports.Port(t))
 	c := s.controller(10, "--core.next_hop=sip:"+k.addr().String(), "--core.listeners.0.listen="+six, "--core.keepalive.options=1h")
 	s.gateway(c)
 	wait.Until(t, "ready", func() bool { return c.ready() == nil })
@@ -226,15 +226,4 @@ func (k *core) next(method string) headers.Msg {
 			k.t.Fatalf("the core got no %s", method)
 		}
 	}
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	var lc net.ListenConfig
-	pc, err := lc.ListenPacket(context.Background(), "udp", "[::1]:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer pc.Close()
-	return pc.LocalAddr().(*net.UDPAddr).Port
 }

@@ -138,6 +138,23 @@ func TestErrorsOfTheOtherSide(t *testing.T) {
 	}
 }
 
+// expiring is a context whose deadline passes when a channel is closed.
+type expiring struct {
+	context.Context
+	passed <-chan struct{}
+}
+
+func (e expiring) Deadline() (time.Time, bool) { return time.Now().Add(patience), true }
+func (e expiring) Done() <-chan struct{}       { return e.passed }
+func (e expiring) Err() error {
+	select {
+	case <-e.passed:
+		return context.DeadlineExceeded
+	default:
+		return nil
+	}
+}
+
 // TestSlowHandler: the sender's patience ends its wait, Close ends the handler's context and waits for it.
 func TestSlowHandler(t *testing.T) {
 	w := newWorld(t)
@@ -149,12 +166,9 @@ func TestSlowHandler(t *testing.T) {
 		close(left)
 		return nil, ctx.Err()
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	if _, err := a.Request(ctx, "b", "slow", nil); !errors.Is(err, ErrTimeout) {
+	if _, err := a.Request(expiring{t.Context(), entered}, "b", "slow", nil); !errors.Is(err, ErrTimeout) {
 		t.Errorf("got %v, want ErrTimeout", err)
 	}
-	<-entered
 	b.Close()
 	select {
 	case <-left:

@@ -37,7 +37,7 @@ func TestSlowMessageEndsItsConnection(t *testing.T) {
 }
 
 func TestDeadPeerIsFoundByPing(t *testing.T) {
-	r := newRig(t, Config{PingInterval: 100 * time.Millisecond, PongTimeout: 200 * time.Millisecond}, nil)
+	r := newRig(t, Config{PingInterval: 100 * time.Millisecond, PongTimeout: 2 * time.Second}, nil) // the live one answers within it
 	alive := r.mustDial()
 	reading := alive.CloseRead(context.Background())      // answers pings
 	_, _, _ = r.upgrade(t, "Sec-WebSocket-Protocol: sip") // never does
