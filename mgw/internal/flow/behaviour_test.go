@@ -10,6 +10,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/mgw/internal/rtcp"
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
 	"github.com/isthmus-gateway/isthmus/pkg/freeports"
+	"github.com/isthmus-gateway/isthmus/pkg/wait"
 )
 
 func TestIQ06_H248_37_LatchAndRelatch(t *testing.T) {
@@ -80,8 +81,8 @@ func TestRFC3264_8_4_HoldModes(t *testing.T) {
 	x.exchange(3, 1)
 	spec := relaySpec()
 	seq := uint16(10)
-	// probe sends one packet each way and tells what arrived.
-	probe := func(access, core Mode) (toCore, toBrowser bool) {
+	// probe sends one packet each way and tells what arrived: for what shall come it waits as long as it takes.
+	probe := func(access, core Mode, coreHears, browserHears bool) (toCore, toBrowser bool) {
 		sa, sc := spec.access, spec.core
 		sa.Mode, sc.Mode = access, core
 		x.configure(x.a, sa)
@@ -89,8 +90,9 @@ func TestRFC3264_8_4_HoldModes(t *testing.T) {
 		seq++
 		x.b.send(packet(8, 0xbb, seq, uint32(seq)*160, make([]byte, 160)))
 		x.s.send(x.c.Local().RTP, packet(8, 0xcc, seq, uint32(seq)*160, make([]byte, 160)))
-		_, toCore = x.s.tryRead(100 * time.Millisecond)
-		_, toBrowser = x.b.tryRead(100 * time.Millisecond)
+		patience := map[bool]time.Duration{true: wait.Limit, false: 100 * time.Millisecond}
+		_, toCore = x.s.tryRead(patience[coreHears])
+		_, toBrowser = x.b.tryRead(patience[browserHears])
 		return toCore, toBrowser
 	}
 	for _, c := range []struct {
@@ -106,7 +108,7 @@ func TestRFC3264_8_4_HoldModes(t *testing.T) {
 		{SendRecv, Inactive, false, false},
 		{SendRecv, SendRecv, true, true},
 	} {
-		toCore, toBrowser := probe(c.access, c.core)
+		toCore, toBrowser := probe(c.access, c.core, c.toCore, c.toBrowser)
 		if toCore != c.toCore || toBrowser != c.toBrowser {
 			t.Errorf("access %d core %d: to core %v, to browser %v", c.access, c.core, toCore, toBrowser)
 		}

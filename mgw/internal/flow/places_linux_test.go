@@ -11,12 +11,13 @@ import (
 	"time"
 
 	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
+	"github.com/isthmus-gateway/isthmus/pkg/freeports"
 )
 
 // TestR6544_IPv6: a call over TCP in an IPv6 realm, by hand, since pion's agent does not use the IPv6 loopback address.
 func TestR6544_IPv6(t *testing.T) {
 	six := netip.MustParseAddr("::1")
-	port := freeTCP(t)
+	port := freeports.Port(t)
 	b := newBed(t, func(c *Config) { c.Access[0].Listen, c.Access[0].TCP = six, port })
 	x := &call{bed: b, a: b.access("a1")}
 	x.joinCore(t, "c1", relaySpec())
@@ -82,7 +83,7 @@ func readFramed(t *testing.T, c net.Conn) []byte {
 // TestR8835_RealmsOfBothFamiliesAndBehindNAT: realms of IPv4 and IPv6 side by side, each with its own candidates; behind a 1:1 NAT the
 // candidates of both transports have the outer address (RFC 8445 §5.1.1.1 host candidates, signalled by configuration).
 func TestR8835_RealmsOfBothFamiliesAndBehindNAT(t *testing.T) {
-	p4, p6 := freeTCP(t), freeTCP(t)
+	p4, p6 := freeports.Port(t), freeports.Port(t)
 	b := newBed(t, func(c *Config) {
 		c.Access = []AccessRealm{
 			{Name: "access", Listen: loopback, Advertise: netip.MustParseAddr("203.0.113.7"), TCP: p4},
@@ -123,7 +124,7 @@ func TestR8835_RealmsOfBothFamiliesAndBehindNAT(t *testing.T) {
 
 // TestR8835_OneRealmOfBothFamilies: a browser of either family, or one that moves from the one to the other in a restart, over UDP and TCP.
 func TestR8835_OneRealmOfBothFamilies(t *testing.T) {
-	six, port := netip.MustParseAddr("::1"), freeTCP(t)
+	six, port := netip.MustParseAddr("::1"), freeports.Port(t)
 	for name, c := range map[string][2]netip.Addr{"IPv4 first": {loopback, six}, "IPv6 first": {six, loopback}} {
 		t.Run(name, func(t *testing.T) {
 			b := newBed(t, func(cfg *Config) { cfg.Access[0].Listen, cfg.Access[0].Second, cfg.Access[0].TCP = c[0], c[1], port })
