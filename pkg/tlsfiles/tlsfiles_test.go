@@ -77,13 +77,13 @@ func TestReload(t *testing.T) {
 	tlstest.Put(t, keyFile, key2)
 	wait.Until(t, "the reload", func() bool { return served(t, addr) == "second" })
 
-	tlstest.Put(t, certFile, []byte("garbage"))
 	_, before := c.Counts()
+	tlstest.Put(t, certFile, []byte("garbage"))
 	wait.Until(t, "another failure", func() bool { _, f := c.Counts(); return f > before })
 	if got := served(t, addr); got != "second" {
 		t.Errorf("garbage was taken: %q", got)
 	}
-	if r, _ := c.Counts(); r != 1 {
+	if r, _ := c.Counts(); r != 1 && r != 2 { // two when the key came between a look at the files and their being read
 		t.Errorf("%d reloads", r)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/isthmus-gateway/isthmus/integration/internal/rtpua"
 	"github.com/isthmus-gateway/isthmus/integration/internal/scenario"
 	"github.com/isthmus-gateway/isthmus/integration/internal/tone"
 	"github.com/isthmus-gateway/isthmus/integration/internal/webua"
@@ -53,9 +54,12 @@ func newWorld(t *testing.T) *world {
 }
 
 // browser registers alice with a codec.
-func (w *world) browser(codec string) (*webua.UA, error) {
+func (w *world) browser(codec string) (*webua.UA, error) { return w.browserThat(codec, nil) }
+
+// browserThat is browser with an ear for all its calls.
+func (w *world) browserThat(codec string, hears func(pcm []int16)) (*webua.UA, error) {
 	ua, err := webua.Dial(w.within(), webua.Config{
-		URL: gateway.WebSocket(), Domain: "isthmus.example", User: "alice", Password: "wonderland", Codecs: []string{codec}, Early: true, Events: true,
+		URL: gateway.WebSocket(), Domain: "isthmus.example", User: "alice", Password: "wonderland", Codecs: []string{codec}, Early: true, Events: true, Sink: hears,
 	})
 	if err != nil {
 		return nil, err
@@ -167,10 +171,22 @@ func (w *world) failure(t *testing.T) {
 // ringback is heard while the core's phone rings.
 func (w *world) ringback(t *testing.T) {
 	w.t = t
-	ctx, cancel := context.WithTimeout(w.t.Context(), 3*time.Second)
+	var heard rtpua.Recorder
+	alice, err := w.browserThat("opus", heard.Write)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(w.within())
 	defer cancel()
-	c, err := w.ua.Call(ctx, "sip:noanswer@isthmus.example", tone.NewSine(700, -12))
-	if !errors.Is(err, context.DeadlineExceeded) {
+	go func() {
+		scenario.Poll(ctx, func() bool {
+			tone, seconds, _ := heard.Heard()
+			return seconds >= 0.6 && tone.IsTone(425, 15)
+		})
+		cancel()
+	}()
+	c, err := alice.Call(ctx, "sip:noanswer@isthmus.example", tone.NewSine(700, -12))
+	if !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
 	if r := c.Result(); !r.Tone.IsTone(425, 15) {
