@@ -117,13 +117,15 @@ func (r *AccessRemote) check() error {
 	return nil
 }
 
+// iceText reports whether s is ice-chars, as many at least (RFC 8839 §5.4).
+// DEVIATES RFC 8839 §5.1: "-", "_" and "=" pass too, as some stacks send base64url or padded values.
 func iceText(s string, least int) bool {
 	if len(s) < least || len(s) > 256 {
 		return false
 	}
 	for _, c := range []byte(s) {
 		switch {
-		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '+', c == '/':
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '+', c == '/', c == '-', c == '_', c == '=':
 		default:
 			return false
 		}
