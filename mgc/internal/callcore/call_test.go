@@ -306,8 +306,28 @@ func TestUnusableOffers(t *testing.T) {
 		b := newBench(t)
 		b.step(RequestIn{Leg: LegAccess, Tx: "s1", Msg: browser("INVITE", 1, body)})
 		b.done("access> 488", "ended media")
-		if b.field("access 488", "Warning") == "" {
-			t.Errorf("%s: no Warning", name)
+		w := b.field("access 488", "Warning")
+		if w == "" || strings.Contains(w, "line 1") != (name == "garbage") {
+			t.Errorf("%s: Warning %q", name, w)
+		}
+	}
+}
+
+// An answer that cannot be used is the callee's mistake: it is hung up, and the caller is told why, without a word of the answer itself.
+func TestMO09_UnusableAnswers(t *testing.T) {
+	good := fmt.Sprintf(coreAnswer, 1, "sendrecv")
+	for body, why := range map[string]string{
+		"": `399 isthmus "no description in the answer"`,
+		strings.Replace(good, "a=sendrecv", "a=ptime:soon", 1):       `399 isthmus "session description not understood, line`,
+		strings.Replace(good, "c=IN IP4 ", "c=IN IP6 2001:db8::", 1): `301 isthmus "an IPv6 address for media over IPv4"`,
+	} {
+		b := newBench(t)
+		b.step(RequestIn{Leg: LegAccess, Tx: "s1", Msg: browser("INVITE", 1, browserOffer)})
+		b.reply()
+		b.callee(200, body)
+		b.done("mgw> Add Add", "core> INVITE", "core> ACK", "access> 488", "core> BYE", "mgw> Subtract", "ended media")
+		if w := b.field("access 488", "Warning"); !strings.HasPrefix(w, why) || strings.Contains(w, "2001:") || strings.Contains(w, "soon") {
+			t.Errorf("Warning %q, want %q", w, why)
 		}
 	}
 }

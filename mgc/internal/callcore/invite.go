@@ -97,7 +97,11 @@ func describe(m *headers.Msg) (*sdp.Description, error) {
 	}
 	d, err := sdp.Parse(m.Body)
 	if err != nil {
-		return nil, &offeranswer.Unacceptable{Code: 399, Text: "session description not understood"}
+		u := &offeranswer.Unacceptable{Code: 399, Text: "session description not understood"}
+		if e := (*sdp.ParseError)(nil); errors.As(err, &e) && e.Line > 0 { // no more of it: the text goes to either peer
+			u.Text += fmt.Sprintf(", line %d", e.Line)
+		}
+		return nil, u
 	}
 	return d, nil
 }
@@ -302,7 +306,7 @@ func (s *State) earlyMedia(l Leg, m *headers.Msg) {
 	}
 	s.hear(l, tag)
 	if described {
-		if !s.early(l, m) {
+		if s.early(l, m) != nil {
 			s.hear(l, heard)
 			return
 		}
@@ -335,24 +339,24 @@ func (s *State) earlyGate(g *leg) offeranswer.Gate {
 }
 
 // early takes an answer of the callee and makes the caller's, or keeps the one it has.
-func (s *State) early(l Leg, m *headers.Msg) bool {
+func (s *State) early(l Leg, m *headers.Msg) error {
 	desc, err := describe(m)
 	if err != nil {
-		return false
+		return err
 	}
 	media, err := s.d.Media.Answer(side(l), desc)
 	if err != nil {
-		return false
+		return err
 	}
 	if s.d.Early == nil && !s.d.Late {
 		var body []byte
 		if media, body, err = media.MakeAnswer(side(s.d.Caller)); err != nil {
-			return false
+			return err
 		}
 		s.d.Early = body
 	}
 	s.d.Media = media
-	return true
+	return nil
 }
 
 // answered takes a 2xx of the callee.
@@ -368,8 +372,8 @@ func (s *State) answered(l Leg, m *headers.Msg, inviteSeq uint32) {
 	s.forgetForks()
 	s.ack(l, inviteSeq)
 	s.stop(timerNoAnswer)
-	if !s.answeredMedia(l, m) {
-		s.answerCaller(488, "", nil, warning(nil))
+	if err := s.answeredMedia(l, m); err != nil {
+		s.answerCaller(488, "", nil, warning(err))
 		s.end(CauseMedia, 488, sipReason(488, "Answer not usable"), nil)
 		return
 	}
@@ -388,23 +392,30 @@ func (s *State) answered(l Leg, m *headers.Msg, inviteSeq uint32) {
 	s.releaseDigits(LegCore)
 }
 
-// answeredMedia takes the answer of a 2xx, when the dialog has none yet, and makes the caller's description; false: no media.
-func (s *State) answeredMedia(l Leg, m *headers.Msg) bool {
-	if len(m.Body) > 0 && !s.d.Legs[l].Answered && !s.early(l, m) {
-		return false
+// answeredMedia takes the answer of a 2xx, when the dialog has none yet, and makes the caller's description; an error: no media.
+func (s *State) answeredMedia(l Leg, m *headers.Msg) error {
+	if len(m.Body) > 0 && !s.d.Legs[l].Answered {
+		if err := s.early(l, m); err != nil {
+			return err
+		}
 	}
 	if s.d.Media.Line(side(l)).Chosen.IsZero() {
-		return false
+		return errNoAnswer
 	}
 	if s.d.Late && s.d.Early == nil {
 		body, err := s.lateOffer()
 		if err != nil {
-			return false
+			return err
 		}
 		s.d.Early = body
 	}
-	return s.d.Early != nil
+	if s.d.Early == nil {
+		return errNoAnswer
+	}
+	return nil
 }
+
+var errNoAnswer = &offeranswer.Unacceptable{Code: 399, Text: "no description in the answer"}
 
 func codecText(m offeranswer.Media, sd offeranswer.Side) string {
 	c := m.Line(sd).Chosen

@@ -9,7 +9,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
 )
 
-// maxPtime is the most speech in one packet that we take from the core, ms (TS 26.114 §6.2.2).
+// maxPtime is the most speech in one packet, ms: what we take from the core (TS 26.114 §6.2.2), and what we ask media gateways to make.
 const maxPtime = 240
 
 // bandwidth is b=AS for the widest of the codecs in packets of 20 ms, kbit/s, with IP, UDP and RTP headers (TS 26.114 annex A.15, RFC 8866 §5.8).

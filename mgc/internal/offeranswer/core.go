@@ -24,12 +24,15 @@ func (m *Media) takeCore(l *Line, d *sdp.Description, a *sdp.Media, answer bool)
 	if addr.IP.IsUnspecified() {
 		return ch, nil // old hold: the address that holds for RTCP stays
 	}
+	if err := l.reachable(addr.IP); err != nil {
+		return ch, err
+	}
 	remote := netip.AddrPortFrom(addr.IP, a.Port)
 	rtcp := netip.AddrPortFrom(addr.IP, a.Port+1)
 	if r := a.RTCP; r != nil && r.Port != 0 {
 		rtcp = netip.AddrPortFrom(addr.IP, r.Port)
-		if r.Addr.IP.IsValid() && !r.Addr.IP.IsUnspecified() {
-			rtcp = netip.AddrPortFrom(r.Addr.IP, r.Port)
+		if a := r.Addr.IP; a.IsValid() && !a.IsUnspecified() && !a.IsMulticast() && sameFamily(a, addr.IP) {
+			rtcp = netip.AddrPortFrom(a, r.Port)
 		}
 	}
 	// We do not offer it first: one that an offer of ours has is agreed already (RFC 5761 §5.1.3).
@@ -40,3 +43,19 @@ func (m *Media) takeCore(l *Line, d *sdp.Description, a *sdp.Media, answer bool)
 	l.Remote, l.RemoteRTCP = remote, rtcp
 	return ch, nil
 }
+
+// reachable refuses an address that our media cannot be sent to. The text goes to either peer, so that it does not say the address. Before the media gateway has
+// chosen an address of ours, it is the one to refuse.
+func (l *Line) reachable(ip netip.Addr) error {
+	switch ours := l.Local.Addr(); {
+	case ip.IsMulticast():
+		return unacceptable(301, "media to a group")
+	case !ours.IsValid() || sameFamily(ours, ip):
+		return nil
+	case ip.Unmap().Is4():
+		return unacceptable(301, "an IPv4 address for media over IPv6")
+	}
+	return unacceptable(301, "an IPv6 address for media over IPv4")
+}
+
+func sameFamily(a, b netip.Addr) bool { return a.Unmap().Is4() == b.Unmap().Is4() }

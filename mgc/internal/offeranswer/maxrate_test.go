@@ -80,3 +80,19 @@ func TestPeersBandwidthReachesTheMediaGateway(t *testing.T) {
 		t.Errorf("%v", r)
 	}
 }
+
+// Packets longer than any media gateway makes are nothing to refuse a call for: it is asked for the longest.
+func TestRFC8866_6_4_LongerPacketsThanAreMade(t *testing.T) {
+	for said, want := range map[string][2]uint32{
+		"a=ptime:240\na=maxptime:240\n":  {240, 240},
+		"a=ptime:500\na=maxptime:2000\n": {240, 240},
+		"a=ptime:20\na=maxptime:9999\n":  {20, 240},
+		"a=maxptime:40\n":                {0, 40},
+	} {
+		m, _ := called(t, mtsi(), parse(t, "v=0\no=- 9 1 IN IP4 10.9.0.7\ns=-\nc=IN IP4 10.9.0.7\nt=0 0\nm=audio 4000 RTP/AVP 8\n"+said))
+		r := m.ModifyDescriptor(Core, Open).GetStreams()[0].GetRemote()
+		if got := [2]uint32{r.GetPtimeMs(), r.GetMaxptimeMs()}; got != want {
+			t.Errorf("%q: ptime and maxptime %v, want %v", said, got, want)
+		}
+	}
+}

@@ -144,7 +144,7 @@ type Change struct {
 
 // Unacceptable says why a description cannot be used; Code is a warn-code (RFC 3261 §20.43) for the Warning of a 488.
 type Unacceptable struct {
-	Code int    // 302 transport protocol, 304 media type, 305 media format, 399 other
+	Code int    // 301 network address, 302 transport protocol, 304 media type, 305 media format, 399 other
 	Text string // for people; no quotes, no control characters
 }
 
@@ -339,7 +339,7 @@ func (m *Media) takePeer(side Side, d *sdp.Description, a *sdp.Media, answer boo
 	if side == Access {
 		l.PeerSSRC, l.PeerMID = ssrcOf(a), midOf(d, a)
 	}
-	l.Ptime, l.MaxPtime, l.Allowed = a.Ptime, a.MaxPtime, allowed(d, a)
+	l.Ptime, l.MaxPtime, l.Allowed = min(a.Ptime, maxPtime), min(a.MaxPtime, maxPtime), allowed(d, a) // no media gateway makes longer packets
 	said := l.XR.Said
 	l.XR = readXR(d, a)
 	l.XR.Said = said

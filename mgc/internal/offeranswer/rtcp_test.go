@@ -1,6 +1,7 @@
 package offeranswer
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -87,6 +88,27 @@ func offeredBy(t *testing.T, p Policy, offer *sdp.Description) (Media, string) {
 	return m, string(body)
 }
 
+// A phone whose media the gateway cannot send to - of the other address family than its core realm, or a group - is refused before the browser is told of an
+// answer; a re-offer that moves there leaves the call as it was.
+func TestIQ05_PhoneThatCannotBeReached(t *testing.T) {
+	for c, text := range map[string]string{"IP6 2001:db8::7": "an IPv6 address for media over IPv4", "IP4 224.0.1.7": "media to a group"} {
+		away := parse(t, "v=0\no=- 9 1 IN IP4 10.9.0.7\ns=-\nc=IN "+c+"\nt=0 0\nm=audio 4000 RTP/AVP 8\n")
+		m, _ := offered(t, DefaultPolicy())
+		var why *Unacceptable
+		if _, err := m.Answer(Core, away); !errors.As(err, &why) || why.Code != 301 || why.Text != text {
+			t.Errorf("%s: answer: %v", c, err)
+		}
+		m, _ = called(t, DefaultPolicy(), phoneSays(t, "", "RTP/AVP", ""))
+		if _, _, err := m.Offer(Core, away); !errors.As(err, &why) || why.Code != 301 {
+			t.Errorf("%s: re-offer: %v", c, err)
+		}
+	}
+	m, _ := called(t, DefaultPolicy(), phoneSays(t, "", "RTP/AVP", ""))
+	if _, _, err := m.Offer(Core, parse(t, "v=0\no=- 9 2 IN IP4 10.9.0.7\ns=-\nc=IN IP6 ::\nt=0 0\nm=audio 4000 RTP/AVP 8\n")); err != nil {
+		t.Errorf("hold in the old way: %v", err)
+	}
+}
+
 // RTCP of the core: on the next port, where its description says (RFC 3605), or on RTP's own when both agree to that (RFC 5761 §5.1.1).
 func TestIQ11_WhereTheCoresRTCPIs(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -98,6 +120,8 @@ func TestIQ11_WhereTheCoresRTCPIs(t *testing.T) {
 		"next port":       {"", 4001, "", false},
 		"another port":    {"a=rtcp:4010\n", 4010, "", false},
 		"another address": {"a=rtcp:4010 IN IP4 10.9.0.8\n", 4010, "10.9.0.8", false},
+		"another family":  {"a=rtcp:4010 IN IP6 2001:db8::8\n", 4010, "", false}, // cannot be reached beside the media's
+		"a group":         {"a=rtcp:4010 IN IP4 224.0.1.8\n", 4010, "", false},
 		"the same port":   {"a=rtcp-mux\na=rtcp:4010\n", 4000, "", true},
 	} {
 		t.Run(name, func(t *testing.T) {
