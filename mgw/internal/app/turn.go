@@ -119,14 +119,8 @@ func (a *App) openTURN(reg prometheus.Registerer) (err error) {
 	if a.turnSecrets, err = turnauth.Load(c.SecretFile, turnauth.Texts(c.Secrets), 0, log); err != nil {
 		return fmt.Errorf("turn: %w", err)
 	}
-	cfg := turnserver.Config{
-		UDP: c.UDP, TCP: c.TCP, TLS: c.TLS, Realm: c.Realm, Secrets: a.turnSecrets.All,
-		Relay: turnserver.Relay{Listen: c.Relay.Listen, Advertise: c.Relay.Advertise, PortMin: c.Relay.PortMin, PortMax: c.Relay.PortMax},
-		Peers: turnserver.Peers{Own: a.accessPorts(), Prefixes: c.Peers},
-		Quota: turnserver.Quota{Total: c.Quota.Total, PerUser: c.Quota.PerUser, PerSource: c.Quota.PerSource, Connections: c.Quota.Connections,
-			Bandwidth: 1000 * c.Quota.Bandwidth, Requests: c.Quota.Requests},
-		MaxAge: c.MaxAge, Skew: c.Skew, Metrics: reg, Log: log,
-	}
+	cfg := a.turnConfig()
+	cfg.Secrets, cfg.Metrics, cfg.Log = a.turnSecrets.All, reg, log
 	if c.Cert != "" {
 		if a.turnCert, err = tlsfiles.Load(c.Cert, c.Key, 0, log); err != nil {
 			return fmt.Errorf("turn: %w", err)
@@ -137,18 +131,42 @@ func (a *App) openTURN(reg prometheus.Registerer) (err error) {
 	return err
 }
 
-// accessPorts are the ports that browsers' media comes to, one per worker and realm.
+// turnConfig is what the settings say of the server.
+func (a *App) turnConfig() turnserver.Config {
+	c := &a.cfg.TURN
+	return turnserver.Config{
+		UDP: c.UDP, TCP: c.TCP, TLS: c.TLS, Realm: c.Realm,
+		Relay: turnserver.Relay{Listen: c.Relay.Listen, Advertise: c.Relay.Advertise, PortMin: c.Relay.PortMin, PortMax: c.Relay.PortMax},
+		Peers: turnserver.Peers{Own: a.accessPorts(), Prefixes: c.Peers},
+		Quota: turnserver.Quota{Total: c.Quota.Total, PerUser: c.Quota.PerUser, PerSource: c.Quota.PerSource, Connections: c.Quota.Connections,
+			Bandwidth: 1000 * c.Quota.Bandwidth, Requests: c.Quota.Requests},
+		MaxAge: c.MaxAge, Skew: c.Skew,
+	}
+}
+
+// accessPorts are the ports that browsers' media comes to, one per worker and realm, of RTCP too, and of the second address where that is of the relay's
+// family.
 func (a *App) accessPorts() (own []turnserver.OwnPeer) {
 	workers := a.cfg.Media.Workers
 	if workers == 0 {
 		workers = flow.Cores() // as flow takes it
 	}
-	for _, r := range a.cfg.Realms.Access {
-		o := turnserver.OwnPeer{Local: r.Listen, Advertise: r.Advertise, PortMin: r.Port, PortMax: r.Port + uint16(workers-1)}
+	add := func(r AccessConfig, listen, advertise netip.Addr) {
+		o := turnserver.OwnPeer{Local: listen, Advertise: advertise, PortMin: r.Port, PortMax: r.Port + uint16(workers-1)}
 		if !o.Advertise.IsValid() {
-			o.Advertise = r.Listen
+			o.Advertise = listen
 		}
 		own = append(own, o)
+		if r.RTCPPort != 0 {
+			o.PortMin, o.PortMax = r.RTCPPort, r.RTCPPort+uint16(workers-1)
+			own = append(own, o)
+		}
+	}
+	for _, r := range a.cfg.Realms.Access {
+		add(r, r.Listen, r.Advertise)
+		if r.Second.IsValid() && r.Second.Unmap().Is4() == a.cfg.TURN.Relay.Listen.Unmap().Is4() {
+			add(r, r.Second, r.SecondAdv)
+		}
 	}
 	return own
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/pion/stun/v4"
 	"github.com/pion/turn/v5"
 
+	"github.com/isthmus-gateway/isthmus/mgw/internal/turnserver"
 	"github.com/isthmus-gateway/isthmus/pkg/conf"
 	"github.com/isthmus-gateway/isthmus/pkg/freeports"
 	"github.com/isthmus-gateway/isthmus/pkg/turnauth"
@@ -53,6 +55,45 @@ func TestTURNConfiguration(t *testing.T) {
 	var out bytes.Buffer
 	if _, err := loadTURN(&out, "--turn.udp=0.0.0.0:3478", "--print-config"); !errors.Is(err, conf.ErrDone) || strings.Contains(out.String(), turnSecret) {
 		t.Errorf("%v, the secret is printed: %v", err, strings.Contains(out.String(), turnSecret))
+	}
+}
+
+// What an operator sets is what the server is told.
+func TestTURNSettingsReachTheServer(t *testing.T) {
+	cfg, err := loadTURN(nil, "--turn.udp=10.0.0.9:3478", "--turn.tcp=10.0.0.9:3479", "--turn.realm=there", "--turn.max_age=3h", "--turn.skew=7s", "--turn.peers=10.1.0.0/24",
+		"--turn.relay.port_min=31000", "--turn.relay.port_max=31007", "--turn.quota.total=11", "--turn.quota.per_user=12", "--turn.quota.per_source=13",
+		"--turn.quota.connections=14", "--turn.quota.bandwidth=15000", "--turn.quota.requests=16")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := (&App{cfg: cfg}).turnConfig()
+	quota := turnserver.Quota{Total: 11, PerUser: 12, PerSource: 13, Connections: 14, Bandwidth: 15_000_000, Requests: 16}
+	if got.Quota != quota || got.MaxAge != 3*time.Hour || got.Skew != 7*time.Second || got.Realm != "there" || got.Relay.PortMin != 31000 || got.Relay.PortMax != 31007 ||
+		fmt.Sprint(got.UDP, got.TCP, got.TLS, got.Peers.Prefixes) != "[10.0.0.9:3478] [10.0.0.9:3479] [] [10.1.0.0/24]" {
+		t.Errorf("%+v", got)
+	}
+}
+
+// A relayed address reaches all ports that the gateway tells browsers in candidates of its family: those of RTCP and of a second address too.
+func TestR8656_OwnPortsAreReachable(t *testing.T) {
+	const v4, v6 = "10.0.0.9", "2001:db8::9"
+	args := []string{"--turn.udp=0.0.0.0:3478", "--media.workers=2", "--realms.access.0.listen=" + v4, "--realms.access.0.advertise=203.0.113.7",
+		"--realms.access.0.second=" + v6, "--realms.access.0.port=7430", "--realms.access.0.rtcp_port=7440"}
+	for relay, want := range map[string][]string{
+		v4: {"203.0.113.7 7430-7431 at " + v4, "203.0.113.7 7440-7441 at " + v4},
+		v6: {"203.0.113.7 7430-7431 at " + v4, "203.0.113.7 7440-7441 at " + v4, v6 + " 7430-7431 at " + v6, v6 + " 7440-7441 at " + v6},
+	} {
+		cfg, err := loadTURN(nil, append(args, "--turn.relay.listen="+relay)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, o := range (&App{cfg: cfg}).accessPorts() {
+			got = append(got, fmt.Sprintf("%v %d-%d at %v", o.Advertise, o.PortMin, o.PortMax, o.Local))
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("relay at %s reaches %q, want %q", relay, got, want)
+		}
 	}
 }
 
