@@ -224,19 +224,26 @@ func (a *App) makeMedia() error {
 	return nil
 }
 
+// calls is the policy of calls that the configuration makes.
+func (c *Config) calls() (callcore.Policy, error) {
+	p := callcore.DefaultPolicy()
+	p.Media = c.media()
+	c.Core.shape(&p)
+	p.QualityLimit = uint32(100*c.Media.QualityLimit + 0.5)
+	p.Digits = c.Media.DTMF.policy()
+	p.NoAnswer, p.SetUp, p.FlowGrace = c.Call.NoAnswer, c.Call.SetUp, c.Call.FlowGrace
+	p.InactivityAfter, p.InactivityGrace, p.InactivityRTCP = c.Call.InactiveAfter, c.Call.InactiveRelease, c.Call.InactiveRTCP
+	var err error
+	p.Sounds, err = c.Call.sounds()
+	return p, err
+}
+
 // makeManager makes the calls before the parts that tell them of losses; bindings and gateways are filled in when those are there.
 func (a *App) makeManager() error {
-	policy := callcore.DefaultPolicy()
-	policy.Media = a.cfg.media()
-	a.cfg.Core.shape(&policy)
-	policy.QualityLimit = uint32(100*a.cfg.Media.QualityLimit + 0.5)
-	policy.Digits = a.cfg.Media.DTMF.policy()
-	var err error
-	if policy.Sounds, err = a.cfg.Call.sounds(); err != nil {
+	policy, err := a.cfg.calls()
+	if err != nil {
 		return err
 	}
-	policy.NoAnswer, policy.SetUp, policy.FlowGrace = a.cfg.Call.NoAnswer, a.cfg.Call.SetUp, a.cfg.Call.FlowGrace
-	policy.InactivityAfter, policy.InactivityGrace, policy.InactivityRTCP = a.cfg.Call.InactiveAfter, a.cfg.Call.InactiveRelease, a.cfg.Call.InactiveRTCP
 	a.bindings, a.gateways = &bindings{instance: a.cfg.Instance}, &gateways{needs: append(a.cfg.features(), a.cfg.sounding()...)}
 	deps := call.Deps{
 		Store: a.engine, Sealer: a.sealer, Bindings: a.bindings, Gateways: a.gateways,
