@@ -8,10 +8,9 @@ import (
 	"testing"
 )
 
-const (
-	lowest, highest = 10000, 32767 // below what systems give to sockets that name no port
-	tries           = 200
-)
+var lowest, highest = 10000, 32767 // below what systems give to sockets that name no port
+
+const tries = 200
 
 // UDPPairs returns a range of n pairs of UDP ports, an even one first, of which no program has one at any address now: max is min + 2n - 1.
 // No other range that is found before the test ends meets it, be it in another process (on Linux).
