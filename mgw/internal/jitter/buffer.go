@@ -130,6 +130,7 @@ type Buffer struct {
 	excess   int64  // average of the delay beyond its target and a frame, ticks
 	known    bool   // Shift has looked at what the source was given at first
 	wait     int64  // and, times steady, of the time for which packets wait beyond the target
+	short    int    // pops in a row at which packets had waited for less than Shift leaves a source
 }
 
 // playout is where the outgoing stream stands.

@@ -268,13 +268,17 @@ func (b *Buffer) Ready() bool {
 // time for which packets wait moves by frames, and the delay is between the target and a frame more.
 func (b *Buffer) Adjust(now int64, pending, frame uint32) int64 {
 	if !b.play.running || b.play.pause || frame == 0 {
-		b.excess, b.wait = 0, 0
+		b.excess, b.wait, b.short = 0, 0, 0
 		return 0
 	}
 	d := b.delay.lateness(rtp.Ticks(now, b.clock), b.play.ts-pending) - b.target()
 	if b.play.held == 0 { // else what is concealed may turn out to be no delay, and cutting for it would take the time that redundancy needs
 		b.excess += (d - int64(frame) - b.excess) / steady
-		b.wait += d - int64(pending%frame) - b.wait/steady
+		wait := d - int64(pending%frame)
+		b.wait += wait - b.wait/steady
+		if b.short++; wait+b.target() >= b.least() {
+			b.short = 0
+		}
 	}
 	switch wait := b.wait / steady; {
 	case wait < -int64(b.clock)*lackMS/1000:
@@ -285,13 +289,17 @@ func (b *Buffer) Adjust(now int64, pending, frame uint32) int64 {
 	return 0
 }
 
+// least is the time for which packets wait that Shift leaves a source, ticks: until a lost one can be told by the one after it, or what the source was given.
+func (b *Buffer) least() int64 { return min(int64(b.ptime), b.start) }
+
 // Shift tells whether the caller's frame clock should be moved by ShiftStep, which costs no audio: 1 to tick earlier from now on, as packets wait for nothing,
 // -1 to tick later, as they do not wait long enough; 0 to leave it. It goes by the averages of Adjust, so comes after that, and tells once more unless the
 // caller does so and says it by Adjusted. frame: as for Adjust.
 //
 // Packets wait for nothing when it is longer than the target and longer than it takes to tell a lost one by the one after it, for all packets that a frame
 // is made of. What an unknown network was given at first is taken back as soon as that is a step, later a step more has to be left over, so that a
-// clock does not move to and fro.
+// clock does not move to and fro. Nor is less than a packet's length left to a source whose clock takes it little by little, though the target may be
+// less: a lost packet would be told too late, and the first jitter be heard.
 func (b *Buffer) Shift(frame uint32) int {
 	if !b.play.running || b.play.pause {
 		return 0
@@ -303,6 +311,9 @@ func (b *Buffer) Shift(frame uint32) int {
 	}
 	if b.delay.weight < sure {
 		return 0
+	}
+	if b.short >= sure && b.excess+step <= int64(b.clock)*slackMS/1000 { // else Adjust would cut it again
+		return -1
 	}
 	spare := wait - max(0, int64(b.ptime)+b.delay.soon-b.target()) - max(0, int64(frame)-int64(b.ptime))
 	least := 2 * step
@@ -320,4 +331,5 @@ func (b *Buffer) Shift(frame uint32) int {
 func (b *Buffer) Adjusted(n int64) {
 	b.excess -= n
 	b.wait -= n * steady
+	b.short = 0
 }
