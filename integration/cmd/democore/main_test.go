@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/isthmus-gateway/isthmus/integration/internal/democore"
+	"github.com/isthmus-gateway/isthmus/pkg/wait"
 	"go.uber.org/goleak"
 )
 
@@ -45,7 +46,7 @@ func TestRunServesAndStops(t *testing.T) {
 		code <- run(ctx, []string{"--listen", "127.0.0.1:0", "--status", "127.0.0.1:0", "--user", "zoe:pass:word"}, &out, &out)
 	}()
 	status := regexp.MustCompile(`http://\S+/status`)
-	deadline := time.After(5 * time.Second)
+	deadline := time.After(wait.Limit)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for !status.MatchString(out.String()) {
@@ -67,7 +68,7 @@ func TestRunServesAndStops(t *testing.T) {
 		if c != 0 {
 			t.Errorf("exit code %d: %s", c, out.String())
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(wait.Limit):
 		t.Fatal("does not stop")
 	}
 	if strings.Contains(out.String(), "word") {

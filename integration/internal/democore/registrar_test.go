@@ -205,7 +205,7 @@ func (g *gateway) do(req *sip.Request, network string) *sip.Response {
 	select {
 	case res := <-final:
 		return res
-	case <-time.After(8 * time.Second):
+	case <-time.After(wait.Limit):
 		g.t.Fatalf("no answer to %s", req.Method)
 		return nil
 	}
@@ -234,7 +234,7 @@ func (g *gateway) next() *sipnode.ServerTx {
 	select {
 	case tx := <-g.requests:
 		return tx
-	case <-time.After(8 * time.Second):
+	case <-time.After(wait.Limit):
 		g.t.Fatal("no request arrived")
 		return nil
 	}
@@ -305,7 +305,7 @@ func answerAndHangUp(t *testing.T, g *gateway, tx *sipnode.ServerTx, call *ua.Ca
 		if ack.Recipient.User != "gw" || ack.MaxForwards().Val() != 69 {
 			t.Errorf("ACK arrived as\n%s", ack)
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(wait.Limit):
 		t.Fatal("no ACK")
 	}
 	bye := sip.NewRequest(sip.BYE, *inv.Contact().Address.Clone())

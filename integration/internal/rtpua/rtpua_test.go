@@ -63,7 +63,7 @@ func TestTonesBothWaysWithEventsAndReports(t *testing.T) {
 			if got != want {
 				t.Fatalf("digit %c, want %c", got, want)
 			}
-		case <-time.After(3 * time.Second):
+		case <-time.After(wait.Limit):
 			t.Fatalf("digit %c never came", want)
 		}
 	}

@@ -324,7 +324,7 @@ func TestStrangersAreRefused(t *testing.T) {
 		}
 	}
 	buf := make([]byte, 2000)
-	_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(wait.Limit))
 	n, err := c.Read(buf)
 	if err != nil || !strings.HasPrefix(string(buf[:n]), "SIP/2.0 403 Forbidden\r\n") {
 		t.Fatalf("answer %q, %v", buf[:n], err)
@@ -366,7 +366,7 @@ func TestCoreIsAdmitted(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer c.Close()
-			deadline := time.Now().Add(5 * time.Second)
+			deadline := time.Now().Add(wait.Limit)
 			for i := 0; len(s.got) == 0; i++ { // the next hop is resolved in the background
 				if time.Now().After(deadline) {
 					t.Fatal("never admitted")

@@ -78,7 +78,7 @@ func backOver(t *testing.T, g *gateway, s socket) {
 		t.Errorf("at %s: target %s, Route %v", s.sentBy, in.RequestURI, routes)
 	}
 	buf := make([]byte, 4096)
-	_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(wait.Limit))
 	n, err := c.Read(buf)
 	if err != nil {
 		t.Fatal(err)

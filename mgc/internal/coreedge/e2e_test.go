@@ -388,7 +388,7 @@ func TestRequestFromCoreToBrowser(t *testing.T) {
 	}
 	answer := func() headers.Msg {
 		buf := make([]byte, 65536)
-		_ = core.SetReadDeadline(time.Now().Add(5 * time.Second))
+		_ = core.SetReadDeadline(time.Now().Add(wait.Limit))
 		n, err := core.Read(buf)
 		if err != nil {
 			t.Fatal(err)

@@ -170,7 +170,7 @@ func inbound(t *testing.T, to netip.AddrPort, conf *tls.Config) int {
 		return 0
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(wait.Limit))
 	if _, err := c.Write([]byte(strings.ReplaceAll(options(siptransport.NewFlowID()), "SIP/2.0/UDP", "SIP/2.0/TLS"))); err != nil {
 		return 0
 	}

@@ -153,7 +153,7 @@ func TestTCPDial(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(wait.Limit))
 	if m := readStream(t, bufio.NewReader(c)); !strings.Contains(m, "Call-ID: out\r\n") {
 		t.Errorf("read %q", m)
 	}

@@ -77,7 +77,7 @@ func write(t *testing.T, w io.Writer, s string) {
 
 func readDatagram(t *testing.T, c net.Conn) string {
 	t.Helper()
-	_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(wait.Limit))
 	buf := make([]byte, 65536)
 	n, err := c.Read(buf)
 	if err != nil {

@@ -201,7 +201,7 @@ func TestHalfOpenTLSHandshakesDelayNobody(t *testing.T) {
 	send(t, c, websocket.MessageText, register("quick"))
 	wait.Receive(t, r.sink.got)
 	for _, h := range held {
-		_ = h.SetReadDeadline(time.Now().Add(5 * time.Second))
+		_ = h.SetReadDeadline(time.Now().Add(wait.Limit))
 		if _, err := io.ReadAll(h); err != nil && !strings.Contains(err.Error(), "reset") {
 			t.Errorf("half-open TLS handshake still open: %v", err)
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/srtp"
+	"github.com/isthmus-gateway/isthmus/pkg/wait"
 )
 
 // marked is a peer's socket that sees the mark of what it gets.
@@ -42,7 +43,7 @@ func marked(t *testing.T, a netip.Addr) *net.UDPConn {
 func readMarked(t *testing.T, u *net.UDPConn) ([]byte, int) {
 	t.Helper()
 	buf, oob := make([]byte, 1500), make([]byte, 128)
-	_ = u.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_ = u.SetReadDeadline(time.Now().Add(wait.Limit))
 	n, m, _, _, err := u.ReadMsgUDPAddrPort(buf, oob)
 	if err != nil {
 		t.Fatal(err)

@@ -334,7 +334,7 @@ func TestIQ11_IQ12_R8079_RTCPIsMadeAndReadPerSide(t *testing.T) {
 	}
 	// The browser gets its own, over the same port, encrypted.
 	seen := false
-	limit := time.After(5 * time.Second)
+	limit := time.After(wait.Limit)
 	for !seen {
 		select {
 		case m := <-x.b.media:

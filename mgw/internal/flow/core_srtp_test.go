@@ -17,6 +17,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/mgw/internal/transcode/transcodetest"
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
 	"github.com/isthmus-gateway/isthmus/pkg/race"
+	"github.com/isthmus-gateway/isthmus/pkg/wait"
 )
 
 // pionProfiles are the suites in the terms of the independent peer, with the lengths of key and salt (RFC 4568 §6.2, RFC 7714 §12).
@@ -152,7 +153,7 @@ func TestR4568_R3711_CoreSRTPBothWays(t *testing.T) {
 		eventually(t, "replay dropped", func() bool { return x.c.Stats().Dropped["replay"] == 1 })
 
 		buf := make([]byte, 1500)
-		_ = x.s.rtcp.SetReadDeadline(time.Now().Add(5 * time.Second))
+		_ = x.s.rtcp.SetReadDeadline(time.Now().Add(wait.Limit))
 		n, err := x.s.rtcp.Read(buf)
 		if err != nil {
 			t.Fatal(err)

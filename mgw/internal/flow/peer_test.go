@@ -246,7 +246,7 @@ func (s *sip) send(to netip.AddrPort, b []byte) {
 // read waits for one RTP packet.
 func (s *sip) read() rtp.Packet {
 	s.t.Helper()
-	p, ok := s.tryRead(5 * time.Second)
+	p, ok := s.tryRead(wait.Limit)
 	if !ok {
 		s.t.Fatal("no RTP on the core side")
 	}
@@ -488,7 +488,7 @@ func (b *browser) send(p []byte) {
 // read waits for one decrypted RTP packet.
 func (b *browser) read() rtp.Packet {
 	b.t.Helper()
-	p, ok := b.tryRead(5 * time.Second)
+	p, ok := b.tryRead(wait.Limit)
 	if !ok {
 		b.t.Fatal("no RTP at the browser")
 	}

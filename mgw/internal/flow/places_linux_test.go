@@ -12,6 +12,7 @@ import (
 
 	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
 	"github.com/isthmus-gateway/isthmus/pkg/freeports"
+	"github.com/isthmus-gateway/isthmus/pkg/wait"
 )
 
 // TestR6544_IPv6: a call over TCP in an IPv6 realm, by hand, since pion's agent does not use the IPv6 loopback address.
@@ -33,7 +34,7 @@ func TestR6544_IPv6(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_ = conn.SetReadDeadline(time.Now().Add(wait.Limit))
 	if _, err := conn.Write(frame(checkFor(t, a.Local().Ufrag, a.Local().Pwd))); err != nil {
 		t.Fatal(err)
 	}
@@ -194,7 +195,7 @@ func (p *carried) send(b []byte) {
 // media waits for a packet of media.
 func (p *carried) media() []byte {
 	p.t.Helper()
-	_ = p.c.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_ = p.c.SetReadDeadline(time.Now().Add(wait.Limit))
 	for {
 		b := make([]byte, 2048)
 		if p.framed {

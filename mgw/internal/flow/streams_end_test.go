@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/isthmus-gateway/isthmus/mgw/internal/rtcp"
+	"github.com/isthmus-gateway/isthmus/pkg/wait"
 )
 
 // TestStreamsEndAtOnce: streams that come, are used and go while the termination is told of its peer, restarts ICE and closes, and while the engine closes:
@@ -96,7 +97,7 @@ func TestRFC3550_6_6_ByeOfEachStream(t *testing.T) {
 	// bye waits for the last reports of streams.
 	bye := func(n int) {
 		t.Helper()
-		limit := time.After(5 * time.Second)
+		limit := time.After(wait.Limit)
 		for len(said) < n {
 			select {
 			case m := <-x.b.media:

@@ -12,6 +12,7 @@ import (
 	"github.com/isthmus-gateway/isthmus/mgw/internal/srtp"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/transcode"
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
+	"github.com/isthmus-gateway/isthmus/pkg/wait"
 )
 
 // A core peer that has agreed to VoIP metrics gets them with each report, and its own are in the statistics; a browser that has not gets none.
@@ -21,7 +22,7 @@ func TestRFC3611_MetricsOnTheWireAndInStatistics(t *testing.T) {
 	spec.core.XRMetrics = true
 	x := newCall(t, spec)
 	x.exchange(60, 1)
-	_ = x.s.rtcp.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_ = x.s.rtcp.SetReadDeadline(time.Now().Add(wait.Limit))
 	buf := make([]byte, 1500)
 	var seen *pion.VoIPMetricsReportBlock
 	for seen == nil {

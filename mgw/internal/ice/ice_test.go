@@ -12,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/isthmus-gateway/isthmus/mgw/internal/bufpool"
+	"github.com/isthmus-gateway/isthmus/pkg/wait"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -82,7 +83,7 @@ func request(t testing.TB, user, pwd string, nominate bool) []byte {
 
 func (x *bench) next() (sent, Check) {
 	x.t.Helper()
-	limit := time.After(5 * time.Second)
+	limit := time.After(wait.Limit)
 	var s sent
 	var c Check
 	select {

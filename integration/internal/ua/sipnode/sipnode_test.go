@@ -12,6 +12,8 @@ import (
 
 	"github.com/emiago/sipgo/sip"
 	"go.uber.org/goleak"
+
+	"github.com/isthmus-gateway/isthmus/pkg/wait"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -53,14 +55,14 @@ func startWith(t *testing.T, cfg Config, in *inbox) *Node {
 	return n
 }
 
-// get receives within 5 s.
+// get receives within wait.Limit.
 func get[T any](t *testing.T, what string, ch <-chan T) T {
 	t.Helper()
 	select {
 	case v := <-ch:
 		return v
-	case <-time.After(5 * time.Second):
-		t.Fatalf("no %s within 5 s", what)
+	case <-time.After(wait.Limit):
+		t.Fatalf("no %s in time", what)
 		panic("unreachable")
 	}
 }
@@ -92,10 +94,10 @@ func (w *wire) send(n *Node, text string) {
 	}
 }
 
-// read returns the next message, failing after 5 s.
+// read returns the next message, failing after wait.Limit.
 func (w *wire) read() sip.Message {
 	w.t.Helper()
-	w.c.SetReadDeadline(time.Now().Add(5 * time.Second))
+	w.c.SetReadDeadline(time.Now().Add(wait.Limit))
 	buf := make([]byte, 65536)
 	n, err := w.c.Read(buf)
 	if err != nil {
@@ -397,7 +399,7 @@ func TestTCPFramingAndReuse(t *testing.T) {
 	}
 	r := bufio.NewReader(c)
 	for range 2 {
-		c.SetReadDeadline(time.Now().Add(5 * time.Second))
+		c.SetReadDeadline(time.Now().Add(wait.Limit))
 		if _, err := readFrame(r); err != nil {
 			t.Fatal(err)
 		}
