@@ -60,7 +60,12 @@ func (c *entry) closeStream(x connmodel.Close) connmodel.Result {
 	if l == nil {
 		return connmodel.Result{Err: noMedia(x.Term, x.Stream)}
 	}
-	stats := statistics(x.Term, x.Stream, l.media.Close())
+	final, side := l.media.Close(), "access"
+	if l.core != nil {
+		side = "core"
+	}
+	c.mgr.cfg.Metrics.ended.take(side, &final)
+	stats := statistics(x.Term, x.Stream, final)
 	h.streams = slices.DeleteFunc(h.streams, func(o line) bool { return o.id == x.Stream })
 	if len(h.streams) == 0 {
 		delete(c.handles, x.Term)

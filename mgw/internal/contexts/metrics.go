@@ -9,11 +9,13 @@ type Metrics struct {
 	hanging       prometheus.Counter
 	broken        prometheus.Counter
 	realmRefusals prometheus.Counter
+	ended         ended
 }
 
 // NewMetrics makes the counters and registers them; nil: not registered.
 func NewMetrics(reg prometheus.Registerer) *Metrics {
 	m := &Metrics{
+		ended: newEnded(),
 		notifies: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "isthmus_mgw_notify_deliveries_total", Help: "Deliveries of Notify requests by result: ack, unknown_context, retry.",
 		}, []string{"result"}),
@@ -32,6 +34,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	}
 	if reg != nil {
 		reg.MustRegister(m.notifies, m.eventsDropped, m.hanging, m.broken, m.realmRefusals)
+		m.ended.register(reg)
 	}
 	return m
 }
