@@ -65,9 +65,11 @@ func TestResources(t *testing.T) {
 		})
 		t.Run("killed gateway comes back", func(t *testing.T) {
 			calls := b.twoCalls(t)
-			b.killMGW(t)
-			b.startMGW(t, few...)
-			b.released(t, calls, deadline) // its new boot tells at once that the contexts are gone
+			b.counts(t, "mgc", "isthmus_mgc_media_gateways_lost_total", 1, func() {
+				b.killMGW(t)
+				b.startMGW(t, few...)
+				b.released(t, calls, deadline) // its new boot tells at once that the contexts are gone
+			})
 			eventually(t, deadline, func() string { return b.tryCall(t, bob) })
 		})
 		t.Run("killed gateway stays away", func(t *testing.T) {

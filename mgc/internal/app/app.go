@@ -184,6 +184,9 @@ func (a *App) makeMedia() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	var err error
+	lost := prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "isthmus_mgc_media_gateways_lost_total", Help: "Media gateways whose contexts were gone: silent for three heartbeats, restarted, or stopped. Their calls ended.",
+	})
 	var link atomic.Pointer[iqlink.Link] // nil until it is made: a node may be lost before
 	a.pool, err = mgwpool.New(ctx, mgwpool.Config{Instance: a.cfg.Instance, OnLost: func(l mgwpool.Lost) {
 		calls := a.told.Load()
@@ -195,6 +198,7 @@ func (a *App) makeMedia() error {
 			return
 		}
 		a.log.Warn("media gateway lost", zap.String("mgw", l.MGW), zap.String("reason", l.Reason))
+		lost.Inc()
 		if made := link.Load(); made != nil {
 			made.Forget(l.MGW)
 		}
@@ -206,6 +210,7 @@ func (a *App) makeMedia() error {
 		return fmt.Errorf("media gateways: %w", err)
 	}
 	a.onClose(a.pool.Close)
+	a.countGateways(lost)
 	notify := func(_ context.Context, r *iqv1.NotifyRequest) iqv1.NotifyReply_Verdict { return a.calls.Notify(r) }
 	a.link, err = iqlink.New(iqlink.Config{
 		Instance: a.cfg.Instance, Insecure: a.cfg.Iq.Insecure,

@@ -171,7 +171,8 @@ func TestOperatorsSeeWhatIsThere(t *testing.T) {
 	admin := adminv1.NewControllerAdminClient(conn)
 	checkLists(t, admin, s)
 	page := get(t, "http://"+s.addr(10, 7402)+"/metrics", http.StatusOK)
-	for _, line := range []string{"isthmus_mgc_calls_active 1", "isthmus_mgc_bindings 1", `isthmus_mgc_calls_started_total{direction="originating"} 1`} {
+	for _, line := range []string{"isthmus_mgc_calls_active 1", "isthmus_mgc_bindings 1", `isthmus_mgc_calls_started_total{direction="originating"} 1`,
+		`isthmus_mgc_media_gateways{state="in_service"} 1`, `isthmus_mgc_media_gateways{state="draining"} 0`, "isthmus_mgc_media_gateways_lost_total 0"} {
 		if !strings.Contains(page, line+"\n") {
 			t.Errorf("metrics lack %q", line)
 		}
