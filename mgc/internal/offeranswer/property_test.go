@@ -32,57 +32,93 @@ const (
 // TestR3264_R6337_RandomNegotiations plays random sequences of offers and answers between a browser, the planner and a phone. A failure
 // prints the sequence as a ladder; ISTHMUS_SEED and ISTHMUS_SEQUENCE play it again.
 func TestR3264_R6337_RandomNegotiations(t *testing.T) {
-	n, seed := race.Fewer(sequences, sequencesShort), uint64(fixedSeed)
+	n := race.Fewer(sequences, sequencesShort)
 	if testing.Short() {
 		n = sequencesShort
 	}
+	var exchanges, several int
+	var noisy [2]int
+	playRandom(t, n, newNegotiation, func(g *negotiation) {
+		exchanges += g.exchanges
+		several += g.several
+		for side, was := range g.noisy {
+			if was {
+				noisy[side]++
+			}
+		}
+	})
+	if exchanges == 0 { // one was played again
+		return
+	}
+	t.Logf("%d sequences, %d exchanges; comfort noise agreed in %d with the browser, in %d with the phone", n, exchanges, noisy[Access], noisy[Core])
+	if t.Logf("%d agreements on further lines that both sides have", several); several < n/20 {
+		t.Error("further lines were hardly ever agreed")
+	}
+	if noisy[Access] == 0 || noisy[Core] == 0 {
+		t.Error("comfort noise was never agreed")
+	}
+}
+
+// TestR3264_8_1_R4568_RandomLinesThatComeBack is the same with SRTP, long sequences, and more lines of the phone than there are streams for: a line that was at port 0
+// may come back as another stream of the gateway's, so with other keys.
+func TestR3264_8_1_R4568_RandomLinesThatComeBack(t *testing.T) {
+	n := race.Fewer(500, 100)
+	if testing.Short() {
+		n = 100
+	}
+	played, renewed := 0, 0
+	playRandom(t, n, newBusy, func(g *negotiation) {
+		played++
+		for _, f := range g.lines[Core].Further {
+			if f.Phone.Crypto.Renewed {
+				renewed++
+			}
+		}
+	})
+	if t.Logf("%d lines came back with other keys", renewed); renewed < played/50 {
+		t.Error("lines hardly ever came back with other keys")
+	}
+}
+
+// playRandom plays n sequences; each that has been played is done with, one at a time.
+func playRandom(t *testing.T, n int, begin func(seed uint64, i int) *negotiation, done func(*negotiation)) {
+	t.Helper()
+	seed := uint64(fixedSeed)
 	if v, err := strconv.ParseUint(os.Getenv("ISTHMUS_SEED"), 0, 64); err == nil {
 		seed = v
 	}
 	t.Logf("ISTHMUS_SEED=%#x", seed)
 	if one, err := strconv.Atoi(os.Getenv("ISTHMUS_SEQUENCE")); err == nil {
-		ladder, err := ladderOf(seed, one)
+		ladder, err := ladderOf(begin(seed, one))
 		if t.Logf("%s", ladder); err != nil {
 			t.Error(err)
 		}
 		return
 	}
 	defer debug.SetGCPercent(debug.SetGCPercent(400))
-	var next, exchanges, failed, several atomic.Int64
-	var noisy [2]atomic.Int64
+	var next, failed atomic.Int64
+	var mu sync.Mutex // guards what done does
 	var wg sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
 		wg.Go(func() {
 			for i := int(next.Add(1)) - 1; i < n && failed.Load() < 3; i = int(next.Add(1)) - 1 {
-				g := newNegotiation(seed, i)
+				g := begin(seed, i)
 				if err := g.run(); err != nil {
 					failed.Add(1)
-					ladder, _ := ladderOf(seed, i)
+					ladder, _ := ladderOf(begin(seed, i))
 					t.Errorf("ISTHMUS_SEED=%#x ISTHMUS_SEQUENCE=%d: %v\n%s", seed, i, err, ladder)
 				}
-				exchanges.Add(int64(g.exchanges))
-				several.Add(int64(g.several))
-				for side, was := range g.noisy {
-					if was {
-						noisy[side].Add(1)
-					}
-				}
+				mu.Lock()
+				done(g)
+				mu.Unlock()
 			}
 		})
 	}
 	wg.Wait()
-	t.Logf("%d sequences, %d exchanges; comfort noise agreed in %d with the browser, in %d with the phone", n, exchanges.Load(), noisy[Access].Load(), noisy[Core].Load())
-	if t.Logf("%d agreements on further lines that both sides have", several.Load()); several.Load() < int64(n/20) {
-		t.Error("further lines were hardly ever agreed")
-	}
-	if noisy[Access].Load() == 0 || noisy[Core].Load() == 0 {
-		t.Error("comfort noise was never agreed")
-	}
 }
 
 // ladderOf plays a sequence and writes down what is said.
-func ladderOf(seed uint64, i int) (string, error) {
-	n := newNegotiation(seed, i)
+func ladderOf(n *negotiation) (string, error) {
 	n.ladder = &strings.Builder{}
 	err := n.run()
 	return n.ladder.String(), err
@@ -113,6 +149,7 @@ type negotiation struct {
 	several   int                // further lines that both had at an agreement
 	places    map[int][2]string  // by stream, where it stands on both sides
 	noisy     [2]bool            // comfort noise was agreed at some time, by side
+	long      int                // exchanges at most; 0: few
 	deep      bool               // check also that old values stay as they were
 }
 
@@ -143,6 +180,19 @@ func newNegotiation(seed uint64, i int) *negotiation {
 		n.lines = [2]*peertest.Lines{peertest.NewLines(r, n.web, nil, 2), peertest.NewLines(r, nil, n.phone, 2)}
 		n.places = map[int][2]string{}
 	}
+	n.m = New(p, r.Uint64()>>1, r.Uint64()>>1, peertest.Word(r, 32))
+	return n
+}
+
+// newBusy is a longer sequence with keys, in which more lines come and go than there are streams for.
+func newBusy(seed uint64, i int) *negotiation {
+	r := rand.New(rand.NewPCG(seed, ^uint64(i)))
+	n := &negotiation{r: r, full: true, web: peertest.NewBrowser(r), places: map[int][2]string{}, long: 30}
+	p := DefaultPolicy()
+	p.SRTP, p.Streams = peertest.Pick(r, SRTPOsrtp, SRTPRequired), 3
+	n.phone = peertest.NewPhone(r, string(p.SRTP))
+	n.lines = [2]*peertest.Lines{peertest.NewLines(r, n.web, nil, 2), peertest.NewLines(r, nil, n.phone, 3)}
+	n.lines[Core].Busy, n.lines[Access].Busy = true, true
 	n.m = New(p, r.Uint64()>>1, r.Uint64()>>1, peertest.Word(r, 32))
 	return n
 }
@@ -183,7 +233,11 @@ func indent(b []byte) string {
 func (n *negotiation) run() error {
 	n.note("policy %+v", n.m.Policy)
 	up, err := n.begin()
-	for i := n.r.IntN(peertest.Pick(n.r, 4, 4, 4, 12)); err == nil && up && i > 0; i-- {
+	most := n.long
+	if most == 0 {
+		most = peertest.Pick(n.r, 4, 4, 4, 12)
+	}
+	for i := n.r.IntN(most); err == nil && up && i > 0; i-- {
 		if err = n.exchange(Side(n.r.IntN(2))); err == nil {
 			err = n.settle()
 		}

@@ -24,7 +24,11 @@ type Crypto struct {
 	his    map[string]string
 	tags   map[string]string // suite by tag of what it was offered, or has offered itself
 	listed string            // by its last offer
+	again  bool              // the line has ended, and nothing is agreed on it since
+	before map[string]string // his, until then
 	Used   string            // suite, key and MKI in use by the last agreement; empty: plain
+
+	Renewed bool // the line came back at some time with other keys of the gateway
 }
 
 // lengths of key and salt, octets (RFC 4568 §6.2, RFC 7714 §12).
@@ -103,7 +107,26 @@ func (c *Crypto) fails(proto string, usable bool) string {
 	return ""
 }
 
-// read checks the gateway's attributes, which must have one key per suite for the whole call.
+// end lets go of what was agreed on a line that is at port 0 now. When it is used anew that is another stream (RFC 3264 §8.1), not a modification of the one before
+// (RFC 4568 §7.1.4): all suites are offered in any order, under any keys.
+func (c *Crypto) end() {
+	if len(c.his) > 0 {
+		c.before = c.his
+	}
+	c.Used, c.listed, c.his, c.again = "", "", map[string]string{}, true
+}
+
+// begun notes that something is agreed.
+func (c *Crypto) begun() {
+	for suite, key := range c.his {
+		if was := c.before[suite]; c.again && was != "" && was != key {
+			c.Renewed = true
+		}
+	}
+	c.again = false
+}
+
+// read checks the gateway's attributes, which must have one key per suite for as long as the line goes on.
 func (c *Crypto) read(a *sdp.Media) (tags map[string]string, err error) {
 	tags = map[string]string{}
 	for _, l := range a.Cryptos {
@@ -133,11 +156,13 @@ func (c *Crypto) takeAnswer(a *sdp.Media) error {
 		if len(tags) > 0 {
 			return errors.New("a key that nobody asked for")
 		}
+		c.begun()
 		c.Used = ""
 		return nil
 	case len(tags) != 1 || tags[c.tag] != c.suite:
 		return fmt.Errorf("answered with %v, the first usable is %s %s", tags, c.tag, c.suite)
 	}
+	c.begun()
 	c.Used = c.using()
 	return nil
 }
@@ -169,7 +194,7 @@ func (c *Crypto) takeOffer(r *rand.Rand, a *sdp.Media, first bool) (answer func(
 		return nil, err
 	case c.Policy == "off" && len(tags)+len(a.Cryptos) > 0, secure && c.Policy == "off":
 		return nil, errors.New("SRTP is off")
-	case c.Policy != "off" && len(tags) != len(suites) && (first || !c.repeated(a)):
+	case c.Policy != "off" && len(tags) != len(suites) && (first || c.again || !c.repeated(a)):
 		return nil, fmt.Errorf("%d suites are offered", len(tags))
 	case first && secure != (c.Policy == "required"):
 		return nil, fmt.Errorf("a first offer in %s", a.Proto)
@@ -178,13 +203,17 @@ func (c *Crypto) takeOffer(r *rand.Rand, a *sdp.Media, first bool) (answer func(
 	case c.Habit == "none" && (secure || c.Policy == "required"), c.Habit == "needs" && c.Policy == "off":
 		return nil, nil // it cannot
 	case c.Habit == "none" || len(tags) == 0:
-		return func(*sdp.Media) { c.suite, c.Used = "", "" }, nil
+		return func(*sdp.Media) {
+			c.begun()
+			c.suite, c.Used = "", ""
+		}, nil
 	}
 	l := a.Cryptos[0]
 	if Chance(r, 40) {
 		l = Pick(r, a.Cryptos...)
 	}
 	return func(ans *sdp.Media) {
+		c.begun()
 		if c.suite != l.Suite || Chance(r, 15) {
 			c.key = randomKey(r, lengths[l.Suite])
 		}

@@ -19,7 +19,8 @@ type Lines struct {
 	r    *rand.Rand
 	web  *Browser // one of these is the model
 	core *Phone
-	most int // further lines
+	most int  // further lines
+	Busy bool // they come and go more often
 
 	Further []*Further
 	order   []int // m= lines: index of the model's, or -1 - index of Further
@@ -106,10 +107,10 @@ func (l *Lines) newFurther() *Further {
 	return f
 }
 
-// forgetKey lets go of the key of a line that has ended.
-func (f *Further) forgetKey() {
+// forgetKeys lets go of the keys of a line that has ended.
+func (f *Further) forgetKeys() {
 	if f.Phone != nil {
-		f.Phone.Crypto.Used = ""
+		f.Phone.Crypto.end()
 	}
 }
 

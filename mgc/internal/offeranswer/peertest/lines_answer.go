@@ -51,7 +51,7 @@ func (l *Lines) takeLineAnswer(f *Further, m *sdp.Media) error {
 			f.Phone.Forget()
 			f.Phone.Restore()
 		}
-		f.forgetKey()
+		f.forgetKeys()
 		return nil
 	}
 	switch {
@@ -119,7 +119,7 @@ func (l *Lines) answerLine(f *Further, m *sdp.Media, ans *sdp.Description) (sdp.
 		return no, fmt.Errorf("bundle-only with port %d, agreed: %v", m.Port, f.On)
 	case m.Port == 0 && !only:
 		f.On, f.Ended = false, true
-		f.forgetKey()
+		f.forgetKeys()
 		return no, nil
 	case f.Ended && f.Phone == nil && m.MID == f.MID:
 		return no, fmt.Errorf("mid %s was rejected and is offered again (RFC 9429 §5.2.2)", m.MID)
@@ -134,7 +134,7 @@ func (l *Lines) answerLine(f *Further, m *sdp.Media, ans *sdp.Description) (sdp.
 		if f.On, f.Ended = false, true; f.Phone != nil && err == nil {
 			f.Phone.Restore()
 		}
-		f.forgetKey()
+		f.forgetKeys()
 		return no, err
 	}
 	f.On, f.Ended, f.Begun, f.Port = true, false, f.Begun && f.On, m.Port

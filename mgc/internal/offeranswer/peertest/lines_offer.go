@@ -58,10 +58,14 @@ func (l *Lines) freshMID() string {
 // offerLine is a further line of its offer.
 func (l *Lines) offerLine(f *Further, d *sdp.Description, e *Expect) sdp.Media {
 	f.out, f.fails = true, false
+	ends, returns := 10, 25
+	if l.Busy {
+		ends, returns = 25, 40
+	}
 	switch {
-	case f.On && Chance(l.r, 10): // given up
+	case f.On && Chance(l.r, ends): // given up
 		f.out, f.Ended = false, true
-	case f.Ended && !Chance(l.r, 25):
+	case f.Ended && !Chance(l.r, returns):
 		f.out = false
 	case f.Ended && l.web != nil: // used anew
 		f.MID = l.freshMID()
