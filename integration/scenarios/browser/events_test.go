@@ -239,8 +239,9 @@ func infoToBrowser(p *party) {
 	pt := p.eventType()
 	for i, column := range []float64{1209, 1477} {
 		p.browserHearsNothing(c.ID)
+		p.listen(c.ID)
 		p.cue(at, callID, i+1)
-		p.browserHears(c.ID, column)
+		p.browserHeard(column)
 		want := 4 * (i + 1)
 		p.until("all telephone-events", func() (bool, any) { got := tap.count(pt); return got >= want, got })
 		p.browserHearsNothing(c.ID) // and no more come

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -194,9 +195,29 @@ func (p *party) browserHears(id string, hz float64) {
 	p.t.Helper()
 	p.until(fmt.Sprintf("the browser to hear %v Hz", hz), func() (bool, any) {
 		h, err := p.alice.Hears(p.ctx, id)
-		return err == nil && math.Abs(h.Hz-hz) < 12 && h.RMS > -50, fmt.Sprint(h, err)
+		return err == nil && is(h, hz), fmt.Sprint(h, err)
 	})
 }
+
+// listen has the page note what it hears from now on, so that a short tone is not over before it is asked for.
+func (p *party) listen(id string) {
+	p.t.Helper()
+	p.ok(p.alice.Run(p.ctx, fmt.Sprintf(`clearInterval(window.listening); window.heard = []; window.listening = setInterval(() => window.heard.push(window.isthmus.remoteTone(%q)), 20); 0`, id), nil))
+}
+
+// browserHeard waits until the browser has heard the frequency since listen.
+func (p *party) browserHeard(hz float64) {
+	p.t.Helper()
+	p.until(fmt.Sprintf("the browser to have heard %v Hz", hz), func() (bool, any) {
+		var heard []webphone.Tone
+		err := p.alice.Run(p.ctx, "window.heard", &heard)
+		return err == nil && slices.ContainsFunc(heard, func(h webphone.Tone) bool { return is(h, hz) }), fmt.Sprint(heard, err)
+	})
+	p.ok(p.alice.Run(p.ctx, "clearInterval(window.listening)", nil))
+}
+
+// is tells whether what is heard is a tone of the frequency.
+func is(h webphone.Tone, hz float64) bool { return math.Abs(h.Hz-hz) < 12 && h.RMS > -50 }
 
 // browserHearsNothing waits until the browser hears silence.
 func (p *party) browserHearsNothing(id string) {
