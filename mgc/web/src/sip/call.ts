@@ -96,10 +96,14 @@ export class Call extends Emitter<CallEvents> {
     this.peer = setup.peer;
     this.peerUri = setup.peerUri;
     this.state = setup.direction === 'in' ? 'incoming' : 'starting';
-    this.hold = new Hold(session, {
-      changed: () => this.holdChanged(),
-      refused: (f) => this.emit('trouble', f),
-    });
+    this.hold = new Hold(
+      session,
+      {
+        changed: () => this.holdChanged(),
+        refused: (f) => this.emit('trouble', f),
+      },
+      setup.online,
+    );
     this.transfer = new Transfer(session, {
       changed: () => this.emit('change', undefined),
       refused: (f) => this.emit('trouble', f),

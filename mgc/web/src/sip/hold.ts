@@ -4,6 +4,9 @@ import type { Failure } from './failure';
 /** How often a hold that had to wait for another exchange is tried again, ms. */
 const RETRY_MS = 100;
 
+/** What JsSIP says when an offer of ours went with its connection; it would end the call. */
+const LOST = 'Connection Error';
+
 /** What hold needs of JsSIP beyond its documented surface. */
 interface SessionInternals {
   _localHold: boolean;
@@ -13,15 +16,19 @@ interface SessionInternals {
 /**
  * Hold and resume of one call (RFC 3264 §8.4). The wish is kept and carried out
  * as soon as no other offer is under way. A refused re-INVITE leaves the call as
- * it was (RFC 3261 §14.1); JsSIP would end it.
+ * it was (RFC 3261 §14.1), one that went with a dead connection is made again over
+ * the next; JsSIP would end the call for either.
  */
 export class Hold {
   private wish = false;
+  private offering = false;
   private timer: ReturnType<typeof setInterval> | undefined;
 
   constructor(
     private readonly session: RTCSession,
     private readonly events: { changed(): void; refused(f: Failure): void },
+    /** Whether a request can be sent now. */
+    private readonly online: () => boolean,
   ) {
     session.on('hold', () => events.changed());
     session.on('unhold', () => events.changed());
@@ -53,9 +60,9 @@ export class Hold {
       this.close();
       return;
     }
-    if (this.session.isReadyToReOffer()) {
-      if (this.wish) this.session.hold();
-      else this.session.unhold();
+    if (this.online() && this.session.isReadyToReOffer()) {
+      const done = () => (this.offering = false);
+      this.offering = this.wish ? this.session.hold({}, done) : this.session.unhold({}, done);
     }
     this.timer ??= setInterval(() => this.pursue(), RETRY_MS);
   }
@@ -64,24 +71,17 @@ export class Hold {
     const { session } = this;
     const terminate = session.terminate.bind(session);
     session.terminate = (options) => {
-      const refused = options?.reason_phrase;
-      if (refused !== 'Hold Failed' && refused !== 'Unhold Failed') {
-        terminate(options);
-        return;
-      }
-      void this.revert(refused === 'Hold Failed');
+      const why = options?.reason_phrase;
+      if (why === 'Hold Failed' || why === 'Unhold Failed') void this.revert(why === 'Hold Failed');
+      else if (why === LOST && this.offering) void this.again();
+      else terminate(options);
     };
   }
 
   private async revert(wasHolding: boolean): Promise<void> {
     this.close();
-    const internals = this.session as unknown as SessionInternals;
-    internals._localHold = !wasHolding;
     this.wish = !wasHolding;
-    const pc = this.session.connection;
-    if (pc?.signalingState === 'have-local-offer') await pc.setLocalDescription({ type: 'rollback' });
-    if (this.session.isEnded()) return;
-    internals._setLocalMediaStatus();
+    if (!(await this.undo(!wasHolding))) return;
     this.events.refused({
       code: wasHolding ? 'hold-refused' : 'resume-refused',
       title: wasHolding ? 'Hold not possible' : 'Resume not possible',
@@ -89,5 +89,24 @@ export class Hold {
       status: 0,
     });
     this.events.changed();
+  }
+
+  /** The offer was lost: it is made anew as soon as there is a connection. */
+  private async again(): Promise<void> {
+    if (!(await this.undo(!this.local))) return;
+    this.events.changed();
+    this.pursue();
+  }
+
+  /** Takes our offer back, with the hold as it was before; false when the call has ended. */
+  private async undo(held: boolean): Promise<boolean> {
+    this.offering = false;
+    const internals = this.session as unknown as SessionInternals;
+    internals._localHold = held;
+    const pc = this.session.connection;
+    if (pc?.signalingState === 'have-local-offer') await pc.setLocalDescription({ type: 'rollback' });
+    if (this.session.isEnded()) return false;
+    internals._setLocalMediaStatus();
+    return true;
   }
 }
