@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/isthmus-gateway/isthmus/mgc/internal/headers"
@@ -50,15 +51,6 @@ type digit struct {
 	For time.Duration `json:"for"`
 }
 
-// digitOrder is what the media gateway has been told of digits on a termination.
-type digitOrder struct {
-	Tell  bool `json:"tell,omitempty"`  // those of its peer are notified
-	Tones bool `json:"tones,omitempty"` // they are looked for in its audio
-	Drop  bool `json:"drop,omitempty"`  // others' do not reach its peer's media
-	Ends  bool `json:"ends,omitempty"`  // of signals are notified
-	Named bool `json:"named,omitempty"` // Tell is, by the request toldApart; not in records of older controllers
-}
-
 const (
 	maxDigits   = 32 // waiting for a peer's answer to the INFO before
 	digitHeld   = 100 * time.Millisecond
@@ -71,78 +63,6 @@ const (
 	// Requests of EventsDescriptors: under toldApart digits are told and kept out of the other side's media.
 	armed, toldApart = 1, 4
 )
-
-func (s *State) digitForm(l Leg) DigitForm {
-	if l == LegAccess {
-		return s.d.Cfg.Policy.Digits.Access
-	}
-	return s.d.Cfg.Policy.Digits.Core
-}
-
-// byInfo reports whether digits go to the peer of the leg by INFO.
-func (s *State) byInfo(l Leg) bool {
-	g, line := &s.d.Legs[l], s.d.Media.Line(side(l))
-	switch {
-	case g.NoInfo:
-		return false
-	case s.digitForm(l) == DigitsInfo:
-		return true
-	case s.digitForm(l) == DigitsTone:
-		return false
-	}
-	return line.Event.Name == "" && (line.Chosen.IsAMR() || !s.plays(l)) && g.Info // a codec of speech does not carry tones
-}
-
-// plays reports whether digits can be put into the media of the peer of the leg.
-func (s *State) plays(l Leg) bool {
-	line := s.d.Media.Line(side(l))
-	return !line.Off && (line.Event.Name != "" || line.Chosen.IsZero() || s.d.Cfg.Policy.Media.Codes(line.Chosen))
-}
-
-// digitOrder is what the media gateway has to do on the termination of the leg.
-func (s *State) digitOrder(l Leg) digitOrder {
-	line := s.d.Media.Line(side(l))
-	d := digitOrder{Tell: s.byInfo(l.Other()), Drop: s.byInfo(l)}
-	d.Named = d.Tell
-	d.Ends = l == LegAccess && s.d.Failed != nil
-	d.Tones = s.digitForm(l) == DigitsTone && !line.Chosen.IsZero() && line.Event.Name == "" && s.plays(l)
-	return d
-}
-
-// orderDigits adds to a Modify what has changed about digits.
-func (s *State) orderDigits(l Leg, d *iqv1.TerminationDescriptor) {
-	want, told := s.digitOrder(l), &s.d.Orders[l]
-	if want == *told {
-		return
-	}
-	if want.Tell != told.Tell || want.Named != told.Named || want.Tones != told.Tones || want.Ends != told.Ends {
-		if d.Events = s.events(l); want.Tell {
-			d.Events.RequestId = toldApart
-		}
-		if want.Ends {
-			d.Events.Specs = append(d.Events.Specs, &iqv1.EventSpec{Type: iqv1.EventType_EVENT_TYPE_SIGNAL_COMPLETED})
-		}
-		if want.Tell || want.Tones {
-			dtmf := &iqv1.EventSpec{Type: iqv1.EventType_EVENT_TYPE_DTMF, Tones: want.Tones}
-			if len(d.GetStreams()) > 1 {
-				dtmf.StreamId = offeranswer.StreamID
-			}
-			d.Events.Specs = append(d.Events.Specs, dtmf)
-		}
-	}
-	if want.Drop != told.Drop {
-		c := d.GetStreams()[0].GetLocalControl()
-		if c.Digits = iqv1.LocalControl_DIGITS_PLAY; want.Drop {
-			c.Digits = iqv1.LocalControl_DIGITS_DROP
-		}
-	}
-	*told = want
-}
-
-// ordersLeft reports whether the media gateway has yet to be told something about digits.
-func (s *State) ordersLeft() bool {
-	return s.digitOrder(LegAccess) != s.d.Orders[LegAccess] || s.digitOrder(LegCore) != s.d.Orders[LegCore]
-}
 
 // isFlash reports whether the body of an INFO is a hook flash (event 16 of RFC 4733 §7), which no signal stands for: it passes as it is.
 func isFlash(body []byte) bool {
@@ -211,6 +131,8 @@ func (s *State) onDigit(e RequestIn) {
 	switch {
 	case !ok:
 		s.respond(e.Leg, e.Tx, "INFO", 400, "No DTMF digit in the body", nil, nil)
+	case s.d.Media.Lead(side(o)) < 0:
+		s.respond(e.Leg, e.Tx, "INFO", 480, "No audio line", nil, nil)
 	case s.byInfo(o) && !s.d.Legs[o].Up, s.d.Node.Context == "", s.d.Node.Dead:
 		s.respond(e.Leg, e.Tx, "INFO", 480, "", nil, nil)
 	case s.byInfo(o):
@@ -326,8 +248,16 @@ func (s *State) onPressed(l Leg, request uint64, e *iqv1.ObservedEvent) {
 	}
 }
 
-// queueSignals plays signals on the termination of a leg; tx is answered with the outcome.
+// queueSignals plays signals on the termination of a leg, those that name no stream on that which leads; tx is answered with the outcome.
 func (s *State) queueSignals(l Leg, sig *iqv1.SignalsDescriptor, from Leg, tx string) {
+	if lead := s.d.Media.Lead(side(l)); lead > 0 {
+		sig = proto.CloneOf(sig) // an operator's is its own
+		for _, x := range sig.GetSignals() {
+			if x.GetStreamId() == 0 {
+				x.StreamId = offeranswer.StreamID + uint32(lead)
+			}
+		}
+	}
 	s.queue("signals", &iqv1.Action{
 		Context: &iqv1.ContextRef{Ref: &iqv1.ContextRef_Id{Id: s.d.Node.Context}},
 		Commands: []*iqv1.Command{{Cmd: &iqv1.Command_Modify{Modify: &iqv1.Modify{

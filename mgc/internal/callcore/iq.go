@@ -234,11 +234,8 @@ func (s *State) onNotify(r *iqv1.NotifyRequest) {
 		case iqv1.EventType_EVENT_TYPE_SIGNAL_COMPLETED:
 			s.onSounded(e)
 		case iqv1.EventType_EVENT_TYPE_DTMF:
-			if !firstStream(e) {
-				continue
-			}
 			for _, l := range []Leg{LegAccess, LegCore} {
-				if r.GetTerminationId() == s.d.Node.Terms[l] {
+				if r.GetTerminationId() == s.d.Node.Terms[l] && s.leads(l, e) {
 					s.onPressed(l, r.GetRequestId(), e)
 				}
 			}

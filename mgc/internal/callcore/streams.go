@@ -1,12 +1,9 @@
 package callcore
 
-import (
-	"github.com/isthmus-gateway/isthmus/mgc/internal/offeranswer"
-	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
-)
+import iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 
-// A call may have several audio streams, one for each m= line (TS 29.334 §5.7.2). All that is no offer and answer - digits, what is played, quality - is of the
-// first one; inactivity is of all.
+// A call may have several audio streams, one for each m= line (TS 29.334 §5.7.2). Digits and what is played are of the first that both sides
+// have a line of, quality is of stream 1; inactivity is of all.
 
 // makeStreams has the MGW make the streams of further lines of an offer inside the call, on both terminations, without media yet.
 func (s *State) makeStreams() {
@@ -53,6 +50,3 @@ func (s *State) fewer(fail *IqError) bool {
 	s.add()
 	return true
 }
-
-// firstStream reports whether an event of the MGW is about the first stream, or the termination.
-func firstStream(e *iqv1.ObservedEvent) bool { return e.GetStreamId() <= offeranswer.StreamID }

@@ -42,8 +42,8 @@ func TestR3264_8_2_PhoneGivesTheFirstLineUp(t *testing.T) {
 	if s := f.Sides[LegCore]; s.At(0) != nil || s.At(1) == nil || s.Lines[0].Used || !s.Lines[1].Used {
 		t.Errorf("facts %+v", s)
 	}
-	if b.s.plays(LegCore) || !b.s.plays(LegAccess) {
-		t.Error("digits have no place in a line that is given up")
+	if !b.s.plays(LegCore) || !b.s.plays(LegAccess) || b.s.digitOrder(LegCore).Stream != 1 || b.s.digitOrder(LegAccess).Stream != 1 {
+		t.Error("digits have their place in the second line of both")
 	}
 	// The browser holds the other one: our offer keeps the first at port 0.
 	b.request(LegAccess, "h1", b.browser("INVITE", 2, twoWeb(4, "sendrecv", "sendonly")))

@@ -118,6 +118,23 @@ func (s *Stream) refuse() {
 	s.Crypto.Peer = Key{}
 }
 
+// Lead is the stream, from 0, to which belongs on side what a call has of one stream only, digits and what is played: the first that
+// lives on both sides, else on that side; -1: it has none.
+func (m *Media) Lead(side Side) int {
+	own := -1
+	for i := range m.Streams() {
+		s, o := m.Line(side).streamAt(i), m.Line(side.Other()).streamAt(i)
+		switch {
+		case s.IsOff():
+		case !o.IsOff():
+			return i
+		case own < 0:
+			own = i
+		}
+	}
+	return own
+}
+
 // several reports whether the side has lines of more than one stream.
 func (l *Line) several() bool {
 	return slices.ContainsFunc(l.More, func(s Stream) bool { return !s.IsOff() })
