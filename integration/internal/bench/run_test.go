@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -125,7 +126,8 @@ func TestRunMeasuresSpeech(t *testing.T) {
 	}
 	s := r.Summary()
 	if s.Below == nil || *s.Below > 0.15 || s.RefLoss5 == nil || *s.RefLoss5 < 0.8 || s.Level == nil || *s.Level < -1 || *s.Level > 1 || s.PeerBelow != nil {
-		t.Errorf("%+v", s.QualitySummary)
+		figures, err := json.Marshal(s.QualitySummary)
+		t.Errorf("%s, %v", figures, err)
 	}
 	if s.Delay == nil || *s.Delay < 10 || *s.Delay > 150 {
 		t.Errorf("delay %v", s.Delay)
