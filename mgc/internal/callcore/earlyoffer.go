@@ -27,7 +27,7 @@ func (s *State) onEarlyOffer(e RequestIn) {
 	before, heard := s.d.Media, s.d.Forks.Heard
 	if e.Leg != s.d.Caller {
 		s.hear(e.Leg, headers.FromTag(&e.Msg))
-		if s.d.Media.Line(side(e.Leg)).Chosen.IsZero() { // our first offer has no answer in this dialog (RFC 3311 §5.2)
+		if !s.d.Media.Line(side(e.Leg)).Agreed() { // our first offer has no answer in this dialog (RFC 3311 §5.2)
 			s.hear(e.Leg, heard)
 			refuse(491, nil)
 			return

@@ -85,7 +85,7 @@ func (s *State) Facts() Facts {
 	}
 	callee := d.Caller.Other()
 	for tag, line := range d.Forks.Lines {
-		if tag != "" && !line.Chosen.IsZero() && side(callee) == offeranswer.Core {
+		if tag != "" && line.Agreed() && side(callee) == offeranswer.Core {
 			f.Forks = append(f.Forks, sideOf(&line))
 		}
 	}

@@ -313,7 +313,7 @@ func (s *State) earlyMedia(l Leg, m *headers.Msg) {
 		g.Answered = headers.RSeq(m) != 0
 	}
 	gate := s.earlyGate(g)
-	if s.d.Media.Line(side(l)).Chosen.IsZero() || gate == offeranswer.Closed && heard != "" && heard != tag {
+	if !s.d.Media.Line(side(l)).Agreed() || gate == offeranswer.Closed && heard != "" && heard != tag {
 		s.hear(l, heard) // no media there, or not authorised: who was heard before still is
 		return
 	}
@@ -399,7 +399,7 @@ func (s *State) answeredMedia(l Leg, m *headers.Msg) error {
 			return err
 		}
 	}
-	if s.d.Media.Line(side(l)).Chosen.IsZero() {
+	if !s.d.Media.Line(side(l)).Agreed() {
 		return errNoAnswer
 	}
 	if s.d.Late && s.d.Early == nil {
@@ -418,7 +418,8 @@ func (s *State) answeredMedia(l Leg, m *headers.Msg) error {
 var errNoAnswer = &offeranswer.Unacceptable{Code: 399, Text: "no description in the answer"}
 
 func codecText(m offeranswer.Media, sd offeranswer.Side) string {
-	c := m.Line(sd).Chosen
+	one := m.Line(sd).Only(max(m.Lead(sd), 0))
+	c := one.Chosen
 	if c.IsZero() {
 		return ""
 	}

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/isthmus-gateway/isthmus/pkg/codec"
 	"github.com/isthmus-gateway/isthmus/pkg/sdp"
 )
 
@@ -213,16 +214,21 @@ func (m *Media) newLine(l *Line, side Side) bool {
 	if side == Access && !l.Web.Bundle || len(l.Slots) >= MaxLines {
 		return false
 	}
-	s := Slot{Type: "audio", Proto: l.Slots[m.Line(side).Audio].Proto}
-	for _, c := range l.Ours {
-		s.Formats = append(s.Formats, strconv.Itoa(int(c.PT)))
-	}
+	s := Slot{Type: "audio", Proto: l.Slots[m.Line(side).Audio].Proto, Formats: payloadTypes(l.Ours)}
 	if side == Access {
 		s.MID = l.freshMID()
 	}
 	l.Slots = append(slices.Clone(l.Slots), s)
 	l.Audio = len(l.Slots) - 1
 	return true
+}
+
+// payloadTypes are the formats of a line, to repeat when it is rejected.
+func payloadTypes(cs []codec.Codec) (out []string) {
+	for _, c := range cs {
+		out = append(out, strconv.Itoa(int(c.PT)))
+	}
+	return out
 }
 
 // freshMID is a name for a line that no other has.

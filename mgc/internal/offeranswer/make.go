@@ -29,7 +29,7 @@ func (m Media) MakeOffer(side Side, dir sdp.Direction) (Media, []byte, error) {
 	l.Told, l.Actual = dir, ""
 	m.sayXR(side, false)
 	if len(l.Slots) == 0 {
-		s := Slot{Type: "audio", Proto: m.Policy.coreProto()}
+		s := Slot{Type: "audio", Proto: m.Policy.coreProto(), Formats: payloadTypes(l.Ours)}
 		if side == Access {
 			s.Proto, s.MID = "UDP/TLS/RTP/SAVPF", "0"
 			l.Web.Bundle = true

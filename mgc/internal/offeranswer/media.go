@@ -270,8 +270,9 @@ func (m Media) Answer(side Side, d *sdp.Description) (Media, error) {
 		}
 	}
 	a := &d.Media[l.Audio]
-	switch {
-	case l.Off && m.carrier(side, d) != nil:
+	switch goesOn := m.carrier(side, d) != nil; {
+	case goesOn && (l.Off || side == Core && a.Port == 0): // without the first line
+		l.refuse()
 	case a.Port == 0:
 		return m, unacceptable(305, "audio was declined")
 	case a.Proto != l.Slots[l.Audio].Proto:

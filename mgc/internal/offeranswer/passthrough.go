@@ -45,7 +45,8 @@ func (m *Media) answerOf(side Side, c codec.Codec) codec.Codec {
 
 // Path says how media pass between the sides: "relayed" or "transcoded", and why, in words. Both are empty as long as the codecs are not agreed.
 func (m *Media) Path() (path, reason string) {
-	a, c := m.Line(Access).Chosen, m.Line(Core).Chosen
+	v := m.at(max(m.Lead(Access), 0))
+	a, c := v.Line(Access).Chosen, v.Line(Core).Chosen
 	switch {
 	case a.IsZero() || c.IsZero():
 		return "", ""
@@ -56,8 +57,8 @@ func (m *Media) Path() (path, reason string) {
 	case a.SameCodec(c):
 		return "transcoded", "the sides take different modes of " + text(a)
 	}
-	for _, x := range m.Line(Access).Theirs {
-		if isAudio(x) && slices.ContainsFunc(m.Line(Core).Theirs, func(y codec.Codec) bool { return x.SameFormat(y) && y.SameFormat(x) }) {
+	for _, x := range v.Line(Access).Theirs {
+		if isAudio(x) && slices.ContainsFunc(v.Line(Core).Theirs, func(y codec.Codec) bool { return x.SameFormat(y) && y.SameFormat(x) }) {
 			return "transcoded", fmt.Sprintf("media.prefer is %s, %s could be relayed", m.Policy.prefer(), text(x))
 		}
 	}

@@ -135,6 +135,11 @@ func (m *Media) Lead(side Side) int {
 	return own
 }
 
+// Agreed reports whether a codec of one of the side's streams is agreed.
+func (l *Line) Agreed() bool {
+	return !l.Chosen.IsZero() || slices.ContainsFunc(l.More, func(s Stream) bool { return !s.IsOff() && !s.Chosen.IsZero() })
+}
+
 // several reports whether the side has lines of more than one stream.
 func (l *Line) several() bool {
 	return slices.ContainsFunc(l.More, func(s Stream) bool { return !s.IsOff() })
