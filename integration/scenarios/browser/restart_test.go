@@ -109,6 +109,15 @@ func iceRestart(p *party) {
 	p.ok(p.alice.Resume(p.ctx, id))
 	p.until("the phone to show no hold", func() (bool, any) { c := p.call(id); return !c.LocalHold, c })
 	p.both(id, p.bob, bobHz)
+	// Held by the other one: the browser's offer says recvonly then, which is not its wish once that one is back.
+	p.tell(p.bob, "hold", "")
+	p.until("the phone to show that it is held", func() (bool, any) { c := p.call(id); return c.RemoteHold, c })
+	_, old = p.selectedPair()
+	p.ok(p.alice.RestartICE(p.ctx, id))
+	p.restarted(id, old)
+	p.tell(p.bob, "resume", "")
+	p.until("the phone to show that it is no longer held", func() (bool, any) { c := p.call(id); return !c.RemoteHold, c })
+	p.both(id, p.bob, bobHz)
 	p.ok(p.alice.Hangup(p.ctx, id))
 	p.inState(id, "ended")
 }

@@ -128,6 +128,34 @@ func TestMO18_HoldFromTheCore(t *testing.T) {
 	b.direction("core 200", "sendrecv")
 }
 
+// A browser that is held and restarts ICE says recvonly, or inactive when it holds too: that is no wish to send nothing once the core resumes.
+func TestMO18_R8445_RestartWhileHeldByTheCore(t *testing.T) {
+	for offered, resumed := range map[string]string{"recvonly": "sendrecv", "inactive": "sendonly"} {
+		t.Run(offered, func(t *testing.T) {
+			b := up(t)
+			b.request(LegCore, "p1", b.phone("INVITE", 1, phoneSDP("sendonly", 2)))
+			b.answers(LegAccess, "INVITE", 200, webAnswer("recvonly", 3))
+			b.saw("access> INVITE", "access> ACK", "core> 200", "mgw> Modify Modify")
+			b.reply()
+			b.step(AckIn{Leg: LegCore, Msg: b.phone("ACK", 1, "")})
+			b.request(LegAccess, "w1", b.browser("INVITE", 2, webSDP(offered, 4, "")))
+			want := []string{"access> 200", "mgw> Modify Modify"}
+			if offered == "inactive" { // the core is told that it is held, too
+				b.answers(LegCore, "INVITE", 200, phoneSDP("inactive", 3))
+				want = append([]string{"core> INVITE", "core> ACK"}, want...)
+			}
+			b.saw(want...)
+			b.reply()
+			b.step(AckIn{Leg: LegAccess, Msg: b.browser("ACK", 2, "")})
+			b.request(LegCore, "p2", b.phone("INVITE", 2, phoneSDP("sendrecv", 4)))
+			b.saw("access> INVITE")
+			b.direction("access INVITE", map[string]string{"sendrecv": "sendrecv", "sendonly": "recvonly"}[resumed])
+			b.answers(LegAccess, "INVITE", 200, webAnswer(resumed, 5))
+			b.direction("core 200", resumed)
+		})
+	}
+}
+
 // A re-INVITE that changes nothing for the other side (a session refresh, a new address) stays on its own.
 func TestR4028_RefreshStaysOnItsSide(t *testing.T) {
 	b := up(t)

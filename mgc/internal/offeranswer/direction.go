@@ -50,5 +50,24 @@ func wantAfterAnswer(old, offered, answer sdp.Direction) sdp.Direction {
 	return sdp.Dir(sends, receives)
 }
 
+// wantAfterOffer is that of an offer: a way that was not open tells nothing where it stays shut, as a client that is held and restarts ICE offers recvonly.
+// Once it opens for the other peer, this one is asked.
+func wantAfterOffer(old, agreed, offer sdp.Direction) sdp.Direction {
+	if agreed == sdp.DirUnset {
+		return offer
+	}
+	if old == sdp.DirUnset {
+		old = sdp.SendRecv
+	}
+	sends, receives := offer.Sends(), offer.Receives()
+	if !agreed.Receives() {
+		sends = sends || old.Sends()
+	}
+	if !agreed.Sends() {
+		receives = receives || old.Receives()
+	}
+	return sdp.Dir(sends, receives)
+}
+
 // Able returns the direction for an offer that nobody asked with one: all that the other peer wants (RFC 6337 §5.2).
 func (m *Media) Able(side Side) sdp.Direction { return want(m.Line(side.Other())) }

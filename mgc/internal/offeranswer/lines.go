@@ -56,7 +56,7 @@ func (m *Media) takeAgain(side Side, i int, d *sdp.Description, change *Change) 
 		v.Line(side.Other()).askAgain()
 	}
 	l.Asked = directionOf(side, d, a)
-	l.Want = l.Asked
+	l.Want = wantAfterOffer(l.Want, l.Dir, l.Asked)
 	change.NewKey = change.NewKey || ch.NewKey
 	change.Moved = change.Moved || ch.Moved
 	m.put(v)
@@ -159,7 +159,7 @@ func (m *Media) begin(side Side, slot int, d *sdp.Description, change *Change) {
 	}
 	change.NewKey = change.NewKey || ch.NewKey && v.made() // in the place of another, whose key the media gateway has
 	l.Asked = directionOf(side, d, &d.Media[slot])
-	l.Want = l.Asked
+	l.Want = wantAfterOffer(l.Want, l.Dir, l.Asked)
 	v.Line(side.Other()).askAgain()
 	m.put(v)
 }

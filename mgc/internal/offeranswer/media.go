@@ -207,7 +207,7 @@ func (m *Media) takeFirst(side Side, d *sdp.Description) (Change, error) {
 		return change, unacceptable(305, "%s", m.unjoinable(side))
 	}
 	l.Asked = directionOf(side, d, a)
-	l.Want = l.Asked
+	l.Want = wantAfterOffer(l.Want, l.Dir, l.Asked)
 	return change, nil
 }
 
