@@ -45,6 +45,7 @@ func (m Media) MakeOffer(side Side, dir sdp.Direction) (Media, []byte, error) {
 	for i := 1; i < m.Streams(); i++ {
 		m.offerMore(side, i, dirOfMore)
 	}
+	m.tellLongest(side)
 	return m, m.say(side, setup), nil
 }
 
@@ -62,6 +63,7 @@ func (m Media) MakeAnswer(side Side) (Media, []byte, error) {
 		m.answerMore(side, i)
 	}
 	m.prune()
+	m.tellLongest(side)
 	setup := sdp.Setup("")
 	if side == Access {
 		setup = l.Web.Role
@@ -169,10 +171,12 @@ func (l *Stream) coreLine(a *sdp.Media, mtsi bool) {
 		a.RTCP = &sdp.RTCP{Port: l.LocalRTCP}
 	}
 	a.Cryptos = l.Crypto.attributes()
-	a.Ptime = 20
+	a.Ptime, a.MaxPtime = l.packets()
 	if mtsi {
 		a.Bandwidth = append(a.Bandwidth, sdp.Bandwidth{Type: "RS", Value: 0}, sdp.Bandwidth{Type: "RR", Value: 2000}) // bit/s (RFC 3556 §2)
-		a.MaxPtime = maxPtime
+		if a.MaxPtime == 0 {
+			a.MaxPtime = maxPtime
+		}
 	}
 	a.Direction = l.Told
 	a.Other = l.Pre.Attributes()
@@ -226,7 +230,7 @@ func (l *Line) webLine(a *sdp.Media, s *Stream, offer bool) {
 	}
 	a.Msids = []sdp.Msid{{Stream: "isthmus", Track: track}}
 	a.Codecs = s.Ours
-	a.Ptime = 20
+	a.Ptime, a.MaxPtime = s.packets()
 	a.Other = append(a.Other, s.XR.attributes()...)
 	if s.SSRC != 0 {
 		a.SSRCs = []sdp.SSRC{{ID: s.SSRC, Name: "cname", Value: s.CName}}

@@ -85,6 +85,7 @@ type Stream struct {
 	CName      string         `json:"cname,omitempty"`
 	Ptime      uint32         `json:"ptime,omitempty"` // ms, what the peer asks for; 0: nothing
 	MaxPtime   uint32         `json:"maxptime,omitempty"`
+	Longest    uint32         `json:"longest,omitempty"` // ms, what we say of packets to us, as the other peer takes no longer ones; 0: nothing
 	Allowed    Allowed        `json:"allowed,omitzero"`
 	RTCPOff    bool           `json:"rtcp_off,omitempty"` // b=RS:0 and b=RR:0
 	RS         bps            `json:"rs,omitempty"`       // core: bandwidth of reports, RFC 3556

@@ -343,6 +343,9 @@ func describeSettings(s Settings) string {
 		line += fmt.Sprintf(" most=%d", s.MaxBitrate)
 	}
 	line += fmt.Sprintf(" ptime=%v dscp=%d", s.Ptime, s.DSCP)
+	if s.MaxPtime != 0 {
+		line += fmt.Sprintf(" maxptime=%v", s.MaxPtime)
+	}
 	if s.MIDExt != 0 || s.Source != 0 {
 		line += fmt.Sprintf(" mid=%q ext=%d source=%d", s.MID, s.MIDExt, s.Source)
 	}

@@ -84,6 +84,7 @@ type Settings struct {
 	SendDTMF codec.Codec   // telephone-event that we send; zero: none
 	SendCN   codec.Codec   // comfort noise of the audio's clock rate that we send; zero: none
 	Ptime    time.Duration // packet duration that the peer asks for; whoever makes the packets comes as near as it can
+	MaxPtime time.Duration // the longest packet that the peer takes; 0: any
 	// MaxBitrate is the most that the peer takes of transcoded audio, bit/s without RTP headers; 0: no limit.
 	MaxBitrate uint32
 	DSCP       uint8    // 0..63

@@ -150,6 +150,7 @@ func streamViewOf(env Env, t *Termination, s *Stream, mask Mode) streamView {
 		Mode: s.Mode & mask, Recv: s.Local.Codecs, DSCP: s.DSCP, Policing: s.Policing, RTCPOff: s.RTCP.Off, Senders: s.RTCP.Senders, Receivers: s.RTCP.Receivers,
 		XRMetrics: s.RTCP.XRMetrics, XRReference: s.RTCP.XRReference, DTX: s.DTX,
 		Ptime:         ptime(s.Remote),
+		MaxPtime:      time.Duration(s.Remote.MaxMs) * time.Millisecond,
 		MaxBitrate:    s.Remote.MaxBps,
 		DropDigits:    s.DropDigits,
 		InactiveAfter: detection(specs, eventMediaInactive, env.InactiveAfter),

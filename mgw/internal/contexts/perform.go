@@ -175,7 +175,7 @@ func settings(s connmodel.Settings) flow.Settings {
 			connmodel.ModeInactive: flow.Inactive, connmodel.ModeSendOnly: flow.SendOnly,
 			connmodel.ModeRecvOnly: flow.RecvOnly, connmodel.ModeSendRecv: flow.SendRecv,
 		}[s.Mode],
-		Recv: s.Recv, Send: s.Send, SendDTMF: s.SendDTMF, SendCN: s.SendCN, Ptime: flow.Ptime(s.Ptime), MaxBitrate: int(min(s.MaxBitrate, 1<<30)), DSCP: int(s.DSCP), RTCPOff: s.RTCPOff, RTCPShare: rtcp.Bandwidth{Senders: s.Senders, Receivers: s.Receivers},
+		Recv: s.Recv, Send: s.Send, SendDTMF: s.SendDTMF, SendCN: s.SendCN, Ptime: flow.Ptime(s.Ptime), MaxPtime: s.MaxPtime, MaxBitrate: int(min(s.MaxBitrate, 1<<30)), DSCP: int(s.DSCP), RTCPOff: s.RTCPOff, RTCPShare: rtcp.Bandwidth{Senders: s.Senders, Receivers: s.Receivers},
 		XRMetrics: s.XRMetrics, XRReference: s.XRReference, DTX: s.DTX, QualityLimit: float64(s.QualityLimit) / 100, QualityEvery: s.QualityEvery,
 		DropDigits: s.DropDigits, DetectTones: s.DetectTones,
 		WatchIn: s.WatchIn, WatchOut: s.WatchOut, RTCPIsMedia: s.RTCPIsMedia,

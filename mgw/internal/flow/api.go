@@ -280,6 +280,9 @@ type Settings struct {
 	SendCN codec.Codec
 	// Ptime of transcoded output, one that the function Ptime gives. 0: 20 ms. Relayed packets keep theirs.
 	Ptime time.Duration
+	// MaxPtime is the longest packet that the peer takes (RFC 8866 §6.5); 0: any. Where that is less than the 20 ms that senders use, audio is
+	// transcoded, into the same codec if need be. Of longer packets the source is to be told by signalling.
+	MaxPtime time.Duration
 	// MaxBitrate is the most that the peer takes of transcoded Opus, AMR and AMR-WB, bit/s without RTP headers; 0: no limit.
 	MaxBitrate int
 	// DSCP of what we send, 0..63 (H.248.52).

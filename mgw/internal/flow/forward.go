@@ -131,7 +131,7 @@ func (f *Flow) route(c codec.Codec, k class) route {
 		return f.noiseRoute(c)
 	}
 	listen := f.src.listens() && transcode.Supported(c) && transcode.Supported(send)
-	if !listen && (f.throughBothWays(c) || !transcode.Supported(c)) {
+	if !listen && !f.dst.set.shortens(c) && (f.throughBothWays(c) || !transcode.Supported(c)) {
 		if c.SameFormat(send) {
 			return route{kind: routeRelay, pt: send.PT}
 		}
@@ -172,6 +172,14 @@ func (s *Settings) framing() time.Duration {
 		return 0
 	}
 	return transcode.Ptime(s.Send, s.Ptime)
+}
+
+// usualPtime is how long packets are that nobody has asked to be otherwise (RFC 3551 §4.2, RFC 7874 §3).
+const usualPtime = 20 * time.Millisecond
+
+// shortens reports whether packets of c would be too long for the peer, and can be made short enough.
+func (s *Settings) shortens(c codec.Codec) bool {
+	return s.MaxPtime != 0 && s.MaxPtime < usualPtime && transcode.Supported(c) && transcode.Supported(s.Send) && s.framing() <= s.MaxPtime
 }
 
 // config is that of the transcoder for source codec c.

@@ -34,6 +34,7 @@ const (
 	whyDifferent = "the sides have different codecs"
 	whyTones     = "digits are played as tones"
 	whyNoise     = "the receiver takes no comfort noise"
+	whyShorter   = "the receiver takes no packets of the usual length"
 	whyListens   = "digits are looked for in the audio"
 )
 
@@ -85,6 +86,8 @@ func (f *Flow) path() Path {
 		p.Kind, p.Reason = PathTranscode, whyRequests
 	case p.Kind != PathTranscode && f.src.listens() && transcode.Supported(from.codec):
 		p.Kind, p.Reason = PathTranscode, whyListens
+	case p.Kind != PathTranscode && f.dst.set.shortens(from.codec):
+		p.Kind, p.Reason = PathTranscode, whyShorter
 	case p.Kind != PathTranscode && f.active != nil && f.active.hushed:
 		p.Kind, p.Reason = PathTranscode, whyNoise
 	case p.Kind != PathTranscode && f.active != nil && f.beeped != 0:

@@ -55,6 +55,8 @@ func (s *Settings) check() error {
 		return fmt.Errorf("%w: DSCP %d", ErrBadSettings, s.DSCP)
 	case s.Ptime != 0 && s.Ptime != Ptime(s.Ptime):
 		return fmt.Errorf("%w: ptime %v", ErrBadSettings, s.Ptime)
+	case s.MaxPtime < 0:
+		return fmt.Errorf("%w: maxptime %v", ErrBadSettings, s.MaxPtime)
 	case s.MaxBitrate < 0:
 		return fmt.Errorf("%w: %d bit/s", ErrBadSettings, s.MaxBitrate)
 	case s.Police != nil && s.Police.BytesPerSecond == 0:
