@@ -1,7 +1,7 @@
 package offeranswer
 
 import (
-	"slices"
+	"strings"
 
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
 )
@@ -27,10 +27,20 @@ func (s *Stream) packets() (ptime, longest uint32) {
 	if s.Longest == 0 {
 		return usualPtime, 0
 	}
-	least := uint32(10)
-	if slices.ContainsFunc(s.Ours, codec.Codec.IsAMR) {
-		least = 20
+	longest = s.Longest
+	for _, c := range s.Ours {
+		longest = max(longest, frameOf(c))
 	}
-	longest = max(s.Longest, least)
 	return min(usualPtime, longest), longest
+}
+
+// frameOf is the shortest packet of a codec, ms.
+func frameOf(c codec.Codec) uint32 {
+	switch {
+	case c.Is("iLBC") && !strings.Contains(c.Fmtp, "mode=20"): // RFC 3952 §3.2
+		return 30
+	case c.IsAMR(), listed([]string{codec.EVS, "iLBC", "GSM", "speex"}, c):
+		return 20
+	}
+	return 10
 }

@@ -77,8 +77,10 @@ func TestCOD07_WhoSendsIsToldOfTheLongestPacket(t *testing.T) {
 			}
 		}
 	}
-	s := Stream{Longest: 10, Ours: []codec.Codec{{Name: codec.AMRWB, ClockRate: 16000}, {Name: codec.PCMA, ClockRate: 8000}}}
-	if ptime, longest := s.packets(); ptime != 20 || longest != 20 {
-		t.Errorf("AMR-WB is asked for packets of %d ms, at most %d", ptime, longest)
+	for name, want := range map[string]uint32{codec.AMRWB: 20, codec.AMR: 20, codec.EVS: 20, "GSM": 20, "speex": 20, "iLBC": 30, "G729": 10, codec.G722: 10, codec.Opus: 10} {
+		s := Stream{Longest: 10, Ours: []codec.Codec{{Name: codec.PCMA, ClockRate: 8000}, {Name: name}}}
+		if ptime, longest := s.packets(); ptime != min(20, want) || longest != want {
+			t.Errorf("%s is asked for packets of %d ms, at most %d, want %d", name, ptime, longest, want)
+		}
 	}
 }
