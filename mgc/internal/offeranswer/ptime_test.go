@@ -71,7 +71,7 @@ func TestCOD07_WhoSendsIsToldOfTheLongestPacket(t *testing.T) {
 			if m, err = m.Answer(Core, parse(t, phone+said)); err != nil {
 				t.Fatal(err)
 			}
-			m, body, err = m.MakeAnswer(Access)
+			_, body, err = m.MakeAnswer(Access)
 			if got := lengths(string(body)); err != nil || got != want {
 				t.Errorf("the phone answers %q, the browser is told %s, want %s, %v", said, got, want, err)
 			}
