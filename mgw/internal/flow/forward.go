@@ -22,7 +22,7 @@ type Flow struct {
 	relayed  bool  // the newest audio was relayed
 	replaced bool  // a signal is played to the partner's peer in place of this flow
 	resting  bool  // the source has been silent for so long that active was given up
-	rested   uint8 // payload type of the codec that it had
+	spoke    uint8 // payload type of the audio that was relayed, or that active had, at last
 
 	switched int64             // when the source last changed between routes
 	loss     int               // percent the partner's peer loses, for the encoder
@@ -82,12 +82,14 @@ func (f *Flow) rebuild() {
 			}
 		}
 	}
-	if t := f.active; t != nil {
+	switch t := f.active; {
+	case t == nil:
+	case f.asks(t, routeTranscode, routeTones, routeNoise):
 		t.hushed = t.hushed && f.asks(t, routeNoise)
-		if !f.asks(t, routeTranscode, routeTones, routeNoise) {
-			f.endTranscoder(true)
-		}
+	default:
+		f.endTranscoder(true)
 	}
+	f.relayed = f.relayed && f.relays(f.spoke)
 	f.switched = 0
 	f.timeSource()
 }
@@ -234,7 +236,7 @@ func (f *Flow) pass(now int64, p rtp.Packet, i uint8) []byte {
 			f.push(now, p)
 			return nil
 		}
-		if !f.relayed && !f.turn(now) {
+		if !f.relayed && !f.turn(now, p.PT()) {
 			return f.src.drop(gate.PayloadType)
 		}
 		if r.kind == routeRepack {
@@ -277,15 +279,15 @@ func (f *Flow) stamped(now int64, p rtp.Packet, k stamp.Kind) []byte {
 	return f.dst.seal(p)
 }
 
-// turn lets the source change from transcoding to relaying, not too often.
-func (f *Flow) turn(now int64) bool {
+// turn lets the source change from transcoding to relaying of payload type pt, not too often.
+func (f *Flow) turn(now int64, pt uint8) bool {
 	if f.active != nil {
 		if f.switched != 0 && now-f.switched < dwell {
 			return false
 		}
 		f.endTranscoder(false) // the source goes on
 	}
-	f.relayed, f.resting, f.switched = true, false, now
+	f.relayed, f.resting, f.spoke, f.switched = true, false, pt, now
 	return true
 }
 

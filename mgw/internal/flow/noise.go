@@ -1,6 +1,8 @@
 package flow
 
 import (
+	"slices"
+
 	"github.com/isthmus-gateway/isthmus/mgw/internal/gate"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/stamp"
@@ -20,6 +22,12 @@ func (f *Flow) noiseRoute(c codec.Codec) route {
 		}
 	}
 	return route{kind: routeNoise}
+}
+
+// relays reports whether audio of payload type pt is relayed.
+func (f *Flow) relays(pt uint8) bool {
+	i := slices.IndexFunc(f.src.in.formats, func(g format) bool { return g.codec.PT == pt })
+	return i >= 0 && (f.routes[i].kind == routeRelay || f.routes[i].kind == routeRepack)
 }
 
 // noise takes comfort noise (RFC 3389): a transcoder makes noise of it, relayed audio is replaced by it. For a partner that does not take it relayed audio goes

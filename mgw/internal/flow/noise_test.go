@@ -151,6 +151,59 @@ func TestR3389_NoiseForAPeerThatHasLostIt(t *testing.T) {
 	}
 }
 
+// TestR3389_NoiseGoesOnAfterAChangeInAPause: descriptions change while the source is silent, as on hold; what is heard of the pause afterwards is noise, or comfort
+// noise where that is taken again, and not nothing until the source speaks.
+func TestR3389_NoiseGoesOnAfterAChangeInAPause(t *testing.T) {
+	const taken = "comfort noise was taken"
+	for name, c := range map[string]struct {
+		change func(x *scene)
+		pt     uint8 // of what is heard then
+	}{
+		"hold":                   {func(x *scene) { x.modes(Inactive, Inactive) }, pcma.PT},
+		"another packet length":  {func(x *scene) { x.listener().Ptime = 40 * time.Millisecond }, pcma.PT},
+		"another codec":          {func(x *scene) { x.listener().Send = pcmu }, pcmu.PT},
+		"a codec of others":      {func(x *scene) { x.listener().Send = opus }, opus.PT},
+		taken:                    {func(x *scene) { x.listener().Send, x.listener().SendCN = opus, codec.Codec{} }, opus.PT},
+		"comfort noise is taken": {func(x *scene) { x.listener().SendCN = cn8 }, cn8.PT},
+	} {
+		for end, to := range map[int]string{coreEnd: "core", browserEnd: "browser"} {
+			t.Run(name+", "+to, func(t *testing.T) {
+				x := newScene(t, false, end)
+				x.access.Recv, x.core.Recv = append(x.access.Recv, cn8), append(x.core.Recv, cn8)
+				if name == taken {
+					x.listener().SendCN = cn8
+				}
+				x.set(x.access, x.core)
+				silence := func(steps int) {
+					for i := range steps {
+						if p := rtp.Packet(x.next()); i%10 == 0 {
+							p.SetPT(cn8.PT)
+							x.speak(x.from, p[:rtp.HeaderLen+1])
+						} else {
+							x.offset(0, ^uint16(0), 0)
+						}
+						x.step()
+					}
+				}
+				x.run(20)
+				silence(20)
+				if (x.from.to.path().Reason == whyNoise) != (name != taken) {
+					t.Fatalf("before: %+v", x.from.to.path())
+				}
+				c.change(x)
+				silence(20)
+				x.set(x.access, x.core)
+				from := len(x.all[end])
+				silence(50)
+				got := x.all[end][from:]
+				if len(got) < 5 || got[len(got)-1].PT() != c.pt && x.from.to.active == nil { // one that may play digits goes on
+					t.Errorf("%d packets in a second, want some of type %d", len(got), c.pt)
+				}
+			})
+		}
+	}
+}
+
 // power is the mean square.
 func power(pcm []int16) (sum float64) {
 	for _, v := range pcm {

@@ -60,7 +60,8 @@ func (f *Flow) newTranscoder(r *route) bool {
 func (f *Flow) endTranscoder(fades bool) {
 	t := f.active
 	t.rest(fades)
-	f.active = nil
+	f.active, f.spoke = nil, t.cfg.Src.PT
+	f.relayed = t.hushed // it had only gone over to t for a pause, and may be in one
 	f.timeSource()
 	f.gone.add(t.dir.Stats())
 	f.src.w.clock.remove(&t.pulse)
@@ -74,7 +75,6 @@ const restAfter = int64(10 * time.Second)
 // rest gives the transcoder of a source up that has sent nothing for long, as on hold that only one side knows of; its next packet makes another.
 func (f *Flow) rest(now int64) {
 	if f.active != nil && f.active.dir.NextTick() == audio.Idle && now-f.src.in.heard > restAfter {
-		f.rested = f.active.cfg.Src.PT
 		f.endTranscoder(false)
 		f.resting = true
 	}
@@ -89,7 +89,7 @@ func (f *Flow) revive(now int64, pt uint8) {
 	}
 	for i := range f.routes {
 		r, of := &f.routes[i], &f.src.in.formats[i]
-		if of.class != classAudio || f.resting && of.codec.PT != f.rested {
+		if of.class != classAudio || f.resting && of.codec.PT != f.spoke {
 			continue
 		}
 		ev, cn := r.via.SrcDTMF, r.via.SrcCN
