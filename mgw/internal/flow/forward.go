@@ -269,6 +269,10 @@ func (f *Flow) displaced(now int64, p rtp.Packet, r *route) []byte {
 	if r.kind == routeTranscode {
 		return f.transcode(now, p, r)
 	}
+	if a := f.active; a != nil && (r.kind == routeNoise || a.hushed && a.cfg.Src.PT == p.PT()) {
+		f.push(now, p)
+		return nil
+	}
 	return f.src.drop(gate.Displaced)
 }
 

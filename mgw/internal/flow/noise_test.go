@@ -5,8 +5,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/isthmus-gateway/isthmus/mgw/internal/audio"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/dtmf"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/gate"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/rtp"
+	"github.com/isthmus-gateway/isthmus/mgw/internal/signals"
 	"github.com/isthmus-gateway/isthmus/mgw/internal/srtp"
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
 )
@@ -201,6 +204,52 @@ func TestR3389_NoiseGoesOnAfterAChangeInAPause(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestR3389_PauseBehindASignal: a transcoder follows its source while a signal is played in its place, also one that has relayed audio since a pause: nothing is
+// lost then, and a pause that begins meanwhile is noise afterwards.
+func TestR3389_PauseBehindASignal(t *testing.T) {
+	for name, codecs := range map[string][2]codec.Codec{"relayed until a pause": {pcma, pcma}, "transcoded": {pcma, pcmu}} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t, both(SendRecv, []codec.Codec{codecs[0], cn8}, codecs[0], codec.Codec{}), both(SendRecv, []codec.Codec{codecs[1]}, codecs[1], codec.Codec{}))
+			mic := newTone(t, codecs[0], 700, 0xbb)
+			say := func(n int) {
+				for range n {
+					s.speak(s.a, mic.next())
+					s.step()
+				}
+			}
+			hush := func() {
+				p := rtp.Packet(mic.next())
+				p.SetPT(cn8.PT)
+				p[rtp.HeaderLen] = 50
+				s.speak(s.a, p[:rtp.HeaderLen+1])
+				s.step()
+			}
+			say(20)
+			hush()
+			say(20)
+			if err := s.c.play(s.now, Signals{List: []audio.Item{sounding(signals.Dial, 0, 0)}}); err != nil {
+				t.Fatal(err)
+			}
+			say(60)
+			hush()
+			s.steps(100)
+			before := len(s.all[coreEnd])
+			if err := s.c.play(s.now, Signals{}); err != nil {
+				t.Fatal(err)
+			}
+			s.steps(50)
+			if n := len(s.all[coreEnd]) - before; n < 48 {
+				t.Errorf("%d packets of noise in a second", n)
+			}
+			mic.n += 150 * 160 // its clock has gone on
+			say(20)
+			if st := s.a.to.active.dir.Stats(); st.Concealed+st.Jitter.Lost != 0 || s.a.in.drops[gate.Displaced] != 0 {
+				t.Errorf("nothing is lost on the way: %+v, %d packets displaced", st, s.a.in.drops[gate.Displaced])
+			}
+		})
 	}
 }
 
