@@ -1,12 +1,14 @@
 package app
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
 
 	pionice "github.com/pion/ice/v4"
 
+	"github.com/isthmus-gateway/isthmus/pkg/freeports"
 	"github.com/isthmus-gateway/isthmus/pkg/wait"
 	iqv1 "github.com/isthmus-gateway/isthmus/proto/iq/v1"
 )
@@ -93,7 +95,8 @@ func TestIQ24_IQ26_FullICEOverIq(t *testing.T) {
 // TestR8858_RTCPApartOverIq: a realm with ports for component 2 says so, and gives a termination without mux candidates of both; another one refuses it.
 func TestR8858_RTCPApartOverIq(t *testing.T) {
 	c := startController(t)
-	g := startGateway(t, c, "--realms.access.0.rtcp_port=17630")
+	low, high := freeports.UDPPairs(t, 1) // of two workers
+	g := startGateway(t, c, fmt.Sprintf("--realms.access.0.rtcp_port=%d", low))
 	caps, err := g.iq.AuditCapabilities(t.Context(), &iqv1.AuditCapabilitiesRequest{})
 	if err != nil || !slices.Contains(caps.Features, "rtcp-component") {
 		t.Errorf("capabilities: %v, %v", caps, err)
@@ -107,7 +110,7 @@ func TestR8858_RTCPApartOverIq(t *testing.T) {
 		t.Fatal(call.Error)
 	}
 	cs := call.Commands[0].Resolved.Transport.LocalIce.Candidates
-	if len(cs) != 2 || cs[0].Component != 1 || cs[1].Component != 2 || cs[1].Port < 17630 || cs[1].Port > 17631 {
+	if len(cs) != 2 || cs[0].Component != 1 || cs[1].Component != 2 || cs[1].Port < uint32(low) || cs[1].Port > uint32(high) {
 		t.Errorf("candidates %v", cs)
 	}
 	// It is to multiplex and to have a second m= line, which is known before anything is of the peer.
