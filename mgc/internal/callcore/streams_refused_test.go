@@ -3,6 +3,8 @@ package callcore
 import (
 	"strings"
 	"testing"
+
+	"github.com/isthmus-gateway/isthmus/mgc/internal/offeranswer"
 )
 
 // TestR3264_6_PhoneRefusesTheFirstLine: a phone answers with its second line alone. The call goes on with that one; the browser's first line is inactive, and is used once the
@@ -19,6 +21,11 @@ func TestR3264_6_PhoneRefusesTheFirstLine(t *testing.T) {
 	}
 	if body := string(b.last["access 200"].Body); strings.Index(body, "a=inactive") > strings.Index(body, "a=sendrecv") || !strings.Contains(body, "a=inactive") {
 		t.Errorf("answered\n%s", body)
+	}
+	_, line, _ := strings.Cut(string(b.last["core INVITE"].Body), "m=audio ")
+	offered := strings.Fields(line)[2]
+	if _, body := b.s.d.Media.Repeat(offeranswer.Core); !strings.Contains(string(body), "m=audio 0 RTP/AVP "+offered) { // a line has formats when it is off, too (RFC 8866 §5.14)
+		t.Errorf("repeated\n%s", body)
 	}
 	if r := b.s.d.Rec; r.AccessCodec == "" || r.CoreCodec == "" || r.MediaPath == "" {
 		t.Errorf("recorded %+v", r)
@@ -61,4 +68,23 @@ func TestR3264_6_PhoneRefusesTheFirstLineInTheCall(t *testing.T) {
 			t.Errorf("the phone's first line has port %d", p)
 		}
 	}
+}
+
+// TestR3264_6_R3311_EarlyMediaWithoutTheFirstLine: early media of a phone that refuses the first line are heard in the other one, and its UPDATE is no glare with our
+// first offer, which it has answered.
+func TestR3264_6_R3311_EarlyMediaWithoutTheFirstLine(t *testing.T) {
+	b := newSeveral(t)
+	b.s.d.Cfg.Policy.EarlyMedia = EarlyMediaAlways
+	b.step(RequestIn{Leg: LegAccess, Tx: "s1", Msg: browser("INVITE", 1, twoWeb(2, "sendrecv", "sendrecv"))})
+	b.reply()
+	b.log = nil
+	b.callee(183, twoPhone(1, "", "sendrecv"))
+	b.saw("mgw> Modify Modify", "access> 183")
+	if got := b.modes(); got != "1:inactive,2:sendonly 1:inactive,2:recvonly" {
+		t.Error(got)
+	}
+	b.reply()
+	b.request(LegCore, "u1", b.phone("UPDATE", 2, twoPhone(2, "", "sendonly")))
+	b.saw("core> 200", "mgw> Modify Modify")
+	b.says("core 200", "0 on")
 }
