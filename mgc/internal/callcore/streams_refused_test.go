@@ -88,3 +88,15 @@ func TestR3264_6_R3311_EarlyMediaWithoutTheFirstLine(t *testing.T) {
 	b.saw("core> 200", "mgw> Modify Modify")
 	b.says("core 200", "0 on")
 }
+
+// TestR3264_6_OlderRecordRefusesTheFirstLine: a record of an older controller does not say the formats of the line that we offered first; it has some when it is refused all the same.
+func TestR3264_6_OlderRecordRefusesTheFirstLine(t *testing.T) {
+	b := newSeveral(t)
+	b.establishTwo("sendrecv", "sendrecv")
+	b.s.d.Media.Lines[offeranswer.Core].Slots[0].Formats = nil
+	b.request(LegAccess, "s2", b.browser("INVITE", 2, twoWeb(3, "sendonly", "sendonly")))
+	b.answers(LegCore, "INVITE", 200, twoPhone(2, "", "recvonly"))
+	if _, body := b.s.d.Media.Repeat(offeranswer.Core); strings.Contains(string(body), "m=audio 0 RTP/AVP \r\n") {
+		t.Errorf("repeated\n%s", body)
+	}
+}

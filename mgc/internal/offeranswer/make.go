@@ -287,6 +287,9 @@ func (l *Line) frame() *sdp.Description {
 		Media:  make([]sdp.Media, len(l.Slots)),
 	}
 	for i, s := range l.Slots {
+		if i == l.Audio && len(s.Formats) == 0 { // of our own offer, in records of older controllers
+			s.Formats = payloadTypes(l.Ours)
+		}
 		d.Media[i] = sdp.Media{Type: s.Type, Proto: s.Proto, Formats: s.Formats}
 	}
 	return d
