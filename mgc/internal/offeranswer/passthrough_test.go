@@ -44,21 +44,10 @@ func contains(t *testing.T, body string, lines ...string) {
 
 // EVS that both have is relayed with its parameters as they are (TS 26.445 annex A.3): the offer's to the callee, the answer's to the caller.
 func TestCOD01_IQ18_EVSIsPassedThrough(t *testing.T) {
-	m, _, err := New(evsPolicy(), 1, 2, strings.Repeat("t", 32)).Offer(Access, withEVS(t, "actpass", evsParams))
+	m, offer := offeredBy(t, evsPolicy(), withEVS(t, "actpass", evsParams))
+	contains(t, offer, "RTP/AVP 96 97 98 99 100 ", "a=rtpmap:96 EVS/16000", "a=fmtp:96 "+evsParams, "b=AS:80", "AMR-WB/16000")
+	m, err := m.Answer(Core, phoneEVS(t, "br=13.2; bw=swb")) // under its own payload type (RFC 3264 §6.1)
 	if err != nil {
-		t.Fatal(err)
-	}
-	for _, side := range []Side{Access, Core} {
-		if m, err = m.Resolve(side, chosen(side)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	m, offer, err := m.MakeOffer(Core, sdp.DirUnset)
-	if err != nil {
-		t.Fatal(err)
-	}
-	contains(t, string(offer), "RTP/AVP 96 97 98 99 100 ", "a=rtpmap:96 EVS/16000", "a=fmtp:96 "+evsParams, "b=AS:80", "AMR-WB/16000")
-	if m, err = m.Answer(Core, phoneEVS(t, "br=13.2; bw=swb")); err != nil { // under its own payload type (RFC 3264 §6.1)
 		t.Fatal(err)
 	}
 	m, answer, err := m.MakeAnswer(Access)

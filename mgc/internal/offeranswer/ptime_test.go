@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"github.com/isthmus-gateway/isthmus/pkg/codec"
-	"github.com/isthmus-gateway/isthmus/pkg/sdp"
 )
 
 func policyOf(mtsi bool) Policy {
@@ -47,32 +46,20 @@ func TestCOD07_WhoSendsIsToldOfTheLongestPacket(t *testing.T) {
 				want += " a=maxptime:240" // as TS 26.114 has it
 			}
 			// The other way: what the browser takes, the core is told.
-			m := New(policyOf(mtsi), 1, 2, strings.Repeat("t", 32))
 			offer := strings.Replace(fmt.Sprintf(chrome, "actpass"), "a=rtcp-mux", said+"a=rtcp-mux", 1)
-			m, _, err := m.Offer(Access, parse(t, offer))
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, side := range []Side{Access, Core} {
-				if m, err = m.Resolve(side, chosen(side)); err != nil {
-					t.Fatal(err)
-				}
-			}
-			m, body, err := m.MakeOffer(Core, sdp.DirUnset)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got := lengths(string(body)); got != want {
+			m, body := offeredBy(t, policyOf(mtsi), parse(t, offer))
+			if got := lengths(body); got != want {
 				t.Errorf("the browser says %q, the core is told %s, want %s", said, got, want)
 			}
 			if mtsi {
 				continue
 			}
-			if m, err = m.Answer(Core, parse(t, phone+said)); err != nil {
+			m, err := m.Answer(Core, parse(t, phone+said))
+			if err != nil {
 				t.Fatal(err)
 			}
-			_, body, err = m.MakeAnswer(Access)
-			if got := lengths(string(body)); err != nil || got != want {
+			_, answer, err := m.MakeAnswer(Access)
+			if got := lengths(string(answer)); err != nil || got != want {
 				t.Errorf("the phone answers %q, the browser is told %s, want %s, %v", said, got, want, err)
 			}
 		}
